@@ -1,0 +1,66 @@
+"""Package metadata. The exact versions that `make demo` and `make test` use are in requirements.lock."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read_version() -> str:
+    """The one place that states the version is clsa_search/__init__.py."""
+    lines = (ROOT / "clsa_search" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith("__version__")).split('"')[1]
+
+
+setup(
+    name="clsa_search",
+    version=read_version(),
+    description="End-to-end person search with Detectron2: CLSA multi-scale matching and beyond",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The clsa_search authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="person search, person re-identification, pedestrian detection, detectron2, CLSA",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    packages=find_packages(include=["clsa_search", "clsa_search.*"]),
+    python_requires=">=3.10",
+    # Detectron2 is not on the package index: tools/install_detectron2.py or its own instructions.
+    install_requires=[
+        "torch>=2.4",
+        "torchvision>=0.19",
+        "numpy>=1.24",
+        "scipy>=1.10",
+        "fvcore>=0.1.5,<0.2",
+        "iopath>=0.1.7,<0.1.10",
+        "pycocotools>=2.0.6",
+        # opencv-python serves as well; pip cannot express "either", so the headless one is named
+        "opencv-python-headless>=4.7",
+        "matplotlib>=3.7",
+        "Pillow>=9.4",
+        "tabulate>=0.9",
+        "tqdm>=4.64",
+        # what Detectron2's Python files import
+        "yacs>=0.1.8",
+        "omegaconf>=2.1",
+        "hydra-core>=1.1",
+        "cloudpickle",
+        "termcolor>=1.1",
+        "packaging",
+        "tensorboard>=2.12",
+    ],
+    extras_require={"test": ["pytest>=7.4", "ruff>=0.6"]},
+)
