@@ -1,0 +1,3 @@
+from .search_json import UNLABELLED, SearchJsonError, load_search_json, save_search_json
+
+__all__ = ["UNLABELLED", "SearchJsonError", "load_search_json", "save_search_json"]
