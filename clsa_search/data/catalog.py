@@ -1,0 +1,165 @@
+"""Names of datasets: the built-in ones, the user's, and own-data files called by their path.
+
+All of them live in Detectron2's DatasetCatalog, with `json_file`, `image_root`, `evaluator_type`
+and `thing_classes` in MetadataCatalog. Importing this module registers names and reads nothing.
+"""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .search_json import UNLABELLED, load_search_json
+
+# name: file below $DETECTRON2_DATASETS
+BUILT_IN_DATASETS = {
+    "synthetic_train": "synthetic/train.json",
+    "synthetic_gallery": "synthetic/gallery.json",
+    "synthetic_demo_train": "synthetic_demo/train.json",
+    "synthetic_demo_gallery": "synthetic_demo/gallery.json",
+}
+
+
+def register_search_json(
+    name: str, json_file: str | os.PathLike, image_root: str | os.PathLike | None = None
+) -> None:
+    """Give an own-data file a name, to be used wherever a dataset's name is. Reads nothing yet.
+
+    Args:
+        name: the new name.
+        json_file: the file; a relative path is relative to the working directory of the day.
+        image_root: what the file names are relative to; the JSON's own folder by default.
+
+    Raises:
+        ValueError: the name is taken by another file.
+    """
+    json_file = str(json_file)
+    image_root = str(image_root or Path(json_file).parent)
+    if name not in DatasetCatalog.list():
+        DatasetCatalog.register(name, partial(load_search_json, json_file, image_root))
+        _describe(name, json_file, image_root)
+    taken = MetadataCatalog.get(name)
+    if (taken.get("json_file"), taken.get("image_root")) != (json_file, image_root):
+        raise ValueError(
+            f"Dataset name {name!r} is taken (file {taken.get('json_file')}, images in "
+            f"{taken.get('image_root')}); expected a new name for {json_file}"
+        )
+
+
+def resolve_dataset(name: str) -> str:
+    """The name, after seeing to it that Detectron2's catalogs know it.
+
+    Args:
+        name: a registered name, or the path of an own-data file that ends in `.json`, which is
+            registered under its path on first use.
+
+    Raises:
+        ValueError: the name is neither; the message lists the known ones.
+    """
+    if name in BUILT_IN_DATASETS:
+        json_file = _find_built_in(name)
+        _describe(name, str(json_file), str(json_file.parent))
+    elif name not in DatasetCatalog.list():
+        if not name.endswith(".json"):
+            raise ValueError(
+                f"Unknown dataset {name!r}; expected one of {', '.join(list_datasets())}, "
+                "or the path of an own-data file ending in .json"
+            )
+        register_search_json(name, name)
+    return name
+
+
+def list_datasets() -> list[str]:
+    """The registered person-search datasets, sorted; Detectron2's own are not among them."""
+    return sorted(
+        name
+        for name in DatasetCatalog.list()
+        if MetadataCatalog.get(name).get("evaluator_type") == "person_search"
+    )
+
+
+def get_records(name: str) -> list[dict]:
+    """The records of a dataset (see `load_search_json`), read anew.
+
+    Raises:
+        ValueError: unknown name, or a file that is not in the format.
+        FileNotFoundError: the dataset is not on this machine.
+    """
+    return DatasetCatalog.get(resolve_dataset(name))
+
+
+def load_training_records(names: Sequence[str]) -> list[dict]:
+    """The records of several training sets in a row; identities of different sets stay different.
+
+    The person ids of each set are moved up behind those of the sets before it, so that they are
+    contiguous from 0 over all.
+    """
+    merged: list[dict] = []
+    identities = 0
+    for name in names:
+        records = get_records(name)
+        merged.extend(_offset_identities(record, identities) for record in records)
+        identities += count_identities(records)
+    return merged
+
+
+def count_identities(records: Sequence[dict]) -> int:
+    """How many identities the records number: the highest person id of boxes and queries + 1."""
+    return 1 + max(
+        (
+            entry["person_id"]
+            for record in records
+            for entry in record["annotations"] + record.get("queries", [])
+        ),
+        default=UNLABELLED,
+    )
+
+
+def _offset_identities(record: dict, offset: int) -> dict:
+    """A copy of the record with every known identity moved up."""
+    moved = dict(record)
+    for field in moved.keys() & {"annotations", "queries"}:
+        moved[field] = [
+            entry | {"person_id": entry["person_id"] + offset}
+            if entry["person_id"] != UNLABELLED
+            else entry
+            for entry in record[field]
+        ]
+    return moved
+
+
+def _describe(name: str, json_file: str, image_root: str) -> None:
+    # past Metadata.set, which refuses a second value: the root of the datasets may move
+    vars(MetadataCatalog.get(name)).update(
+        json_file=json_file,
+        image_root=image_root,
+        evaluator_type="person_search",
+        thing_classes=["person"],
+    )
+
+
+def _find_built_in(name: str) -> Path:
+    root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
+    return root / BUILT_IN_DATASETS[name]
+
+
+def _load_built_in(name: str) -> list[dict]:
+    json_file = _find_built_in(name)
+    try:
+        return load_search_json(json_file)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"Dataset {name!r} is not at {json_file}; expected it below $DETECTRON2_DATASETS or, "
+            "without that variable, ./datasets (datasets/README.md tells how to get it)"
+        ) from None
+
+
+def _register_built_in() -> None:
+    for name in BUILT_IN_DATASETS:
+        DatasetCatalog.register(name, partial(_load_built_in, name))
+        MetadataCatalog.get(name).set(evaluator_type="person_search", thing_classes=["person"])
+
+
+_register_built_in()
