@@ -16,6 +16,7 @@ from clsa_search.data import (
     resolve_dataset,
     save_search_json,
 )
+from clsa_search.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ def test_a_registered_name_reads_its_file_when_asked(tmp_path):
     write(tmp_path / "later.json", [1])
     assert get_records("mine")[0]["file_name"] == str(tmp_path / "pictures" / "1.jpg")
     register_search_json("mine", tmp_path / "later.json", tmp_path / "pictures")  # again: no harm
-    with pytest.raises(ValueError, match="'mine' is taken.*later.json"):
+    with pytest.raises(InputError, match="'mine' is taken.*later.json"):
         register_search_json("mine", tmp_path / "other.json")
 
 
@@ -71,12 +72,12 @@ def test_built_in_names_follow_the_root_of_the_day(tmp_path, monkeypatch):
         assert MetadataCatalog.get("synthetic_demo_train").json_file == path
     monkeypatch.delenv("DETECTRON2_DATASETS")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="datasets/synthetic_demo/train.json"):
+    with pytest.raises(InputError, match="datasets/synthetic_demo/train.json"):
         get_records("synthetic_demo_train")
 
 
 def test_an_unknown_name_gets_the_known_ones():
-    with pytest.raises(ValueError, match="'synthetik'.*synthetic_gallery, synthetic_train.*json"):
+    with pytest.raises(InputError, match="'synthetik'.*synthetic_gallery, synthetic_train.*json"):
         get_records("synthetik")
     assert "coco_2017_train" not in list_datasets()
 

@@ -9,12 +9,8 @@ import pytest
 from detectron2.structures import BoxMode
 from pycocotools.coco import COCO
 
-from clsa_search.data.search_json import (
-    UNLABELLED,
-    SearchJsonError,
-    load_search_json,
-    save_search_json,
-)
+from clsa_search.data import UNLABELLED, load_search_json, save_search_json
+from clsa_search.errors import InputError
 
 DOCUMENT = {
     "images": [
@@ -121,7 +117,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, document):
     path = write(tmp_path, document)
     before = path.read_bytes()
     annotations = [{"image_id": 7, "bbox": [0, 0, float("nan"), 5]}]
-    with pytest.raises(SearchJsonError, match=r"annotations\[0\]: 'bbox' is \[0, 0, NaN, 5\]"):
+    with pytest.raises(InputError, match=r"annotations\[0\]: 'bbox' is \[0, 0, NaN, 5\]"):
         save_search_json(path, images=document["images"], annotations=annotations)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["split.json"]
 
@@ -186,7 +182,7 @@ def replace(section, value):
 def test_each_fault_is_named(tmp_path, document, change, message):
     change(document)
     path = write(tmp_path, document)
-    with pytest.raises(SearchJsonError, match=message) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         load_search_json(path)
     assert str(caught.value).startswith(f"{path}: ")
 
@@ -194,19 +190,19 @@ def test_each_fault_is_named(tmp_path, document, change, message):
 @pytest.mark.parametrize("section", ["images", "annotations", "categories"])
 def test_a_missing_section_is_named(tmp_path, document, section):
     del document[section]
-    with pytest.raises(SearchJsonError, match=f"'{section}' is missing"):
+    with pytest.raises(InputError, match=f"'{section}' is missing"):
         load_search_json(write(tmp_path, document))
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(FileNotFoundError, match="none.json: there is no such dataset file"):
+    with pytest.raises(InputError, match="none.json: not a readable dataset file: No such file"):
         load_search_json(tmp_path / "none.json")
-    with pytest.raises(SearchJsonError, match=r"not a readable JSON file: .*line 1 column 13"):
+    with pytest.raises(InputError, match=r"not a readable JSON file: .*line 1 column 13"):
         load_search_json(write(tmp_path, '{"images": [}'))
-    with pytest.raises(SearchJsonError, match=r"holds \[\]; expected an object"):
+    with pytest.raises(InputError, match=r"holds \[\]; expected an object"):
         load_search_json(write(tmp_path, []))
     (tmp_path / "split.json").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(SearchJsonError, match="split.json: not a readable JSON file"):
+    with pytest.raises(InputError, match="split.json: not a readable JSON file"):
         load_search_json(tmp_path / "split.json")
 
 

@@ -1,4 +1,4 @@
-from .catalog import (
+from clsa_search.data.catalog import (
     count_identities,
     get_records,
     list_datasets,
@@ -6,11 +6,10 @@ from .catalog import (
     register_search_json,
     resolve_dataset,
 )
-from .search_json import UNLABELLED, SearchJsonError, load_search_json, save_search_json
+from clsa_search.data.search_json import UNLABELLED, load_search_json, save_search_json
 
 __all__ = [
     "UNLABELLED",
-    "SearchJsonError",
     "count_identities",
     "get_records",
     "list_datasets",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .search_json import UNLABELLED, load_search_json
+from clsa_search.data.search_json import UNLABELLED, load_search_json
+from clsa_search.errors import InputError
 
 # name: file below $DETECTRON2_DATASETS
 BUILT_IN_DATASETS = {
@@ -33,7 +34,7 @@ def register_search_json(
         image_root: what the file names are relative to; the JSON's own folder by default.
 
     Raises:
-        ValueError: the name is taken by another file.
+        InputError: the name is taken by another file.
     """
     json_file = str(json_file)
     image_root = str(image_root or Path(json_file).parent)
@@ -42,7 +43,7 @@ def register_search_json(
         _describe(name, json_file, image_root)
     taken = MetadataCatalog.get(name)
     if (taken.get("json_file"), taken.get("image_root")) != (json_file, image_root):
-        raise ValueError(
+        raise InputError(
             f"Dataset name {name!r} is taken (file {taken.get('json_file')}, images in "
             f"{taken.get('image_root')}); expected a new name for {json_file}"
         )
@@ -56,14 +57,14 @@ def resolve_dataset(name: str) -> str:
             registered under its path on first use.
 
     Raises:
-        ValueError: the name is neither; the message lists the known ones.
+        InputError: the name is neither; the message lists the known ones.
     """
     if name in BUILT_IN_DATASETS:
         json_file = _find_built_in(name)
         _describe(name, str(json_file), str(json_file.parent))
     elif name not in DatasetCatalog.list():
         if not name.endswith(".json"):
-            raise ValueError(
+            raise InputError(
                 f"Unknown dataset {name!r}; expected one of {', '.join(list_datasets())}, "
                 "or the path of an own-data file ending in .json"
             )
@@ -84,8 +85,7 @@ def get_records(name: str) -> list[dict]:
     """The records of a dataset (see `load_search_json`), read anew.
 
     Raises:
-        ValueError: unknown name, or a file that is not in the format.
-        FileNotFoundError: the dataset is not on this machine.
+        InputError: unknown name, a dataset that is not here, or a file not in the format.
     """
     return DatasetCatalog.get(resolve_dataset(name))
 
@@ -147,13 +147,12 @@ def _find_built_in(name: str) -> Path:
 
 def _load_built_in(name: str) -> list[dict]:
     json_file = _find_built_in(name)
-    try:
-        return load_search_json(json_file)
-    except FileNotFoundError:
-        raise FileNotFoundError(
+    if not json_file.exists():
+        raise InputError(
             f"Dataset {name!r} is not at {json_file}; expected it below $DETECTRON2_DATASETS or, "
             "without that variable, ./datasets (datasets/README.md tells how to get it)"
-        ) from None
+        )
+    return load_search_json(json_file)
 
 
 def _register_built_in() -> None:

@@ -14,22 +14,18 @@ a complete file.
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 
+from clsa_search.data.json_section import Section, is_box, is_id, is_integer, is_size, show
+from clsa_search.errors import InputError
+
 UNLABELLED = -1
 PERSON_CATEGORY = {"id": 1, "name": "person"}
-
-_REQUIRED = object()
-_LARGEST = 1e9  # pixels; comparing with it refuses NaN and infinity too
-
-
-class SearchJsonError(ValueError):
-    """A file is not in the own-data format; the message names the fault and the remedy."""
 
 
 def load_search_json(
@@ -51,17 +47,16 @@ def load_search_json(
           queries, `bbox` and `person_id` as above.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        SearchJsonError: the file is not in the format; names file, entry, field, value and what
-            would be right.
+        InputError: there is no such file, or it is not in the format; names file, entry, field,
+            value and what would be right.
     """
     path = Path(json_file)
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such dataset file") from None
+    except OSError as error:
+        raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
     except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        raise SearchJsonError(f"{path}: not a readable JSON file: {error}") from error
+        raise InputError(f"{path}: not a readable JSON file: {error}") from error
     return _build_records(document, path, Path(image_root or path.parent))
 
 
@@ -81,7 +76,7 @@ def save_search_json(
     `category_id`, `area` and `iscrowd`. NumPy numbers are written as plain ones.
 
     Raises:
-        SearchJsonError: an entry is not in the format; nothing is written.
+        InputError: an entry is not in the format; nothing is written.
     """
     path = Path(path)
     document = {
@@ -107,7 +102,7 @@ def save_search_json(
 
 def _fill_annotation(annotation_id: int, entry: dict) -> dict:
     fields = {"id": annotation_id, "category_id": PERSON_CATEGORY["id"], "iscrowd": 0} | entry
-    if _is_box(box := _to_plain(fields.get("bbox"))):
+    if is_box(box := _to_plain(fields.get("bbox"))):
         fields.setdefault("area", box[2] * box[3])
     return fields
 
@@ -117,82 +112,10 @@ def _to_plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-class _Section:
-    """One list of entries of the file, read by column, with errors that point at the entry."""
-
-    def __init__(self, document: dict, name: str, path: Path, *, required: bool = True) -> None:
-        self.name, self.path = name, path
-        if required and name not in document:
-            raise SearchJsonError(f"{path}: '{name}' is missing; expected a list of objects")
-        self.entries = document.get(name, [])
-        if not isinstance(self.entries, list):
-            raise SearchJsonError(
-                f"{path}: '{name}' is {_show(self.entries)}; expected a list of objects"
-            )
-        for index, entry in enumerate(self.entries):
-            if not isinstance(entry, dict):
-                raise SearchJsonError(
-                    f"{path}: {name}[{index}] is {_show(entry)}; expected an object"
-                )
-
-    def fault(self, index: int, field: str, expected: str) -> SearchJsonError:
-        entry = self.entries[index]
-        found = f"is {_show(entry[field])}" if field in entry else "is missing"
-        return SearchJsonError(
-            f"{self.path}: {self.name}[{index}]: '{field}' {found}; expected {expected}"
-        )
-
-    def column(
-        self,
-        field: str,
-        check: Callable[[Any], bool],
-        expected: str,
-        default: Any = _REQUIRED,
-    ) -> list:
-        """The field of every entry, each passing `check`; `default` where an entry lacks it."""
-        values = [entry.get(field, default) for entry in self.entries]
-        for index, value in enumerate(values):
-            if value is not default and not check(value) or value is _REQUIRED:
-                raise self.fault(index, field, expected)
-        return values
-
-    def unique_ids(self) -> list:
-        """The `id` of every entry; ids that read the same as text count as equal."""
-        ids = self.column("id", _is_id, "an integer or a text")
-        first = {}
-        for index, value in enumerate(ids):
-            if (other := first.setdefault(str(value), index)) != index:
-                raise self.fault(
-                    index, "id", f"an id of its own, {self.name}[{other}] has this one"
-                )
-        return ids
-
-    def image_positions(self, positions: dict) -> list[int]:
-        """Position in the file's images of the image that each entry belongs to."""
-        expected = "the id of an entry of 'images'"
-        return [
-            positions[value]
-            for value in self.column("image_id", lambda v: _is_id(v) and v in positions, expected)
-        ]
-
-    def boxes(self, image_sizes: np.ndarray) -> np.ndarray:
-        """Corners (N, 4) XYXY clipped to the images, whose (N, 2) width and height are given."""
-        expected = "[x, y, width, height] in pixels, finite, with width and height above 0"
-        boxes = np.array(self.column("bbox", _is_box, expected), dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        # clipped after adding the size: clipping x and y first would move the far corner
-        boxes = np.clip(boxes, 0, np.tile(image_sizes, 2))
-        outside = np.flatnonzero((boxes[:, 2:] <= boxes[:, :2]).any(axis=1))
-        if outside.size:
-            width, height = image_sizes[outside[0]]
-            raise self.fault(outside[0], "bbox", f"a box that meets its image ({width} x {height})")
-        return boxes
-
-
 def _build_records(document: Any, path: Path, image_root: Path) -> list[dict]:
     if not isinstance(document, dict):
-        raise SearchJsonError(f"{path}: holds {_show(document)}; expected an object with 'images'")
-    images = _Section(document, "images", path)
+        raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
+    images = Section(document, "images", path)
     positions = {image_id: i for i, image_id in enumerate(images.unique_ids())}
     records = _build_images(images, image_root)
     sizes = np.array([(r["width"], r["height"]) for r in records], dtype=np.int64).reshape(-1, 2)
@@ -218,11 +141,11 @@ def _build_records(document: Any, path: Path, image_root: Path) -> list[dict]:
     return records
 
 
-def _build_images(images: _Section, image_root: Path) -> list[dict]:
+def _build_images(images: Section, image_root: Path) -> list[dict]:
     names = images.column("file_name", lambda v: isinstance(v, str) and v != "", "the image's file")
-    widths = images.column("width", _is_size, "the image's width in pixels, an integer above 0")
-    heights = images.column("height", _is_size, "the image's height in pixels, an integer above 0")
-    cameras = images.column("cam_id", _is_integer, "an integer, or no such field", default=None)
+    widths = images.column("width", is_size, "the image's width in pixels, an integer above 0")
+    heights = images.column("height", is_size, "the image's height in pixels, an integer above 0")
+    cameras = images.column("cam_id", is_integer, "an integer, or no such field", default=None)
     root = str(image_root)
     records = []
     for entry, name, width, height, camera in zip(
@@ -244,19 +167,19 @@ def _read_annotations(
     document: dict, path: Path, positions: dict, sizes: np.ndarray
 ) -> list[tuple[int, list[float], int]]:
     """(image position, XYXY box, raw identity or UNLABELLED) of every person; crowds left out."""
-    categories = _Section(document, "categories", path)
+    categories = Section(document, "categories", path)
     if len(categories.entries) != 1:
-        raise SearchJsonError(
+        raise InputError(
             f"{path}: 'categories' has {len(categories.entries)} entries; expected one, the person"
         )
     (category,) = categories.unique_ids()
-    section = _Section(document, "annotations", path)
+    section = Section(document, "annotations", path)
     section.unique_ids()
     section.column("category_id", lambda v: v == category, f"{category!r}, the one in 'categories'")
     crowds = section.column("iscrowd", lambda v: v in (0, 1), "0 or 1", default=0)
     persons = section.column(
         "person_id",
-        lambda v: _is_integer(v) and v >= UNLABELLED,
+        lambda v: is_integer(v) and v >= UNLABELLED,
         "an integer, at least 0, or -1 (or no such field) for an unknown identity",
         default=UNLABELLED,
     )
@@ -270,11 +193,11 @@ def _read_queries(
     document: dict, path: Path, positions: dict, sizes: np.ndarray
 ) -> list[tuple[int, list[float], int]]:
     """(image position, XYXY box, raw identity) of every query."""
-    section = _Section(document, "queries", path, required=False)
+    section = Section(document, "queries", path, required=False)
     section.unique_ids()
     persons = section.column(
         "person_id",
-        lambda v: _is_integer(v) and v >= 0,
+        lambda v: is_integer(v) and v >= 0,
         "the person to find, an integer at least 0",
     )
     images = section.image_positions(positions)
@@ -284,8 +207,8 @@ def _read_queries(
 def _check_galleries(document: dict, path: Path, positions: dict) -> None:
     galleries = document.get("galleries", {})
     if not isinstance(galleries, dict) or not all(isinstance(g, dict) for g in galleries.values()):
-        raise SearchJsonError(
-            f"{path}: 'galleries' is {_show(galleries)}; "
+        raise InputError(
+            f"{path}: 'galleries' is {show(galleries)}; "
             "expected {name: {query id: [image id, ...]}}"
         )
     query_ids = {str(query["id"]) for query in document.get("queries", [])}
@@ -293,39 +216,11 @@ def _check_galleries(document: dict, path: Path, positions: dict) -> None:
         for query_id, images in gallery.items():
             where = f"{path}: galleries[{name!r}][{query_id!r}]"
             if query_id not in query_ids:
-                raise SearchJsonError(f"{where}: expected the id of an entry of 'queries' as key")
+                raise InputError(f"{where}: expected the id of an entry of 'queries' as key")
             if not isinstance(images, list):
-                raise SearchJsonError(f"{where} is {_show(images)}; expected a list of image ids")
+                raise InputError(f"{where} is {show(images)}; expected a list of image ids")
             for image_id in images:
-                if not _is_id(image_id) or image_id not in positions:
-                    raise SearchJsonError(
-                        f"{where} holds {_show(image_id)}; expected ids of entries of 'images'"
+                if not is_id(image_id) or image_id not in positions:
+                    raise InputError(
+                        f"{where} holds {show(image_id)}; expected ids of entries of 'images'"
                     )
-
-
-def _is_integer(value: Any) -> bool:
-    return type(value) is int  # True and False are no numbers here
-
-
-def _is_size(value: Any) -> bool:
-    return _is_integer(value) and 0 < value < _LARGEST
-
-
-def _is_id(value: Any) -> bool:
-    return _is_integer(value) or isinstance(value, str)
-
-
-def _is_box(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(type(v) in (int, float) and -_LARGEST < v < _LARGEST for v in value)
-        and value[2] > 0
-        and value[3] > 0
-    )
-
-
-def _show(value: Any) -> str:
-    """The value as it stands in the file, shortened."""
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
