@@ -74,6 +74,17 @@ MENDS = (
 PLACEHOLDER = '''"""Stands in for Detectron2's compiled operators, which this build does not have."""
 
 
+def get_compiler_version():
+    return "none: pure-Python build"
+
+
+get_cuda_version = get_compiler_version
+
+
+def has_cuda():
+    return False
+
+
 def __getattr__(name):
     if name.startswith("__"):
         raise AttributeError(name)

@@ -1,0 +1,146 @@
+"""Loaders: an endless training stream that resumes exactly, and the pass over a test set.
+
+What a training iteration sees is a function of the seed and its number alone: the order of the
+records, the batches and the augmentation. A run that is resumed at iteration k therefore sees what
+the uninterrupted one would have seen.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data.build import trivial_batch_collator
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from clsa_search.data.catalog import get_records, load_training_records
+from clsa_search.data.mapper import PersonSearchMapper
+
+
+class TrainingStream(Dataset):
+    """An endless sequence of examples; position p holds the same example at every reading."""
+
+    def __init__(self, *, records: list[dict], mapper: Callable[[dict], dict], seed: int) -> None:
+        """
+        Args:
+            records: the training set.
+            mapper: draws its augmentation from NumPy's global generator, as Detectron2's do.
+            seed: of the order and the augmentation.
+        """
+        # serialised once, so that worker processes share the memory
+        self.records = DatasetFromList(records, copy=False)
+        self.mapper = mapper
+        self.seed = seed
+        self._order = lru_cache(maxsize=2)(self._shuffle)
+
+    def _shuffle(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self.records))
+
+    def index(self, position: int) -> int:
+        """Which record stands at a position: every record once an epoch, in a new order each."""
+        epoch, offset = divmod(position, len(self.records))
+        return int(self._order(epoch)[offset])
+
+    def __getitem__(self, position: int) -> dict:
+        outside = np.random.get_state()
+        np.random.seed(np.random.SeedSequence((self.seed, position)).generate_state(4))
+        try:
+            return self.mapper(self.records[self.index(position)])
+        finally:
+            np.random.set_state(outside)
+
+
+def iterate_batches(
+    index: Callable[[int], int],
+    landscape: np.ndarray,
+    *,
+    batch_size: int,
+    start_batch: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> Iterator[list[int]]:
+    """Positions of the stream in batches whose images all stand or all lie, without end.
+
+    Args:
+        index: the record at a position.
+        landscape: per record, whether the image is wider than high; all equal for no grouping.
+        batch_size: of this process.
+        start_batch: how many batches to leave out; the rest is as if they had been taken.
+        rank, world_size: this process takes every world_size-th position, from rank on.
+    """
+    groups: dict[bool, list[int]] = {True: [], False: []}
+    made = 0
+    for position in itertools.count(rank, world_size):
+        group = groups[bool(landscape[index(position)])]
+        group.append(position)
+        if len(group) == batch_size:
+            made += 1
+            if made > start_batch:
+                yield list(group)
+            group.clear()
+
+
+class TrainingLoader:
+    """Batches of this process, from iteration `start_iter` on, which a trainer sets to resume.
+
+    Iterating reads `start_iter` when the first batch is asked for, not before.
+    """
+
+    def __init__(
+        self, stream: TrainingStream, *, total_batch_size: int, num_workers: int, group: bool
+    ) -> None:
+        """
+        Args:
+            stream: what to batch.
+            total_batch_size: over all processes.
+            num_workers: loading processes of this process; 0 loads in line.
+            group: whether a batch has images of one orientation only.
+        """
+        self.stream = stream
+        self.batch_size = total_batch_size // comm.get_world_size()
+        self.num_workers = num_workers
+        self.landscape = np.array([group and r["width"] > r["height"] for r in stream.records])
+        self.start_iter = 0
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        batches = iterate_batches(
+            self.stream.index,
+            self.landscape,
+            batch_size=self.batch_size,
+            start_batch=self.start_iter,
+            rank=comm.get_rank(),
+            world_size=comm.get_world_size(),
+        )
+        yield from DataLoader(
+            self.stream,
+            batch_sampler=batches,
+            num_workers=self.num_workers,
+            collate_fn=trivial_batch_collator,
+        )
+
+
+def build_train_loader(cfg: CfgNode) -> TrainingLoader:
+    """The loader of DATASETS.TRAIN: IMS_PER_BATCH images an iteration over all processes."""
+    stream = TrainingStream(
+        records=load_training_records(cfg.DATASETS.TRAIN),
+        mapper=PersonSearchMapper(cfg, is_train=True),
+        seed=max(cfg.SEED, 0),
+    )
+    return TrainingLoader(
+        stream,
+        total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+    )
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
+    """Every image of a dataset once over all processes, with its queries."""
+    return build_detection_test_loader(
+        get_records(dataset_name),
+        mapper=PersonSearchMapper(cfg, is_train=False),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )

@@ -1,0 +1,98 @@
+"""Records to model inputs: the image and everything drawn on it, transformed together."""
+
+import copy
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+from detectron2.structures import Boxes, Instances
+
+from clsa_search.errors import InputError
+
+
+class PersonSearchMapper:
+    """A record of a dataset to one input of PersonSearchRCNN.
+
+    Detectron2's own mapper drops annotations at test time and knows no identities; a query's box
+    has to follow the resizing of its image, hence this one.
+    """
+
+    @configurable
+    def __init__(
+        self, *, is_train: bool, augmentations: list[T.Augmentation], image_format: str
+    ) -> None:
+        """
+        Args:
+            is_train: whether to produce `instances` (training) or queries (inference).
+            augmentations: deterministic ones for inference.
+            image_format: of PIL, or Detectron2's "BGR".
+        """
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool) -> dict:
+        return {
+            "is_train": is_train,
+            "augmentations": utils.build_augmentation(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+        }
+
+    def __call__(self, record: dict) -> dict:
+        """
+        Args:
+            record: see `load_search_json`; not modified.
+
+        Returns:
+            The record's own entries but its annotations and queries, and
+            `image`: (3, H, W) tensor of the file's pixel values, resized;
+            in training `instances`: gt_boxes, gt_classes (0), gt_pids (UNLABELLED where unknown);
+            otherwise, where the image carries queries, `query_boxes` and `query_ids` (int64).
+            Boxes are in the frame of `image`.
+
+        Raises:
+            InputError: the image is missing, unreadable or of another size than the record says.
+        """
+        image, transforms = self._load(record)
+        size = image.shape[:2]
+        example = {k: v for k, v in record.items() if k not in ("annotations", "queries")}
+        example["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if self.is_train:
+            example["instances"] = _people(record["annotations"], transforms, size)
+        elif record.get("queries"):
+            queries = record["queries"]
+            example["query_boxes"] = _boxes(queries, transforms, size)
+            example["query_ids"] = torch.tensor([q["query_id"] for q in queries])
+        return example
+
+    def _load(self, record: dict) -> tuple[np.ndarray, T.Transform]:
+        """The augmented image (H, W, 3) and what was done to it."""
+        try:
+            image = utils.read_image(record["file_name"], format=self.image_format)
+            utils.check_image_size(copy.copy(record), image)
+        except (OSError, SyntaxError, ValueError, utils.SizeMismatchError) as error:
+            # Pillow answers a broken file with any of these
+            raise InputError(f"{record['file_name']}: not usable as an image: {error}") from error
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        return aug_input.image, transforms
+
+
+def _boxes(entries: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Boxes:
+    """The entries' boxes (XYXY, original image) in the transformed image of (height, width)."""
+    boxes = np.array([e["bbox"] for e in entries], dtype=np.float64).reshape(-1, 4)
+    boxes = Boxes(torch.as_tensor(transforms.apply_box(boxes), dtype=torch.float32))
+    boxes.clip(size)
+    return boxes
+
+
+def _people(annotations: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Instances:
+    """The annotated people that are still there after the transforms."""
+    people = Instances(size)
+    people.gt_boxes = _boxes(annotations, transforms, size)
+    people.gt_classes = torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64)
+    people.gt_pids = torch.tensor([a["person_id"] for a in annotations], dtype=torch.int64)
+    return people[people.gt_boxes.nonempty(threshold=1.0)]

@@ -1,0 +1,161 @@
+"""Set-up, training and evaluation in Detectron2's words: config, trainer, hooks, checkpointer."""
+
+import argparse
+import logging
+import os
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import DefaultTrainer, HookBase, default_setup
+from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
+from torch.utils.data import DataLoader
+
+from clsa_search.config import add_clsa_search_config
+from clsa_search.data import count_identities, load_training_records
+from clsa_search.data.loader import TrainingLoader, build_test_loader, build_train_loader
+from clsa_search.errors import InputError
+from clsa_search.evaluation import PersonSearchEvaluator
+
+logger = logging.getLogger(__name__)
+
+
+def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
+    """Defaults, then a YAML file, then KEY VALUE pairs; not frozen.
+
+    Raises:
+        InputError: the file is missing or not YAML, a key does not exist, a value does not fit.
+    """
+    cfg = get_cfg()
+    add_clsa_search_config(cfg)
+    if config_file and not os.path.isfile(config_file):
+        raise InputError(f"config file {config_file} does not exist")
+    source = config_file
+    try:
+        if config_file:
+            cfg.merge_from_file(config_file)
+        source = "command line"
+        cfg.merge_from_list(list(opts or []))
+    except (KeyError, ValueError, AssertionError, AttributeError) as error:
+        message = error.args[0] if error.args else error
+        raise InputError(f"{source}: {message}") from error
+    return cfg
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The frozen config of a command, with logging and seeds set up.
+
+    MODEL.DEVICE falls back to the CPU on a machine without a GPU. MODEL.REID.NUM_IDS 0 becomes the
+    number of identities of DATASETS.TRAIN when training.
+
+    Args:
+        args: config_file, opts and eval_only of Detectron2's argument parser.
+
+    Raises:
+        InputError: see :func:`load_config`; or the training set labels nobody.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
+    if no_gpu:
+        cfg.MODEL.DEVICE = "cpu"
+    if not args.eval_only and cfg.MODEL.REID.NUM_IDS == 0:
+        cfg.MODEL.REID.NUM_IDS = count_identities(load_training_records(cfg.DATASETS.TRAIN))
+        if cfg.MODEL.REID.NUM_IDS == 0:
+            raise InputError(
+                f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: no box has a person_id; "
+                "the re-ID branch needs labelled people to learn from"
+            )
+    cfg.freeze()
+    default_setup(cfg, args)
+    if no_gpu:
+        logger.warning("No GPU is available: running on the CPU")
+    return cfg
+
+
+class PersonSearchCheckpointer(DetectionCheckpointer):
+    """Says at once when a checkpoint is not this model's, instead of going on half loaded."""
+
+    def load_strictly(self, path: str) -> None:
+        """Load weights that must fill the whole model; identity classifiers may be left over.
+
+        Raises:
+            InputError: the file is missing or is not a checkpoint, a parameter is missing or has
+                another shape.
+        """
+        if not os.path.isfile(path):
+            raise InputError(f"checkpoint {path!r} does not exist; name one with MODEL.WEIGHTS")
+        try:
+            checkpoint = self._load_file(path)
+            incompatible = self._load_model(checkpoint)
+        except (RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
+        except Exception as error:
+            # pickle's own error has no public base but Exception
+            raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
+        wrong = [
+            f"{key} has shape {tuple(found)}, the config's model {tuple(wanted)}"
+            for key, found, wanted in incompatible.incorrect_shapes
+        ]
+        wrong += [f"{key} is missing" for key in incompatible.missing_keys]
+        if wrong:
+            raise InputError(
+                f"{path}: is of another model than the config describes: {wrong[0]}"
+                + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
+            )
+
+
+class SeedEveryStep(HookBase):
+    """Makes the randomness of a step a function of seed, iteration and rank alone."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_step(self) -> None:
+        sequence = np.random.SeedSequence((self.seed, self.trainer.iter, comm.get_rank()))
+        seed_all_rng(int(sequence.generate_state(1)[0]))
+
+
+class PersonSearchTrainer(DefaultTrainer):
+    """DefaultTrainer with person-search data, evaluation, and a resume that continues exactly."""
+
+    def build_hooks(self) -> list[HookBase]:
+        hooks = super().build_hooks()
+        return [SeedEveryStep(self.cfg.SEED), *hooks] if self.cfg.SEED >= 0 else hooks
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        super().resume_or_load(resume)
+        self.data_loader.start_iter = self.start_iter
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> TrainingLoader:
+        return build_train_loader(cfg)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        return build_test_loader(cfg, dataset_name)
+
+    @classmethod
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference", os.path.basename(dataset_name))
+        return PersonSearchEvaluator(dataset_name, output_dir=folder)
+
+
+def predict(cfg: CfgNode, dataset_name: str, output_dir: str) -> OrderedDict:
+    """Run MODEL.WEIGHTS over a dataset; leaves predictions.npz in `output_dir`.
+
+    Returns:
+        The evaluator's results.
+
+    Raises:
+        InputError: the checkpoint is missing or of another model.
+    """
+    model = PersonSearchTrainer.build_model(cfg)
+    PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS)
+    loader = build_test_loader(cfg, dataset_name)
+    return inference_on_dataset(
+        model, loader, PersonSearchEvaluator(dataset_name, output_dir=output_dir)
+    )

@@ -1,0 +1,140 @@
+"""The meta-architecture: Detectron2's Faster R-CNN, and a re-ID branch on the boxes it finds.
+
+R boxes over all images, L levels, D embedding width.
+"""
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from clsa_search.modeling.clsa_head import CLSAHeads
+from clsa_search.modeling.reid_branch import CropBranch
+from clsa_search.modeling.training_boxes import select_training_boxes
+
+
+@META_ARCH_REGISTRY.register()
+class PersonSearchRCNN(GeneralizedRCNN):
+    """Finds people in whole scenes and describes each so that the same person is found again."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        reid_branch: nn.Module,
+        clsa_heads: nn.Module,
+        proposals_per_image: int,
+        **detector: object,
+    ) -> None:
+        """
+        Args:
+            reid_branch: (images, features, boxes) to {level: (R, C, h, w)}.
+            clsa_heads: level features to losses or descriptors (R, L * D).
+            proposals_per_image: see :func:`select_training_boxes`.
+            detector: the arguments of GeneralizedRCNN.
+        """
+        super().__init__(**detector)
+        self.reid_branch = reid_branch
+        self.clsa_heads = clsa_heads
+        self.proposals_per_image = proposals_per_image
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        branch = CropBranch(cfg)
+        return {
+            **super().from_config(cfg),
+            "reid_branch": branch,
+            "clsa_heads": CLSAHeads(cfg, branch.output_shape()),
+            "proposals_per_image": cfg.MODEL.REID.PROPOSALS_PER_IMAGE,
+        }
+
+    def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: what PersonSearchMapper makes. Per image: `image` (3, H, W); in training
+                `instances` (gt_boxes, gt_classes, gt_pids); at inference `height`, `width` of the
+                original image and, where it carries queries, `query_boxes` (Boxes in the frame of
+                `image`) and `query_ids`.
+
+        Returns:
+            In training the losses: loss_rpn_*, loss_cls, loss_box_reg, loss_id_<level>,
+            loss_align_<level>. Otherwise see :meth:`inference`.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        people = [x["instances"].to(self.device) for x in batched_inputs]
+        features = self.backbone(images.tensor)
+        proposals, rpn_losses = self.proposal_generator(images, features, people)
+        proposals, detector_losses = self.roi_heads(images, features, proposals, people)
+        boxes, pids = select_training_boxes(
+            people, proposals, proposals_per_image=self.proposals_per_image
+        )
+        level_features = self.reid_branch(images, features, boxes)
+        reid_losses = self.clsa_heads(level_features, pids)
+        return {**rpn_losses, **detector_losses, **reid_losses}
+
+    def inference(
+        self,
+        batched_inputs: list[dict],
+        detected_instances: list[Instances] | None = None,
+        do_postprocess: bool = True,
+    ) -> list[dict]:
+        """
+        Args:
+            batched_inputs: as in :meth:`forward`.
+            detected_instances: known boxes (pred_boxes, in the frame of `image`) to describe in
+                place of the detector's.
+            do_postprocess: whether to bring the boxes into the frame of the original image.
+
+        Returns:
+            Per image `instances` (pred_boxes, scores, pred_classes, reid_features (R, L * D) unit
+            rows) and, only where the input carried queries, `queries` (pred_boxes, query_ids,
+            reid_features). Boxes are XYXY in pixels.
+        """
+        images = self.preprocess_image(batched_inputs)
+        features = self.backbone(images.tensor)
+        if detected_instances is None:
+            proposals, _ = self.proposal_generator(images, features)
+            detected_instances, _ = self.roi_heads(images, features, proposals)
+        queries = [self._given_queries(x) for x in batched_inputs]
+        boxes = [
+            Boxes.cat([found.pred_boxes, given.pred_boxes])
+            for found, given in zip(detected_instances, queries, strict=True)
+        ]
+        descriptors = self.clsa_heads(self.reid_branch(images, features, boxes))
+        outputs = []
+        for x, found, given, rows in zip(
+            batched_inputs,
+            detected_instances,
+            queries,
+            descriptors.split([len(b) for b in boxes]),
+            strict=True,
+        ):
+            size = (x["height"], x["width"]) if do_postprocess else None
+            found_rows, given_rows = rows.split([len(found), len(given)])
+            outputs.append({"instances": _described(found, found_rows, size)})
+            if "query_ids" in x:
+                outputs[-1]["queries"] = _described(given, given_rows, size)
+        return outputs
+
+    def _given_queries(self, x: dict) -> Instances:
+        """The query boxes of one input as if they had been detected; none is an ordinary answer."""
+        queries = Instances(tuple(x["image"].shape[-2:]))
+        queries.pred_boxes = x.get("query_boxes", Boxes(torch.empty(0, 4))).to(self.device)
+        queries.query_ids = x.get("query_ids", torch.empty(0, dtype=torch.int64)).to(self.device)
+        return queries
+
+
+def _described(
+    people: Instances, descriptors: torch.Tensor, size: tuple[int, int] | None
+) -> Instances:
+    """A copy of `people` with their descriptors, brought to an image of `size` where given.
+
+    Detectron2's postprocessing scales boxes in place, hence the clone.
+    """
+    fields = {**people.get_fields(), "pred_boxes": people.pred_boxes.clone()}
+    described = Instances(people.image_size, **fields, reid_features=descriptors)
+    return described if size is None else detector_postprocess(described, *size)

@@ -1,0 +1,39 @@
+#!/usr/bin/env python
+"""Train or evaluate a person-search model; the interface is Detectron2's.
+
+tools/train_net.py --config-file configs/clsa_R_50_synthetic.yaml --num-gpus 8
+tools/train_net.py --config-file ... --resume
+tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
+"""
+
+import argparse
+
+from detectron2.engine import default_argument_parser, launch
+
+from clsa_search.engine import PersonSearchCheckpointer, PersonSearchTrainer, setup
+from clsa_search.errors import reported_input_errors
+
+
+def main(args: argparse.Namespace) -> dict | None:
+    """What each process runs."""
+    with reported_input_errors():
+        cfg = setup(args)
+        if args.eval_only:
+            model = PersonSearchTrainer.build_model(cfg)
+            PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS)
+            return PersonSearchTrainer.test(cfg, model)
+        trainer = PersonSearchTrainer(cfg)
+        trainer.resume_or_load(resume=args.resume)
+        return trainer.train()
+
+
+if __name__ == "__main__":
+    args = default_argument_parser(epilog=__doc__).parse_args()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
