@@ -1,0 +1,36 @@
+"""Predictions, protocols and metrics of person search; nothing here knows a model."""
+
+from clsa_search.evaluation.evaluator import PersonSearchEvaluator, score_predictions
+from clsa_search.evaluation.metrics import (
+    Match,
+    SearchResult,
+    evaluate_chance,
+    evaluate_detection,
+    evaluate_search,
+    rank_gallery,
+)
+from clsa_search.evaluation.predictions import (
+    ImagePredictions,
+    Predictions,
+    check_predictions,
+)
+from clsa_search.evaluation.predictions_file import load_predictions, save_predictions
+from clsa_search.evaluation.protocol import SearchProtocol, full_gallery_protocol
+
+__all__ = [
+    "ImagePredictions",
+    "Match",
+    "PersonSearchEvaluator",
+    "Predictions",
+    "SearchProtocol",
+    "SearchResult",
+    "check_predictions",
+    "evaluate_chance",
+    "evaluate_detection",
+    "evaluate_search",
+    "full_gallery_protocol",
+    "load_predictions",
+    "rank_gallery",
+    "save_predictions",
+    "score_predictions",
+]

@@ -1,0 +1,163 @@
+"""What a model found in a dataset: detections of all images, descriptors of all queries.
+
+Shape letters: N images, M detections, Q queries, D width of a descriptor.
+"""
+
+import os
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clsa_search.errors import InputError
+
+
+class ImagePredictions(NamedTuple):
+    """One image's share: detections (m of them) and the queries drawn on it (q), float32 arrays."""
+
+    boxes: np.ndarray  # (m, 4) XYXY pixels of the original image
+    scores: np.ndarray  # (m,)
+    features: np.ndarray  # (m, D) unit rows
+    query_ids: np.ndarray  # (q,) int64
+    query_boxes: np.ndarray  # (q, 4)
+    query_features: np.ndarray  # (q, D)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Detections and queries of a dataset; the detections of image i are offsets[i]:offsets[i+1].
+
+    Boxes are absolute XYXY pixels of the original image, descriptors have unit rows. The fields
+    are those of the predictions file (`save_predictions`).
+    """
+
+    image_ids: np.ndarray  # (N,) str
+    offsets: np.ndarray  # (N+1,) int64
+    boxes: np.ndarray  # (M, 4) float32
+    scores: np.ndarray  # (M,) float32
+    features: np.ndarray  # (M, D) float32
+    query_ids: np.ndarray  # (Q,) int64, positions in the dataset's list of queries
+    query_features: np.ndarray  # (Q, D) float32
+    query_boxes: np.ndarray  # (Q, 4) float32
+    query_image_ids: np.ndarray  # (Q,) str
+    meta: dict[str, Any]  # dataset, config, weights' hash, date: whatever JSON can hold
+
+    @classmethod
+    def from_images(
+        cls, images: Mapping[str, ImagePredictions], meta: dict[str, Any] | None = None
+    ) -> "Predictions":
+        """Join the images' shares: images sorted by id, queries by number, whatever came first."""
+        ids = sorted(images)
+        shares = [images[image_id] for image_id in ids]
+        width = shares[0].features.shape[1] if shares else 0
+        columns = zip(_empty_image(width), *shares, strict=True)
+        joined = ImagePredictions(*map(np.concatenate, columns))
+        order = np.argsort(joined.query_ids, kind="stable")
+        query_image_ids = np.repeat(_text(ids), [len(share.query_ids) for share in shares])
+        return cls(
+            image_ids=_text(ids),
+            offsets=np.cumsum([0] + [len(share.scores) for share in shares], dtype=np.int64),
+            boxes=joined.boxes.astype(np.float32),
+            scores=joined.scores.astype(np.float32),
+            features=joined.features.astype(np.float32),
+            query_ids=joined.query_ids[order].astype(np.int64),
+            query_features=joined.query_features[order].astype(np.float32),
+            query_boxes=joined.query_boxes[order].astype(np.float32),
+            query_image_ids=query_image_ids[order],
+            meta=dict(meta or {}),
+        )
+
+    def align(
+        self, image_ids: np.ndarray, query_ids: np.ndarray, *, score_threshold: float
+    ) -> "Predictions":
+        """The same predictions in the given order of images and queries, others left out.
+
+        Only detections with a score of at least `score_threshold` stay.
+
+        Raises:
+            InputError: a wanted image or query is not here.
+        """
+        images = _positions(self.image_ids, image_ids, "image_ids")
+        queries = _positions(self.query_ids, query_ids, "query_ids")
+        image, row = expand_ranges(self.offsets[images], np.diff(self.offsets)[images])
+        keep = self.scores[row] >= score_threshold
+        image, row = image[keep], row[keep]
+        counts = np.bincount(image, minlength=len(images))
+        return replace(
+            self,
+            image_ids=self.image_ids[images],
+            offsets=np.concatenate([[0], np.cumsum(counts)]),
+            boxes=self.boxes[row],
+            scores=self.scores[row],
+            features=self.features[row],
+            query_ids=self.query_ids[queries],
+            query_features=self.query_features[queries],
+            query_boxes=self.query_boxes[queries],
+            query_image_ids=self.query_image_ids[queries],
+        )
+
+
+def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Write out ranges: (owner, index), both (sum of counts,), index running from its start."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    first = np.cumsum(counts) - counts
+    return owner, np.arange(len(owner)) - first[owner] + starts[owner]
+
+
+def check_predictions(
+    predictions: Predictions, records: Sequence[dict], source: str | os.PathLike = "predictions"
+) -> None:
+    """Make sure that predictions are of this dataset, all of it and nothing else.
+
+    Args:
+        predictions: well-formed ones, as loaded.
+        records: the dataset's (`clsa_search.data`).
+        source: named in the errors; the file's path, if it has one.
+
+    Raises:
+        InputError: an image or query is missing or unknown, or a query is on another image.
+    """
+    queries = {
+        query["query_id"]: record["image_id"]
+        for record in records
+        for query in record.get("queries", [])
+    }
+    _compare(source, "image_ids", predictions.image_ids, {r["image_id"] for r in records})
+    _compare(source, "query_ids", predictions.query_ids, queries.keys())
+    images = predictions.query_image_ids.tolist()
+    for query_id, image_id in zip(predictions.query_ids.tolist(), images, strict=True):
+        if image_id != queries[query_id]:
+            raise InputError(
+                f"{source}: query_image_ids: query {query_id} is on image {image_id!r}; "
+                f"expected {queries[query_id]!r}, as in the dataset"
+            )
+
+
+def _compare(source: Any, field: str, given: np.ndarray, expected: Set) -> None:
+    given = set(given.tolist())
+    for fault, names in (("missing", expected - given), ("unknown", given - expected)):
+        if names:
+            raise InputError(
+                f"{source}: {field}: {len(names)} {fault}, such as {min(names)!r}; "
+                f"expected the dataset's {len(expected)}, all of them and no other"
+            )
+
+
+def _positions(names: np.ndarray, wanted: np.ndarray, field: str) -> np.ndarray:
+    """Where each wanted name stands among unique names."""
+    known = {name: place for place, name in enumerate(names.tolist())}
+    for name in wanted.tolist():
+        if name not in known:
+            raise InputError(f"predictions: {field}: {name!r} is missing; expected an entry for it")
+    return np.array([known[name] for name in wanted.tolist()], dtype=np.int64)
+
+
+def _empty_image(width: int) -> ImagePredictions:
+    """Nothing found and nobody asked for; gives arrays their shape where there are no images."""
+    boxes, row, features = np.zeros((0, 4)), np.zeros(0), np.zeros((0, width))
+    return ImagePredictions(boxes, row, features, row, boxes, features)
+
+
+def _text(values: Sequence[str]) -> np.ndarray:
+    return np.array(values, dtype=np.str_)  # text even when there are none

@@ -1,0 +1,371 @@
+"""Search and detection metrics: hand-worked cases, agreement with the literal reference, edges."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import reference_metrics
+from evaluation_cases import draw_dataset, draw_protocol, make_image, make_protocol, make_record
+
+from clsa_search.errors import InputError
+from clsa_search.evaluation import (
+    Predictions,
+    evaluate_chance,
+    evaluate_detection,
+    evaluate_search,
+    full_gallery_protocol,
+    rank_gallery,
+    ranking,
+)
+
+BOX, ELSEWHERE = (0, 0, 40, 80), (100, 0, 140, 80)
+QUERY = (0, BOX, (1, 0))
+
+
+def at(similarity):
+    """A unit descriptor of that similarity with the query."""
+    return similarity, math.sqrt(1 - similarity**2)
+
+
+def make_scene(*images):
+    """Predictions of images "a", "b", ..., each of (box, similarity), and a query of one more."""
+    outputs = {
+        name: make_image([(box, 0.9, at(similarity)) for box, similarity in detections])
+        for name, detections in zip("abcdefgh", images, strict=False)
+    }
+    return Predictions.from_images(outputs | {"query": make_image(queries=[QUERY])})
+
+
+def search_all(predictions, targets, **options):
+    """Search all images but the query's; `targets`: names of the images with the person at BOX."""
+    images = predictions.image_ids.tolist()
+    places = [i for i, name in enumerate(images) if name != "query"]
+    protocol = make_protocol(images, [(0, places, [(images.index(t), BOX) for t in targets])])
+    return evaluate_search(predictions, protocol, device="cpu", **options)
+
+
+def test_average_precision_by_hand():
+    # ranking: a right, b wrong, c right, d wrong; precision 1/1 at recall 1/2, 2/3 at recall 1
+    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)])
+    result = search_all(predictions, "ac")
+    assert result.average_precision == pytest.approx([0.5 * 1 + 0.5 * 2 / 3], abs=1e-12)
+    assert (result.first_rank, result.targets, result.found) == (1, 2, 2)
+
+
+def test_a_target_not_found_costs_recall():
+    # as above, with e holding the person too and nothing found there: AP times recall 2/3
+    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)], [])
+    result = search_all(predictions, "ace")
+    assert result.average_precision == pytest.approx([2 / 3 * (0.5 + 0.5 * 2 / 3)], abs=1e-12)
+    assert (result.targets, result.found) == (3, 2)
+
+
+def test_only_the_most_similar_detection_on_the_target_is_right():
+    # both of a's detections lie on the person; b is wrong: right, wrong, wrong
+    predictions = make_scene([(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)])
+    assert search_all(predictions, "a").average_precision == pytest.approx([1.0])
+    # the target in c then comes after three: 1/2 * (1/1 + 2/4)
+    predictions = make_scene([(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)], [(BOX, 0.6)])
+    assert search_all(predictions, "ac").average_precision == pytest.approx([0.75], abs=1e-12)
+
+
+def test_top_k_counts_places():
+    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)])
+    result = search_all(predictions, "d")
+    assert result.first_rank == 4
+    assert result.metrics(top_k=(1, 3, 4, 100)) == {
+        "mAP": pytest.approx(25),
+        "top1": 0,
+        "top3": 0,
+        "top4": 100,
+        "top100": 100,
+    }
+
+
+def test_ties_enter_together():
+    # two equals, one right: 1/2 at recall 1; behind its equal for top-k, in whatever order
+    first, last = make_scene([(BOX, 0.5)], [(BOX, 0.5)]), make_scene([(BOX, 0.5)], [(BOX, 0.5)])
+    for result in (search_all(first, "a"), search_all(last, "b")):
+        assert result.average_precision == pytest.approx([0.5])
+        assert result.first_rank == 2
+    # two right and one wrong, all equal: 2/3 at once, and the wrong one stands first
+    result = search_all(make_scene(*[[(BOX, 0.5)]] * 3), "ac")
+    assert result.average_precision == pytest.approx([2 / 3])
+    assert result.first_rank == 2
+    # two right and equal: the first place is right
+    assert search_all(make_scene([(BOX, 0.5)], [(BOX, 0.5)]), "ab").first_rank == 1
+
+
+@pytest.mark.parametrize(
+    ("side", "found_side", "is_found"),
+    [
+        (10, 20, True),  # IoU 100/400, exactly the threshold of a 10 x 10 box
+        (10, 20.5, False),
+        (40, 56, True),  # IoU 0.51; the threshold is 0.5, not 1600/2500
+        (40, 57, False),  # IoU 0.49
+    ],
+)
+def test_small_targets_need_less_overlap(side, found_side, is_found):
+    predictions = make_scene([((0, 0, found_side, found_side), 0.9)])
+    protocol = make_protocol(["a"], [(0, [0], [(0, (0, 0, side, side))])])
+    assert bool(evaluate_search(predictions, protocol, device="cpu").found[0]) == is_found
+
+
+def test_identity_twice_in_an_image_is_one_target():
+    # b lies on the person twice: its best is right, the other wrong, so c comes third
+    both = [(0, BOX), (0, ELSEWHERE)]
+    predictions = make_scene([(BOX, 0.7), (ELSEWHERE, 0.9)], [(BOX, 0.6)])
+    protocol = make_protocol(["a", "b"], [(0, [0, 1], [*both, (1, BOX)])])
+    result = evaluate_search(predictions, protocol, device="cpu")
+    assert (result.targets, result.found) == (2, 2)
+    assert result.average_precision == pytest.approx([0.5 * 1 + 0.5 * 2 / 3], abs=1e-12)
+
+
+def test_image_listed_twice_counts_twice():
+    # b's wrong detection stands before a's right one: twice wrong, twice right
+    predictions = make_scene([(BOX, 0.7)], [(BOX, 0.9)], [(BOX, 0.8)])
+    protocol = make_protocol(["a", "b", "c"], [(0, [0, 1, 1, 0, 2], [(0, BOX)])])
+    result = evaluate_search(predictions, protocol, device="cpu")
+    assert (result.targets, result.found, result.first_rank) == (2, 2, 4)
+    assert result.average_precision == pytest.approx([2 / 5], abs=1e-12)
+
+
+def test_detections_below_the_threshold_do_not_exist():
+    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)])
+    scores = np.array([0.4, 0.5], dtype=np.float32)
+    predictions = replace(predictions, scores=scores)
+    assert search_all(predictions, "b").first_rank == 1
+    assert search_all(predictions, "b", score_threshold=0.3).first_rank == 2
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_search_agrees_with_the_literal_reference(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
+    monkeypatch.setattr(ranking, "_CHUNK", 100)  # so that there are several
+    result = evaluate_search(predictions, protocol, device="cpu")
+    columns = result.average_precision, result.first_rank, result.targets, result.found
+    expected = reference_metrics.search(predictions, protocol, 0.5)
+    np.testing.assert_allclose(np.stack(columns, axis=1), expected, rtol=0, atol=1e-9)
+
+
+def test_random_cases_hold_every_oddity():
+    """So that agreement on them says something."""
+    seen = set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        records, predictions = draw_dataset(rng)
+        protocol = draw_protocol(rng, records)
+        counts = np.diff(predictions.offsets)
+        seen |= {"image without detections"} if (counts == 0).any() else set()
+        seen |= {"image without people"} if any(not r["annotations"] for r in records) else set()
+        seen |= {"score below threshold"} if (predictions.scores < 0.5).any() else set()
+        seen |= {"score at threshold"} if (predictions.scores == 0.5).any() else set()
+        for q in range(len(protocol.query_ids)):
+            gallery = protocol.gallery_images[slice(*protocol.gallery_offsets[q : q + 2])]
+            targets = protocol.target_images[slice(*protocol.target_offsets[q : q + 2])]
+            boxes = protocol.target_boxes[slice(*protocol.target_offsets[q : q + 2])]
+            rows = np.concatenate(
+                [np.arange(*predictions.offsets[i : i + 2]) for i in gallery] or [[]]
+            ).astype(int)
+            values = predictions.features[rows] @ predictions.query_features[q]
+            seen |= {"image listed twice"} if len(set(gallery)) < len(gallery) else set()
+            seen |= {"identity twice in an image"} if len(set(targets)) < len(targets) else set()
+            seen |= {"no target"} if len(targets) == 0 else set()
+            seen |= {"tie"} if len(set(values)) < len(set(rows)) else set()
+            seen |= {"fewer than ten results"} if len(rows) < 10 else set()
+            seen |= {"tiny target"} if (np.diff(boxes[:, ::2]) < 10).any() else set()
+    assert len(seen) == 10
+
+
+def shuffle(predictions, rng):
+    """The same predictions, images and the detections in them in another order."""
+    order = rng.permutation(len(predictions.image_ids))
+    rows = [rng.permutation(np.arange(*predictions.offsets[i : i + 2])) for i in order]
+    queries = rng.permutation(len(predictions.query_ids))
+    return replace(
+        predictions,
+        image_ids=predictions.image_ids[order],
+        offsets=np.cumsum([0] + [len(mine) for mine in rows]),
+        query_ids=predictions.query_ids[queries],
+        query_features=predictions.query_features[queries],
+        query_boxes=predictions.query_boxes[queries],
+        query_image_ids=predictions.query_image_ids[queries],
+        **{
+            name: getattr(predictions, name)[np.concatenate(rows)]
+            for name in ("boxes", "scores", "features")
+        },
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_does_not_matter(seed):
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    shuffled = shuffle(predictions, rng)
+    protocol = full_gallery_protocol(records)
+    other = full_gallery_protocol([records[i] for i in rng.permutation(len(records))])
+    expected = evaluate_search(predictions, protocol, device="cpu")
+    result = evaluate_search(shuffled, other, device="cpu")
+    assert result.per_query() == expected.per_query()
+    assert evaluate_detection(shuffled, records[::-1]) == evaluate_detection(predictions, records)
+
+
+def test_chance_does_not_depend_on_the_order_of_images():
+    rng = np.random.default_rng(0)
+    records, predictions = draw_dataset(rng)
+    images = rng.permutation(len(records))
+    outputs = replace(predictions, features=rng.permutation(predictions.features))
+    protocol = full_gallery_protocol(records)
+    chance = evaluate_chance(predictions, protocol, device="cpu")
+    shuffled = predictions.align(
+        predictions.image_ids[images], predictions.query_ids[::-1], score_threshold=0
+    )
+    assert evaluate_chance(shuffled, protocol, device="cpu") == chance
+    assert evaluate_chance(outputs, protocol, device="cpu") == chance  # descriptors do not come in
+
+
+@pytest.mark.parametrize("labelled_only", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_detection_agrees_with_the_literal_reference(seed, labelled_only):
+    records, predictions = draw_dataset(np.random.default_rng(seed), images=6)
+    # the reference takes the first of equals, so let the scores settle who is first: descending
+    predictions = sort_by_score(predictions)
+    options = {"score_threshold": 0.4, "iou_threshold": 0.5, "labelled_only": labelled_only}
+    result = evaluate_detection(predictions, records, **options)
+    expected = reference_metrics.detection(predictions, records, **options)
+    np.testing.assert_allclose(list(result.values()), np.multiply(expected, 100), atol=1e-9)
+
+
+def sort_by_score(predictions):
+    image = np.repeat(np.arange(len(predictions.image_ids)), np.diff(predictions.offsets))
+    order = np.lexsort((-predictions.scores, image))
+    fields = {name: getattr(predictions, name)[order] for name in ("boxes", "scores", "features")}
+    return replace(predictions, **fields)
+
+
+def detect(detections, people, **options):
+    """`detections`: (box, score); `people`: (box, person_id); all in one image."""
+    output = make_image([(box, score, (1, 0)) for box, score in detections])
+    predictions = Predictions.from_images({"a": output})
+    return evaluate_detection(predictions, [make_record("a", people)], **options)
+
+
+def test_detection_by_hand():
+    # by score: right, wrong (nobody there), right (IoU 0.75), and one of three people is missed
+    found = [(BOX, 0.9), ((50, 0, 90, 80), 0.8), ((100, 0, 140, 60), 0.7)]
+    people = [(BOX, 0), (ELSEWHERE, -1), ((150, 0, 190, 80), 1)]
+    result = detect(found, people)
+    assert result["recall"] == pytest.approx(100 * 2 / 3)
+    assert result["AP"] == pytest.approx(100 * 2 / 3 * (0.5 * 1 + 0.5 * 2 / 3))
+    # without the unlabelled person, the detection of her is wrong too
+    labelled = detect(found, people, labelled_only=True)
+    assert labelled == {"recall": pytest.approx(50), "AP": pytest.approx(50 * 1)}
+
+
+def test_detection_is_one_to_one():
+    # two detections of one person: the closer one is right, at rank 2
+    assert detect([((0, 0, 40, 70), 0.9), (BOX, 0.8)], [(BOX, 0)])["AP"] == pytest.approx(50)
+    # of two equally close ones, the one of higher score
+    assert detect([(BOX, 0.8), (BOX, 0.9)], [(BOX, 0)])["AP"] == pytest.approx(100)
+    # one detection on two people finds one of them
+    assert detect([(BOX, 0.9)], [(BOX, 0), ((0, 0, 40, 79), 1)])["recall"] == pytest.approx(50)
+
+
+def test_labelled_only_leaves_out_images_without_labelled_people():
+    found = make_image([(BOX, 0.9, (1, 0))])
+    predictions = Predictions.from_images({"a": found, "b": found})
+    records = [make_record("a", [(BOX, 0)]), make_record("b", [(ELSEWHERE, -1)])]
+    assert evaluate_detection(predictions, records)["AP"] == pytest.approx(25)
+    assert evaluate_detection(predictions, records, labelled_only=True)["AP"] == pytest.approx(100)
+
+
+def test_nothing_found():
+    predictions = Predictions.from_images({"a": make_image(), "q": make_image(queries=[QUERY])})
+    records = [make_record("a", [(BOX, 0)]), make_record("q", queries=[(0, BOX, 0)])]
+    protocol = full_gallery_protocol(records)
+    zeros = {"mAP": 0, "top1": 0, "top5": 0, "top10": 0}
+    assert evaluate_search(predictions, protocol).metrics() == zeros
+    assert evaluate_chance(predictions, protocol) == zeros
+    assert rank_gallery(predictions, protocol, 0) == []
+    assert evaluate_detection(predictions, records) == {"recall": 0, "AP": 0}
+
+
+def test_nobody_to_find():
+    predictions = make_scene([(BOX, 0.9)])
+    result = search_all(predictions, "")
+    assert result.metrics() == {"mAP": 0, "top1": 0, "top5": 0, "top10": 0}
+    assert (result.targets, result.found, result.first_rank) == (0, 0, 0)
+    detected = evaluate_detection(predictions, [make_record("a")])
+    assert all(math.isnan(value) for value in detected.values())
+
+
+def test_nobody_asked():
+    predictions = Predictions.from_images({"a": make_image([(BOX, 0.9, (1, 0))])})
+    protocol = full_gallery_protocol([make_record("a", [(BOX, 0)])])
+    result = evaluate_search(predictions, protocol)
+    assert result.per_query() == []
+    assert all(math.isnan(value) for value in result.metrics().values())
+    assert all(math.isnan(value) for value in evaluate_chance(predictions, protocol).values())
+
+
+def test_no_images():
+    predictions, protocol = Predictions.from_images({}), full_gallery_protocol([])
+    assert evaluate_search(predictions, protocol).per_query() == []
+    assert math.isnan(evaluate_detection(predictions, [])["recall"])
+
+
+def test_chance_is_the_chance():
+    # one right among four in each gallery: the mean of 1/rank over ranks 1..4 is 0.52
+    images = {name: make_image([(BOX, 0.9, (1, 0))]) for name in "abcd"}
+    queries = [(q, BOX, (1, 0)) for q in range(300)]
+    predictions = Predictions.from_images(images | {"query": make_image(queries=queries)})
+    protocol = make_protocol([*"abcd"], [(q, [0, 1, 2, 3], [(q % 4, BOX)]) for q in range(300)])
+    chance = evaluate_chance(predictions, protocol)
+    assert chance["mAP"] == pytest.approx(100 * (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4, abs=5)
+    assert chance["top1"] == pytest.approx(25, abs=5)
+    assert chance["top5"] == 100
+
+
+def test_rank_gallery_lists_the_best_first():
+    predictions = make_scene(
+        [(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)], [(BOX, 0.6)], [(ELSEWHERE, 0.8)]
+    )
+    protocol = make_protocol(
+        predictions.image_ids, [(0, [3, 0, 1, 2], [(0, BOX), (2, BOX), (3, BOX)])]
+    )
+    best = rank_gallery(predictions, protocol, 0, top=4)
+    assert [(match.image_id, match.correct) for match in best] == [
+        ("a", True),
+        ("d", False),  # as similar as b's, and listed before
+        ("b", False),
+        ("a", False),  # on the person, but not the best there
+    ]
+    assert [match.similarity for match in best] == pytest.approx([0.9, 0.8, 0.8, 0.7])
+    np.testing.assert_array_equal(best[0].box, (0, 0, 40, 78))
+    assert len(rank_gallery(predictions, protocol, 0)) == 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rank_gallery_agrees_with_the_metrics(seed):
+    records, predictions = draw_dataset(np.random.default_rng(seed))
+    protocol = full_gallery_protocol(records)
+    for row in evaluate_search(predictions, protocol, device="cpu").per_query():
+        matches = rank_gallery(predictions, protocol, row["query_id"], top=10**6)
+        assert sum(match.correct for match in matches) == row["found"]
+        results = [(match.similarity, match.correct) for match in matches]
+        assert reference_metrics.first_rank(results) == row["first_rank"]
+
+
+def test_what_is_missing_is_named():
+    predictions = make_scene([(BOX, 0.9)])
+    with pytest.raises(InputError, match="image_ids: 'b' is missing"):
+        evaluate_search(predictions, make_protocol(["a", "b"], [(0, [0, 1], [])]))
+    with pytest.raises(InputError, match="query_ids: 7 is missing"):
+        evaluate_search(predictions, make_protocol(["a"], [(7, [0], [])]))
+    with pytest.raises(InputError, match="query 3 is not in protocol 'made'"):
+        rank_gallery(predictions, make_protocol(["a"], [(0, [0], [])]), 3)
+    with pytest.raises(InputError, match="image_ids: 'z' is missing"):
+        evaluate_detection(predictions, [make_record("z")])
