@@ -1,0 +1,26 @@
+"""Pictures for people: boxes on scenes, ranking sheets, training curves.
+
+Figures are drawn with Matplotlib's Figure objects alone: no pyplot, no global state, no screen.
+"""
+
+from clsa_search.visualize.curves import draw_curves
+from clsa_search.visualize.people import draw_people
+from clsa_search.visualize.rankings import draw_rankings
+from clsa_search.visualize.sheets import (
+    RankedSighting,
+    Ranking,
+    Sighting,
+    draw_ranking_overview,
+    draw_ranking_sheet,
+)
+
+__all__ = [
+    "RankedSighting",
+    "Ranking",
+    "Sighting",
+    "draw_curves",
+    "draw_people",
+    "draw_ranking_overview",
+    "draw_ranking_sheet",
+    "draw_rankings",
+]

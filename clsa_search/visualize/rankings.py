@@ -1,0 +1,116 @@
+"""From predictions to ranking sheets: which queries to show, and their pictures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from detectron2.data.detection_utils import read_image
+
+from clsa_search.errors import InputError
+from clsa_search.evaluation.metrics import Match, evaluate_search, rank_gallery
+from clsa_search.evaluation.predictions import Predictions
+from clsa_search.evaluation.protocol import SearchProtocol
+from clsa_search.visualize.sheets import (
+    RankedSighting,
+    Ranking,
+    Sighting,
+    draw_ranking_overview,
+    draw_ranking_sheet,
+)
+
+
+def draw_rankings(
+    predictions: Predictions,
+    records: Sequence[dict],
+    protocol: SearchProtocol,
+    output_dir: str | Path,
+    *,
+    count: int,
+    top: int = 10,
+    score_threshold: float = 0.5,
+) -> list[Path]:
+    """Draw a sheet for each of `count` queries, `query_<id>.png`, and `rankings.png` with them all.
+
+    The queries stand evenly spaced in the order of their average precision, from the best to the
+    worst, so that the pictures flatter the model no more than its mAP does. Counts and AP are those
+    of the whole ranking, of which the pictures show the `top` best.
+
+    Returns:
+        The overview, then the sheets from best to worst; nothing if there are no queries.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    result = evaluate_search(predictions, protocol, score_threshold=score_threshold)
+    scenes = _Scenes(records)
+    overview, sheets, rankings = Path(output_dir) / "rankings.png", [], []
+    for place in choose_queries(result.average_precision, count):
+        query_id = int(result.query_ids[place])
+        matches = rank_gallery(
+            predictions, protocol, query_id, top, score_threshold=score_threshold
+        )
+        ranking = Ranking(
+            query=scenes.find_query(query_id),
+            matches=[scenes.show_match(match) for match in matches],
+            title=f"query {query_id}",
+            verdict=f"found {result.found[place]} of {result.targets[place]}, "
+            f"AP {result.average_precision[place]:.2f}",
+        )
+        sheets.append(overview.with_name(f"query_{query_id}.png"))
+        draw_ranking_sheet(ranking, sheets[-1])
+        rankings.append(replace(ranking, query=ranking.query.trim()))
+    if not rankings:
+        return []
+    draw_ranking_overview(rankings, overview)
+    return [overview, *sheets]
+
+
+def choose_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
+    """Positions (at most count,) of queries evenly spaced from the best AP to the worst.
+
+    Of equally good queries those that come first stand first.
+    """
+    order = np.argsort(-average_precision, kind="stable")
+    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    return order[places]
+
+
+class _Scenes:
+    """The records' images, read when they are wanted."""
+
+    def __init__(self, records: Sequence[dict]) -> None:
+        self.records = {record["image_id"]: record for record in records}
+        self.queries = {
+            query["query_id"]: (record["image_id"], query["bbox"])
+            for record in records
+            for query in record.get("queries", [])
+        }
+
+    def find_query(self, query_id: int) -> Sighting:
+        """A query in its whole scene."""
+        image_id, box = self.queries[query_id]
+        return Sighting(self._read(image_id), np.asarray(box), self._describe(image_id))
+
+    def show_match(self, match: Match) -> RankedSighting:
+        """A place in a ranking, trimmed to what its tile shows."""
+        return RankedSighting(
+            image=self._read(match.image_id),
+            box=match.box,
+            caption=self._describe(match.image_id),
+            similarity=match.similarity,
+            correct=match.correct,
+        ).trim()
+
+    def _describe(self, image_id: str) -> str:
+        """The file's name, which says more than an id that a program gave, and the camera."""
+        record = self.records[image_id]
+        name = Path(record["file_name"]).stem
+        return f"camera {record['cam_id']} · {name}" if "cam_id" in record else name
+
+    def _read(self, image_id: str) -> np.ndarray:
+        file_name = self.records[image_id]["file_name"]
+        try:
+            return read_image(file_name, format="RGB")
+        except OSError as error:
+            raise InputError(f"{file_name}: not a readable image: {error}") from error
