@@ -1,0 +1,223 @@
+"""Pictures: that they show what they are given, in the colours and places that say so."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from clsa_search.data import load_search_json
+from clsa_search.errors import InputError
+from clsa_search.evaluation.predictions import ImagePredictions, Predictions
+from clsa_search.evaluation.protocol import full_gallery_protocol
+from clsa_search.visualize import (
+    RankedSighting,
+    Ranking,
+    Sighting,
+    draw_curves,
+    draw_people,
+    draw_ranking_overview,
+    draw_ranking_sheet,
+    draw_rankings,
+)
+from clsa_search.visualize.curves import read_metrics, smooth
+from clsa_search.visualize.rankings import choose_queries
+from clsa_search.visualize.sheets import RIGHT_COLOUR, WRONG_COLOUR, choose_window
+
+GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
+BOX = np.array([60.0, 30.0, 90.0, 100.0])
+
+
+def share(picture, colour):
+    """Share of the pixels of a picture (a path) that have exactly the colour."""
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    return float((pixels == np.round(np.array(to_rgb(colour)) * 255)).all(axis=-1).mean())
+
+
+def ranking(*correct, title="query 1", verdict="found 1 of 2, AP 0.50"):
+    matches = [RankedSighting(GREY, BOX, "a", 0.5, right).trim() for right in correct]
+    return Ranking(Sighting(GREY, BOX, "q"), matches, title, verdict)
+
+
+def test_people_are_outlined_and_tagged_on_a_copy():
+    before = GREY.copy()
+    boxes = np.array([[10.0, 40.0, 50.0, 100.0], [70.0, 0.0, 158.0, 119.0]])
+    picture = draw_people(GREY, boxes, ["7", None], [(255, 0, 0), (0, 0, 255)])
+    assert (before == GREY).all() and picture.shape == GREY.shape
+    for x, y, colour in [(10, 70, (255, 0, 0)), (30, 100, (255, 0, 0)), (158, 60, (0, 0, 255))]:
+        assert tuple(picture[y, x]) == colour
+    assert tuple(picture[70, 30]) == (128, 128, 128)
+    # the tag stands on the upper edge, with letters of another colour on it
+    tag = picture[28:39, 10:18].reshape(-1, 3)
+    assert (tag == (255, 0, 0)).all(axis=1).any() and (tag == (255, 255, 255)).all(axis=1).any()
+
+
+def test_a_label_keeps_its_colour_and_a_tag_stays_inside():
+    first = draw_people(GREY, [[50, 0, 90, 60]], ["person 12"])
+    second = draw_people(GREY, [[0, 30, 20, 90], [50, 0, 90, 60]], ["person 5", "person 12"])
+    assert (first[59:61, 50:90] == second[59:61, 50:90]).all()
+    assert (first[60, 60] != second[90, 10]).any()
+    # no room above: the tag goes under the box's upper edge
+    assert len(np.unique(first[1:12, 52:60].reshape(-1, 3), axis=0)) > 1
+    assert (draw_people(GREY, np.zeros((0, 4))) == GREY).all()
+
+
+def test_right_and_wrong_show_in_their_colours(tmp_path):
+    draw_ranking_sheet(ranking(True, True, True), tmp_path / "right.png")
+    draw_ranking_sheet(ranking(False, False, False), tmp_path / "wrong.png")
+    # both colours are in the legend; a frame is much more than that
+    assert share(tmp_path / "right.png", RIGHT_COLOUR) > 5 * share(
+        tmp_path / "right.png", WRONG_COLOUR
+    )
+    assert share(tmp_path / "wrong.png", WRONG_COLOUR) > 5 * share(
+        tmp_path / "wrong.png", RIGHT_COLOUR
+    )
+
+
+def test_sheets_of_any_length_have_their_size(tmp_path):
+    """Up to ten matches fill two rows, so that sheets stand beside each other; more make rows."""
+    sizes = {}
+    for count in (0, 3, 10, 12):
+        draw_ranking_sheet(ranking(*[True] * count), tmp_path / f"{count}.png")
+        sizes[count] = Image.open(tmp_path / f"{count}.png").size
+    assert sizes[0] == sizes[3] == sizes[10]
+    assert sizes[12][0] == sizes[10][0] and sizes[12][1] > sizes[10][1]
+
+
+def test_the_overview_has_a_row_for_each_query(tmp_path):
+    heights = []
+    for count in (1, 2, 3):
+        draw_ranking_overview([ranking(True, False)] * count, tmp_path / "o.png")
+        heights.append(Image.open(tmp_path / "o.png").size[1])
+    assert heights[2] - heights[1] == pytest.approx(heights[1] - heights[0], abs=1) != 0
+
+
+def test_text_is_taken_literally(tmp_path):
+    """A name with $ is no formula, and one that is too long is cut."""
+    sighting = Sighting(GREY, BOX, "$broken_{ " + "x" * 200)
+    draw_ranking_sheet(Ranking(sighting, [], "$a^", "$b_, $"), tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").size[0] > 0
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (60, 30, 90, 100),  # inside
+        (0, 0, 10, 30),  # in a corner
+        (150, 100, 160, 120),
+        (0, 0, 160, 120),  # the whole image
+        (5, 50, 155, 60),  # wide
+        (80, 60, 80.5, 60.5),  # less than a pixel
+    ],
+)
+def test_a_window_holds_its_box_and_stays_in_the_image(box):
+    window = choose_window(np.array(box), GREY.shape, 0.7)
+    size = window[2:] - window[:2]
+    assert size[0] / size[1] == pytest.approx(0.7)
+    assert (window[:2] <= box[:2]).all() and (window[2:] >= box[2:]).all()
+    for axis, length in enumerate((160, 120)):
+        if size[axis] <= length:
+            assert 0 <= window[axis] and window[axis + 2] <= length + 1e-9
+        else:  # the image lies in the middle of the window
+            assert window[axis] == pytest.approx(length - window[axis + 2])
+    trimmed = Sighting(GREY, np.array(box)).trim()
+    again = choose_window(trimmed.box, trimmed.image.shape, 0.7)
+    assert again[2:] - again[:2] == pytest.approx(size)
+
+
+def test_queries_are_chosen_from_best_to_worst():
+    quality = np.array([0.2, 1.0, 0.4, 1.0, 0.0])
+    assert choose_queries(quality, 3).tolist() == [1, 2, 4]
+    assert choose_queries(quality, 2).tolist() == [1, 4]
+    assert choose_queries(quality, 9).tolist() == [1, 3, 2, 0, 4]
+    assert choose_queries(quality, 0).tolist() == choose_queries(np.zeros(0), 3).tolist() == []
+
+
+@pytest.fixture
+def searched(tiny_data):
+    """The tiny gallery, its protocol, and predictions that are right on every box."""
+    records = load_search_json(tiny_data / "gallery.json")
+    shares = {}
+    for record in records:
+        people, queries = record["annotations"], record.get("queries", [])
+        shares[record["image_id"]] = ImagePredictions(
+            boxes=np.array([p["bbox"] for p in people], dtype=np.float32).reshape(-1, 4),
+            scores=np.ones(len(people), dtype=np.float32),
+            features=np.eye(4, dtype=np.float32)[[p["person_id"] for p in people]].reshape(-1, 4),
+            query_ids=np.array([q["query_id"] for q in queries], dtype=np.int64),
+            query_boxes=np.array([q["bbox"] for q in queries], dtype=np.float32).reshape(-1, 4),
+            query_features=np.eye(4, dtype=np.float32)[[q["person_id"] for q in queries]].reshape(
+                -1, 4
+            ),
+        )
+    return records, full_gallery_protocol(records), Predictions.from_images(shares)
+
+
+def test_sheets_are_drawn_from_predictions(tmp_path, searched):
+    records, protocol, predictions = searched
+    paths = draw_rankings(predictions, records, protocol, tmp_path / "new", count=2, top=4)
+    assert [path.name for path in paths] == ["rankings.png", "query_0.png", "query_2.png"]
+    assert all(path.parent == tmp_path / "new" and path.stat().st_size for path in paths)
+    assert share(paths[1], RIGHT_COLOUR) > 2 * share(paths[1], WRONG_COLOUR)
+    assert draw_rankings(predictions, records, protocol, tmp_path / "none", count=0) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_unreadable_image_is_named(tmp_path, searched):
+    records, protocol, predictions = searched
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
+    for name, problem in [("broken.png", "not a readable image"), ("none.png", "No such file")]:
+        moved = [record | {"file_name": str(tmp_path / name)} for record in records]
+        with pytest.raises(InputError, match=f"{name}: .*{problem}"):
+            draw_rankings(predictions, moved, protocol, tmp_path, count=1)
+
+
+def write_lines(path, entries, tail=""):
+    path.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries) + tail)
+    return path
+
+
+def test_curves_of_a_resumed_run(tmp_path):
+    """What was done again counts once; a line cut off at the end and NaN are passed over."""
+    entries = [
+        {"iteration": 19, "total_loss": 9.0, "loss_cls": 4.0, "lr": 0.1},
+        {"iteration": 39, "total_loss": 8.0, "loss_cls": float("nan")},
+        {"iteration": 39, "total_loss": 7.0, "loss_cls": 3.0, "search/mAP": 50.0},
+    ]
+    path = write_lines(tmp_path / "metrics.json", entries, tail='{"iteration": 59, "tot')
+    series = read_metrics(path)
+    assert series["total_loss"][0].tolist() == [19, 39]
+    assert series["total_loss"][1].tolist() == [9.0, 7.0]
+    assert series["loss_cls"][1].tolist() == [4.0, 3.0]
+    draw_curves(path, tmp_path / "new" / "curves.png")
+    both = Image.open(tmp_path / "new" / "curves.png").size
+    draw_curves(write_lines(tmp_path / "l.json", entries[:2]), tmp_path / "losses.png")
+    assert both[0] == 2 * Image.open(tmp_path / "losses.png").size[0]  # two panels, and one
+
+
+def test_curves_know_evaluations_by_their_group(tmp_path):
+    """Several test sets and protocols are drawn; Detectron2's own counters are not."""
+    drawn = ["a/search/mAP", "b/search_cross/mAP", "detection/AP", "chance/mAP"]
+    for name in drawn:
+        path = write_lines(tmp_path / "m.json", [{"iteration": 1, name: 5.0}])
+        draw_curves(path, tmp_path / "curves.png")
+    path = write_lines(tmp_path / "m.json", [{"iteration": 1, "rpn/num_pos_anchors": 5.0}])
+    with pytest.raises(InputError, match="m.json: no loss and no metric; expected"):
+        draw_curves(path, tmp_path / "curves.png")
+
+
+def test_curves_of_a_wrong_file(tmp_path):
+    with pytest.raises(InputError, match="none.json: not a readable file"):
+        draw_curves(tmp_path / "none.json", tmp_path / "curves.png")
+    for line in ("no json", "[1]", '{"total_loss": 1}', ""):
+        (tmp_path / "m.json").write_text(f'{{"iteration": 1, "total_loss": 2}}\n{line}\n')
+        with pytest.raises(InputError, match="m.json: line 2 is .*; expected a JSON object with"):
+            draw_curves(tmp_path / "m.json", tmp_path / "curves.png")
+
+
+def test_smoothing_keeps_length_and_straight_lines():
+    values = np.arange(10.0)
+    assert smooth(values, 5) == pytest.approx(values)
+    assert smooth(np.array([0.0, 3.0, 0.0, 3.0, 0.0]), 3) == pytest.approx([0, 1, 2, 1, 0])
+    assert smooth(np.array([4.0]), 7) == pytest.approx([4.0])
