@@ -1,7 +1,10 @@
 """Names of datasets: what they resolve to, when files are read, and identities of several sets."""
 
+import re
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -16,6 +19,7 @@ from clsa_search.data import (
     resolve_dataset,
     save_search_json,
 )
+from clsa_search.data.catalog import BUILT_IN_DATASETS
 from clsa_search.errors import InputError
 
 
@@ -111,3 +115,14 @@ def test_importing_reads_nothing(tmp_path):
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "1"
+
+
+def test_the_documentation_knows_every_name_and_its_python_runs():
+    text = (Path(__file__).parent.parent / "datasets" / "README.md").read_text(encoding="utf-8")
+    for name in BUILT_IN_DATASETS:
+        assert f"`{name}`" in text
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(textwrap.dedent(code), {})
+    assert MetadataCatalog.get("station_train").image_root == "station"
+    assert MetadataCatalog.get("station_gallery").image_root == "/pictures/station"
+    assert {"station_train", "station_gallery"} <= set(list_datasets())

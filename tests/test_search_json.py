@@ -2,7 +2,9 @@
 
 import copy
 import json
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,6 +206,25 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "split.json").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(InputError, match="split.json: not a readable JSON file"):
         load_search_json(tmp_path / "split.json")
+
+
+def test_the_example_of_the_documentation_loads(tmp_path):
+    text = (Path(__file__).parent.parent / "datasets" / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    north, south = load_search_json(write(tmp_path, example))
+    assert [a["person_id"] for a in north["annotations"]] == [0, UNLABELLED]
+    assert north["queries"] == [{"query_id": 0, "bbox": [100, 120, 160.5, 300], "person_id": 0}]
+    assert south["annotations"][0]["bbox"] == [590, 90, 640, 330] and south["cam_id"] == 2
+    # the error that the text shows is the one that is reported
+    document = json.loads(example)
+    document["annotations"] = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": [640 * (i == 17), 0, 10, 50]}
+        for i in range(18)
+    ]
+    (shown,) = re.findall(r"error: station/train.json(.*)\n", text)
+    with pytest.raises(InputError) as caught:
+        load_search_json(write(tmp_path, document))
+    assert str(caught.value) == f"{tmp_path / 'split.json'}{shown}"
 
 
 def test_a_large_file_loads_in_seconds(tmp_path):

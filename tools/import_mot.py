@@ -1,6 +1,8 @@
 """Turn MOTChallenge folders into own-data JSON files for train_net.py and eval_search.py.
 
-python tools/import_mot.py MOT17 --output datasets/mot17 --test-scenes MOT17-09-FRCNN
+    python tools/import_mot.py MOT17 datasets/mot17 --test-scenes MOT17-09-FRCNN
+
+The format and the choices are described in datasets/README.md.
 """
 
 import argparse
@@ -17,7 +19,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("source", help="folder of the scenes, or of train/ with the scenes")
-    parser.add_argument("--output", required=True, help="folder for train.json and gallery.json")
+    parser.add_argument("output_dir", help="folder for train.json and gallery.json")
     parser.add_argument(
         "--split",
         choices=SPLITS,
@@ -32,7 +34,7 @@ def parse_args() -> argparse.Namespace:
         "--min-visibility", type=float, default=0.3, help="people less visible are unlabelled"
     )
     parser.add_argument("--frame-step", type=int, default=1, help="take every so many-th frame")
-    parser.add_argument("--copy", action="store_true", help="copy the frames to OUTPUT/images")
+    parser.add_argument("--copy", action="store_true", help="copy the frames to OUTPUT_DIR/images")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice")
     return parser.parse_args()
 
@@ -42,7 +44,7 @@ def main() -> None:
     with reported_input_errors():
         counts = import_mot(
             args.source,
-            args.output,
+            args.output_dir,
             split=args.split,
             test_scenes=args.test_scenes,
             test_fraction=args.test_fraction,
@@ -51,7 +53,7 @@ def main() -> None:
             copy=args.copy,
             seed=args.seed,
         )
-    rows = [[Path(args.output) / f"{name}.json", *row.values()] for name, row in counts.items()]
+    rows = [[Path(args.output_dir) / f"{name}.json", *row.values()] for name, row in counts.items()]
     print(tabulate(rows, headers=["file", *counts["train"]]))
 
 
