@@ -17,16 +17,16 @@ from clsa_search.evaluation.predictions import Predictions
 VERSION = 1
 UNIT_TOLERANCE = 1e-2  # of a row's norm; descriptors normalised in half precision pass
 
-# field -> (shape, dtype); the letters are resolved from the arrays, so shapes must agree
+# field -> (shape, dtype); those that come first give the letters their sizes
 _LAYOUT = {
     "image_ids": (("N",), np.str_),
-    "offsets": (("N+1",), np.int64),
-    "boxes": (("M", 4), np.float32),
     "scores": (("M",), np.float32),
-    "features": (("M", "D"), np.float32),
     "query_ids": (("Q",), np.int64),
+    "features": (("M", "D"), np.float32),
+    "offsets": (("N+1",), np.int64),
+    "boxes": (("M", "XYXY"), np.float32),
     "query_features": (("Q", "D"), np.float32),
-    "query_boxes": (("Q", 4), np.float32),
+    "query_boxes": (("Q", "XYXY"), np.float32),
     "query_image_ids": (("Q",), np.str_),
 }
 
@@ -60,12 +60,12 @@ def load_predictions(path: str | os.PathLike) -> Predictions:
     """
     path = Path(path)
     entries = _read_entries(path)
-    version = entries.get("version")
-    if version is None or version.shape or version != VERSION:
-        raise _fault(path, "version", f"is {version}", f"{VERSION}")
-    for name in (*_LAYOUT, "meta"):
+    for name in ("version", *_LAYOUT, "meta"):
         if name not in entries:
             raise _fault(path, name, "is missing", "an array")
+    version = entries["version"]
+    if version.shape or version != VERSION:
+        raise _fault(path, "version", f"is {version}", f"{VERSION}")
     predictions = Predictions(
         **{name: _cast(path, name, entries[name]) for name in _LAYOUT},
         meta=_parse_meta(path, entries["meta"]),
@@ -81,7 +81,7 @@ def _read_entries(path: Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a predictions file (.npz): {error}") from error
+        raise InputError(f"{path}: not a predictions file; expected an .npz archive") from error
 
 
 def _parse_meta(path: Path, entry: np.ndarray) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _cast(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     """To the layout's dtype, from any of its kind (floats from integers too)."""
     dtype = np.dtype(_LAYOUT[name][1])
     if array.dtype.kind not in {"U": "U", "i": "iu", "f": "fiu"}[dtype.kind]:
-        raise _fault(path, name, f"has dtype {array.dtype}", np.dtype(dtype).name)
+        raise _fault(path, name, f"has dtype {array.dtype}", dtype.name)
     return array.astype(dtype, copy=False)
 
 
@@ -112,16 +112,18 @@ def _validate(predictions: Predictions, path: Path) -> None:
 
 
 def _validate_shapes(predictions: Predictions, path: Path) -> None:
-    arrays = {name: getattr(predictions, name) for name in _LAYOUT}
-    sizes = {"D": (arrays["features"].shape + (0, 0))[1]}
-    for letter, name in (("N", "image_ids"), ("M", "scores"), ("Q", "query_ids")):
-        sizes[letter] = arrays[name].size
-    sizes["N+1"] = sizes["N"] + 1
+    sizes = {"XYXY": 4, "N+1": predictions.image_ids.size + 1}
     for name, (letters, _) in _LAYOUT.items():
-        expected = tuple(sizes.get(letter, letter) for letter in letters)
-        if arrays[name].shape != expected:
-            meaning = ", ".join(map(str, letters))
-            raise _fault(path, name, f"has shape {arrays[name].shape}", f"({meaning}) = {expected}")
+        shape = getattr(predictions, name).shape
+        wanted = [sizes.get(letter, "any") for letter in letters]
+        fits = [want in ("any", size) for want, size in zip(wanted, shape, strict=False)]
+        if len(shape) != len(letters) or not all(fits):
+            pairs = zip(letters, wanted, strict=True)
+            expected = ", ".join(
+                "4" if want == 4 else f"{letter} = {want}" for letter, want in pairs
+            )
+            raise _fault(path, name, f"has shape {shape}", f"({expected})")
+        sizes.update(zip(letters, shape, strict=True))
 
 
 def _validate_rows(predictions: Predictions, path: Path) -> None:
@@ -135,7 +137,7 @@ def _validate_rows(predictions: Predictions, path: Path) -> None:
 
 
 def _is_not_finite(array: np.ndarray) -> np.ndarray:
-    return ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    return ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
 
 
 def _is_inside_out(boxes: np.ndarray) -> np.ndarray:
