@@ -88,7 +88,7 @@ def draw_ranking_sheet(ranking: Ranking, path: str | Path) -> None:
 
 def draw_ranking_overview(rankings: Sequence[Ranking], path: str | Path) -> None:
     """Several queries, one a row: the query in its frame, then its matches."""
-    columns = max(6, *(len(ranking.matches) for ranking in rankings))
+    columns = max([6, *(len(ranking.matches) for ranking in rankings)])
     header = HEADER + 0.2
     step_x, step_y = TILE_WIDTH + GAP, header + TILE_HEIGHT + CAPTION + GAP
     left = MARGIN + step_x + GAP
