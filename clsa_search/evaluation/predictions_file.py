@@ -119,9 +119,7 @@ def _validate_shapes(predictions: Predictions, path: Path) -> None:
         fits = [want in ("any", size) for want, size in zip(wanted, shape, strict=False)]
         if len(shape) != len(letters) or not all(fits):
             pairs = zip(letters, wanted, strict=True)
-            expected = ", ".join(
-                "4" if want == 4 else f"{letter} = {want}" for letter, want in pairs
-            )
+            expected = ", ".join(f"{letter} = {want}" for letter, want in pairs)
             raise _fault(path, name, f"has shape {shape}", f"({expected})")
         sizes.update(zip(letters, shape, strict=True))
 
