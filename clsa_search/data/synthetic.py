@@ -27,7 +27,7 @@ from .synthetic_plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
 from .synthetic_scene import ScenePlan, draw_scene
 
 SPLITS = ("train", "gallery")
-VERSION = 1  # of the drawing: a dataset of another version is drawn anew
+VERSION = 2  # of the drawing: a dataset of another version is drawn anew
 _MARK = ".clsa_search_synthetic"
 _QUALITY = 92
 
@@ -57,7 +57,7 @@ def make_synthetic(
     _claim(output_dir)
     with tempfile.TemporaryDirectory(prefix=".drawing-", dir=output_dir) as scratch:
         fresh, old = Path(scratch, "new"), Path(scratch, "old")
-        _draw(fresh, spec, workers or len(os.sched_getaffinity(0)))
+        _draw(fresh, spec, workers or _cores())
         old.mkdir()
         # out: what claims completeness first; in: what claims it last
         for name in (*(f"{s}.json" for s in SPLITS), *SPLITS):
@@ -76,9 +76,9 @@ def is_complete(output_dir: str | os.PathLike, spec: SyntheticSpec) -> bool:
             if document["info"]["synthetic"] != _describe(spec):
                 return False
             names = [image["file_name"] for image in document["images"]]
+            present = set(os.listdir(Path(output_dir, split, "images")))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return False
-        present = {entry.name for entry in os.scandir(Path(output_dir, split, "images"))}
         if not present.issuperset(Path(name).name for name in names):
             return False
     return True
@@ -86,6 +86,12 @@ def is_complete(output_dir: str | os.PathLike, spec: SyntheticSpec) -> bool:
 
 def _describe(spec: SyntheticSpec) -> dict:
     return {"version": VERSION, **asdict(spec)}
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _claim(output_dir: Path) -> None:
@@ -105,11 +111,9 @@ def _draw(folder: Path, spec: SyntheticSpec, workers: int) -> None:
     jobs = [(folder / _file_name(s, p), p) for s in SPLITS for p in plans[s]]
     for split in SPLITS:
         (folder / split / "images").mkdir(parents=True)
-    drawn = _draw_images(jobs, spec, workers)
+    people = iter(list(_draw_images(jobs, spec, workers)))
     for split in SPLITS:
-        annotations = [next(drawn) for _ in plans[split]]
-        _write_split(folder, split, spec, plans[split], annotations)
-    next(drawn, None)  # lets the generator close the pool and the progress bar
+        _write_split(folder, split, spec, plans[split], [next(people) for _ in plans[split]])
 
 
 def _file_name(split: str, plan: ScenePlan) -> str:
@@ -121,20 +125,15 @@ def _draw_images(
 ) -> Iterator[list[dict]]:
     """The annotations of each job's image, in order, as the images are written."""
     draw = partial(_draw_image, spec=spec)
-    progress = tqdm(total=len(jobs), desc="drawing scenes", unit="image", smoothing=0.1)
-    with progress:
-        if workers == 1:
-            for job in jobs:
-                yield draw(job)
-                progress.update()
-            return
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("fork" if "fork" in methods else None)
-        # one thread each: OpenCV's own pool neither survives a fork nor pays for small pictures
-        with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            for annotations in pool.imap(draw, jobs, chunksize=4):
-                yield annotations
-                progress.update()
+    progress = partial(tqdm, total=len(jobs), desc="drawing scenes", unit="image", mininterval=0.5)
+    if workers == 1:
+        yield from progress(map(draw, jobs))
+        return
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if "fork" in methods else None)
+    # one thread each: OpenCV's own pool neither survives a fork nor pays for small pictures
+    with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from progress(pool.imap(draw, jobs, chunksize=4))
 
 
 def _draw_image(job: tuple[Path, ScenePlan], spec: SyntheticSpec) -> list[dict]:

@@ -141,6 +141,8 @@ def make_sibling(person: Appearance, rng: np.random.Generator) -> Appearance:
     """Another person who differs in exactly one of `SIBLING_ATTRIBUTES`."""
     hidden = {"lower_kind", "lower_colour"} if person.upper_kind == "dress" else set()
     hidden |= {"hair_style"} if person.hat != "none" else set()
+    if person.upper_kind == "coat" and person.lower_kind != "trousers":
+        hidden |= {"lower_colour"}
     attribute = _pick(rng, tuple(a for a in SIBLING_ATTRIBUTES if a not in hidden))
     value = getattr(person, attribute)
     if attribute.endswith("colour"):
@@ -165,11 +167,18 @@ def differing_attributes(one: Appearance, other: Appearance) -> tuple[str, ...]:
 def sample_identities(
     rng: np.random.Generator, count: int, *, sibling_fraction: float
 ) -> list[Appearance]:
-    """People, of whom about sibling_fraction resemble the one before but for one attribute."""
+    """People, no two alike, in groups of a first and its siblings, who follow it.
+
+    sibling_fraction: the part of all who are siblings.
+    """
     people: list[Appearance] = []
-    for _ in range(count):
-        related = people and rng.random() < sibling_fraction
-        person = make_sibling(people[-1], rng) if related else sample_appearance(rng)
+    first = None
+    while len(people) < count:
+        related = first is not None and rng.random() < sibling_fraction
+        person = make_sibling(first, rng) if related else sample_appearance(rng)
+        if person in people:
+            continue
+        first = first if related else person
         people.append(person)
     return people
 

@@ -16,14 +16,15 @@ from .synthetic_people import CLOTH, sample_appearance, sample_pose
 
 Colour = tuple[int, int, int]
 
-_UNIT = 100  # pixels of a stature on the drawing board
+_LEAST, _MOST = 60, 480  # pixels of a stature on the drawing board
 _METAL = (70, 74, 78)
 
 
 def draw_prop(rng: np.random.Generator, kind: str, stature: float) -> np.ndarray:
     """A cut-out of one of `PROPS`; stature: pixels of an adult beside it."""
     size, paint = PROPS[kind]
-    board = np.zeros((int(size[1] * _UNIT), int(size[0] * _UNIT), 4), np.uint8)
+    unit = int(np.clip(1.5 * stature, _LEAST, _MOST))
+    board = np.zeros((int(size[1] * unit), int(size[0] * unit), 4), np.uint8)
     paint(board, rng)
     height = max(int(size[1] * stature), 3)
     width = max(int(size[0] * stature), 2)
@@ -180,14 +181,16 @@ def _statue(board: np.ndarray, rng: np.random.Generator) -> None:
     person = sample_appearance(rng)
     _bar(board, 0.16, 0.70, 0.84, 1.0, (150, 156, 160))
     _box(board, 0.08, 0.67, 0.92, 0.71, (170, 176, 180))
-    figure = draw_person(person, sample_pose(rng, person), height=int(1.05 * _UNIT), stone=stone)
+    tall = int(0.67 * board.shape[0])
+    figure = draw_person(person, sample_pose(rng, person), height=tall, stone=stone)
     _stand_in(board, figure, 0.68)
 
 
 def _mannequin(board: np.ndarray, rng: np.random.Generator) -> None:
     person = sample_appearance(rng)
     tone = ((196, 206, 214), (150, 160, 170), (60, 62, 66))[int(rng.integers(3))]
-    figure = draw_person(person, sample_pose(rng, person), height=int(0.96 * _UNIT), stone=tone)
+    tall = int(0.96 * board.shape[0])
+    figure = draw_person(person, sample_pose(rng, person), height=tall, stone=tone)
     _stand_in(board, figure, 0.98)
     _box(board, 0.25, 0.96, 0.75, 1.0, (90, 92, 96))
 

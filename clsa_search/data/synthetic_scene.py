@@ -8,7 +8,7 @@ frame included, that the finished picture shows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,14 +19,14 @@ from .synthetic_props import PROPS, draw_prop
 from .synthetic_street import Camera, develop, draw_background, row_of_feet, walkable
 
 _AVERAGE = 1.72  # metres of a stature in the world frame
-_SOLID = 96  # alpha from which a pixel belongs to a figure
+SOLID = 96  # alpha from which a pixel belongs to a figure
 _TRIES = 30
 _PROPS = {
     "shops": ("lamp", "bin", "bench", "sign", "poster", "mannequin", "coat_rack", "bollard"),
     "square": ("tree", "bench", "statue", "bin", "bollard", "bush", "lamp", "poster"),
     "road": ("car", "car", "sign", "lamp", "tree", "bollard", "bin"),
     "park": ("tree", "tree", "bush", "bush", "bench", "statue", "lamp", "bin"),
-    "arcade": ("poster", "mannequin", "coat_rack", "bench", "bin", "bollard", "statue"),
+    "plaza": ("poster", "mannequin", "coat_rack", "bench", "bin", "bollard", "statue"),
     "dusk": ("car", "lamp", "lamp", "sign", "tree", "mannequin", "bin"),
 }
 
@@ -50,9 +50,13 @@ class ScenePlan:
     seed: int
 
 
-@dataclass
-class _Item:
-    """A cut-out on its way into the scene; sighting is None for furniture."""
+@dataclass(frozen=True)
+class Item:
+    """A cut-out in the scene; sighting is None for furniture.
+
+    picture: as `draw_person` returns. stature: pixels of an average adult where it stands. foot:
+    the row below its lowest. left: its first column; it may reach beyond the frame.
+    """
 
     picture: np.ndarray
     stature: float
@@ -83,48 +87,49 @@ def draw_scene(
     [x, y, w, h] in pixels, `person_id` and `visibility` (min_visible to 1).
     """
     rng = np.random.default_rng(plan.seed)
-    placed = _place_all(plan, rng, width, height, min_visible)
+    placed = place_items(plan, rng, size=(height, width), min_visible=min_visible)
     picture = draw_background(plan.camera, width, height).copy()
     for item in placed:
         _cast_shadow(picture, item, plan.camera)
         _blend(picture, item)
-    return develop(picture, plan.camera, rng), _annotate(placed, width, height)
+    return develop(picture, plan.camera, rng), annotate(placed, size=(height, width))
 
 
-def _place_all(
-    plan: ScenePlan, rng: np.random.Generator, width: int, height: int, min_visible: float
-) -> list[_Item]:
-    """Items far to near in their places; people with an identity give way last.
+def place_items(
+    plan: ScenePlan, rng: np.random.Generator, *, size: tuple[int, int], min_visible: float
+) -> list[Item]:
+    """People and furniture far to near, in their places in a picture of size (height, width).
 
     Tried again with new places, and at last without furniture and passers-by, until everyone with
     an identity has a place.
     """
+    height = size[0]
     people = [_person(plan.camera, s, rng, height) for s in plan.sightings]
     known = [item for item in people if item.sighting.person_id >= 0]
     furniture = _furniture(plan.camera, rng, height)
-    best: list[_Item] = []
+    best: list[Item] = []
     for items in (people + furniture, people + furniture, people, people, known, known, known):
-        placed = _place(items, plan.camera, rng, (height, width), min_visible)
-        best = max(best, placed, key=lambda p: _known_count(p))
+        placed = _put(items, plan.camera, rng, size, min_visible)
+        best = max(best, placed, key=_known_count)
         if _known_count(best) == len(known):
             break
     return best
 
 
-def _known_count(items: list[_Item]) -> int:
+def _known_count(items: list[Item]) -> int:
     return sum(i.sighting is not None and i.sighting.person_id >= 0 for i in items)
 
 
-def _person(camera: Camera, sighting: Sighting, rng: np.random.Generator, height: int) -> _Item:
+def _person(camera: Camera, sighting: Sighting, rng: np.random.Generator, height: int) -> Item:
     looks = sighting.appearance
     picture = draw_person(
         looks, sample_pose(rng, looks), height=sighting.height, light=camera.light
     )
     stature = sighting.height * _AVERAGE / looks.stature
-    return _Item(picture, stature, round(row_of_feet(camera, stature, height)), sighting)
+    return Item(picture, stature, round(row_of_feet(camera, stature, height)), sighting)
 
 
-def _furniture(camera: Camera, rng: np.random.Generator, height: int) -> list[_Item]:
+def _furniture(camera: Camera, rng: np.random.Generator, height: int) -> list[Item]:
     kinds = _PROPS[camera.style]
     items = []
     for _ in range(int(rng.integers(2, 6))):
@@ -132,45 +137,41 @@ def _furniture(camera: Camera, rng: np.random.Generator, height: int) -> list[_I
         tall = PROPS[kind][0][1]
         stature = height * np.exp(rng.uniform(np.log(0.09), np.log(min(0.6, 1.3 / tall))))
         foot = round(row_of_feet(camera, stature, height))
-        items.append(_Item(draw_prop(rng, kind, stature), float(stature), foot, None))
+        items.append(Item(draw_prop(rng, kind, stature), float(stature), foot, None))
     return items
 
 
-def _place(
-    items: list[_Item],
+def _put(
+    items: list[Item],
     camera: Camera,
     rng: np.random.Generator,
     size: tuple[int, int],
     min_visible: float,
-) -> list[_Item]:
+) -> list[Item]:
     """Finds a column for each item, far to near; leaves out whom no column suits."""
     owner = np.full(size, -1, np.int32)
-    placed: list[_Item] = []
-    total: list[int] = []
-    shown: list[int] = []
+    placed: list[Item] = []
+    shown = np.zeros(0, np.int64)  # pixels of each placed item that show, and that must show
+    needed = np.zeros(0)
     for item in sorted(items, key=lambda i: i.stature):
-        solid = item.picture[..., 3] >= _SOLID
+        solid = item.picture[..., 3] >= SOLID
+        least = min_visible * solid.sum()
         for _ in range(_TRIES):
-            item.left = _column(item, camera, rng, size[1])
-            frame, own = item.windows(*size)
+            here = replace(item, left=_column(item, camera, rng, size[1]))
+            frame, own = here.windows(*size)
             inside = solid[own]
             hidden = owner[frame][inside]
-            lost = np.bincount(hidden[hidden >= 0], minlength=len(placed))
-            enough = [
-                p.sighting is None or s - n >= min_visible * t
-                for p, s, n, t in zip(placed, shown, lost, total, strict=True)
-            ]
-            if all(enough) and inside.sum() >= min_visible * solid.sum():
+            left = shown - np.bincount(hidden[hidden >= 0], minlength=len(placed))
+            if inside.sum() >= least and (left >= needed).all():
                 owner[frame][inside] = len(placed)
-                shown = [s - int(n) for s, n in zip(shown, lost, strict=True)]
-                shown.append(int(inside.sum()))
-                total.append(int(solid.sum()))
-                placed.append(item)
+                placed.append(here)
+                shown = np.append(left, inside.sum())
+                needed = np.append(needed, 0 if item.sighting is None else least)
                 break
     return placed
 
 
-def _column(item: _Item, camera: Camera, rng: np.random.Generator, width: int) -> int:
+def _column(item: Item, camera: Camera, rng: np.random.Generator, width: int) -> int:
     """A left edge at random, the feet between the street's edges; furniture keeps to the sides."""
     own = item.picture.shape[1]
     low, high = walkable(camera, item.stature, width)
@@ -179,54 +180,49 @@ def _column(item: _Item, camera: Camera, rng: np.random.Generator, width: int) -
     return round(low + where * max(high - low, 1.0) - own / 2)
 
 
-def _blend(picture: np.ndarray, item: _Item) -> None:
+def _blend(picture: np.ndarray, item: Item) -> None:
+    """Puts an item over what is in the picture, in place."""
     frame, own = item.windows(*picture.shape[:2])
     part = item.picture[own].astype(np.uint16)
     clear = 255 - part[..., 3:]
     picture[frame] = np.minimum(part[..., :3] + (picture[frame] * clear + 127) // 255, 255)
 
 
-def _cast_shadow(picture: np.ndarray, item: _Item, camera: Camera) -> None:
+def _cast_shadow(picture: np.ndarray, item: Item, camera: Camera) -> None:
     """Darkens the ground by the item's silhouette, laid down away from the light, and under it."""
-    sunny = camera.style not in ("dusk", "arcade")
+    strength = 0.15 if camera.style in ("dusk", "plaza") else 0.42
     height, width = item.picture.shape[:2]
-    flat, slant = 0.22 * camera.light[2] + 0.05, -1.1 * camera.light[0]
-    depth = max(int(flat * height), 2)
+    slant = -1.1 * camera.light[0]
+    depth = max(int((0.22 * camera.light[2] + 0.05) * height), 2)
     reach = int(abs(slant) * height) + 1
     pad = max(height // 24, 2)
-    matrix = np.array(
-        [
-            [1, -slant, pad + (reach if slant < 0 else 0) + slant * height],
-            [0, depth / height, pad],
-        ],
-        np.float32,
-    )
+    start = pad + (reach if slant < 0 else 0)
+    lay = np.array([[1, -slant, start + slant * height], [0, depth / height, pad]], np.float32)
     board = (width + reach + 2 * pad, depth + 2 * pad)
-    shadow = cv2.warpAffine(item.picture[..., 3], matrix, board) * (0.42 if sunny else 0.15)
-    shadow = shadow.astype(np.float32)
-    centre = (pad + (reach if slant < 0 else 0) + width // 2, depth + pad)
+    shadow = cv2.warpAffine(item.picture[..., 3], lay, board).astype(np.float32) * strength
     axes = (max(int(0.36 * width), 1), max(int(0.045 * height), 1))
+    centre = (start + width // 2, depth + pad)
     under = cv2.ellipse(np.zeros_like(shadow), centre, axes, 0, 0, 360, 120.0, -1)
     shadow = cv2.blur(np.maximum(shadow, under), (pad, pad))
-    left = item.left - pad - (reach if slant < 0 else 0)
-    patch = _Item(shadow, item.stature, item.foot + pad, None, left)
+    patch = Item(shadow, item.stature, item.foot + pad, None, item.left - start)
     frame, own = patch.windows(*picture.shape[:2])
     darker = picture[frame] * (1 - shadow[own] / 255)[..., None]
     picture[frame] = darker.astype(np.uint8)
 
 
-def _annotate(placed: list[_Item], width: int, height: int) -> list[dict]:
-    owner = np.full((height, width), -1, np.int32)
-    solids = [item.picture[..., 3] >= _SOLID for item in placed]
+def annotate(placed: list[Item], *, size: tuple[int, int]) -> list[dict]:
+    """Boxes, identities and visibilities, as `draw_scene` returns them, of what was placed."""
+    owner = np.full(size, -1, np.int32)
+    solids = [item.picture[..., 3] >= SOLID for item in placed]
     for number, (item, solid) in enumerate(zip(placed, solids, strict=True)):
-        frame, own = item.windows(height, width)
+        frame, own = item.windows(*size)
         owner[frame][solid[own]] = number
     shown = np.bincount(owner[owner >= 0], minlength=len(placed))
     annotations = []
     for item, solid, count in zip(placed, solids, shown, strict=True):
         if item.sighting is None:
             continue
-        frame, own = item.windows(height, width)
+        frame, own = item.windows(*size)
         rows = np.flatnonzero(solid[own].any(1)) + frame[0].start
         cols = np.flatnonzero(solid[own].any(0)) + frame[1].start
         box = cols[0], rows[0], cols[-1] + 1 - cols[0], rows[-1] + 1 - rows[0]

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+Point = tuple[float, float, float]
 PITCH = 0.16  # radians by which the viewer looks down: enough to see the length of a shoe
 _AMBIENT = 0.50
-_PROFILE_STEPS = 64
+_PROFILE_STEPS = 256
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,18 @@ class Tube:
     equally spaced from start to end. depth: the radius toward front and back as a part of the one
     to the sides. caps: length of the rounded ends beyond start and end. yaw: turn of the
     cross-section against the body, radians. over: how much nearer to the viewer it counts as than
-    it is, so that cloth stays over the limbs it covers, in statures.
+    it is, so that cloth stays over the limbs it covers, in statures. square: shaded like a box.
     """
 
-    start: tuple[float, float, float]
-    end: tuple[float, float, float]
+    start: Point
+    end: Point
     widths: tuple[float, ...]
     texture: np.ndarray
     depth: float = 1.0
     caps: tuple[float, float] = (0.02, 0.02)
     yaw: float = 0.0
     over: float = 0.0
+    square: bool = False
 
 
 class Canvas:
@@ -65,7 +67,7 @@ class Canvas:
         self._yaw = yaw
         self._light = (light[0], -light[1], light[2])
 
-    def project(self, point: tuple[float, float, float]) -> tuple[float, float, float]:
+    def project(self, point: Point) -> Point:
         """Body point to canvas (x, y in pixels, depth toward the viewer in pixels)."""
         across, up, forward = point
         right = across * np.cos(self._yaw) + forward * np.sin(self._yaw)
@@ -81,42 +83,36 @@ class Canvas:
         """Paints a tube where it is nearer than what is there already."""
         ax, ay, az = self.project(tube.start)
         bx, by, bz = self.project(tube.end)
-        length = max(float(np.hypot(bx - ax, by - ay)), 1e-3)
-        # an axis that points at the viewer has no direction in the picture: take it as upright
-        dx, dy = ((bx - ax) / length, (by - ay) / length) if length > 0.5 else (0.0, 1.0)
         window = self._window(tube, (ax, ay), (bx, by))
         if window is None:
             return
+        length = max(float(np.hypot(bx - ax, by - ay)), 1e-3)
+        # an axis that points at the viewer has no direction in the picture: take it as upright
+        dx, dy = ((bx - ax) / length, (by - ay) / length) if length > 0.5 else (0.0, 1.0)
         rows, cols = window
-        rel_y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5 - ay
-        rel_x = np.arange(cols.start, cols.stop, dtype=np.float32)[None] + 0.5 - ax
-        along = rel_x * dx + rel_y * dy
-        across = rel_x * dy - rel_y * dx
+        y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5 - ay
+        x = np.arange(cols.start, cols.stop, dtype=np.float32)[None] + 0.5 - ax
+        along, across = x * dx + y * dy, x * dy - y * dx
+
         half, stretch, delta, shear = self._cross_section(tube)
-        head, tail = (max(c * self._scale, 0.5) for c in tube.caps)
+        head, tail = (max(cap * self._scale, 0.5) for cap in tube.caps)
         step = np.clip(along * (_PROFILE_STEPS / length), 0, _PROFILE_STEPS).astype(np.int32)
         beyond = np.maximum(np.maximum(-along / head, (along - length) / tail), 0)
         radius = half[step] * np.sqrt(np.maximum(1 - beyond * beyond, 0))
         inside = np.abs(across) < radius
-        if not inside.any():
-            return
-        side = across[inside] / radius[inside]
+        along, radius = along[inside], radius[inside]
+        side = across[inside] / radius
         bulge = np.sqrt(1 - side * side)
-        fraction = np.clip(along[inside] / length, 0, 1)
-        axis = az + tube.over * self._scale + fraction * (bz - az)
-        depth = axis + radius[inside] * (bulge * stretch + side * shear)
-        nearer = depth > self.depth[rows, cols][inside]
-        chosen = np.zeros_like(inside)
-        chosen[inside] = nearer
-        self.depth[rows, cols][chosen] = depth[nearer]
-        side, bulge = side[nearer], bulge[nearer]
-        down, around = tube.texture.shape[:2]
-        v = ((along[inside][nearer] + head) * (down / (length + head + tail))).astype(np.int32)
-        u = ((np.arccos(side) + delta) * (around / (2 * np.pi))).astype(np.int32) % around
-        shade = self._shade(side * dy, -side * dx, bulge)
-        self.colour[rows, cols][chosen] = tube.texture[np.clip(v, 0, down - 1), u] * shade[
-            :, None
-        ].astype(np.float32)
+        axis = az + tube.over * self._scale + np.clip(along / length, 0, 1) * (bz - az)
+        depth = axis + radius * (bulge * stretch + side * shear)
+
+        nearer = depth > self.depth[window][inside]
+        inside[inside] = nearer
+        self.depth[window][inside] = depth[nearer]
+        v = (along[nearer] + head) / (length + head + tail)
+        texels = _look_up(tube.texture, v, np.arccos(side[nearer]) + delta)
+        shade = self._shade(side[nearer], bulge[nearer], (dy, -dx), square=tube.square)
+        self.colour[window][inside] = texels * shade[:, None]
 
     def _window(
         self, tube: Tube, start: tuple[float, float], end: tuple[float, float]
@@ -147,8 +143,22 @@ class Canvas:
         half = (radii * apparent * self._scale).astype(np.float32)
         return half, tube.depth / apparent**2, delta, shear / apparent
 
-    def _shade(self, nx: np.ndarray, ny: np.ndarray, nz: np.ndarray) -> np.ndarray:
-        """Brightness of a surface with normal (right, down, toward the viewer)."""
-        lx, ly, lz = self._light
-        lit = np.maximum(nx * lx + ny * ly + nz * lz, 0)
-        return _AMBIENT + 0.12 * nz + (1 - _AMBIENT) * lit
+    def _shade(
+        self, side: np.ndarray, bulge: np.ndarray, across: tuple[float, float], *, square: bool
+    ) -> np.ndarray:
+        """Brightness of surface points at side (-1 to 1) of an axis; across: the direction (right,
+        down) of side 1. Normals of something square turn at its edges only."""
+        if square:
+            side = side**5
+            bulge = np.sqrt(1 - side * side)
+        right, down, near = self._light
+        lit = side * (across[0] * right + across[1] * down) + bulge * near
+        return (_AMBIENT + 0.12 * bulge + (1 - _AMBIENT) * np.maximum(lit, 0)).astype(np.float32)
+
+
+def _look_up(texture: np.ndarray, along: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    """(N, 3) texels at (N,) positions along the axis, 0-1, and angles around it, radians."""
+    down, around = texture.shape[:2]
+    v = np.clip((along * down).astype(np.int32), 0, down - 1)
+    u = (angle * (around / (2 * np.pi))).astype(np.int32) % around
+    return texture[v, u]

@@ -17,7 +17,7 @@ from .synthetic_facades import draw_facade
 
 Colour = tuple[int, int, int]
 
-STYLES = ("shops", "square", "road", "park", "arcade", "dusk")
+STYLES = ("shops", "square", "road", "park", "plaza", "dusk")
 _FOCAL = 1.1  # focal length in picture widths
 _HAZE = (196, 190, 182)
 _PAVING = {
@@ -77,8 +77,8 @@ def _sample_camera(rng: np.random.Generator, number: int) -> Camera:
         gain=(float(1 + cast), float(1 + rng.uniform(-0.04, 0.04)), float(1 - cast)),
         exposure=float(rng.uniform(0.55, 0.68) if dusk else rng.uniform(0.82, 1.18)),
         gamma=float(rng.uniform(0.85, 1.2)),
-        blur=float(rng.uniform(0.15, 0.75)),
-        noise=float(rng.uniform(1.5, 7.0) * (1.4 if dusk else 1)),
+        blur=float(rng.uniform(0.1, 0.6)),
+        noise=float(rng.uniform(1.5, 5.0) * (1.4 if dusk else 1)),
         light=tuple(float(v) for v in light / np.linalg.norm(light)),
         seed=int(rng.integers(2**31)),
     )
@@ -126,7 +126,7 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) 
 def _sky(rng: np.random.Generator, camera: Camera, height: int, width: int) -> np.ndarray:
     top, low = {
         "dusk": ((120, 88, 70), (150, 160, 205)),
-        "arcade": ((120, 130, 136), (168, 176, 180)),
+        "plaza": ((120, 130, 136), (168, 176, 180)),
     }.get(camera.style, ((205, 160, 112), (232, 220, 205)))
     fade = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     fade = np.clip(fade / camera.horizon, 0, 1)
@@ -157,17 +157,23 @@ def _far_end(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> N
 
 
 def _tree_line(picture: np.ndarray, rng: np.random.Generator, base: int) -> None:
+    """Three rows of leafy crowns, the nearest brightest, over their own shade, in place."""
     width = picture.shape[1]
     for depth in range(3):
-        for _ in range(26):
-            centre = (int(rng.uniform(0, width)), int(base * rng.uniform(0.42, 0.9)))
-            radius = int(base * rng.uniform(0.12, 0.3))
-            shade = 0.6 + 0.2 * depth + rng.uniform(-0.1, 0.1)
-            colour = tuple(int(c * shade) for c in (70, 128, 92))
-            cv2.circle(picture, centre, radius, colour, -1, cv2.LINE_AA)
-    picture[base * 3 // 4 : base] = (picture[base * 3 // 4 : base] * 0.8).astype(np.uint8)
-    grain = rng.normal(1, 0.07, (base, width, 1))
-    picture[:base] = np.clip(picture[:base] * grain, 0, 255).astype(np.uint8)
+        for _ in range(12 + 6 * depth):
+            x, y = rng.uniform(0, width), base * rng.uniform(0.45, 0.85)
+            radius = base * rng.uniform(0.16, 0.32)
+            tint = np.array((66, 122, 88)) * (0.55 + 0.2 * depth + rng.uniform(-0.08, 0.08))
+            tint *= rng.uniform(0.88, 1.12, 3)
+            for leaf in range(90):
+                angle, reach = rng.uniform(0, 2 * np.pi), radius * np.sqrt(rng.uniform())
+                spot = int(x + reach * np.cos(angle)), int(y + 0.8 * reach * np.sin(angle))
+                bright = 0.62 + 0.5 * leaf / 90 - 0.3 * np.sin(angle) * reach / radius
+                size = max(int(radius * rng.uniform(0.1, 0.26)), 1)
+                cv2.circle(picture, spot, size, tuple((tint * bright).tolist()), -1, cv2.LINE_AA)
+    hedge = slice(int(0.84 * base), base)
+    leaves = 1 + 0.25 * smooth_noise(rng, base - hedge.start, width, 6)[..., None]
+    picture[hedge] = np.clip(np.array((44, 84, 60)) * leaves, 0, 255).astype(np.uint8)
 
 
 def _ground(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
@@ -180,7 +186,7 @@ def _ground(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> No
     z = np.broadcast_to(_FOCAL * width / stature, x.shape)
     kinds = {
         "shops": ("slabs", "brick"), "square": ("cobbles", "slabs"), "road": ("slabs",),
-        "park": ("grass",), "arcade": ("marble",), "dusk": ("brick", "slabs"),
+        "park": ("grass",), "plaza": ("marble",), "dusk": ("brick", "slabs"),
     }  # fmt: skip
     choices = kinds[camera.style]
     ground = _paving(choices[int(rng.integers(len(choices)))], x, z, stature, rng)
@@ -190,8 +196,8 @@ def _ground(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> No
     if camera.style in ("road", "dusk"):
         _road(ground, x, z, _paving("asphalt", x, z, stature, rng))
     blotches = smooth_noise(rng, height - first, width, 12)[..., None]
-    ground = ground * (1 + 0.05 * blotches) * rng.normal(1, 0.035, (*x.shape, 1))
-    fade = np.clip(1.2 * np.exp(-stature / (0.05 * height)), 0, 0.45)[..., None]
+    ground = ground * (1 + 0.035 * blotches) * rng.normal(1, 0.035, (*x.shape, 1))
+    fade = np.clip(0.8 * np.exp(-stature / (0.05 * height)), 0, 0.35)[..., None]
     ground = ground * (1 - fade) + np.array(_HAZE) * fade
     picture[first:] = np.clip(ground, 0, 255).astype(np.uint8)
 
@@ -209,10 +215,7 @@ def _paving(
     )
     row = np.floor(z / deep)
     column = x / wide + 0.5 * (row % 2) * (kind != "marble")
-    edge = np.minimum(np.abs(column % 1 - 0.5), np.abs(z / deep % 1 - 0.5))
-    in_joint = (np.maximum(np.abs(column % 1 - 0.5), np.abs(z / deep % 1 - 0.5)) > 0.45) & (
-        edge < 0.5
-    )
+    in_joint = (np.abs(column % 1 - 0.5) > 0.47) | (np.abs(z / deep % 1 - 0.5) > 0.47)
     tone = np.sin(np.floor(column) * 12.9898 + row * 78.233) * 43758.5453 % 1
     sharp = np.clip(stature * deep / 8, 0, 1)[..., None]  # far away the joints blur into the stone
     plain = stone * (0.92 + 0.16 * tone[..., None])
@@ -247,8 +250,6 @@ def _wall(picture: np.ndarray, rng: np.random.Generator, camera: Camera, side: i
     house = draw_facade(
         rng, int(tall * stature), max(int(long * stature), 8), stature, lit=camera.style == "dusk"
     )
-    if side == 1:
-        house = house[:, ::-1]
     rows, cols = house.shape[:2]
     corners = []
     for stature_px, column in ((near, 0), (far, cols)):

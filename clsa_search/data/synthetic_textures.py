@@ -19,21 +19,35 @@ PATTERNS = ("plain", "bands", "stripes", "checks", "dots", "blocks", "logo", "op
 
 @lru_cache(maxsize=1)
 def _wrinkles() -> np.ndarray:
-    """(ROWS, COLUMNS, 1) factors about 1: soft folds and a grain, the same on every cloth."""
+    """(ROWS, COLUMNS, 3) float32 factors near 1: folds and grain, the same on every cloth."""
     rng = np.random.default_rng(7)
     folds = cv2.resize(rng.normal(size=(9, 12)), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
     grain = rng.normal(size=(ROWS, COLUMNS))
-    return (1 + 0.07 * np.tanh(folds) + 0.02 * grain)[..., None]
+    factors = 1.01 + 0.07 * np.tanh(folds) + 0.02 * grain
+    return np.repeat(factors[..., None], 3, axis=2).astype(np.float32)
 
 
 def woven(texture: np.ndarray) -> np.ndarray:
     """The texture with the folds and grain of cloth."""
-    return np.clip(texture * _wrinkles() + 4, 0, 255).astype(np.uint8)
+    return cv2.multiply(texture, _wrinkles(), dtype=cv2.CV_8U)
 
 
-def plain(colour: Colour) -> np.ndarray:
-    """One colour all over."""
-    return np.full((ROWS, COLUMNS, 3), colour, np.uint8)
+def flat(colour: Colour) -> np.ndarray:
+    """One colour all over, in a single pixel."""
+    return np.array([[colour]], np.uint8)
+
+
+def _plain(colour: Colour) -> np.ndarray:
+    texture = np.empty((ROWS, COLUMNS, 3), np.uint8)
+    texture[:] = np.array(colour, np.uint8)
+    return texture
+
+
+def bag(colour: Colour) -> np.ndarray:
+    """Leather with the dark line of a flap."""
+    texture = _plain(colour)
+    fill(texture, np.abs(down() - 0.3) < 0.02, tuple(int(0.4 * c) for c in colour))
+    return woven(texture)
 
 
 def from_front() -> np.ndarray:
@@ -63,7 +77,7 @@ def patterned(
     angle, v = from_front(), down()
     around = repeat * 0.9 * (COLUMNS / ROWS)
     u = (np.arange(COLUMNS)[None] + 0.5) / COLUMNS
-    texture = plain(first)
+    texture = _plain(first)
     if pattern == "bands":
         fill(texture, v * repeat % 1 < 0.5, second)
     elif pattern == "stripes":
@@ -90,7 +104,7 @@ def patterned(
 def head(skin: Colour, hair: Colour, style: str, beard: bool) -> np.ndarray:
     """A face to the front under hair of a style: bald, short, or long (any other)."""
     angle, v = np.abs(from_front()), down()
-    texture = plain(skin)
+    texture = _plain(skin)
     lips = tuple(int(c * f) for c, f in zip(skin, (0.72, 0.6, 0.85), strict=True))
     for where in (0.33, -0.33):
         eye = (np.abs(from_front() - where) < 0.13) & (np.abs(v - 0.50) < 0.03)
