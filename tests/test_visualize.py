@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from clsa_search.data import load_search_json
+from clsa_search.data import load_search_json, save_search_json
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.protocol import full_gallery_protocol
@@ -135,31 +135,48 @@ def test_queries_are_chosen_from_best_to_worst():
 
 
 @pytest.fixture
-def searched(tiny_data):
-    """The tiny gallery, its protocol, and predictions that are right on every box."""
-    records = load_search_json(tiny_data / "gallery.json")
-    shares = {}
-    for record in records:
-        people, queries = record["annotations"], record.get("queries", [])
-        shares[record["image_id"]] = ImagePredictions(
-            boxes=np.array([p["bbox"] for p in people], dtype=np.float32).reshape(-1, 4),
-            scores=np.ones(len(people), dtype=np.float32),
-            features=np.eye(4, dtype=np.float32)[[p["person_id"] for p in people]].reshape(-1, 4),
-            query_ids=np.array([q["query_id"] for q in queries], dtype=np.int64),
-            query_boxes=np.array([q["bbox"] for q in queries], dtype=np.float32).reshape(-1, 4),
-            query_features=np.eye(4, dtype=np.float32)[[q["person_id"] for q in queries]].reshape(
-                -1, 4
-            ),
+def searched(tmp_path):
+    """Persons 0, 1, 2 in each of four pictures, a query for each on the first.
+
+    The descriptors of the gallery take persons 1 and 2 for each other.
+    """
+    Image.fromarray(GREY).save(tmp_path / "grey.png")
+    boxes = [[10, 20, 20, 50], [60, 20, 20, 50], [110, 20, 20, 50]]
+    people = [{"bbox": box, "person_id": i} for i, box in enumerate(boxes)]
+    save_search_json(
+        tmp_path / "gallery.json",
+        images=[
+            {"id": i, "file_name": "grey.png", "width": 160, "height": 120, "cam_id": 1}
+            for i in range(4)
+        ],
+        annotations=[{"image_id": i} | person for i in range(4) for person in people],
+        queries=[{"image_id": 0} | person for person in people],
+    )
+    records = load_search_json(tmp_path / "gallery.json")
+    corners = np.array([person["bbox"] for person in records[0]["annotations"]], dtype=np.float32)
+    one_hot = np.eye(3, dtype=np.float32)
+    shares = {
+        record["image_id"]: ImagePredictions(
+            boxes=corners,
+            scores=np.ones(3, dtype=np.float32),
+            features=one_hot[[0, 2, 1]],
+            query_ids=np.arange(3 if "queries" in record else 0),
+            query_boxes=corners[: 3 if "queries" in record else 0],
+            query_features=one_hot[: 3 if "queries" in record else 0],
         )
+        for record in records
+    }
     return records, full_gallery_protocol(records), Predictions.from_images(shares)
 
 
 def test_sheets_are_drawn_from_predictions(tmp_path, searched):
     records, protocol, predictions = searched
-    paths = draw_rankings(predictions, records, protocol, tmp_path / "new", count=2, top=4)
+    paths = draw_rankings(predictions, records, protocol, tmp_path / "new", count=2, top=3)
     assert [path.name for path in paths] == ["rankings.png", "query_0.png", "query_2.png"]
     assert all(path.parent == tmp_path / "new" and path.stat().st_size for path in paths)
-    assert share(paths[1], RIGHT_COLOUR) > 2 * share(paths[1], WRONG_COLOUR)
+    best, worst = paths[1:]
+    assert share(best, RIGHT_COLOUR) > 5 * share(best, WRONG_COLOUR)
+    assert share(worst, WRONG_COLOUR) > 5 * share(worst, RIGHT_COLOUR)
     assert draw_rankings(predictions, records, protocol, tmp_path / "none", count=0) == []
     assert not (tmp_path / "none").exists()
 
