@@ -14,12 +14,14 @@ from detectron2.evaluation import DatasetEvaluator, inference_on_dataset
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader
+from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
 from clsa_search.data import count_identities, load_training_records
 from clsa_search.data.loader import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator
+from clsa_search.visualize import draw_curves
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
             cfg.merge_from_file(config_file)
         source = "command line"
         cfg.merge_from_list(list(opts or []))
-    except (KeyError, ValueError, AssertionError, AttributeError) as error:
+    except (KeyError, ValueError, AssertionError, AttributeError, YAMLError) as error:
         message = error.args[0] if error.args else error
         raise InputError(f"{source}: {message}") from error
     return cfg
@@ -119,16 +121,37 @@ class SeedEveryStep(HookBase):
         seed_all_rng(int(sequence.generate_state(1)[0]))
 
 
+class DrawCurves(HookBase):
+    """Draws losses and metrics beside the other traces of a run when training ends."""
+
+    def __init__(self, output_dir: str) -> None:
+        self.output_dir = output_dir
+
+    def after_train(self) -> None:
+        metrics = os.path.join(self.output_dir, "metrics.json")
+        if comm.is_main_process() and os.path.isfile(metrics):
+            draw_curves(metrics, os.path.join(self.output_dir, "curves.png"))
+
+
 class PersonSearchTrainer(DefaultTrainer):
     """DefaultTrainer with person-search data, evaluation, and a resume that continues exactly."""
 
     def build_hooks(self) -> list[HookBase]:
-        hooks = super().build_hooks()
-        return [SeedEveryStep(self.cfg.SEED), *hooks] if self.cfg.SEED >= 0 else hooks
+        seeding = [SeedEveryStep(self.cfg.SEED)] if self.cfg.SEED >= 0 else []
+        # last, when the writers are done
+        return [*seeding, *super().build_hooks(), DrawCurves(self.cfg.OUTPUT_DIR)]
 
     def resume_or_load(self, resume: bool = True) -> None:
         super().resume_or_load(resume)
         self.data_loader.start_iter = self.start_iter
+
+    def state_dict(self) -> dict:
+        # Detectron2 v0.6 leaves optimizer and gradient scaler out of its checkpoints
+        return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        super().load_state_dict(state_dict)
+        self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainingLoader:

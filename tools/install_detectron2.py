@@ -71,7 +71,7 @@ MENDS = (
 )
 
 # The compiled module: importing it must work, using it must say what is missing.
-PLACEHOLDER = '''"""Stands in for Detectron2's compiled operators, which this build does not have."""
+PLACEHOLDER = '''"""Stands in for the compiled operators, which this build does not have."""
 
 
 def get_compiler_version():

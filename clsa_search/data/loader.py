@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_test_loader
 from detectron2.data.build import trivial_batch_collator
@@ -119,6 +120,8 @@ class TrainingLoader:
             batch_sampler=batches,
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
+            # one of its own: starting to load must not draw from the generator that training uses
+            generator=torch.Generator(),
         )
 
 

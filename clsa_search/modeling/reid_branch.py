@@ -36,7 +36,7 @@ class CropBranch(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict:
         trunk_cfg = cfg.clone()
         trunk_cfg.defrost()
-        trunk_cfg.MODEL.RESNETS = cfg.MODEL.REID.RESNETS.clone()
+        trunk_cfg.MODEL.RESNETS = trunk_cfg.MODEL.REID.RESNETS
         trunk_cfg.MODEL.RESNETS.OUT_FEATURES = list(cfg.MODEL.REID.LEVELS)
         trunk_cfg.MODEL.BACKBONE.FREEZE_AT = cfg.MODEL.REID.FREEZE_AT
         return {

@@ -1,0 +1,93 @@
+"""A dataset of a few small pictures and a model small enough to train in seconds."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from clsa_search.data import save_search_json
+from clsa_search.engine import load_config
+
+ROOT = Path(__file__).parent.parent
+COLOURS = [(40, 40, 200), (40, 200, 40), (200, 40, 40), (40, 200, 200)]
+
+
+def draw_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
+    """Pictures of 96 x 72 with three coloured blocks each; block k is person k, the last unknown.
+
+    Sizes and places change from picture to picture; every fourth picture is empty.
+    """
+    rng = np.random.default_rng(images)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries, annotations = [], []
+    for i in range(images):
+        picture = rng.integers(90, 130, (72, 96, 3), dtype=np.uint8)
+        entries.append(
+            {"id": i, "file_name": f"{name}_{i}.png", "width": 96, "height": 72, "cam_id": i % 2}
+        )
+        for slot, pid in enumerate(rng.permutation(4)[:3] if i % 4 != 3 else ()):
+            h = int(rng.integers(24, 60))
+            x, y, w = 4 + 31 * slot, 72 - h - 4, h // 3
+            picture[y : y + h, x : x + w] = COLOURS[pid]
+            annotations.append(
+                {"image_id": i, "bbox": [x, y, w, h], "person_id": int(pid) if pid < 3 else -1}
+            )
+        cv2.imwrite(str(folder / entries[-1]["file_name"]), picture)
+    firsts = {a["person_id"]: a for a in reversed(annotations) if a["person_id"] >= 0}
+    save_search_json(
+        folder / f"{name}.json",
+        images=entries,
+        annotations=annotations,
+        queries=list(firsts.values()) if queries else [],
+    )
+    return folder / f"{name}.json"
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """Folder with train.json (8 pictures) and gallery.json (10 pictures, 3 queries)."""
+    folder = tmp_path_factory.mktemp("tiny")
+    draw_split(folder, "train", images=8, queries=False)
+    draw_split(folder, "gallery", images=10, queries=True)
+    return folder
+
+
+@pytest.fixture
+def tiny_opts(tiny_data, tmp_path):
+    """KEY VALUE pairs that shrink the demo's model and point it at the tiny dataset."""
+    return [
+        *("MODEL.DEVICE", "cpu"),
+        *("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
+        *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
+        *("MODEL.REID.RESNETS.DEPTH", "50", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
+        *("MODEL.REID.RESNETS.STEM_OUT_CHANNELS", "8"),
+        *("MODEL.REID.RESNETS.RES2_OUT_CHANNELS", "16"),
+        *("MODEL.FPN.OUT_CHANNELS", "8", "MODEL.ROI_BOX_HEAD.FC_DIM", "16"),
+        *("MODEL.REID.HEAD.HIDDEN_DIM", "16", "MODEL.REID.HEAD.EMBED_DIM", "8"),
+        *("MODEL.REID.CROP_SIZE", "[32, 16]", "MODEL.REID.NUM_IDS", "3"),
+        *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
+        *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
+        *("DATASETS.TRAIN", f"('{tiny_data / 'train.json'}',)"),
+        *("DATASETS.TEST", f"('{tiny_data / 'gallery.json'}',)"),
+        *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2"),
+        *("SOLVER.WARMUP_ITERS", "0", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
+        *("OUTPUT_DIR", str(tmp_path / "output")),
+    ]
+
+
+@pytest.fixture
+def demo_config_file():
+    return str(ROOT / "configs" / "clsa_R_18_synthetic_demo.yaml")
+
+
+@pytest.fixture
+def tiny_cfg(demo_config_file, tiny_opts):
+    return load_config(demo_config_file, tiny_opts)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+    np.random.seed(0)

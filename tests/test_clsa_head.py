@@ -1,0 +1,117 @@
+"""Which loss moves which level, by configuration."""
+
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+
+from clsa_search.data import UNLABELLED
+from clsa_search.modeling import FILLER, CLSAHeads
+
+CHANNELS = {"res3": 6, "res4": 8, "res5": 10}
+
+
+def build(levels=("res3", "res4", "res5"), num_ids=5, **changes):
+    arguments = {
+        "hidden_dim": 12,
+        "embed_dim": 7,
+        "norm": "BN",
+        "id_weight": 1.0,
+        "align_weight": 1.0,
+        "temperature": 3.0,
+        "detach_source": False,
+    }
+    shapes = {level: ShapeSpec(channels=CHANNELS[level]) for level in levels}
+    return CLSAHeads(input_shape=shapes, num_ids=num_ids, **(arguments | changes))
+
+
+def features(rows=6, levels=("res3", "res4", "res5")):
+    generator = torch.Generator().manual_seed(3)
+    return {
+        level: torch.randn(rows, CHANNELS[level], 4, 2, generator=generator).requires_grad_()
+        for level in levels
+    }
+
+
+PIDS = torch.tensor([0, 1, UNLABELLED, 4, 1, UNLABELLED])
+
+
+def reached(losses, key, inputs):
+    """The levels whose features a loss has a gradient for."""
+    gradients = torch.autograd.grad(
+        losses[key], list(inputs.values()), allow_unused=True, retain_graph=True
+    )
+    return {
+        level
+        for level, gradient in zip(inputs, gradients, strict=True)
+        if gradient is not None and gradient.abs().max() > 0
+    }
+
+
+def test_every_loss_reaches_its_levels():
+    inputs = features()
+    losses = build()(inputs, PIDS)
+    for level in inputs:
+        assert reached(losses, f"loss_id_{level}", inputs) == {level}
+    assert reached(losses, "loss_align_res3", inputs) == {"res3", "res5"}
+    assert reached(losses, "loss_align_res4", inputs) == {"res4", "res5"}
+
+
+def test_a_detached_source_is_not_moved():
+    inputs = features()
+    losses = build(detach_source=True)(inputs, PIDS)
+    assert reached(losses, "loss_align_res3", inputs) == {"res3"}
+    assert reached(losses, "loss_align_res4", inputs) == {"res4"}
+
+
+def test_detaching_changes_the_gradient_only():
+    heads, inputs = build(), features()
+    free = heads(inputs, PIDS)
+    heads.detach_source = True
+    for key, loss in heads(inputs, PIDS).items():
+        torch.testing.assert_close(loss, free[key])
+
+
+def test_weights_scale_their_losses():
+    heads, inputs = build(), features()
+    plain = heads(inputs, PIDS)
+    heads.id_weight, heads.align_weight = 0.5, 4.0
+    for key, loss in heads(inputs, PIDS).items():
+        factor = 0.5 if key.startswith("loss_id") else 4.0
+        torch.testing.assert_close(loss, factor * plain[key])
+
+
+def test_fillers_count_for_nothing():
+    heads, inputs = build(norm="GN", hidden_dim=32), features()
+    real = heads({k: v[:4] for k, v in inputs.items()}, PIDS[:4])
+    filled = heads(inputs, torch.cat([PIDS[:4], torch.tensor([FILLER, FILLER])]))
+    for key in real:
+        torch.testing.assert_close(filled[key], real[key])
+
+
+def test_one_level_alone_is_the_single_scale_baseline():
+    heads = build(levels=("res5",))
+    assert set(heads(features(levels=("res5",)), PIDS)) == {"loss_id_res5"}
+    heads.eval()
+    assert heads(features(levels=("res5",))).shape == (6, 7)
+
+
+def test_descriptor_is_the_concatenation_of_unit_levels():
+    heads, inputs = build().eval(), features()
+    descriptors = heads(inputs)
+    assert descriptors.shape == (6, 3 * 7)
+    torch.testing.assert_close(descriptors.norm(dim=1), torch.ones(6))
+    for i, level in enumerate(inputs):
+        unit = torch.nn.functional.normalize(heads.heads[level](inputs[level]), dim=1)
+        torch.testing.assert_close(descriptors[:, 7 * i : 7 * (i + 1)] * 3**0.5, unit)
+
+
+def test_without_identities_there_are_no_classifiers():
+    heads = build(num_ids=0)
+    assert not any("classifier" in name for name, _ in heads.named_parameters())
+    assert heads.eval()(features()).shape == (6, 21)
+
+
+@pytest.mark.parametrize("norm", ["BN", "GN", "FrozenBN", ""])
+def test_every_norm_of_detectron2_serves(norm):
+    losses = build(norm=norm, hidden_dim=32)(features(), PIDS)
+    assert all(torch.isfinite(loss) for loss in losses.values())
