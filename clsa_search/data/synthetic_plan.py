@@ -102,7 +102,9 @@ def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
     """
     number = ("train", "gallery").index(split)
     rng = np.random.default_rng((spec.seed, 1 + number))
-    cameras = sample_cameras(np.random.default_rng((spec.seed, 0)), spec.cameras)
+    # the street ends behind where the smallest stand
+    far = min(0.07, 0.85 * spec.min_height / spec.height)
+    cameras = sample_cameras(np.random.default_rng((spec.seed, 0)), spec.cameras, far=far)
     ids, images = (
         (spec.test_ids, spec.gallery_images) if number else (spec.train_ids, spec.train_images)
     )

@@ -37,7 +37,8 @@ class Camera:
 
     horizon, vanish: row and column of the street's vanishing point as parts of height and width.
     eye_height: of the camera above the ground, in statures. walls: X of the street's edges, in
-    statures. gain: colour cast, a factor for blue, green, red. exposure, gamma: of brightness.
+    statures. far: what a stature measures where the street is closed, as part of the height.
+    gain: colour cast, a factor for blue, green, red. exposure, gamma: of brightness.
     blur: Gaussian sigma in pixels of a picture 240 high. noise: sigma in grey levels. light:
     direction to the light (right, up, toward the viewer), unit length. seed: of its street.
     """
@@ -48,6 +49,7 @@ class Camera:
     vanish: float
     eye_height: float
     walls: tuple[float, float]
+    far: float
     gain: tuple[float, float, float]
     exposure: float
     gamma: float
@@ -57,12 +59,12 @@ class Camera:
     seed: int
 
 
-def sample_cameras(rng: np.random.Generator, count: int) -> list[Camera]:
-    """Cameras with ids from 1, the styles in turn."""
-    return [_sample_camera(rng, number) for number in range(count)]
+def sample_cameras(rng: np.random.Generator, count: int, *, far: float) -> list[Camera]:
+    """Cameras with ids from 1, the styles in turn; far: as in `Camera`."""
+    return [_sample_camera(rng, number, far) for number in range(count)]
 
 
-def _sample_camera(rng: np.random.Generator, number: int) -> Camera:
+def _sample_camera(rng: np.random.Generator, number: int, far: float) -> Camera:
     style = STYLES[number % len(STYLES)]
     light = np.array([rng.choice((-1, 1)) * rng.uniform(0.3, 0.7), 0.6, rng.uniform(0.3, 0.7)])
     dusk = style == "dusk"
@@ -74,6 +76,7 @@ def _sample_camera(rng: np.random.Generator, number: int) -> Camera:
         vanish=float(rng.uniform(0.3, 0.7)),
         eye_height=float(rng.uniform(0.72, 0.95)),
         walls=(float(-rng.uniform(3.5, 6.5)), float(rng.uniform(3.5, 6.5))),
+        far=far,
         gain=(float(1 + cast), float(1 + rng.uniform(-0.04, 0.04)), float(1 - cast)),
         exposure=float(rng.uniform(0.55, 0.68) if dusk else rng.uniform(0.82, 1.18)),
         gamma=float(rng.uniform(0.85, 1.2)),
@@ -106,8 +109,8 @@ def draw_background(camera: Camera, width: int, height: int) -> np.ndarray:
     rng = np.random.default_rng(camera.seed)
     size = (2 * height, 2 * width)
     picture = _sky(rng, camera, *size)
-    _far_end(picture, rng, camera)
     _ground(picture, rng, camera)
+    _far_end(picture, rng, camera)
     for side in (0, 1):
         if camera.style != "park" and (side == 0 or camera.style != "square"):
             _wall(picture, rng, camera, side)
@@ -140,14 +143,14 @@ def _sky(rng: np.random.Generator, camera: Camera, height: int, width: int) -> n
 def _far_end(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
     """What closes the street: houses in a row, or a line of trees, faded by the air."""
     height, width = picture.shape[:2]
-    base = int(row_of_feet(camera, 0.07 * height, height))
+    base = int(row_of_feet(camera, camera.far * height, height))
     if camera.style == "park":
         _tree_line(picture, rng, base)
     column = 0
     while column < width and camera.style != "park":
         wide = int(width * rng.uniform(0.16, 0.34))
         tall = int(base * rng.uniform(0.75, 1.2))
-        stature = max(int(0.07 * height), 4)
+        stature = max(int(camera.far * height), 4)
         house = draw_facade(rng, tall, wide, stature, lit=camera.style == "dusk")
         top = max(base - tall, 0)
         part = house[tall - (base - top) :, : width - column]
@@ -241,7 +244,7 @@ def _wall(picture: np.ndarray, rng: np.random.Generator, camera: Camera, side: i
     height, width = picture.shape[:2]
     edge = camera.walls[side]
     centre, horizon = camera.vanish * width, camera.horizon * height
-    far = 0.07 * height
+    far = camera.far * height
     frame = (0 if side == 0 else width) - centre
     near = max(frame / edge, far * 1.6)  # stature in pixels where the wall leaves the picture
     stature = 64
