@@ -64,10 +64,10 @@ def make_protocol(image_ids, queries):
 
 
 def draw_features(rng, count):
-    """Nearly unit rows of multiples of 1/64, so that float32 products are exact in any order."""
+    """Unit rows but for a rounding to 1/1024, so that float32 products are exact in any order."""
     rows = rng.standard_normal((count, WIDTH))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return (np.round(rows * 64) / 64).astype(np.float32)
+    return (np.round(rows * 1024) / 1024).astype(np.float32)
 
 
 def draw_dataset(rng, images=12, identities=5, queries=6):

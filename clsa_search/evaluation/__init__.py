@@ -1,6 +1,10 @@
 """Predictions, protocols and metrics of person search; nothing here knows a model."""
 
-from clsa_search.evaluation.evaluator import PersonSearchEvaluator, score_predictions
+from clsa_search.evaluation.evaluator import (
+    PREDICTIONS_FILE,
+    PersonSearchEvaluator,
+    score_predictions,
+)
 from clsa_search.evaluation.metrics import (
     Match,
     SearchResult,
@@ -16,8 +20,10 @@ from clsa_search.evaluation.predictions import (
 )
 from clsa_search.evaluation.predictions_file import load_predictions, save_predictions
 from clsa_search.evaluation.protocol import SearchProtocol, full_gallery_protocol
+from clsa_search.evaluation.report import format_table, save_results
 
 __all__ = [
+    "PREDICTIONS_FILE",
     "ImagePredictions",
     "Match",
     "PersonSearchEvaluator",
@@ -28,9 +34,11 @@ __all__ = [
     "evaluate_chance",
     "evaluate_detection",
     "evaluate_search",
+    "format_table",
     "full_gallery_protocol",
     "load_predictions",
     "rank_gallery",
     "save_predictions",
+    "save_results",
     "score_predictions",
 ]

@@ -33,9 +33,19 @@ logger = logging.getLogger(__name__)
 
 
 def score_predictions(
-    predictions: Predictions, records: Sequence[dict], *, score_threshold: float = 0.5
+    predictions: Predictions,
+    records: Sequence[dict],
+    *,
+    score_threshold: float = 0.5,
+    source: str | PathLike = "predictions",
 ) -> tuple[OrderedDict[str, dict[str, float]], SearchResult]:
     """All metrics of predictions of a dataset, in percent, and what each query found.
+
+    Args:
+        predictions: well-formed ones, as loaded.
+        records: the dataset's (`clsa_search.data`).
+        score_threshold: detections below do not exist.
+        source: of the predictions, for errors.
 
     Returns:
         {"detection": {"recall", "AP"}, "search": {"mAP", "top1", "top5", "top10"}, "chance": as
@@ -44,7 +54,7 @@ def score_predictions(
     Raises:
         InputError: the predictions are not of these records.
     """
-    check_predictions(predictions, records)
+    check_predictions(predictions, records, source)
     protocol = full_gallery_protocol(records)
     search = evaluate_search(predictions, protocol, score_threshold=score_threshold)
     if lost := int((search.targets == 0).sum()):

@@ -1,0 +1,170 @@
+"""The command tools/eval_search.py: what it prints and writes, and what it says of bad input."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.modeling import build_model
+from evaluation_cases import make_image
+
+from clsa_search.data import get_records
+from clsa_search.engine import PersonSearchCheckpointer
+from clsa_search.evaluation import (
+    Predictions,
+    evaluate_search,
+    format_table,
+    full_gallery_protocol,
+    load_predictions,
+    save_predictions,
+    score_predictions,
+)
+
+TOOL = Path(__file__).parent.parent / "tools" / "eval_search.py"
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command and returns the lines that it printed."""
+    spec = importlib.util.spec_from_file_location("eval_search", TOOL)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+
+    def run(*argv):
+        tool.main([str(word) for word in argv])
+        return capsys.readouterr().out.splitlines()
+
+    return run
+
+
+@pytest.fixture
+def fails(run, capsys):
+    """Runs the command, which must fail, and returns the last line of its complaint."""
+
+    def fails(*argv):
+        with pytest.raises(SystemExit) as stop:
+            run(*argv)
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        return error.splitlines()[-1]
+
+    return fails
+
+
+@pytest.fixture
+def dataset(tiny_data):
+    return tiny_data / "gallery.json"
+
+
+@pytest.fixture
+def predictions_file(dataset, tmp_path):
+    """Every person found where annotated, with a descriptor of the identity."""
+
+    def describe(person):
+        return np.eye(5)[person["person_id"]]
+
+    images = {
+        record["image_id"]: make_image(
+            [(person["bbox"], 0.9, describe(person)) for person in record["annotations"]],
+            [(q["query_id"], q["bbox"], describe(q)) for q in record.get("queries", [])],
+            width=5,
+        )
+        for record in get_records(str(dataset))
+    }
+    save_predictions(Predictions.from_images(images, {"config": "made"}), tmp_path / "p.npz")
+    return tmp_path / "p.npz"
+
+
+def test_a_predictions_file_is_scored(run, dataset, predictions_file):
+    lines = run("--predictions", predictions_file, "--dataset", dataset)
+    images = len(get_records(str(dataset)))
+    assert lines[0].startswith(f"{predictions_file} on {dataset}: {images} images,")
+    assert "detection    100.00  100.00" in lines
+    assert "search       100.00  100.00  100.00  100.00" in lines
+    assert any(line.startswith("chance") for line in lines)
+    assert [file.name for file in predictions_file.parent.iterdir()] == ["p.npz"]
+
+
+def test_results_and_sheets_are_written(run, dataset, predictions_file, tmp_path):
+    arguments = ("--predictions", predictions_file, "--dataset", dataset)
+    lines = run(*arguments, "--output-dir", tmp_path / "out", "--sheets", 2)
+    assert f"results: {tmp_path / 'out' / 'results.json'}" in lines
+    assert f"ranking sheets: {tmp_path / 'out' / 'sheets' / 'rankings.png'}" in lines
+    assert len(list((tmp_path / "out" / "sheets").glob("query_*.png"))) == 2
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    records, predictions = get_records(str(dataset)), load_predictions(predictions_file)
+    assert document["results"] == score_predictions(predictions, records)[0]
+    found = evaluate_search(predictions, full_gallery_protocol(records))
+    assert document["per_query"] == found.per_query()
+    assert document["meta"] == {"config": "made"}
+    run(*arguments, "--json", tmp_path / "deep" / "r.json")
+    assert json.loads((tmp_path / "deep" / "r.json").read_text()) == document
+
+
+def test_score_threshold_counts(run, dataset, predictions_file):
+    lines = run("--predictions", predictions_file, "--dataset", dataset, "--score-threshold", 0.95)
+    assert " 0 detections," in lines[0]
+    assert "detection      0.00    0.00" in lines
+
+
+def test_a_checkpoint_is_evaluated(run, fails, dataset, demo_config_file, tiny_cfg, tiny_opts):
+    output = Path(tiny_cfg.OUTPUT_DIR)
+    output.mkdir()
+    PersonSearchCheckpointer(build_model(tiny_cfg), str(output)).save("model")
+    arguments = ("--config-file", demo_config_file, "--dataset", dataset)
+    lines = run(*arguments, "--weights", output / "model.pth", *tiny_opts)
+    results = json.loads((output / "results.json").read_text())["results"]
+    predictions = load_predictions(output / "predictions.npz")
+    expected = score_predictions(predictions, get_records(str(dataset)))[0]
+    assert results == expected
+    assert format_table(expected) in "\n".join(lines)
+    other = ["MODEL.REID.HEAD.EMBED_DIM", "4"]
+    message = fails(*arguments, "--weights", output / "model.pth", *tiny_opts, *other)
+    assert "model.pth: is of another model" in message
+    message = fails(*arguments, "--weights", output / "none.pth", *tiny_opts)
+    assert "none.pth' does not exist" in message
+
+
+def test_bad_input_is_named_in_one_line(fails, dataset, predictions_file, tmp_path, tiny_data):
+    given = ("--predictions", predictions_file)
+    message = fails(*given, "--dataset", tiny_data / "train.json")
+    assert message.startswith(f"error: {predictions_file}: image_ids: ")
+    assert "no_such_set" in fails(*given, "--dataset", "no_such_set")
+    assert "none.json" in fails(*given, "--dataset", tmp_path / "none.json")
+    message = fails("--predictions", tmp_path / "none.npz", "--dataset", dataset)
+    assert message == f"error: {tmp_path / 'none.npz'}: cannot be read: No such file or directory"
+    message = fails("--predictions", dataset, "--dataset", dataset)
+    assert message == f"error: {dataset}: not a predictions file; expected an .npz archive"
+    assert "none.yaml" in fails("--config-file", "none.yaml", "--dataset", dataset)
+    assert "required" in fails("--dataset", dataset)
+    assert "--weights" in fails(*given, "--dataset", dataset, "--weights", "model.pth")
+    assert "--output-dir" in fails(*given, "--dataset", dataset, "--sheets", 3)
+    assert "--sheets: -1" in fails(*given, "--dataset", dataset, "--sheets", -1)
+
+
+def test_tables_name_their_columns_and_leave_gaps():
+    results = {"detection": {"recall": 50, "AP": math.nan}, "one": {"mAP": 12.345, "top1": 100}}
+    assert format_table(results | {"two": {"mAP": 0, "top1": 1}}).splitlines() == [
+        "             recall      AP",
+        "detection     50.00       -",
+        "",
+        "                mAP    top1",
+        "one           12.35  100.00",
+        "two            0.00    1.00",
+    ]
+    assert format_table({}) == ""
+
+
+def test_undefined_results_are_null_in_the_json(run, tmp_path):
+    images = [{"id": 1, "file_name": "a.jpg", "width": 9, "height": 9}]
+    document = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "empty.json").write_text(json.dumps(document))
+    save_predictions(Predictions.from_images({"1": make_image()}), tmp_path / "p.npz")
+    arguments = ("--predictions", tmp_path / "p.npz", "--dataset", tmp_path / "empty.json")
+    lines = run(*arguments, "--output-dir", tmp_path, "--sheets", 4)
+    assert "ranking sheets: none, there are no queries" in lines
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert document["results"]["search"] == {"mAP": None, "top1": None, "top5": None, "top10": None}
