@@ -374,10 +374,16 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     assert contents(tmp_path) == {"train.json": b"mine"}
 
 
-def test_presets_differ_in_what_they_should():
-    assert PRESETS["demo"].width == 320 and PRESETS["full"].train_ids == 600
-    for spec in PRESETS.values():
-        assert spec.tallest == spec.height and spec.cameras >= 4
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_show_every_test_identity_often_and_by_several_cameras(name):
+    cameras = defaultdict(list)
+    for plan in plan_scenes(PRESETS[name], "gallery"):
+        for sighting in plan.sightings:
+            cameras[sighting.person_id].append(plan.camera.cam_id)
+    cameras.pop(UNLABELLED)
+    assert len(cameras) == PRESETS[name].test_ids
+    assert min(map(len, cameras.values())) > 3
+    assert min(len(set(theirs)) for theirs in cameras.values()) >= 2
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from .synthetic_plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
 from .synthetic_scene import ScenePlan, draw_scene
 
 SPLITS = ("train", "gallery")
-VERSION = 4  # of the drawing: a dataset of another version is drawn anew
+VERSION = 5  # of the drawing: a dataset of another version is drawn anew
 _MARK = ".clsa_search_synthetic"
 _QUALITY = 92
 

@@ -28,9 +28,9 @@ class Tube:
 
     start, end: (X, Y, Z) ends of the axis, in statures. widths: radii toward the body's sides,
     equally spaced from start to end. depth: the radius toward front and back as a part of the one
-    to the sides. caps: length of the rounded ends beyond start and end. yaw: turn of the
-    cross-section against the body, radians. over: how much nearer to the viewer it counts as than
-    it is, so that cloth stays over the limbs it covers, in statures. square: shaded like a box.
+    to the sides. caps: length of the rounded ends beyond start and end. over: how much nearer to
+    the viewer it counts as than it is, so that cloth stays over the limbs it covers, in statures.
+    square: shaded like a box.
     """
 
     start: Point
@@ -39,7 +39,6 @@ class Tube:
     texture: np.ndarray
     depth: float = 1.0
     caps: tuple[float, float] = (0.02, 0.02)
-    yaw: float = 0.0
     over: float = 0.0
     square: bool = False
 
@@ -133,8 +132,7 @@ class Canvas:
         R = hypot(cos yaw, depth sin yaw); the point seen at side s of it is t = delta + acos(s),
         depth/R * sqrt(1 - s^2) + shear * s in front of the axis.
         """
-        yaw = self._yaw + tube.yaw
-        cos, sin = np.cos(yaw), np.sin(yaw)
+        cos, sin = np.cos(self._yaw), np.sin(self._yaw)
         apparent = float(np.hypot(cos, tube.depth * sin))
         steps = np.linspace(0, len(tube.widths) - 1, _PROFILE_STEPS + 1)
         radii = np.interp(steps, np.arange(len(tube.widths)), tube.widths)

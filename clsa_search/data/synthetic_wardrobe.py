@@ -81,8 +81,8 @@ def _hat(person: Appearance, z: float) -> list[Tube]:
     felt = cloth.flat(CLOTH[person.hat_colour])
     dome = Tube((0, 0.98, z + 0.006), (0, 0.95, z + 0.006), (0.063, 0.068), felt,
                 depth=1.1, caps=(0.036, 0.004))  # fmt: skip
-    peak = Tube((0, 0.955, z + 0.05), (0, 0.95, z + 0.115), (0.055, 0.045), felt,
-                depth=0.16, caps=(0.006, 0.01))  # fmt: skip
+    peak = Tube((0, 0.959, z + 0.062), (0, 0.95, z + 0.062), (0.05, 0.056), felt,
+                caps=(0.005, 0.004))  # fmt: skip
     disc = Tube((0, 0.962, z), (0, 0.948, z), (0.115, 0.125), felt, caps=(0.006, 0.004))
     bobble = Tube((0, 1.035, z), (0, 1.02, z), (0.024, 0.026), cloth.flat((225, 230, 232)))
     return {"cap": [dome, peak], "beanie": [dome, bobble], "brim": [dome, disc]}.get(person.hat, [])
