@@ -270,6 +270,9 @@ def test_detection_is_one_to_one():
     assert detect([((0, 0, 40, 70), 0.9), (BOX, 0.8)], [(BOX, 0)])["AP"] == pytest.approx(50)
     # of two equally close ones, the one of higher score
     assert detect([(BOX, 0.8), (BOX, 0.9)], [(BOX, 0)])["AP"] == pytest.approx(100)
+    # an IoU of exactly the threshold will do
+    assert detect([((0, 0, 40, 40), 0.9)], [(BOX, 0)])["recall"] == 100
+    assert detect([((0, 0, 40, 39), 0.9)], [(BOX, 0)])["recall"] == 0
     # one detection on two people finds one of them
     assert detect([(BOX, 0.9)], [(BOX, 0), ((0, 0, 40, 79), 1)])["recall"] == pytest.approx(50)
 

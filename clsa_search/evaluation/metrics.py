@@ -16,7 +16,8 @@ Where that leaves a choice:
 
 - Ties. Detections that are equally similar enter together, as in scikit-learn: each has the
   precision after the last of them. For top-k a positive stands behind the negatives that equal it.
-  So no number depends on the order of images or of detections.
+  So no search metric depends on the order of images or of detections. Of equal IoUs, a detection
+  takes the box annotated first, a box the detection of higher score and then the first.
 - An image with the person's identity on two boxes holds the person once: its positive is the most
   similar detection on either box, the others are negatives.
 - An image that a gallery lists twice counts twice: its detections, and the person in it.
@@ -60,7 +61,7 @@ class SearchResult:
     protocol: str
     query_ids: np.ndarray  # (Q,) int64
     average_precision: np.ndarray  # (Q,) float64 in [0, 1], recall included
-    first_rank: np.ndarray  # (Q,) int64 of the best positive from 1, behind its equals; 0 = none
+    first_rank: np.ndarray  # (Q,) int64 of the best positive from 1, ties as above; 0: none
     targets: np.ndarray  # (Q,) int64, gallery images that hold the person
     found: np.ndarray  # (Q,) int64, those of them with a positive
 
@@ -123,7 +124,10 @@ def evaluate_chance(
     seeds: Iterable[int] = range(5),
     device: torch.device | str | None = None,
 ) -> dict[str, float]:
-    """The metrics of the same detections with random descriptors, mean over the seeds."""
+    """The metrics of the same detections with random descriptors, mean over the seeds.
+
+    Arguments and errors are those of `evaluate_search`.
+    """
     aligned = _align(predictions, protocol, score_threshold)
     candidates = find_candidates(aligned, protocol)
     results = [
