@@ -1,4 +1,4 @@
-"""Package metadata. The exact versions that `make demo` and `make test` use are in requirements.lock."""
+"""Package metadata. The exact versions of `make demo` and `make test` are in requirements.lock."""
 
 from pathlib import Path
 

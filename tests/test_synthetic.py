@@ -10,10 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from clsa_search.data import UNLABELLED, load_search_json, synthetic
-from clsa_search.data.synthetic import make_synthetic
-from clsa_search.data.synthetic_figure import draw_person
-from clsa_search.data.synthetic_people import (
+from clsa_search.data import UNLABELLED, load_search_json
+from clsa_search.synthetic import dataset as synthetic
+from clsa_search.synthetic.dataset import make_synthetic
+from clsa_search.synthetic.figure import draw_person
+from clsa_search.synthetic.people import (
     SIBLING_ATTRIBUTES,
     Pose,
     differing_attributes,
@@ -22,8 +23,8 @@ from clsa_search.data.synthetic_people import (
     sample_identities,
     sample_pose,
 )
-from clsa_search.data.synthetic_plan import PRESETS, SyntheticSpec, plan_scenes
-from clsa_search.data.synthetic_scene import SOLID, annotate, place_items
+from clsa_search.synthetic.plan import PRESETS, SyntheticSpec, plan_scenes
+from clsa_search.synthetic.scene import SOLID, annotate, place_items
 
 TINY = SyntheticSpec(
     seed=5,

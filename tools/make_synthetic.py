@@ -10,8 +10,8 @@ import argparse
 import sys
 from dataclasses import fields, replace
 
-from clsa_search.data.synthetic import make_synthetic
-from clsa_search.data.synthetic_plan import PRESETS, SyntheticSpec
+from clsa_search.synthetic.dataset import make_synthetic
+from clsa_search.synthetic.plan import PRESETS, SyntheticSpec
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .search_json import UNLABELLED
-from .synthetic_people import sample_appearance, sample_identities
-from .synthetic_scene import ScenePlan, Sighting
-from .synthetic_street import sample_cameras
+from clsa_search.data import UNLABELLED
+from clsa_search.synthetic.people import sample_appearance, sample_identities
+from clsa_search.synthetic.scene import ScenePlan, Sighting
+from clsa_search.synthetic.street import sample_cameras
 
 FEWEST_TARGETS = 3  # other sightings of a query's identity
 _FIGURE_WIDTH = 0.36  # against its height

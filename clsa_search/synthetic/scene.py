@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from .synthetic_figure import draw_person
-from .synthetic_people import Appearance, sample_pose
-from .synthetic_props import PROPS, draw_prop
-from .synthetic_street import Camera, develop, draw_background, row_of_feet, walkable
+from clsa_search.synthetic.figure import draw_person
+from clsa_search.synthetic.people import Appearance, sample_pose
+from clsa_search.synthetic.props import PROPS, draw_prop
+from clsa_search.synthetic.street import Camera, develop, draw_background, row_of_feet, walkable
 
 _AVERAGE = 1.72  # metres of a stature in the world frame
 SOLID = 96  # alpha from which a pixel belongs to a figure

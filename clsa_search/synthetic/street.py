@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .synthetic_facades import draw_facade
+from clsa_search.synthetic.facades import draw_facade
 
 Colour = tuple[int, int, int]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .synthetic_figure import draw_person
-from .synthetic_people import CLOTH, sample_appearance, sample_pose
+from clsa_search.synthetic.figure import draw_person
+from clsa_search.synthetic.people import CLOTH, sample_appearance, sample_pose
 
 Colour = tuple[int, int, int]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from . import synthetic_wardrobe as wardrobe
-from .synthetic_people import Appearance, Pose
-from .synthetic_solids import Canvas, Point, Tube
-from .synthetic_textures import Colour
+from clsa_search.synthetic import wardrobe
+from clsa_search.synthetic.people import Appearance, Pose
+from clsa_search.synthetic.solids import Canvas, Point, Tube
+from clsa_search.synthetic.textures import Colour
 
 _THIGH, _SHIN, _UPPER_ARM, _FOREARM = 0.245, 0.235, 0.165, 0.145
 _HIP_HEIGHT, _SHOULDER_HEIGHT = 0.525, 0.778

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from .synthetic_textures import PATTERNS, Colour
+from clsa_search.synthetic.textures import PATTERNS, Colour
 
 
 def _bgr(code: str) -> Colour:

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from . import synthetic_textures as cloth
-from .synthetic_people import CLOTH, HAIR, SKIN, Appearance
-from .synthetic_solids import Point, Tube
+from clsa_search.synthetic import textures as cloth
+from clsa_search.synthetic.people import CLOTH, HAIR, SKIN, Appearance
+from clsa_search.synthetic.solids import Point, Tube
 
 NECK = 0.828
 _JACKETS = ("jacket", "coat")

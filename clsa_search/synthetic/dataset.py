@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from .search_json import UNLABELLED, save_search_json
-from .synthetic_plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
-from .synthetic_scene import ScenePlan, draw_scene
+from clsa_search.data import UNLABELLED, save_search_json
+from clsa_search.synthetic.plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
+from clsa_search.synthetic.scene import ScenePlan, draw_scene
 
 SPLITS = ("train", "gallery")
 VERSION = 5  # of the drawing: a dataset of another version is drawn anew
