@@ -5,7 +5,11 @@
 
 PYTHON ?= python3
 ENV ?= .venv
-DEMO ?= output/demo
+
+DEMO_CONFIG := configs/clsa_R_18_synthetic_demo.yaml
+DEMO_OUTPUT := output/demo
+DEMO_DATA := $(or $(DETECTRON2_DATASETS),datasets)/synthetic_demo
+DEVICE_OPTS := $(if $(DEVICE),MODEL.DEVICE $(DEVICE))
 
 ifeq ($(ENV),active)
   PY := python
@@ -17,8 +21,14 @@ endif
 
 .PHONY: demo test lint clean active-environment
 
+# Repeating it takes up where it stopped: drawn data is kept, training resumes.
 demo: $(READY)
-	$(PY) tools/demo.py --output $(DEMO) $(if $(DEVICE),--device $(DEVICE))
+	$(PY) tools/make_synthetic.py --preset demo $(DEMO_DATA)
+	$(PY) tools/train_net.py --config-file $(DEMO_CONFIG) --resume $(DEVICE_OPTS)
+	$(PY) tools/eval_search.py --config-file $(DEMO_CONFIG) --dataset synthetic_demo_gallery \
+	  --weights $(DEMO_OUTPUT)/model_final.pth --output-dir $(DEMO_OUTPUT)/eval --sheets 8 \
+	  $(DEVICE_OPTS)
+	@echo "rankings: $(DEMO_OUTPUT)/eval/sheets/rankings.png   curves: $(DEMO_OUTPUT)/curves.png"
 
 test: $(READY) lint
 	$(PY) -m pytest

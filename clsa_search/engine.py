@@ -1,9 +1,11 @@
 """Set-up, training and evaluation in Detectron2's words: config, trainer, hooks, checkpointer."""
 
 import argparse
+import hashlib
 import logging
 import os
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from clsa_search.config import add_clsa_search_config
 from clsa_search.data import count_identities, load_training_records
 from clsa_search.data.loader import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.errors import InputError
-from clsa_search.evaluation import PersonSearchEvaluator
+from clsa_search.evaluation import PersonSearchEvaluator, format_table
 from clsa_search.visualize import draw_curves
 
 logger = logging.getLogger(__name__)
@@ -58,9 +60,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args: config_file, opts and eval_only of Detectron2's argument parser.
 
     Raises:
-        InputError: see :func:`load_config`; or the training set labels nobody.
+        InputError: see :func:`load_config`; the weights do not exist; the training set labels
+            nobody.
     """
     cfg = load_config(args.config_file, args.opts)
+    weights = cfg.MODEL.WEIGHTS
+    if weights and "://" not in weights and not os.path.isfile(weights):
+        raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist")
     no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
     if no_gpu:
         cfg.MODEL.DEVICE = "cpu"
@@ -163,22 +169,46 @@ class PersonSearchTrainer(DefaultTrainer):
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference", os.path.basename(dataset_name))
-        return PersonSearchEvaluator(dataset_name, output_dir=folder)
+        return PersonSearchEvaluator(
+            dataset_name,
+            output_dir=_inference_dir(cfg, dataset_name),
+            meta={"config": cfg.dump()},
+        )
 
 
 def predict(cfg: CfgNode, dataset_name: str, output_dir: str) -> OrderedDict:
     """Run MODEL.WEIGHTS over a dataset; leaves predictions.npz in `output_dir`.
 
     Returns:
-        The evaluator's results.
+        The evaluator's results, on the main process.
 
     Raises:
         InputError: the checkpoint is missing or of another model.
     """
     model = PersonSearchTrainer.build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS)
-    loader = build_test_loader(cfg, dataset_name)
-    return inference_on_dataset(
-        model, loader, PersonSearchEvaluator(dataset_name, output_dir=output_dir)
-    )
+    meta = {"config": cfg.dump(), "weights_sha256": _hash_file(cfg.MODEL.WEIGHTS)}
+    evaluator = PersonSearchEvaluator(dataset_name, output_dir=output_dir, meta=meta)
+    return inference_on_dataset(model, build_test_loader(cfg, dataset_name), evaluator)
+
+
+def predict_test_sets(cfg: CfgNode) -> OrderedDict:
+    """:func:`predict` for each of DATASETS.TEST, into OUTPUT_DIR/inference/<dataset>."""
+    results = OrderedDict()
+    for name in cfg.DATASETS.TEST:
+        results[name] = predict(cfg, name, _inference_dir(cfg, name))
+        if comm.is_main_process():
+            logger.info("%s, in percent:\n%s", name, format_table(results[name]))
+    return results
+
+
+def _inference_dir(cfg: CfgNode, dataset_name: str) -> str:
+    return os.path.join(cfg.OUTPUT_DIR, "inference", Path(dataset_name).stem)
+
+
+def _hash_file(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

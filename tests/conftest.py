@@ -12,6 +12,21 @@ from clsa_search.engine import load_config
 
 ROOT = Path(__file__).parent.parent
 COLOURS = [(40, 40, 200), (40, 200, 40), (200, 40, 40), (40, 200, 200)]
+TINY_MODEL = [
+    *("MODEL.DEVICE", "cpu"),
+    *("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
+    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
+    *("MODEL.REID.RESNETS.DEPTH", "50", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
+    *("MODEL.REID.RESNETS.STEM_OUT_CHANNELS", "8"),
+    *("MODEL.REID.RESNETS.RES2_OUT_CHANNELS", "16"),
+    *("MODEL.FPN.OUT_CHANNELS", "8", "MODEL.ROI_BOX_HEAD.FC_DIM", "16"),
+    *("MODEL.REID.HEAD.HIDDEN_DIM", "16", "MODEL.REID.HEAD.EMBED_DIM", "8"),
+    *("MODEL.REID.CROP_SIZE", "[32, 16]"),
+    *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
+    *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
+    *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"),
+]
+"""KEY VALUE pairs that shrink the demo's model until it trains in seconds."""
 
 
 def draw_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
@@ -58,21 +73,10 @@ def tiny_data(tmp_path_factory):
 def tiny_opts(tiny_data, tmp_path):
     """KEY VALUE pairs that shrink the demo's model and point it at the tiny dataset."""
     return [
-        *("MODEL.DEVICE", "cpu"),
-        *("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
-        *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
-        *("MODEL.REID.RESNETS.DEPTH", "50", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
-        *("MODEL.REID.RESNETS.STEM_OUT_CHANNELS", "8"),
-        *("MODEL.REID.RESNETS.RES2_OUT_CHANNELS", "16"),
-        *("MODEL.FPN.OUT_CHANNELS", "8", "MODEL.ROI_BOX_HEAD.FC_DIM", "16"),
-        *("MODEL.REID.HEAD.HIDDEN_DIM", "16", "MODEL.REID.HEAD.EMBED_DIM", "8"),
-        *("MODEL.REID.CROP_SIZE", "[32, 16]", "MODEL.REID.NUM_IDS", "3"),
-        *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
-        *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
+        *TINY_MODEL,
+        *("MODEL.REID.NUM_IDS", "3", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
         *("DATASETS.TRAIN", f"('{tiny_data / 'train.json'}',)"),
         *("DATASETS.TEST", f"('{tiny_data / 'gallery.json'}',)"),
-        *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2"),
-        *("SOLVER.WARMUP_ITERS", "0", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
         *("OUTPUT_DIR", str(tmp_path / "output")),
     ]
 

@@ -23,7 +23,7 @@ def write_scene(root, name, rows, frames=3, size=(40, 30)):
     (folder / "gt").mkdir(parents=True)
     (folder / "img1").mkdir()
     for frame in range(1, frames + 1):
-        Image.new("RGB", size).save(folder / "img1" / f"{frame:06d}.jpg")
+        Image.effect_noise(size, 64).convert("RGB").save(folder / "img1" / f"{frame:06d}.jpg")
     (folder / "gt" / "gt.txt").write_text("".join(f"{row}\n" for row in rows))
     return folder
 

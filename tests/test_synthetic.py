@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from clsa_search.data import UNLABELLED, load_search_json
+from clsa_search.errors import InputError
 from clsa_search.synthetic import dataset as synthetic
 from clsa_search.synthetic.dataset import make_synthetic
 from clsa_search.synthetic.figure import draw_person
@@ -359,18 +360,18 @@ def test_a_logo_is_seen_from_the_front_and_not_from_the_side():
     ],
 )
 def test_bad_parameters_say_what_would_be_right(wrong, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(InputError, match=words):
         replace(PRESETS["demo"], **wrong)
 
 
 def test_workers_must_be_positive(tmp_path):
-    with pytest.raises(ValueError, match="workers is 0; expected 1 or more"):
+    with pytest.raises(InputError, match="workers is 0; expected 1 or more"):
         make_synthetic(tmp_path, TINY, workers=0)
 
 
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "train.json").write_text("mine")
-    with pytest.raises(ValueError, match="holds files that make_synthetic did not write"):
+    with pytest.raises(InputError, match="holds files that make_synthetic did not write"):
         make_synthetic(tmp_path, TINY, workers=1)
     assert contents(tmp_path) == {"train.json": b"mine"}
 
@@ -402,14 +403,15 @@ def test_the_command_draws_what_its_options_say(tool, drawn, tmp_path, capsys):
         for word in (f"--{field.name.replace('_', '-')}", str(getattr(TINY, field.name)))
     ]
     arguments = [str(tmp_path), "--workers", "1", *options]
-    assert tool.main(arguments) == 0
+    tool.main(arguments)
     assert "drawn" in capsys.readouterr().out
     assert contents(tmp_path) == contents(drawn)
-    assert tool.main(arguments) == 0
+    tool.main(arguments)
     assert "complete already" in capsys.readouterr().out
 
 
 def test_the_command_reports_errors_in_a_line(tool, tmp_path, capsys):
-    assert tool.main([str(tmp_path), "--height", "10"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        tool.main([str(tmp_path), "--height", "10"])
     assert "error: synthetic scenes: height is 10; expected 64" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

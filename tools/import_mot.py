@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Turn MOTChallenge folders into own-data JSON files for train_net.py and eval_search.py.
 
     python tools/import_mot.py MOT17 datasets/mot17 --test-scenes MOT17-09-FRCNN

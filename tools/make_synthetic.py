@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Draws a synthetic person-search dataset: street scenes with people, in the own-data format.
 
     python tools/make_synthetic.py --preset demo datasets/synthetic_demo
@@ -7,11 +8,10 @@ the dataset is left as it is; another dataset drawn there before is replaced.
 """
 
 import argparse
-import sys
 from dataclasses import fields, replace
 
-from clsa_search.synthetic.dataset import make_synthetic
-from clsa_search.synthetic.plan import PRESETS, SyntheticSpec
+from clsa_search.errors import reported_input_errors
+from clsa_search.synthetic import PRESETS, SyntheticSpec, make_synthetic
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -29,20 +29,16 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Draws what the command line asks for; returns the exit status."""
+def main(arguments: list[str] | None = None) -> None:
+    """Draws what the command line asks for."""
     args = parse_arguments(arguments)
     changes = {f.name: getattr(args, f.name) for f in fields(SyntheticSpec)}
     changes = {name: value for name, value in changes.items() if value is not None}
-    try:
+    with reported_input_errors():
         spec = replace(PRESETS[args.preset], **changes)
         drawn = make_synthetic(args.output_dir, spec, workers=args.workers)
-    except (ValueError, RuntimeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     print(f"{args.output_dir}: " + ("drawn" if drawn else "complete already, left as it is"))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

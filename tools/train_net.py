@@ -10,7 +10,7 @@ import argparse
 
 from detectron2.engine import default_argument_parser, launch
 
-from clsa_search.engine import PersonSearchCheckpointer, PersonSearchTrainer, setup
+from clsa_search.engine import PersonSearchTrainer, predict_test_sets, setup
 from clsa_search.errors import reported_input_errors
 
 
@@ -19,9 +19,7 @@ def main(args: argparse.Namespace) -> dict | None:
     with reported_input_errors():
         cfg = setup(args)
         if args.eval_only:
-            model = PersonSearchTrainer.build_model(cfg)
-            PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS)
-            return PersonSearchTrainer.test(cfg, model)
+            return predict_test_sets(cfg)
         trainer = PersonSearchTrainer(cfg)
         trainer.resume_or_load(resume=args.resume)
         return trainer.train()

@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from clsa_search.data import UNLABELLED, save_search_json
+from clsa_search.errors import InputError
 from clsa_search.synthetic.plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
 from clsa_search.synthetic.scene import ScenePlan, draw_scene
 
@@ -46,12 +47,12 @@ def make_synthetic(
         Whether anything was drawn.
 
     Raises:
-        ValueError: output_dir holds something else, or workers is not positive.
-        RuntimeError: an identity found too few places in the scenes.
+        InputError: output_dir holds something else, workers is not positive, or an identity found
+            too few places in the scenes.
     """
     output_dir = Path(output_dir)
     if workers is not None and workers < 1:
-        raise ValueError(f"synthetic scenes: workers is {workers}; expected 1 or more")
+        raise InputError(f"synthetic scenes: workers is {workers}; expected 1 or more")
     if is_complete(output_dir, spec):
         return False
     _claim(output_dir)
@@ -99,7 +100,7 @@ def _claim(output_dir: Path) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     mark = output_dir / _MARK
     if not mark.exists() and any(output_dir.iterdir()):
-        raise ValueError(
+        raise InputError(
             f"{output_dir}: holds files that make_synthetic did not write; expected a new or empty "
             f"folder, or one that it has drawn before"
         )
@@ -188,7 +189,7 @@ def choose_queries(
     camera sees the identity too.
 
     Raises:
-        RuntimeError: an identity has too few sightings, or a single camera saw it.
+        InputError: an identity has too few sightings, or a single camera saw it.
     """
     sightings = defaultdict(list)
     for entry in annotations:
@@ -200,7 +201,7 @@ def choose_queries(
         seen = sorted(sightings[person_id], key=lambda entry: entry["bbox"][3])
         cameras = {cam_ids[entry["image_id"]] for entry in seen}
         if len(seen) <= FEWEST_TARGETS or len(cameras) < 2:
-            raise RuntimeError(
+            raise InputError(
                 f"synthetic scenes: identity {person_id} was drawn {len(seen)} times by "
                 f"{len(cameras)} cameras; fewer people in a picture, more gallery images or "
                 f"another seed would give it {FEWEST_TARGETS + 1} sightings by 2"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsa_search.data import UNLABELLED
+from clsa_search.errors import InputError
 from clsa_search.synthetic.people import sample_appearance, sample_identities
 from clsa_search.synthetic.scene import ScenePlan, Sighting
 from clsa_search.synthetic.street import sample_cameras
@@ -55,10 +56,10 @@ class SyntheticSpec:
         ):  # fmt: skip
             value = getattr(self, name)
             if not low <= value <= high:
-                raise ValueError(f"synthetic scenes: {name} is {value}; expected {low} to {high}")
+                raise InputError(f"synthetic scenes: {name} is {value}; expected {low} to {high}")
         most = min(self.train_ids, self.test_ids)
         if self.max_people > most:
-            raise ValueError(
+            raise InputError(
                 f"synthetic scenes: max_people is {self.max_people}; expected at most the number "
                 f"of identities of a split, {most}: nobody is in a picture twice"
             )
@@ -69,7 +70,7 @@ class SyntheticSpec:
         people = images * (self.min_people + self.max_people) / 2
         sightings = people * (1 - self.unlabelled_fraction) / ids
         if sightings < fewest or images < fewest:
-            raise ValueError(
+            raise InputError(
                 f"synthetic scenes: {images} images for {split}_ids {ids} show each identity "
                 f"about {min(sightings, images):.1f} times; expected {fewest}: ask for more "
                 f"images or fewer identities"
@@ -98,7 +99,7 @@ def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
     disjoint: those of the gallery follow those of train.
 
     Raises:
-        ValueError: no such plan was found.
+        InputError: no such plan was found.
     """
     number = ("train", "gallery").index(split)
     rng = np.random.default_rng((spec.seed, 1 + number))
@@ -117,7 +118,7 @@ def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
         if split == "train" or _seen_enough(cast, views, ids):
             break
     else:
-        raise ValueError(
+        raise InputError(
             f"synthetic scenes: found no way to show each of test_ids {ids} in "
             f"{FEWEST_TARGETS + 1} pictures of 2 cameras; ask for more gallery_images"
         )
