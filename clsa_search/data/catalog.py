@@ -2,16 +2,21 @@
 
 All of them live in Detectron2's DatasetCatalog, with `json_file`, `image_root`, `evaluator_type`
 and `thing_classes` in MetadataCatalog. Importing this module registers names and reads nothing.
+
+A dataset registered elsewhere may have fixed galleries too: `galleries` in its MetadataCatalog,
+{protocol: function that returns a Gallery}, or a function that returns such a dict where the names
+stand in a file; and `default_protocols`, names of protocols.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from clsa_search.data.search_json import UNLABELLED, load_search_json
+from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
+from clsa_search.data.search_json import UNLABELLED, load_search_galleries, load_search_json
 from clsa_search.errors import InputError
 
 # name: file below $DETECTRON2_DATASETS
@@ -90,6 +95,38 @@ def get_records(name: str) -> list[dict]:
     return DatasetCatalog.get(resolve_dataset(name))
 
 
+def list_protocols(name: str) -> tuple[str, ...]:
+    """What a dataset can be evaluated under: its fixed galleries, then those every dataset has.
+
+    These are "all", every image but the query's own, and "cross_camera", the images of other
+    cameras than the query's, where every image's camera is known.
+    """
+    records = get_records(name)
+    cameras = bool(records) and all("cam_id" in record for record in records)
+    return (*_galleries(name), ALL, *([CROSS_CAMERA] if cameras else []))
+
+
+def default_protocols(name: str) -> tuple[str, ...]:
+    """What a dataset is evaluated under unless told otherwise: its fixed galleries, or "all"."""
+    defaults = MetadataCatalog.get(resolve_dataset(name)).get("default_protocols")
+    return tuple(defaults or _galleries(name) or (ALL,))
+
+
+def load_gallery(name: str, protocol: str) -> Gallery:
+    """A fixed gallery of a dataset; "all" and "cross_camera" follow from the records alone.
+
+    Raises:
+        InputError: the dataset has no such gallery; the message lists what it has.
+    """
+    galleries = _galleries(name)
+    if protocol not in galleries:
+        raise InputError(
+            f"{name}: no gallery {protocol!r}; expected one of {', '.join(galleries) or 'none'}, "
+            f"beside {' and '.join(FULL_PROTOCOLS)}, which follow from the records"
+        )
+    return galleries[protocol]()
+
+
 def load_training_records(names: Sequence[str]) -> list[dict]:
     """The records of several training sets in a row; identities of different sets stay different.
 
@@ -130,11 +167,17 @@ def _offset_identities(record: dict, offset: int) -> dict:
     return moved
 
 
+def _galleries(name: str) -> dict[str, Callable[[], Gallery]]:
+    galleries = MetadataCatalog.get(resolve_dataset(name)).get("galleries", {})
+    return galleries() if callable(galleries) else galleries
+
+
 def _describe(name: str, json_file: str, image_root: str) -> None:
     # past Metadata.set, which refuses a second value: the root of the datasets may move
     vars(MetadataCatalog.get(name)).update(
         json_file=json_file,
         image_root=image_root,
+        galleries=partial(load_search_galleries, json_file),
         evaluator_type="person_search",
         thing_classes=["person"],
     )

@@ -14,13 +14,15 @@ a complete file.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.structures import BoxMode
 
+from clsa_search.data.galleries import FULL_PROTOCOLS, Gallery, build_gallery
 from clsa_search.data.json_section import Section, is_box, is_id, is_integer, is_size, show
 from clsa_search.errors import InputError
 
@@ -51,13 +53,27 @@ def load_search_json(
             value and what would be right.
     """
     path = Path(json_file)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
-    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        raise InputError(f"{path}: not a readable JSON file: {error}") from error
-    return _build_records(document, path, Path(image_root or path.parent))
+    return _build_records(_read(path), path, Path(image_root or path.parent))
+
+
+def load_search_galleries(json_file: str | os.PathLike) -> dict[str, Callable[[], Gallery]]:
+    """The fixed galleries of a split by name; of queries that a gallery does not list, none.
+
+    Raises:
+        InputError: as `load_search_json`.
+    """
+    path = Path(json_file)
+    document = _read(path)
+    positions = {entry_id: i for i, entry_id in enumerate(_ids(document, "images", path))}
+    queries = {str(query_id): i for i, query_id in enumerate(_ids(document, "queries", path))}
+    _check_galleries(document, path, positions)
+    return {
+        name: partial(
+            build_gallery,
+            {queries[key]: [positions[i] for i in images] for key, images in gallery.items()},
+        )
+        for name, gallery in document.get("galleries", {}).items()
+    }
 
 
 def save_search_json(
@@ -100,6 +116,22 @@ def save_search_json(
         partial.unlink(missing_ok=True)
 
 
+def _read(path: Path) -> dict:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
+    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
+        raise InputError(f"{path}: not a readable JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
+    return document
+
+
+def _ids(document: dict, section: str, path: Path) -> list:
+    return Section(document, section, path, required=section == "images").unique_ids()
+
+
 def _fill_annotation(annotation_id: int, entry: dict) -> dict:
     fields = {"id": annotation_id, "category_id": PERSON_CATEGORY["id"], "iscrowd": 0} | entry
     if is_box(box := _to_plain(fields.get("bbox"))):
@@ -112,9 +144,7 @@ def _to_plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def _build_records(document: Any, path: Path, image_root: Path) -> list[dict]:
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
+def _build_records(document: dict, path: Path, image_root: Path) -> list[dict]:
     images = Section(document, "images", path)
     positions = {image_id: i for i, image_id in enumerate(images.unique_ids())}
     records = _build_images(images, image_root)
@@ -213,6 +243,11 @@ def _check_galleries(document: dict, path: Path, positions: dict) -> None:
         )
     query_ids = {str(query["id"]) for query in document.get("queries", [])}
     for name, gallery in galleries.items():
+        if name in FULL_PROTOCOLS:
+            raise InputError(
+                f"{path}: galleries[{name!r}] has the name of a protocol of every dataset; "
+                f"expected another name than {' and '.join(FULL_PROTOCOLS)}"
+            )
         for query_id, images in gallery.items():
             where = f"{path}: galleries[{name!r}][{query_id!r}]"
             if query_id not in query_ids:
