@@ -13,12 +13,8 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from clsa_search.data.catalog import get_records
-from clsa_search.evaluation.metrics import (
-    SearchResult,
-    evaluate_chance,
-    evaluate_detection,
-    evaluate_search,
-)
+from clsa_search.evaluation.detection import evaluate_detection
+from clsa_search.evaluation.metrics import SearchResult, evaluate_chance, evaluate_search
 from clsa_search.evaluation.predictions import (
     ImagePredictions,
     Predictions,

@@ -1,32 +1,28 @@
-"""How well people are detected and found, with the semantics of OIM, NAE, SeqNet, COAT and GFN.
+"""How well people are found, with the semantics of OIM, NAE, SeqNet, COAT and GFN.
 
-**Search.** For a query, keep the detections of its gallery with a score of at least the threshold;
-their similarity is the dot product of their descriptor with the query's. In each gallery image that
-holds the person, *the* positive is the most similar detection that lies on the person's box, with
+For a query, keep the detections of its gallery with a score of at least the threshold; their
+similarity is the dot product of their descriptor with the query's. In each gallery image that holds
+the person, *the* positive is the most similar detection that lies on the person's box, with
 IoU >= min(0.5, w*h / ((w + 10) * (h + 10))) for a box of w x h. Every other detection of every
 gallery image is a negative. Average precision is scikit-learn's, step by step over the detections,
 times the recall: positives found / gallery images that hold the person. Top-k is 1 if a positive is
 among the k most similar. mAP and top-k are means over all queries.
 
-**Detection.** A detection and an annotated box match if their IoU is at least the threshold and
-each is the other's best in its image. Recall is matches / annotated boxes. AP is scikit-learn's
-over the detections by their score, times the recall.
-
 Where that leaves a choice:
 
 - Ties. Detections that are equally similar enter together, as in scikit-learn: each has the
   precision after the last of them. For top-k a positive stands behind the negatives that equal it.
-  So no search metric depends on the order of images or of detections. Of equal IoUs, a detection
-  takes the box annotated first, a box the detection of higher score and then the first.
+  So no metric depends on the order of images or of detections.
 - An image with the person's identity on two boxes holds the person once: its positive is the most
   similar detection on either box, the others are negatives.
 - An image that a gallery lists twice counts twice: its detections, and the person in it.
 - The query's own image is in the gallery if, and only if, the protocol lists it.
 - A query whose person is nowhere in its gallery has average precision 0 and stays in the mean.
-- Without queries the search metrics are NaN, without annotated boxes those of detection; without
-  detections all are 0.
-- `labelled_only` leaves out unlabelled people and images without a labelled one. A detection of an
-  unlabelled person in another image counts as false, so look at the recall, not at the AP.
+- Without queries the metrics are NaN; without detections all are 0.
+
+Options, each off by default: `weight_by_score` multiplies similarities by the detection's score
+(Chen et al., "Norm-Aware Embedding for Efficient Person Search", CVPR 2020; SeqNet and COAT do so
+too), `reranker` makes the similarities of a gallery anew (`clsa_search.evaluation.reranking`).
 
 Shape letters: Q queries.
 """
@@ -38,16 +34,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clsa_search.data.search_json import UNLABELLED
-from clsa_search.evaluation.matching import is_best, match_one_to_one, pair_boxes
+from clsa_search.errors import InputError
+from clsa_search.evaluation.matching import is_best
 from clsa_search.evaluation.predictions import Predictions, expand_ranges
-from clsa_search.evaluation.protocol import SearchProtocol, flatten_people
-from clsa_search.evaluation.ranking import (
-    Candidates,
+from clsa_search.evaluation.protocol import SearchProtocol
+from clsa_search.evaluation.ranking import find_candidates, rank_holders
+from clsa_search.evaluation.reranking import Reranker
+from clsa_search.evaluation.sightings import (
+    Sightings,
     average_precision,
-    count_at_least,
-    find_candidates,
-    rank_queries,
+    count_sightings,
+    first_rank,
 )
 
 TOP_K = (1, 5, 10)
@@ -64,13 +61,14 @@ class SearchResult:
     first_rank: np.ndarray  # (Q,) int64 of the best positive from 1, ties as above; 0: none
     targets: np.ndarray  # (Q,) int64, gallery images that hold the person
     found: np.ndarray  # (Q,) int64, those of them with a positive
+    sightings: Sightings  # the same, image by image
 
     def metrics(self, top_k: Sequence[int] = TOP_K) -> dict[str, float]:
         """Means over the queries in percent: mAP, top<k>; NaN without queries."""
         values = {"mAP": self.average_precision}
         for k in top_k:
             values[f"top{k}"] = (self.first_rank > 0) & (self.first_rank <= k)
-        return {name: _percent(value.sum(), len(value)) for name, value in values.items()}
+        return {name: _percent(value) for name, value in values.items()}
 
     def per_query(self) -> list[dict[str, float]]:
         """One dict a query, for JSON: the fields above, `query_ids` as `query_id`."""
@@ -99,21 +97,45 @@ def evaluate_search(
     protocol: SearchProtocol,
     *,
     score_threshold: float = 0.5,
+    weight_by_score: bool = False,
+    reranker: Reranker | None = None,
     device: torch.device | str | None = None,
 ) -> SearchResult:
-    """Rank every query's gallery and compare with its targets.
+    """Rank every query's gallery and compare with its targets; see `evaluate_protocols`."""
+    return evaluate_protocols(
+        predictions,
+        [protocol],
+        score_threshold=score_threshold,
+        weight_by_score=weight_by_score,
+        reranker=reranker,
+        device=device,
+    )[0]
+
+
+def evaluate_protocols(
+    predictions: Predictions,
+    protocols: Sequence[SearchProtocol],
+    *,
+    score_threshold: float = 0.5,
+    weight_by_score: bool = False,
+    reranker: Reranker | None = None,
+    device: torch.device | str | None = None,
+) -> list[SearchResult]:
+    """Several protocols of one dataset at little more than the cost of one.
 
     Args:
-        predictions: of every image and query that the protocol names; others are left out.
-        protocol: the queries, their galleries and targets.
+        predictions: of every image and query that the protocols name; others are left out.
+        protocols: the queries, their galleries and targets; all with the same `image_ids`.
         score_threshold: detections below do not exist.
+        weight_by_score: multiply similarities by the detection's score.
+        reranker: makes similarities anew.
         device: where to compute; by default a GPU if there is one.
 
     Raises:
-        InputError: an image or a query of the protocol is missing.
+        InputError: an image or a query of a protocol is missing, or the protocols' images differ.
     """
-    aligned = _align(predictions, protocol, score_threshold)
-    return _search(aligned, protocol, find_candidates(aligned, protocol), device)
+    aligned = _align(predictions, protocols, score_threshold, weight_by_score)
+    return _search(aligned, protocols, reranker, device)
 
 
 def evaluate_chance(
@@ -128,10 +150,9 @@ def evaluate_chance(
 
     Arguments and errors are those of `evaluate_search`.
     """
-    aligned = _align(predictions, protocol, score_threshold)
-    candidates = find_candidates(aligned, protocol)
+    aligned = _align(predictions, [protocol], score_threshold)
     results = [
-        _search(_scramble(aligned, seed), protocol, candidates, device).metrics() for seed in seeds
+        _search(_scramble(aligned, seed), [protocol], None, device)[0].metrics() for seed in seeds
     ]
     return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
@@ -143,6 +164,8 @@ def rank_gallery(
     top: int = 10,
     *,
     score_threshold: float = 0.5,
+    weight_by_score: bool = False,
+    reranker: Reranker | None = None,
 ) -> list[Match]:
     """The `top` most similar detections of one query's gallery, best first.
 
@@ -152,13 +175,18 @@ def rank_gallery(
         InputError: the protocol has no such query, or the predictions lack it or an image.
     """
     protocol = protocol.select([query_id])
-    aligned = _align(predictions, protocol, score_threshold)
+    aligned = _align(predictions, [protocol], score_threshold, weight_by_score)
+    gallery = protocol.gallery_images
+    listing, rows = expand_ranges(aligned.offsets[gallery], np.diff(aligned.offsets)[gallery])
     similarities = aligned.features @ aligned.query_features[0]
+    if reranker is not None:
+        listed = torch.zeros(1, len(similarities), dtype=torch.bool)
+        listed[0, rows] = True
+        similarities = torch.from_numpy(similarities)[None]
+        similarities = reranker(similarities, listed, aligned, np.zeros(1, dtype=int))[0].numpy()
     candidates = find_candidates(aligned, protocol)
     best = is_best(candidates.place, -similarities[candidates.detection], candidates.detection)
     positives = candidates.detection[best]
-    gallery = protocol.gallery_images
-    listing, rows = expand_ranges(aligned.offsets[gallery], np.diff(aligned.offsets)[gallery])
     order = np.argsort(-similarities[rows], kind="stable")[:top]
     return [
         Match(
@@ -173,62 +201,51 @@ def rank_gallery(
     ]
 
 
-def evaluate_detection(
+def _align(
     predictions: Predictions,
-    records: Sequence[dict],
-    *,
-    score_threshold: float = 0.5,
-    iou_threshold: float = 0.5,
-    labelled_only: bool = False,
-) -> dict[str, float]:
-    """Recall and AP of the detections in percent, as {"recall": ..., "AP": ...}.
-
-    Args:
-        predictions: of every image of the records; others are left out.
-        records: the dataset's (`clsa_search.data`).
-        score_threshold: detections below do not exist.
-        iou_threshold: of a match.
-        labelled_only: leave out people whose identity is not known (see above).
-
-    Raises:
-        InputError: an image of the records is missing.
-    """
-    if labelled_only:
-        records = [kept for record in records if (kept := _labelled(record))["annotations"]]
-    image_ids = np.array([record["image_id"] for record in records], dtype=np.str_)
-    aligned = predictions.align(
-        image_ids, predictions.query_ids[:0], score_threshold=score_threshold
-    )
-    people = flatten_people(records)
-    box, detection, iou = pair_boxes(people.images, people.boxes, aligned.offsets, aligned.boxes)
-    hits = match_one_to_one(box, detection, iou, aligned.scores) & (iou >= iou_threshold)
-    scores = torch.from_numpy(aligned.scores)[None]
-    found = scores[:, detection[hits]].sort(dim=1).values
-    precision = average_precision(
-        found,
-        torch.ones_like(found, dtype=torch.int64),
-        count_at_least(scores, found),
-        torch.tensor([len(people.boxes)]),
-    )
-    return {
-        "recall": _percent(hits.sum(), len(people.boxes)),
-        "AP": _percent(precision.item(), min(len(people.boxes), 1)),
-    }
-
-
-def _align(predictions: Predictions, protocol: SearchProtocol, threshold: float) -> Predictions:
-    return predictions.align(protocol.image_ids, protocol.query_ids, score_threshold=threshold)
+    protocols: Sequence[SearchProtocol],
+    threshold: float,
+    weight_by_score: bool = False,
+) -> Predictions:
+    """What is scored: the protocols' images and, ascending, the queries of any of them."""
+    first = protocols[0]
+    for protocol in protocols[1:]:
+        if not np.array_equal(protocol.image_ids, first.image_ids):
+            raise InputError(
+                f"protocols {first.name!r} and {protocol.name!r} index different images; "
+                "expected protocols of one dataset"
+            )
+    query_ids = np.unique(np.concatenate([protocol.query_ids for protocol in protocols]))
+    aligned = predictions.align(first.image_ids, query_ids, score_threshold=threshold)
+    if not weight_by_score:
+        return aligned
+    return replace(aligned, features=aligned.features * aligned.scores[:, None])
 
 
 def _search(
     aligned: Predictions,
-    protocol: SearchProtocol,
-    candidates: Candidates,
+    protocols: Sequence[SearchProtocol],
+    reranker: Reranker | None,
     device: torch.device | str | None,
-) -> SearchResult:
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    ranks = rank_queries(aligned, protocol, candidates, torch.device(device))
-    return SearchResult(protocol.name, protocol.query_ids, *ranks)
+) -> list[SearchResult]:
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    candidates = [find_candidates(aligned, protocol) for protocol in protocols]
+    sightings = rank_holders(aligned, protocols, candidates, reranker=reranker, device=device)
+    return [_sum_up(*pair) for pair in zip(protocols, sightings, strict=True)]
+
+
+def _sum_up(protocol: SearchProtocol, sightings: Sightings) -> SearchResult:
+    count = len(protocol.query_ids)
+    lost = np.zeros(count, dtype=np.int64) if protocol.lost is None else protocol.lost
+    return SearchResult(
+        protocol=protocol.name,
+        query_ids=protocol.query_ids,
+        average_precision=average_precision(sightings, count, lost=lost),
+        first_rank=first_rank(sightings, count),
+        targets=count_sightings(sightings, sightings.times, count) + lost,
+        found=count_sightings(sightings, sightings.found, count),
+        sightings=sightings,
+    )
 
 
 def _scramble(aligned: Predictions, seed: int) -> Predictions:
@@ -243,10 +260,5 @@ def _scramble(aligned: Predictions, seed: int) -> Predictions:
     return replace(aligned, query_features=queries, features=detections)
 
 
-def _labelled(record: dict) -> dict:
-    people = record["annotations"]
-    return record | {"annotations": [one for one in people if one["person_id"] != UNLABELLED]}
-
-
-def _percent(total: float, count: int) -> float:
-    return 100 * float(total) / count if count else float("nan")
+def _percent(values: np.ndarray) -> float:
+    return 100 * float(values.mean()) if len(values) else float("nan")

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from clsa_search.data.catalog import default_protocols, list_protocols, load_gallery
+from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import expand_ranges
 
@@ -19,6 +21,7 @@ class SearchProtocol:
     Query q searches gallery_images[gallery_offsets[q]:gallery_offsets[q+1]], positions in
     `image_ids`; an image that is listed twice is there twice. Its targets are those of
     target_offsets in the same way, ordered by image; an image may hold several of one query.
+    `lost` is how many images count as holding the person though nothing is searched in them.
     """
 
     name: str
@@ -29,6 +32,7 @@ class SearchProtocol:
     target_offsets: np.ndarray  # (Q+1,) int64
     target_images: np.ndarray  # (T,) int32
     target_boxes: np.ndarray  # (T, 4) float64 XYXY pixels of the original image
+    lost: np.ndarray | None = None  # (Q,) int64; None: nowhere any
 
     def select(self, query_ids: Sequence[int]) -> "SearchProtocol":
         """The same protocol for some of its queries, in the order given.
@@ -50,6 +54,7 @@ class SearchProtocol:
             target_offsets=target_offsets,
             target_images=self.target_images[targets],
             target_boxes=self.target_boxes[targets],
+            lost=None if self.lost is None else self.lost[rows],
         )
 
 
@@ -77,47 +82,131 @@ def flatten_people(records: Sequence[dict]) -> People:
     )
 
 
+def load_protocols(
+    dataset_name: str, records: Sequence[dict], names: Sequence[str] | None = None
+) -> list[SearchProtocol]:
+    """Protocols of a dataset by name, in the order given.
+
+    Args:
+        dataset_name: whose galleries they are.
+        records: the dataset's (`clsa_search.data.get_records`).
+        names: of `clsa_search.data.list_protocols`; by default those of `default_protocols`.
+
+    Raises:
+        InputError: the dataset has no such protocol.
+    """
+    names = default_protocols(dataset_name) if names is None else names
+    known = list_protocols(dataset_name)
+    protocols = []
+    for name in dict.fromkeys(names):
+        if name not in known:
+            raise InputError(
+                f"{dataset_name}: no protocol {name!r}; expected one of {', '.join(known)}"
+            )
+        build = {ALL: full_gallery, CROSS_CAMERA: cross_camera_gallery}.get(name)
+        gallery = load_gallery(dataset_name, name) if build is None else build(records)
+        protocols.append(build_protocol(records, gallery, name))
+    return protocols
+
+
 def full_gallery_protocol(records: Sequence[dict]) -> SearchProtocol:
     """Every query of the records in every image but its own; named "all".
 
     Args:
         records: Detectron2's, with `annotations` and, on some, `queries` (see `clsa_search.data`).
     """
-    queries = sorted(
-        (query["query_id"], image, query["person_id"])
-        for image, record in enumerate(records)
-        for query in record.get("queries", [])
-    )
-    query_ids, own, person_ids = np.array(queries, dtype=np.int64).reshape(-1, 3).T
-    gallery_size = max(len(records) - 1, 0)
-    others = np.arange(gallery_size, dtype=np.int32)
-    galleries = others + (others >= own[:, None])
-    people = flatten_people(records)
-    target_query, targets = _find_targets(people, own, person_ids)
-    return SearchProtocol(
-        name="all",
-        image_ids=np.array([record["image_id"] for record in records], dtype=np.str_),
+    return build_protocol(records, full_gallery(records), ALL)
+
+
+def full_gallery(records: Sequence[dict]) -> Gallery:
+    """For each query, every image but its own."""
+    query_ids, own, _ = _flatten_queries(records)
+    size = max(len(records) - 1, 0)
+    others = np.arange(size, dtype=np.int32)
+    images = others + (others >= own[:, None])
+    return Gallery(
         query_ids=query_ids,
-        gallery_offsets=np.arange(len(query_ids) + 1) * gallery_size,
-        gallery_images=galleries.astype(np.int32).reshape(-1),
-        target_offsets=np.searchsorted(target_query, np.arange(len(query_ids) + 1)),
+        offsets=np.arange(len(query_ids) + 1) * size,
+        images=images.astype(np.int32).reshape(-1),
+    )
+
+
+def cross_camera_gallery(records: Sequence[dict]) -> Gallery:
+    """For each query, the images of other cameras than its own.
+
+    Raises:
+        InputError: the camera of an image is not known.
+    """
+    for record in records:
+        if "cam_id" not in record:
+            raise InputError(
+                f"image {record['image_id']!r}: 'cam_id' is missing; "
+                f"expected one on every image for protocol {CROSS_CAMERA!r}"
+            )
+    query_ids, own, _ = _flatten_queries(records)
+    cameras = np.array([record["cam_id"] for record in records], dtype=np.int64)
+    query, images = np.nonzero(cameras != cameras[own][:, None])
+    return Gallery(
+        query_ids=query_ids,
+        offsets=np.searchsorted(query, np.arange(len(query_ids) + 1)),
+        images=images.astype(np.int32),
+    )
+
+
+def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> SearchProtocol:
+    """Queries in given galleries; targets are the boxes there with the query's person_id.
+
+    Args:
+        records: as for `full_gallery_protocol`.
+        gallery: of these records.
+        name: of the protocol.
+
+    Raises:
+        InputError: the gallery names a query that no record carries.
+    """
+    query_ids, _, person_ids = _flatten_queries(records)
+    if unknown := set(gallery.query_ids.tolist()) - set(query_ids.tolist()):
+        raise InputError(
+            f"protocol {name!r}: query {min(unknown)} is on no image of the dataset; "
+            f"expected some of its {len(query_ids)} queries"
+        )
+    person_ids = person_ids[np.searchsorted(query_ids, gallery.query_ids)]
+    people = flatten_people(records)
+    target_query, targets = _find_targets(people, person_ids)
+    listed = np.zeros((len(gallery.query_ids), len(records)), dtype=bool)
+    listed[np.repeat(np.arange(len(listed)), np.diff(gallery.offsets)), gallery.images] = True
+    there = listed[target_query, people.images[targets]]
+    target_query, targets = target_query[there], targets[there]
+    return SearchProtocol(
+        name=name,
+        image_ids=np.array([record["image_id"] for record in records], dtype=np.str_),
+        query_ids=gallery.query_ids,
+        gallery_offsets=gallery.offsets,
+        gallery_images=gallery.images,
+        target_offsets=np.searchsorted(target_query, np.arange(len(listed) + 1)),
         target_images=people.images[targets].astype(np.int32),
         target_boxes=people.boxes[targets],
     )
 
 
-def _find_targets(
-    people: People, own: np.ndarray, person_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(query, person) pairs: the boxes of each query's identity (Q,) outside its own image (Q,)."""
+def _flatten_queries(records: Sequence[dict]) -> np.ndarray:
+    """(query id, image, person id) of the queries (Q,), by id; int64."""
+    queries = sorted(
+        (query["query_id"], image, query["person_id"])
+        for image, record in enumerate(records)
+        for query in record.get("queries", [])
+    )
+    return np.array(queries, dtype=np.int64).reshape(-1, 3).T
+
+
+def _find_targets(people: People, person_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(query, person) pairs: the boxes of each query's identity (Q,), in the people's order."""
     order = np.argsort(people.person_ids, kind="stable")
     ranked = people.person_ids[order]
     start = np.searchsorted(ranked, person_ids, side="left")
     stop = np.searchsorted(ranked, person_ids, side="right")
     query, place = expand_ranges(start, stop - start)
-    person = order[place]
-    elsewhere = people.images[person] != own[query]
-    return query[elsewhere], person[elsewhere]
+    return query, order[place]
 
 
 def _select_ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,259 @@
+"""Similarities of a query's gallery made anew from how the detections stand to each other.
+
+Both are options, off by default, and change nothing outside the gallery of the query at hand.
+
+Shape letters: B queries, M detections, N images, D width of a descriptor; E pairs of a query and an
+image to match, L detections in the fullest of these images, k people of a query's context.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from clsa_search.errors import InputError
+from clsa_search.evaluation.matching import pair_boxes
+from clsa_search.evaluation.predictions import Predictions, expand_ranges
+
+MAX_CONTEXT = 5  # people; matchings to compare grow as k2 ** k2
+CONTEXT_OVERLAP = 0.5  # IoU with the query above which a detection is the query; SeqNet's NMS
+_NONE = -float("inf")
+
+
+class Reranker(Protocol):
+    """Replaces similarities; an instance holds the parameters."""
+
+    def __call__(
+        self,
+        similarities: torch.Tensor,
+        listed: torch.Tensor,
+        predictions: Predictions,
+        queries: np.ndarray,
+    ) -> torch.Tensor:
+        """
+        Args:
+            similarities: (B, M).
+            listed: (B, M) bool, the detections in the gallery of each query.
+            predictions: the detections, sorted by image, and queries.
+            queries: (B,) rows of the predictions' queries.
+
+        Returns:
+            float64 (B, M), of which what is not listed means nothing.
+        """
+
+
+@dataclass(frozen=True)
+class CBGM:
+    """Context bipartite graph matching: people who appear together find each other.
+
+    For the images that hold the `k1` most similar detections of a gallery, the query and the people
+    about it are matched one to one with the image's detections so that the similarities add up to
+    the most. The detection that the query is matched with gets that sum as its similarity.
+
+    Source: Li and Miao, "Sequential End-to-end Network for Efficient Person Search", AAAI 2021,
+    section 3.4; the similarity is replaced, as their program and COAT's do. They use k1 = 10,
+    k2 = 3 on CUHK-SYSU and k1 = 30, k2 = 4 on PRW.
+
+    The query's context are the k2 - 1 detections of highest score in its own image, of those that
+    overlap it by an IoU of at most 0.5. Detections that are as similar as the k1-th count with it;
+    of equal scores the first detection is taken, of equal sums the matching that gives the query
+    the image's first detection.
+    """
+
+    k1: int
+    k2: int
+
+    def __post_init__(self) -> None:
+        if self.k1 < 1 or not 1 <= self.k2 <= MAX_CONTEXT:
+            raise InputError(
+                f"CBGM: k1, k2 are {self.k1}, {self.k2}; "
+                f"expected k1 from 1 and k2 from 1 to {MAX_CONTEXT}"
+            )
+
+    def __call__(
+        self,
+        similarities: torch.Tensor,
+        listed: torch.Tensor,
+        predictions: Predictions,
+        queries: np.ndarray,
+    ) -> torch.Tensor:
+        scores = similarities.double()
+        if not listed.any():
+            return scores
+        query, image = self._choose_images(scores, listed, predictions)
+        context = self._find_context(predictions, queries)
+        edges, first = _build_edges(scores, query, image, context, predictions)
+        total, column = match_best(edges)
+        real = column < torch.from_numpy(np.diff(predictions.offsets)[image]).to(column.device)
+        query = torch.from_numpy(query).to(column.device)
+        scores[query[real], (first + column)[real]] = total[real]
+        return scores
+
+    def _choose_images(
+        self, scores: torch.Tensor, listed: torch.Tensor, predictions: Predictions
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(query, image) pairs (E,) to match."""
+        gallery = scores.masked_fill(~listed, _NONE)
+        bound = gallery.topk(min(self.k1, gallery.shape[1])).values[:, -1:]
+        query, detection = (listed & (gallery >= bound)).nonzero().T.cpu().numpy()
+        image = np.searchsorted(predictions.offsets, detection, side="right") - 1
+        count = len(predictions.image_ids)
+        return np.divmod(np.unique(query * count + image), count)
+
+    def _find_context(self, predictions: Predictions, queries: np.ndarray) -> np.ndarray:
+        """Detections (B, k2 - 1) about each query, -1 where there are no more."""
+        names = {name: i for i, name in enumerate(predictions.image_ids.tolist())}
+        images = [names.get(name, -1) for name in predictions.query_image_ids[queries].tolist()]
+        images = np.array(images, dtype=np.int64)
+        (there,) = np.nonzero(images >= 0)
+        boxes = predictions.query_boxes[queries[there]].astype(np.float64)
+        query, detection, iou = pair_boxes(
+            images[there], boxes, predictions.offsets, predictions.boxes
+        )
+        apart = iou <= CONTEXT_OVERLAP
+        query, detection = there[query[apart]], detection[apart]
+        order = np.lexsort((detection, -predictions.scores[detection], query))
+        query, detection = query[order], detection[order]
+        place = np.arange(len(query)) - np.searchsorted(query, query)
+        context = np.full((len(queries), self.k2 - 1), -1)
+        near = place < self.k2 - 1
+        context[query[near], place[near]] = detection[near]
+        return context
+
+
+@dataclass(frozen=True)
+class KReciprocal:
+    """k-reciprocal encoding: who has the same neighbours is the same person.
+
+    The `depth` most similar detections of a query's gallery are ranked anew, among themselves and
+    the query, and stay before all others, which keep their order. Their similarity becomes 1 - d*,
+    d* = (1 - weight) * Jaccard distance + weight * d, where d is half the squared distance of two
+    descriptors (1 - similarity, for unit ones) and the Jaccard distance that of their k-reciprocal
+    features, expanded over `k2` neighbours. d* is rounded to 1e-9, so that what is equal stays so.
+
+    Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR
+    2017, equations 3 to 12 and their k1, k2 and weight (lambda). Neighbours are those of the
+    gallery, so the size of a gallery matters. A detection is the first of its own neighbours; of
+    equally distant ones the query comes first, then the more similar, then the first detection.
+    """
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+    depth: int = 200
+
+    def __post_init__(self) -> None:
+        if min(self.k1, self.k2, self.depth) < 1 or not 0 <= self.weight <= 1:
+            raise InputError(
+                f"k-reciprocal re-ranking: k1, k2, weight, depth are {self.k1}, {self.k2}, "
+                f"{self.weight}, {self.depth}; expected k1, k2, depth from 1, weight from 0 to 1"
+            )
+
+    def __call__(
+        self,
+        similarities: torch.Tensor,
+        listed: torch.Tensor,
+        predictions: Predictions,
+        queries: np.ndarray,
+    ) -> torch.Tensor:
+        scores = similarities.double()
+        device = scores.device
+        result = scores - 4  # below 1 - d*, which is at least -1
+        for row, query in enumerate(queries.tolist()):
+            gallery = listed[row].nonzero()[:, 0]
+            order = scores[row, gallery].sort(descending=True, stable=True).indices
+            best = gallery[order[: self.depth]]
+            features = np.vstack(
+                [predictions.query_features[query], predictions.features[best.cpu().numpy()]]
+            )
+            distances = self.rank_anew(torch.from_numpy(features).to(device).double())
+            result[row, best] = 1 - distances
+        return result
+
+    def rank_anew(self, features: torch.Tensor) -> torch.Tensor:
+        """d* (n,) between the first of the descriptors (1 + n, D) and the others."""
+        count = len(features)
+        squares = features.square().sum(dim=1)
+        distances = (squares[:, None] + squares) / 2 - features @ features.T
+        distances.fill_diagonal_(-1)  # one's own first neighbour
+        order = distances.sort(dim=1, stable=True).indices
+        distances.fill_diagonal_(0)
+        near = self._are_reciprocal(order, self.k1)
+        half = self._are_reciprocal(order, round(self.k1 / 2)).double()
+        shared = near.double() @ half.T  # neighbours of the second that are the first's as well
+        grows = near & (3 * shared > 2 * half.sum(dim=1))
+        expanded = near | (grows.double() @ half > 0)
+        encoding = expanded * (-distances).exp()
+        encoding /= encoding.sum(dim=1, keepdim=True)
+        encoding = encoding[order[:, : min(self.k2, count)]].mean(dim=1)
+        shared = torch.minimum(encoding[0], encoding[1:]).sum(dim=1)
+        jaccard = 1 - shared / (2 - shared)
+        return ((1 - self.weight) * jaccard + self.weight * distances[0, 1:]).round(decimals=9)
+
+    def _are_reciprocal(self, order: torch.Tensor, neighbours: int) -> torch.Tensor:
+        """Whether two are among each other's neighbours, themselves not counted; bool (n, n)."""
+        near = torch.zeros_like(order, dtype=torch.bool)
+        near.scatter_(1, order[:, : neighbours + 1], True)
+        return near & near.T
+
+
+def match_best(edges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The best one-to-one matchings of rows with columns, by the sum of their edges.
+
+    Only the k best columns of each of the k rows can matter: whatever the others take, one of them
+    is left. So all k ** k ways to choose among those are compared.
+
+    Args:
+        edges: (E, k, L) with k <= L.
+
+    Returns:
+        The sums (E,) and the first row's columns (E,), the lowest of equally good ones.
+    """
+    rows = edges.shape[1]
+    values, columns = edges.sort(dim=2, descending=True, stable=True)
+    total, column, valid = 0, [], True
+    choices = torch.tensor([*itertools.product(range(rows), repeat=rows)], device=edges.device)
+    for row, choice in enumerate(choices.T):
+        mine = columns[:, row, choice]
+        for other in column:
+            valid = valid & (mine != other)
+        total = total + values[:, row, choice]
+        column.append(mine)
+    total = torch.where(torch.as_tensor(valid, device=edges.device), total, _NONE)
+    best = total.amax(dim=1, keepdim=True)
+    lowest = column[0].masked_fill(total < best, edges.shape[2]).amin(dim=1)
+    return best[:, 0], lowest
+
+
+def _build_edges(
+    scores: torch.Tensor,
+    query: np.ndarray,
+    image: np.ndarray,
+    context: np.ndarray,
+    predictions: Predictions,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Similarities of each query and its context with the detections of an image.
+
+    Where one side has fewer, its missing partners stand in with 0.
+
+    Returns:
+        float64 (E, k, L), and the first detection of each image (E,).
+    """
+    first, counts = predictions.offsets[image], np.diff(predictions.offsets)[image]
+    people = 1 + (context[query] >= 0).sum(axis=1)
+    columns, size = np.arange(max(counts.max(), context.shape[1] + 1)), 1 + context.shape[1]
+    edges = np.where(columns < np.maximum(counts, people)[:, None], 0.0, _NONE)
+    edges = np.repeat(edges[:, None], size, axis=1)
+    pair, detection = expand_ranges(first, counts)
+    column = detection - first[pair]
+    standing_in = np.arange(size) >= people[:, None]
+    edges[standing_in] = 0
+    edges[pair, 0, column] = scores[query[pair], detection].cpu().numpy()
+    for place in range(1, size):
+        mine = ~standing_in[pair, place]
+        there, other = detection[mine], context[query[pair[mine]], place - 1]
+        product = np.einsum("fd,fd->f", predictions.features[other], predictions.features[there])
+        edges[pair[mine], place, column[mine]] = product
+    return torch.from_numpy(edges).to(scores.device), torch.from_numpy(first).to(scores.device)
