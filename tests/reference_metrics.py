@@ -6,44 +6,72 @@
 import math
 
 
-def search(predictions, protocol, score_threshold):
-    """For each query: (average precision, rank of the first positive or 0, targets, found)."""
+def search(predictions, protocol, score_threshold, weight_by_score=False, rerank=None):
+    """For each query: (average precision, rank of the first positive or 0, targets, found).
+
+    `rerank(predictions, row of the query, {detection: similarity}, {detection: descriptor})` gives
+    the similarities that count; see reference_reranking.py.
+    """
+    return [
+        sum_up(positives, results, lost)
+        for positives, results, lost in rank_all(
+            predictions, protocol, score_threshold, weight_by_score, rerank
+        )
+    ]
+
+
+def rank_all(predictions, protocol, score_threshold, weight_by_score=False, rerank=None):
+    """For each query: ([(image, its positive's similarity or None)], [(similarity, is positive)],
+    targets that count though nothing is searched there); an image listed twice comes twice."""
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
     query_at = {name: i for i, name in enumerate(predictions.query_ids)}
-    rows = []
     for q, query_id in enumerate(protocol.query_ids):
-        feature = predictions.query_features[query_at[query_id]]
+        row = query_at[query_id]
         boxes_of = {}
         for t in range(protocol.target_offsets[q], protocol.target_offsets[q + 1]):
             boxes_of.setdefault(protocol.target_images[t], []).append(protocol.target_boxes[t])
-        results, targets, found = [], 0, 0
-        for g in range(protocol.gallery_offsets[q], protocol.gallery_offsets[q + 1]):
-            image = protocol.gallery_images[g]
-            ranked = rank_image(
-                predictions, image_at[protocol.image_ids[image]], feature, score_threshold
-            )
+        gallery = protocol.gallery_images[
+            protocol.gallery_offsets[q] : protocol.gallery_offsets[q + 1]
+        ]
+        detections_of, descriptors = {}, {}
+        for image in sorted(set(gallery)):
+            i = image_at[protocol.image_ids[image]]
+            detections_of[image] = [
+                d
+                for d in range(predictions.offsets[i], predictions.offsets[i + 1])
+                if predictions.scores[d] >= score_threshold
+            ]
+            for d in detections_of[image]:
+                weight = float(predictions.scores[d]) if weight_by_score else 1.0
+                descriptors[d] = [weight * float(value) for value in predictions.features[d]]
+        feature = predictions.query_features[row]
+        similarities = {d: dot(feature, descriptors[d]) for d in descriptors}
+        if rerank:
+            similarities = rerank(predictions, row, similarities, descriptors)
+        positives, results = [], []
+        for image in gallery:
+            found = sorted(detections_of[image], key=lambda d: -similarities[d])
             positive = None
-            for place, (_, box) in enumerate(ranked):
-                if positive is None and is_on_a_target(box, boxes_of.get(image, [])):
-                    positive = place
-            targets += image in boxes_of
-            found += positive is not None
-            results += [(ranked[i][0], i == positive) for i in range(len(ranked))]
-        recall = found / targets if targets else 0
-        rows.append((average_precision(results) * recall, first_rank(results), targets, found))
-    return rows
+            for d in found:
+                if positive is None and is_on_a_target(
+                    predictions.boxes[d], boxes_of.get(image, [])
+                ):
+                    positive = d
+            if image in boxes_of:
+                positives.append((image, None if positive is None else similarities[positive]))
+            results += [(similarities[d], d == positive) for d in found]
+        yield positives, results, 0 if protocol.lost is None else int(protocol.lost[q])
 
 
-def rank_image(predictions, image, feature, score_threshold):
-    """(similarity, box) of an image's detections, the most similar first."""
-    rows = []
-    for d in range(predictions.offsets[image], predictions.offsets[image + 1]):
-        if predictions.scores[d] >= score_threshold:
-            similarity = sum(
-                float(a) * float(b) for a, b in zip(predictions.features[d], feature, strict=True)
-            )
-            rows.append((similarity, predictions.boxes[d]))
-    return sorted(rows, key=lambda row: -row[0])
+def sum_up(positives, results, lost):
+    found = sum(value is not None for _, value in positives)
+    targets = len(positives) + lost
+    recall = found / targets if targets else 0
+    return average_precision(results) * recall, first_rank(results), targets, found
+
+
+def dot(a, b):
+    return sum(float(x) * float(y) for x, y in zip(a, b, strict=True))
 
 
 def is_on_a_target(box, targets):
