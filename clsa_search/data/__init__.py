@@ -10,7 +10,8 @@ from clsa_search.data.catalog import (
     resolve_dataset,
 )
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery, build_gallery
-from clsa_search.data.search_json import UNLABELLED, load_search_json, save_search_json
+from clsa_search.data.records import UNLABELLED
+from clsa_search.data.search_json import load_search_json, save_search_json
 
 __all__ = [
     "ALL",

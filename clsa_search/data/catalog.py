@@ -15,11 +15,13 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from clsa_search.data.benchmarks import BENCHMARKS
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
-from clsa_search.data.search_json import UNLABELLED, load_search_galleries, load_search_json
+from clsa_search.data.records import UNLABELLED
+from clsa_search.data.search_json import load_search_galleries, load_search_json
 from clsa_search.errors import InputError
 
-# name: file below $DETECTRON2_DATASETS
+# name: file below $DETECTRON2_DATASETS; the published datasets are in `benchmarks`
 BUILT_IN_DATASETS = {
     "synthetic_train": "synthetic/train.json",
     "synthetic_gallery": "synthetic/gallery.json",
@@ -65,7 +67,7 @@ def resolve_dataset(name: str) -> str:
         InputError: the name is neither; the message lists the known ones.
     """
     if name in BUILT_IN_DATASETS:
-        json_file = _find_built_in(name)
+        json_file = _find(BUILT_IN_DATASETS[name])
         _describe(name, str(json_file), str(json_file.parent))
     elif name not in DatasetCatalog.list():
         if not name.endswith(".json"):
@@ -103,7 +105,12 @@ def list_protocols(name: str) -> tuple[str, ...]:
     """
     records = get_records(name)
     cameras = bool(records) and all("cam_id" in record for record in records)
-    return (*_galleries(name), ALL, *([CROSS_CAMERA] if cameras else []))
+    return (*list_galleries(name), ALL, *([CROSS_CAMERA] if cameras else []))
+
+
+def list_galleries(name: str) -> tuple[str, ...]:
+    """The names of the fixed galleries of a dataset."""
+    return tuple(_galleries(name))
 
 
 def default_protocols(name: str) -> tuple[str, ...]:
@@ -183,25 +190,48 @@ def _describe(name: str, json_file: str, image_root: str) -> None:
     )
 
 
-def _find_built_in(name: str) -> Path:
-    root = Path(os.environ.get("DETECTRON2_DATASETS", "datasets"))
-    return root / BUILT_IN_DATASETS[name]
+def _find(path: str) -> Path:
+    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")) / path
+
+
+def _find_present(name: str, path: str) -> Path:
+    found = _find(path)
+    if not found.exists():
+        raise InputError(
+            f"Dataset {name!r} is not at {found}; expected it below $DETECTRON2_DATASETS or, "
+            "without that variable, ./datasets (datasets/README.md tells how to get it)"
+        )
+    return found
 
 
 def _load_built_in(name: str) -> list[dict]:
-    json_file = _find_built_in(name)
-    if not json_file.exists():
-        raise InputError(
-            f"Dataset {name!r} is not at {json_file}; expected it below $DETECTRON2_DATASETS or, "
-            "without that variable, ./datasets (datasets/README.md tells how to get it)"
-        )
-    return load_search_json(json_file)
+    return load_search_json(_find_present(name, BUILT_IN_DATASETS[name]))
+
+
+def _load_benchmark(name: str) -> list[dict]:
+    return BENCHMARKS[name].load(_find_present(name, BENCHMARKS[name].folder))
+
+
+def _load_benchmark_gallery(name: str, protocol: str) -> Gallery:
+    root = _find_present(name, BENCHMARKS[name].folder)
+    return BENCHMARKS[name].galleries[protocol](root)
 
 
 def _register_built_in() -> None:
     for name in BUILT_IN_DATASETS:
         DatasetCatalog.register(name, partial(_load_built_in, name))
         MetadataCatalog.get(name).set(evaluator_type="person_search", thing_classes=["person"])
+    for name, benchmark in BENCHMARKS.items():
+        DatasetCatalog.register(name, partial(_load_benchmark, name))
+        MetadataCatalog.get(name).set(
+            evaluator_type="person_search",
+            thing_classes=["person"],
+            galleries={
+                protocol: partial(_load_benchmark_gallery, name, protocol)
+                for protocol in benchmark.galleries
+            },
+            default_protocols=benchmark.default_protocols,
+        )
 
 
 _register_built_in()

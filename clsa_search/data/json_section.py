@@ -7,10 +7,28 @@ from typing import Any
 
 import numpy as np
 
+from clsa_search.data.records import meets_image, to_corners
 from clsa_search.errors import InputError
 
 _REQUIRED = object()
 _LARGEST = 1e9  # pixels; comparing with it refuses NaN and infinity too
+
+
+def read_document(path: Path) -> dict:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
+    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
+        raise InputError(f"{path}: not a readable JSON file: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
+    return document
 
 
 class Section:
@@ -72,11 +90,8 @@ class Section:
     def boxes(self, image_sizes: np.ndarray) -> np.ndarray:
         """Corners (N, 4) XYXY clipped to the images, whose (N, 2) width and height are given."""
         expected = "[x, y, width, height] in pixels, finite, with width and height above 0"
-        boxes = np.array(self.column("bbox", is_box, expected), dtype=np.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        # clipped after adding the size: clipping x and y first would move the far corner
-        boxes = np.clip(boxes, 0, np.tile(image_sizes, 2))
-        outside = np.flatnonzero((boxes[:, 2:] <= boxes[:, :2]).any(axis=1))
+        boxes = to_corners(self.column("bbox", is_box, expected), image_sizes)
+        outside = np.flatnonzero(~meets_image(boxes))
         if outside.size:
             width, height = image_sizes[outside[0]]
             raise self.fault(outside[0], "bbox", f"a box that meets its image ({width} x {height})")

@@ -11,7 +11,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from clsa_search.data.mot_files import Row, Scene, find_scenes, read_people
-from clsa_search.data.search_json import UNLABELLED, save_search_json
+from clsa_search.data.records import UNLABELLED
+from clsa_search.data.search_json import save_search_json
 from clsa_search.errors import InputError
 
 SPLITS = ("scene", "identity", "none")

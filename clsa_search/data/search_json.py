@@ -20,14 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.structures import BoxMode
 
 from clsa_search.data.galleries import FULL_PROTOCOLS, Gallery, build_gallery
-from clsa_search.data.json_section import Section, is_box, is_id, is_integer, is_size, show
+from clsa_search.data.json_section import (
+    Section,
+    is_box,
+    is_id,
+    is_integer,
+    is_size,
+    read_document,
+    show,
+)
+from clsa_search.data.records import UNLABELLED, Columns, build_records
 from clsa_search.errors import InputError
 
-UNLABELLED = -1
 PERSON_CATEGORY = {"id": 1, "name": "person"}
+_LARGEST_ID = 2**63
 
 
 def load_search_json(
@@ -53,7 +61,7 @@ def load_search_json(
             value and what would be right.
     """
     path = Path(json_file)
-    return _build_records(_read(path), path, Path(image_root or path.parent))
+    return _build_records(read_document(path), path, Path(image_root or path.parent))
 
 
 def load_search_galleries(json_file: str | os.PathLike) -> dict[str, Callable[[], Gallery]]:
@@ -63,7 +71,7 @@ def load_search_galleries(json_file: str | os.PathLike) -> dict[str, Callable[[]
         InputError: as `load_search_json`.
     """
     path = Path(json_file)
-    document = _read(path)
+    document = read_document(path)
     positions = {entry_id: i for i, entry_id in enumerate(_ids(document, "images", path))}
     queries = {str(query_id): i for i, query_id in enumerate(_ids(document, "queries", path))}
     _check_galleries(document, path, positions)
@@ -116,18 +124,6 @@ def save_search_json(
         partial.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
-    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
-        raise InputError(f"{path}: not a readable JSON file: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
-    return document
-
-
 def _ids(document: dict, section: str, path: Path) -> list:
     return Section(document, section, path, required=section == "images").unique_ids()
 
@@ -146,57 +142,35 @@ def _to_plain(value: Any) -> Any:
 
 def _build_records(document: dict, path: Path, image_root: Path) -> list[dict]:
     images = Section(document, "images", path)
-    positions = {image_id: i for i, image_id in enumerate(images.unique_ids())}
-    records = _build_images(images, image_root)
-    sizes = np.array([(r["width"], r["height"]) for r in records], dtype=np.int64).reshape(-1, 2)
-
-    people = _read_annotations(document, path, positions, sizes)
-    queries = _read_queries(document, path, positions, sizes)
-    raw_ids = {person_id for _, _, person_id in people + queries} - {UNLABELLED}
-    labels = {raw: label for label, raw in enumerate(sorted(raw_ids))} | {UNLABELLED: UNLABELLED}
-
-    for image, bbox, raw_id in people:
-        records[image]["annotations"].append(
-            {
-                "bbox": bbox,
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "category_id": 0,
-                "person_id": labels[raw_id],
-            }
-        )
-    for query_id, (image, bbox, raw_id) in enumerate(queries):
-        query = {"query_id": query_id, "bbox": bbox, "person_id": labels[raw_id]}
-        records[image].setdefault("queries", []).append(query)
-    _check_galleries(document, path, positions)
-    return records
-
-
-def _build_images(images: Section, image_root: Path) -> list[dict]:
+    image_ids = images.unique_ids()
+    positions = {image_id: i for i, image_id in enumerate(image_ids)}
     names = images.column("file_name", lambda v: isinstance(v, str) and v != "", "the image's file")
     widths = images.column("width", is_size, "the image's width in pixels, an integer above 0")
     heights = images.column("height", is_size, "the image's height in pixels, an integer above 0")
     cameras = images.column("cam_id", is_integer, "an integer, or no such field", default=None)
-    root = str(image_root)
-    records = []
-    for entry, name, width, height, camera in zip(
-        images.entries, names, widths, heights, cameras, strict=True
-    ):
-        record = {
-            "file_name": os.path.join(root, name),
-            "image_id": str(entry["id"]),
-            "height": height,
-            "width": width,
-        }
-        if camera is not None:
-            record["cam_id"] = camera
-        records.append(record | {"annotations": []})
-    return records
+    sizes = np.array([widths, heights], dtype=np.int64).T.reshape(-1, 2)
+    box_images, boxes, person_ids = _read_annotations(document, path, positions, sizes)
+    query_images, query_boxes, query_person_ids = _read_queries(document, path, positions, sizes)
+    columns = Columns(
+        image_ids=image_ids,
+        file_names=names,
+        sizes=sizes,
+        box_images=box_images,
+        boxes=boxes,
+        person_ids=person_ids,
+        query_images=query_images,
+        query_boxes=query_boxes,
+        query_person_ids=query_person_ids,
+        cam_ids=cameras,
+    )
+    _check_galleries(document, path, positions)
+    return build_records(columns, image_root)
 
 
 def _read_annotations(
     document: dict, path: Path, positions: dict, sizes: np.ndarray
-) -> list[tuple[int, list[float], int]]:
-    """(image position, XYXY box, raw identity or UNLABELLED) of every person; crowds left out."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image position, XYXY box, raw identity or UNLABELLED of every person; crowds left out."""
     categories = Section(document, "categories", path)
     if len(categories.entries) != 1:
         raise InputError(
@@ -209,29 +183,29 @@ def _read_annotations(
     crowds = section.column("iscrowd", lambda v: v in (0, 1), "0 or 1", default=0)
     persons = section.column(
         "person_id",
-        lambda v: is_integer(v) and v >= UNLABELLED,
+        lambda v: is_integer(v) and UNLABELLED <= v < _LARGEST_ID,
         "an integer, at least 0, or -1 (or no such field) for an unknown identity",
         default=UNLABELLED,
     )
-    images = section.image_positions(positions)
-    boxes = section.boxes(sizes[images]).tolist()
-    rows = zip(images, boxes, persons, crowds, strict=True)
-    return [(image, box, person) for image, box, person, crowd in rows if not crowd]
+    images = np.array(section.image_positions(positions), dtype=np.int64)
+    single = np.array(crowds, dtype=np.int64) == 0
+    boxes = section.boxes(sizes[images])
+    return images[single], boxes[single], np.array(persons, dtype=np.int64)[single]
 
 
 def _read_queries(
     document: dict, path: Path, positions: dict, sizes: np.ndarray
-) -> list[tuple[int, list[float], int]]:
-    """(image position, XYXY box, raw identity) of every query."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image position, XYXY box, raw identity of every query."""
     section = Section(document, "queries", path, required=False)
     section.unique_ids()
     persons = section.column(
         "person_id",
-        lambda v: is_integer(v) and v >= 0,
+        lambda v: is_integer(v) and 0 <= v < _LARGEST_ID,
         "the person to find, an integer at least 0",
     )
-    images = section.image_positions(positions)
-    return list(zip(images, section.boxes(sizes[images]).tolist(), persons, strict=True))
+    images = np.array(section.image_positions(positions), dtype=np.int64)
+    return images, section.boxes(sizes[images]), np.array(persons, dtype=np.int64)
 
 
 def _check_galleries(document: dict, path: Path, positions: dict) -> None:
