@@ -25,6 +25,8 @@ _MATRIX, _COMPRESSED = 14, 15
 _CELL, _STRUCT, _CHAR, _DOUBLE, _UINT64 = 1, 2, 4, 6, 15  # classes of matrices, numbers in a row
 T = TypeVar("T")
 _CONTENTS = 6  # words of 8 bytes from a plain matrix's tag to its contents
+# what such a matrix begins with, by word: 8 bytes of flags, two dimensions, no name
+_PLAIN = ((1, 6 | 8 << 32), (3, 5 | 8 << 32), (5, 1))
 _NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
 _NUMBERS |= {12: "i8", 13: "u8", 16: "u1", 17: "u2"}  # 16 and 17: UTF-8 and UTF-16
 
@@ -84,10 +86,10 @@ class Table:
         stream = io.BytesIO(raw)
         head = _read_header(stream)
         self._raw = raw
-        self._words = np.frombuffer(raw, "<u4").reshape(-1, 2)
+        self._longs = np.frombuffer(raw, "<u8")
         width = len(head.fields) or head.count // max(head.rows, 1)
         count = head.count * max(len(head.fields), 1)
-        places = _find_matrices(self._words, stream.tell() // 8, count)
+        places = _find_matrices(raw, stream.tell() // 8, count)
         if head.kind == _STRUCT:
             self._columns = dict(zip(head.fields, places.reshape(-1, width).T, strict=True))
         elif head.kind == _CELL and width >= len(columns):
@@ -98,49 +100,53 @@ class Table:
 
     def texts(self, column: str) -> np.ndarray:
         """The column, (rows,) bytes; empty where an entry is."""
-        places = self._places(column, lowest=_CHAR, highest=_CHAR)
-        tags = self._words[np.minimum(places + _CONTENTS, len(self._words) - 1)].astype(np.int64)
-        small = tags[:, 0] >> 16 > 0
-        kinds = np.where(small, tags[:, 0] & 0xFFFF, tags[:, 0])
+        places, counts = self._places(column, lowest=_CHAR, highest=_CHAR)
+        tags = self._longs.take(places + _CONTENTS, mode="clip").astype(np.int64)
+        small = tags >> 16 & 0xFFFF  # the size, where type and size share a word
+        kinds = np.where(small > 0, tags & 0xFFFF, tags & 0xFFFFFFFF)
         widths = np.where((kinds == 4) | (kinds == 17), 2, 1)  # UTF-16, or one byte a character
-        lengths = np.where(small, tags[:, 0] >> 16, tags[:, 1]) // widths
-        lengths[self._counts(places) == 0] = 0
-        starts = (places + _CONTENTS) * 8 + np.where(small, 4, 8)
+        lengths = np.where(small > 0, small, tags >> 32) // widths
+        lengths[counts == 0] = 0
+        starts = (places + _CONTENTS) * 8 + np.where(small > 0, 4, 8)
         letters = np.arange(lengths.max(initial=0) or 1)
-        inside = letters < lengths[:, None]
-        index = np.where(inside, starts[:, None] + letters * widths[:, None], 0)
-        data = np.frombuffer(self._raw, np.uint8)
-        if (data[index + 1] * (inside & (widths == 2)[:, None])).any():
-            raise BrokenError(f"{column!r} holds letters beyond Latin-1")
-        return np.where(inside, data[index], 0).astype(np.uint8).view(f"S{len(letters)}")[:, 0]
+        names = np.zeros((len(places), len(letters)), dtype=np.uint8)
+        for width in np.unique(widths):
+            rows = widths == width
+            data = np.frombuffer(self._raw, f"<u{width}")
+            found = data.take((starts[rows] // width)[:, None] + letters, mode="clip")
+            found = np.where(letters < lengths[rows, None], found, 0)
+            if found.max(initial=0) > 255:
+                raise BrokenError(f"{column!r} holds letters beyond Latin-1")
+            names[rows] = found
+        return names.view(f"S{len(letters)}")[:, 0]
 
     def arrays(self, column: str) -> dict[int, np.ndarray]:
         """The entries of the column that are not empty, (n,) numbers each, by their row."""
-        places = self._places(column, lowest=_DOUBLE, highest=_UINT64)
-        return {int(row): self._array(places[row]) for row in np.flatnonzero(self._counts(places))}
+        places, counts = self._places(column, lowest=_DOUBLE, highest=_UINT64)
+        return {int(row): self._array(places[row]) for row in np.flatnonzero(counts)}
 
-    def _places(self, column: str, lowest: int, highest: int) -> np.ndarray:
-        """Where the column's matrices begin; those that are not empty are of the given classes."""
+    def _places(self, column: str, lowest: int, highest: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the column's matrices begin, and how many numbers or letters are in each.
+
+        Those that are not empty are of the given classes.
+        """
         if column not in self._columns:
             raise BrokenError(f"no field {column!r} in {', '.join(self._columns)}")
         places = self._columns[column]
-        full = places[self._words[places, 1] > 0]
-        # what every plain matrix begins with: flags, two dimensions, no name
-        for offset, row in ((1, (6, 8)), (3, (5, 8)), (5, (1, 0))):
-            if not (self._words[full + offset] == row).all():
+        sized = self._longs[places] >> 32 > 0  # an empty matrix may lack even its dimensions
+        full = places[sized]
+        for offset, start in _PLAIN:
+            if (self._longs[full + offset] != start).any():
                 raise BrokenError(f"{column!r} is no column of texts or numbers")
-        classes = self._words[places[self._counts(places) > 0] + 2, 0] & 0xFF
+        dimensions = self._longs[full + 4]
+        counts = np.zeros(len(places), dtype=np.int64)
+        counts[sized] = (dimensions & 0xFFFFFFFF) * (dimensions >> 32)
+        classes = self._longs[places[counts > 0] + 2] & 0xFF
         if ((classes < lowest) | (classes > highest)).any():
             raise BrokenError(
                 f"{column!r} is of class {classes.max()}; expected {lowest} to {highest}"
             )
-        return places
-
-    def _counts(self, places: np.ndarray) -> np.ndarray:
-        """How many numbers or letters; an empty matrix may have no dimensions at all."""
-        sized = self._words[places, 1] > 0
-        dimensions = self._words[np.where(sized, places + 4, 0)].astype(np.int64)
-        return np.where(sized, dimensions.prod(axis=1), 0)
+        return places, counts
 
     def _array(self, place: int) -> np.ndarray:
         stream = io.BytesIO(self._raw)
@@ -250,8 +256,9 @@ def _read_header(stream: BinaryIO) -> _Header:
     return _Header(flags[0], rows, rows * math.prod(others), name.decode("latin-1"), fields)
 
 
-def _find_matrices(words: np.ndarray, start: int, count: int) -> np.ndarray:
+def _find_matrices(raw: bytes, start: int, count: int) -> np.ndarray:
     """Where `count` matrices in a row begin, from `start` to the end, in words of 8 bytes."""
+    words = np.frombuffer(raw, "<u4").reshape(-1, 2)
     places = start + np.flatnonzero(words[start:, 0] == _MATRIX)
     ends = places + 1 + words[places, 1].astype(np.int64) // 8
     if len(places) == count and (np.append(start, ends) == np.append(places, len(words))).all():
