@@ -1,6 +1,6 @@
 """MovieNet-PS: film frames; training sets of up to N appearances of each character, N = 10 to 100.
 
-Qin et al., "Global-Local Context Network for Person Search" (GLCNet), ICASSP 2023.
+Qin et al., "MovieNet-PS: A Large-Scale Person Search Dataset in the Wild", ICASSP 2023.
 """
 
 from pathlib import Path
