@@ -4,8 +4,10 @@ import argparse
 import hashlib
 import logging
 import os
+import re
+import weakref
 from collections import OrderedDict
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,11 +21,13 @@ from torch.utils.data import DataLoader
 from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
-from clsa_search.data import count_identities, load_training_records
+from clsa_search.data import count_identities, get_records, load_training_records
 from clsa_search.data.loader import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
 from clsa_search.visualize import draw_curves
+
+SHARD_SIZE = 200  # images of a process between two savings of an extraction
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +64,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         args: config_file, opts and eval_only of Detectron2's argument parser.
 
     Raises:
-        InputError: see :func:`load_config`; the weights do not exist; the training set labels
-            nobody.
+        InputError: see :func:`load_config`; the weights or a dataset do not exist; the training
+            set labels nobody, or more people than NUM_IDS.
     """
     cfg = load_config(args.config_file, args.opts)
     weights = cfg.MODEL.WEIGHTS
@@ -70,13 +74,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
     if no_gpu:
         cfg.MODEL.DEVICE = "cpu"
-    if not args.eval_only and cfg.MODEL.REID.NUM_IDS == 0:
-        cfg.MODEL.REID.NUM_IDS = count_identities(load_training_records(cfg.DATASETS.TRAIN))
-        if cfg.MODEL.REID.NUM_IDS == 0:
-            raise InputError(
-                f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: no box has a person_id; "
-                "the re-ID branch needs labelled people to learn from"
-            )
+    if not args.eval_only:
+        _check_data(cfg)
     cfg.freeze()
     default_setup(cfg, args)
     if no_gpu:
@@ -84,36 +83,59 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def _check_data(cfg: CfgNode) -> None:
+    """Fill in MODEL.REID.NUM_IDS, and find faults of the datasets before a run instead of in it."""
+    identities = count_identities(load_training_records(cfg.DATASETS.TRAIN))
+    if identities == 0:
+        raise InputError(
+            f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: no box has a person_id; "
+            "the re-ID branch needs labelled people to learn from"
+        )
+    if 0 < cfg.MODEL.REID.NUM_IDS < identities:
+        raise InputError(
+            f"MODEL.REID.NUM_IDS is {cfg.MODEL.REID.NUM_IDS}, but DATASETS.TRAIN "
+            f"{cfg.DATASETS.TRAIN} holds {identities} identities; 0 takes as many as there are"
+        )
+    cfg.MODEL.REID.NUM_IDS = cfg.MODEL.REID.NUM_IDS or identities
+    for name in cfg.DATASETS.TEST:
+        get_records(name)
+
+
 class PersonSearchCheckpointer(DetectionCheckpointer):
     """Says at once when a checkpoint is not this model's, instead of going on half loaded."""
 
-    def load_strictly(self, path: str) -> None:
-        """Load weights that must fill the whole model; identity classifiers may be left over.
+    def load_strictly(self, path: str, *, checkpointables: list[str] | None = None) -> None:
+        """Load a checkpoint that must fill the whole model; classifiers may be left over.
+
+        Args:
+            path: of the checkpoint.
+            checkpointables: what else to load from it; None for all that was given to the
+                constructor, which is what resuming wants.
 
         Raises:
             InputError: the file is missing or is not a checkpoint, a parameter is missing or has
                 another shape.
         """
-        if not os.path.isfile(path):
+        if "://" not in path and not os.path.isfile(path):
             raise InputError(f"checkpoint {path!r} does not exist; name one with MODEL.WEIGHTS")
         try:
-            checkpoint = self._load_file(path)
-            incompatible = self._load_model(checkpoint)
-        except (RuntimeError, EOFError, KeyError, OSError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
-        except Exception as error:
-            # pickle's own error has no public base but Exception
+            self.load(path, checkpointables)
+        except Exception as error:  # what a broken pickle or archive raises has no other base
             raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
         wrong = [
             f"{key} has shape {tuple(found)}, the config's model {tuple(wanted)}"
-            for key, found, wanted in incompatible.incorrect_shapes
+            for key, found, wanted in self.incompatible.incorrect_shapes
         ]
-        wrong += [f"{key} is missing" for key in incompatible.missing_keys]
+        wrong += [f"{key} is missing" for key in self.incompatible.missing_keys]
         if wrong:
             raise InputError(
                 f"{path}: is of another model than the config describes: {wrong[0]}"
                 + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
             )
+
+    def _load_model(self, checkpoint: dict) -> object:
+        self.incompatible = super()._load_model(checkpoint)
+        return self.incompatible
 
 
 class SeedEveryStep(HookBase):
@@ -134,21 +156,36 @@ class DrawCurves(HookBase):
         self.output_dir = output_dir
 
     def after_train(self) -> None:
-        metrics = os.path.join(self.output_dir, "metrics.json")
-        if comm.is_main_process() and os.path.isfile(metrics):
-            draw_curves(metrics, os.path.join(self.output_dir, "curves.png"))
+        # Detectron2 calls this after a failure too, whose error must stay the one that is seen
+        if comm.is_main_process() and self.trainer.iter >= self.trainer.max_iter:
+            try:
+                draw_curves(
+                    os.path.join(self.output_dir, "metrics.json"),
+                    os.path.join(self.output_dir, "curves.png"),
+                )
+            except InputError as error:
+                logger.warning("No curves are drawn: %s", error)
 
 
 class PersonSearchTrainer(DefaultTrainer):
     """DefaultTrainer with person-search data, evaluation, and a resume that continues exactly."""
 
     def build_hooks(self) -> list[HookBase]:
+        # in place of Detectron2's; the hooks save through it
+        self.checkpointer = PersonSearchCheckpointer(
+            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
         seeding = [SeedEveryStep(self.cfg.SEED)] if self.cfg.SEED >= 0 else []
         # last, when the writers are done
         return [*seeding, *super().build_hooks(), DrawCurves(self.cfg.OUTPUT_DIR)]
 
     def resume_or_load(self, resume: bool = True) -> None:
-        super().resume_or_load(resume)
+        """As Detectron2's, but a checkpoint of another model is an InputError when resuming."""
+        if resume and self.checkpointer.has_checkpoint():
+            self.checkpointer.load_strictly(self.checkpointer.get_checkpoint_file())
+            self.start_iter = self.iter + 1
+        else:
+            super().resume_or_load(resume=False)
         self.data_loader.start_iter = self.start_iter
 
     def state_dict(self) -> dict:
@@ -176,8 +213,25 @@ class PersonSearchTrainer(DefaultTrainer):
         )
 
 
-def predict(cfg: CfgNode, dataset_name: str, output_dir: str) -> OrderedDict:
+def predict(
+    cfg: CfgNode,
+    dataset_name: str,
+    output_dir: str,
+    *,
+    protocols: Sequence[str] | None = None,
+    gt_boxes: bool = False,
+) -> OrderedDict:
     """Run MODEL.WEIGHTS over a dataset; leaves predictions.npz in `output_dir`.
+
+    A run that was interrupted is taken up where it was, as long as weights, config and dataset are
+    the same.
+
+    Args:
+        cfg: of the model.
+        dataset_name: see `get_records`.
+        output_dir: may hold what an interrupted run left.
+        protocols: names as `load_protocols` takes them; by default the dataset's own.
+        gt_boxes: describe annotated boxes too, for the re-ID's upper bound (predictions_gt.npz).
 
     Returns:
         The evaluator's results, on the main process.
@@ -186,10 +240,22 @@ def predict(cfg: CfgNode, dataset_name: str, output_dir: str) -> OrderedDict:
         InputError: the checkpoint is missing or of another model.
     """
     model = PersonSearchTrainer.build_model(cfg)
-    PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS)
-    meta = {"config": cfg.dump(), "weights_sha256": _hash_file(cfg.MODEL.WEIGHTS)}
-    evaluator = PersonSearchEvaluator(dataset_name, output_dir=output_dir, meta=meta)
-    return inference_on_dataset(model, build_test_loader(cfg, dataset_name), evaluator)
+    PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
+    evaluator = PersonSearchEvaluator(
+        dataset_name,
+        output_dir=output_dir,
+        protocols=protocols,
+        gt_boxes=gt_boxes,
+        meta={"config": cfg.dump(), "weights_sha256": _hash_file(cfg.MODEL.WEIGHTS)},
+        shard_size=SHARD_SIZE,
+    )
+    done = evaluator.restore()
+    if done:
+        logger.info("%d images were done before: %s is taken up again", len(done), output_dir)
+    if all(record["image_id"] in done for record in get_records(dataset_name)):
+        return evaluator.evaluate()
+    loader = build_test_loader(cfg, dataset_name, annotated_boxes=gt_boxes, skip=done)
+    return inference_on_dataset(model, loader, evaluator)
 
 
 def predict_test_sets(cfg: CfgNode) -> OrderedDict:
@@ -203,7 +269,9 @@ def predict_test_sets(cfg: CfgNode) -> OrderedDict:
 
 
 def _inference_dir(cfg: CfgNode, dataset_name: str) -> str:
-    return os.path.join(cfg.OUTPUT_DIR, "inference", Path(dataset_name).stem)
+    return os.path.join(
+        cfg.OUTPUT_DIR, "inference", re.sub(r"[^\w.-]+", "_", dataset_name).strip("_")
+    )
 
 
 def _hash_file(path: str) -> str:

@@ -20,9 +20,19 @@ def search(predictions, protocol, score_threshold, weight_by_score=False, rerank
     ]
 
 
-def rank_all(predictions, protocol, score_threshold, weight_by_score=False, rerank=None):
+def rank_all(
+    predictions,
+    protocol,
+    score_threshold,
+    weight_by_score=False,
+    rerank=None,
+    with_images=False,
+):
     """For each query: ([(image, its positive's similarity or None)], [(similarity, is positive)],
-    targets that count though nothing is searched there); an image listed twice comes twice."""
+    targets that count though nothing is searched there); an image listed twice comes twice.
+
+    `with_images` makes it [(similarity, is positive, image)].
+    """
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
     query_at = {name: i for i, name in enumerate(predictions.query_ids)}
     for q, query_id in enumerate(protocol.query_ids):
@@ -59,7 +69,8 @@ def rank_all(predictions, protocol, score_threshold, weight_by_score=False, rera
                     positive = d
             if image in boxes_of:
                 positives.append((image, None if positive is None else similarities[positive]))
-            results += [(similarities[d], d == positive) for d in found]
+            tail = (image,) if with_images else ()
+            results += [(similarities[d], d == positive, *tail) for d in found]
         yield positives, results, 0 if protocol.lost is None else int(protocol.lost[q])
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference_metrics
+import torch
 from evaluation_cases import draw_dataset, draw_protocol, make_image, make_protocol, make_record
 
 from clsa_search.errors import InputError
@@ -13,6 +14,7 @@ from clsa_search.evaluation import (
     Predictions,
     evaluate_chance,
     evaluate_detection,
+    evaluate_protocols,
     evaluate_search,
     full_gallery_protocol,
     rank_gallery,
@@ -149,6 +151,42 @@ def test_search_agrees_with_the_literal_reference(seed, monkeypatch):
     columns = result.average_precision, result.first_rank, result.targets, result.found
     expected = reference_metrics.search(predictions, protocol, 0.5)
     np.testing.assert_allclose(np.stack(columns, axis=1), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_protocols_together_are_what_each_is_alone(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    full = full_gallery_protocol(records)
+    some = rng.permutation(full.query_ids)[:3].tolist()
+    protocols = [full, full.select(some), *(draw_protocol(rng, records) for _ in range(3))]
+    protocols[-1] = replace(protocols[-1], lost=rng.integers(0, 3, len(full.query_ids)))
+    monkeypatch.setattr(ranking, "_CHUNK", 100)
+    results = evaluate_protocols(predictions, protocols, device="cpu")
+    for protocol, result in zip(protocols, results, strict=True):
+        assert result.query_ids.tolist() == protocol.query_ids.tolist()
+        columns = result.average_precision, result.first_rank, result.targets, result.found
+        expected = np.array(reference_metrics.search(predictions, protocol, 0.5))
+        np.testing.assert_allclose(np.stack(columns, axis=1), expected, rtol=0, atol=1e-9)
+
+
+def test_protocols_of_different_images_are_refused():
+    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.9)])
+    protocols = [make_protocol([*"ab"], [(0, [0], [])]), make_protocol([*"ba"], [(0, [0], [])])]
+    with pytest.raises(InputError, match="'made' and 'made' index different images"):
+        evaluate_protocols(predictions, protocols)
+
+
+def test_the_batched_count_is_the_counted_one():
+    """The way of a GPU, which sorts whole chunks, gives what the CPU's row by row gives."""
+    rng = np.random.default_rng(0)
+    values = torch.from_numpy(rng.integers(0, 9, (5, 30)) / 8)
+    times = torch.from_numpy(rng.integers(0, 3, (5, 30)).astype(np.int16))
+    bounds = torch.from_numpy(rng.integers(0, 9, (5, 4)) / 8)
+    counted = ranking.count_at_least(values, times, bounds)
+    literal = ((values[:, :, None] >= bounds[:, None]) * times[:, :, None]).sum(dim=1)
+    assert counted.equal(literal)
+    assert ranking.count_batched(values, times, bounds).equal(literal)
 
 
 def test_random_cases_hold_every_oddity():

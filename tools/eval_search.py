@@ -3,48 +3,81 @@
 
 tools/eval_search.py --config-file configs/... --weights model_final.pth --dataset gallery.json
 tools/eval_search.py --predictions predictions.npz --dataset gallery.json --sheets 20
+tools/eval_search.py --predictions new.npz --compare old.npz --dataset gallery.json
 
-Prints a table in percent; "chance" ranks the same detections at random. --output-dir receives
-results.json, with what each query found, the sheets, and a checkpoint's predictions.npz.
+Prints tables in percent: "search" under the first protocol, "search_<protocol>" under each further
+one; "gt_boxes" with annotated boxes in place of detections; "chance" ranks the same detections at
+random. --output-dir receives results.json, with what each query found, plots, the sheets, and a
+checkpoint's predictions.npz. With --compare the sheets are of the queries that changed the most.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from clsa_search.data import get_records
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation import (
+    CBGM,
+    COMPATIBILITIES,
+    GT_PREDICTIONS_FILE,
     PREDICTIONS_FILE,
+    Evaluation,
+    KReciprocal,
     Predictions,
+    build_seqnet_protocol,
+    compare_results,
+    evaluate_detection,
     format_table,
-    full_gallery_protocol,
     load_predictions,
+    load_protocols,
     save_results,
-    score_predictions,
+    score_protocols,
+)
+from clsa_search.evaluation.report import (
+    collect_details,
+    format_buckets,
+    format_comparison,
+    format_gallery_sizes,
 )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", required=True, help="a name, or an own-data file (.json)")
+    add = parser.add_argument
+    add("--dataset", required=True, help="a name, or an own-data file (.json)")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--predictions", type=Path, help="score this file")
     source.add_argument("--config-file", help="evaluate a checkpoint of this config")
-    parser.add_argument("--weights", help="the checkpoint; by default the config's MODEL.WEIGHTS")
-    parser.add_argument("--output-dir", type=Path, help="by default the config's OUTPUT_DIR")
-    parser.add_argument("--json", type=Path, help="write the results here instead")
-    parser.add_argument(
-        "--sheets", type=int, default=0, metavar="N", help="draw N queries' rankings"
+    add("--weights", help="the checkpoint; by default the config's MODEL.WEIGHTS")
+    add("--protocols", nargs="+", metavar="NAME", help="by default the dataset's own")
+    add("--compare", type=Path, metavar="FILE", help="predictions to compare with: old ones")
+    add("--gt-boxes", action="store_true", help="have the checkpoint describe annotated boxes too")
+    add("--gt-predictions", type=Path, metavar="FILE", help="such descriptors, made before")
+    add("--score-threshold", type=float, default=0.5, help="detections below do not exist")
+    add("--weight-by-score", action="store_true", help="similarity times detection score")
+    rerankers = parser.add_mutually_exclusive_group()
+    rerankers.add_argument(
+        "--cbgm", type=int, nargs=2, metavar=("K1", "K2"), help="10 3 on CUHK-SYSU, 30 4 on PRW"
     )
-    parser.add_argument(
-        "--score-threshold", type=float, default=0.5, help="detections below do not exist"
-    )
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
+    rerankers.add_argument("--k-reciprocal", action="store_true", help="Zhong et al., 2017")
+    add("--compat", choices=COMPATIBILITIES, help="numbers as another code base makes them")
+    add("--output-dir", type=Path, help="by default the config's OUTPUT_DIR")
+    add("--json", type=Path, help="write the results here instead")
+    add("--sheets", type=int, default=0, metavar="N", help="draw N queries' rankings")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
+    return parser
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = build_parser()
     args = parser.parse_args(argv)
-    if args.predictions and (args.weights or args.opts):
-        parser.error("a predictions file needs no --weights and no KEY VALUE")
+    if args.predictions and (args.weights or args.opts or args.gt_boxes):
+        parser.error("a predictions file needs no --weights, no --gt-boxes and no KEY VALUE")
+    if args.config_file and args.gt_predictions:
+        parser.error("--gt-predictions goes with --predictions; a checkpoint takes --gt-boxes")
     if args.sheets < 0:
         parser.error(f"--sheets: {args.sheets}; expected a number of queries")
     if args.predictions and args.sheets and not args.output_dir:
@@ -61,22 +94,98 @@ def predict(args: argparse.Namespace) -> Path:
         args.opts += [key, str(value)] if value else []
     args.eval_only = True
     cfg = engine.setup(args)
-    engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR)
+    engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR, gt_boxes=args.gt_boxes)
     args.output_dir = Path(cfg.OUTPUT_DIR)
+    if args.gt_boxes:
+        args.gt_predictions = args.output_dir / GT_PREDICTIONS_FILE
     return args.output_dir / PREDICTIONS_FILE
 
 
-def draw(args: argparse.Namespace, predictions: Predictions, records: list[dict]) -> None:
+def collect_options(args: argparse.Namespace) -> dict[str, Any]:
+    """How similarities are made, for everything that ranks."""
+    reranker = CBGM(*args.cbgm) if args.cbgm else KReciprocal() if args.k_reciprocal else None
+    return {
+        "score_threshold": args.score_threshold,
+        "weight_by_score": args.weight_by_score or args.compat is not None,
+        "reranker": reranker,
+    }
+
+
+def report(
+    args: argparse.Namespace, evaluation: Evaluation, predictions: Predictions, records: list[dict]
+) -> None:
+    """Print the tables; write JSON and plots where they are wanted."""
+    details = collect_details(evaluation, records)
+    labelled = evaluate_detection(
+        predictions, records, score_threshold=args.score_threshold, labelled_only=True
+    )
+    sizes = details["gallery_size"]
+    print(f"{len(evaluation.searches[0].query_ids)} queries; in percent")
+    print(f"search: protocol {evaluation.protocols[0].name!r}\n")
+    print(format_table(evaluation.results), end="\n\n")
+    print(format_table({"detection, labelled people": labelled}), end="\n\n")
+    print(format_buckets("height ratio", details["scale_ratio"]), end="\n\n")
+    print(format_buckets("target height", details["target_height"]), end="\n\n")
+    if len(sizes) > 1:
+        print(format_gallery_sizes(sizes), end="\n\n")
+    if path := args.json or (args.output_dir and args.output_dir / "results.json"):
+        save_results(path, evaluation, predictions, details=details, labelled=labelled)
+        print(f"results: {path}")
+    if args.output_dir:
+        # here because a table needs no pictures
+        from clsa_search.visualize import draw_buckets, draw_gallery_sizes
+
+        if len(sizes) > 1:
+            draw_gallery_sizes(sizes, args.output_dir / "gallery_size.png")
+        draw_buckets(
+            {kind: details[kind] for kind in ("scale_ratio", "target_height")},
+            args.output_dir / "scale.png",
+        )
+        print(f"plots: {args.output_dir / 'scale.png'}")
+
+
+def compare(
+    args: argparse.Namespace, new: Evaluation, predictions: Predictions, records: list[dict]
+) -> None:
+    """Print how the file differs from the old one; draw the most changed queries."""
+    options, old_predictions = collect_options(args), load_predictions(args.compare)
+    old = score_protocols(old_predictions, records, new.protocols, source=args.compare, **options)
+    pairs = zip(old.searches, new.searches, strict=True)
+    comparisons = [compare_results(*pair) for pair in pairs]
+    print(f"\nagainst {args.compare}, paired bootstrap over the queries:")
+    for comparison in comparisons:
+        print(format_comparison(comparison))
+    if args.sheets:
+        from clsa_search.visualize import draw_changes
+
+        rows = comparisons[0].find_most_changed(args.sheets)
+        sheets = draw_changes(
+            {
+                "before": (old_predictions, old.searches[0]),
+                "now": (predictions, new.searches[0]),
+            },
+            records,
+            new.protocols[0],
+            comparisons[0].query_ids[rows].tolist(),
+            args.output_dir / "changes",
+            **options,
+        )
+        print(f"changed queries: {', '.join(map(str, sheets[:1])) or 'none'}")
+
+
+def draw(
+    args: argparse.Namespace, evaluation: Evaluation, predictions: Predictions, records: list[dict]
+) -> None:
     # here because scoring a file needs no images
     from clsa_search.visualize import draw_rankings
 
     sheets = draw_rankings(
         predictions,
         records,
-        full_gallery_protocol(records),
+        evaluation.protocols[0],
         args.output_dir / "sheets",
         count=args.sheets,
-        score_threshold=args.score_threshold,
+        **collect_options(args),
     )
     print(f"ranking sheets: {', '.join(map(str, sheets[:1])) or 'none, there are no queries'}")
 
@@ -84,20 +193,23 @@ def draw(args: argparse.Namespace, predictions: Predictions, records: list[dict]
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with reported_input_errors():
+        options = collect_options(args)
         records = get_records(args.dataset)
+        build = build_seqnet_protocol if args.compat else None
+        protocols = load_protocols(args.dataset, records, args.protocols, build=build)
         path = args.predictions or predict(args)
         predictions = load_predictions(path)
-        results, search = score_predictions(
-            predictions, records, score_threshold=args.score_threshold, source=path
+        gt_predictions = load_predictions(args.gt_predictions) if args.gt_predictions else None
+        evaluation = score_protocols(
+            predictions, records, protocols, gt_predictions=gt_predictions, source=path, **options
         )
         count = (predictions.scores >= args.score_threshold).sum()
         print(f"{path} on {args.dataset}: {len(records)} images, {count} detections,")
-        print(f"{len(search.query_ids)} queries; in percent\n\n{format_table(results)}\n")
-        if report := args.json or (args.output_dir and args.output_dir / "results.json"):
-            save_results(report, results, search, predictions)
-            print(f"results: {report}")
-        if args.sheets:
-            draw(args, predictions, records)
+        report(args, evaluation, predictions, records)
+        if args.compare:
+            compare(args, evaluation, predictions, records)
+        elif args.sheets:
+            draw(args, evaluation, predictions, records)
 
 
 if __name__ == "__main__":

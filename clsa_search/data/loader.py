@@ -6,7 +6,7 @@ the uninterrupted one would have seen.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import lru_cache
 
 import numpy as np
@@ -19,6 +19,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from clsa_search.data.catalog import get_records, load_training_records
 from clsa_search.data.mapper import PersonSearchMapper
+from clsa_search.errors import InputError
+
+
+@lru_cache(maxsize=4)
+def _shuffle(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of an epoch's records."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 class TrainingStream(Dataset):
@@ -35,15 +42,11 @@ class TrainingStream(Dataset):
         self.records = DatasetFromList(records, copy=False)
         self.mapper = mapper
         self.seed = seed
-        self._order = lru_cache(maxsize=2)(self._shuffle)
-
-    def _shuffle(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.records))
 
     def index(self, position: int) -> int:
         """Which record stands at a position: every record once an epoch, in a new order each."""
         epoch, offset = divmod(position, len(self.records))
-        return int(self._order(epoch)[offset])
+        return int(_shuffle(self.seed, epoch, len(self.records))[offset])
 
     def __getitem__(self, position: int) -> dict:
         outside = np.random.get_state()
@@ -100,8 +103,14 @@ class TrainingLoader:
             num_workers: loading processes of this process; 0 loads in line.
             group: whether a batch has images of one orientation only.
         """
+        processes = comm.get_world_size()
+        if total_batch_size < 1 or total_batch_size % processes:
+            raise InputError(
+                f"SOLVER.IMS_PER_BATCH is {total_batch_size}; expected a positive multiple of the "
+                f"number of processes, {processes}"
+            )
         self.stream = stream
-        self.batch_size = total_batch_size // comm.get_world_size()
+        self.batch_size = total_batch_size // processes
         self.num_workers = num_workers
         self.landscape = np.array([group and r["width"] > r["height"] for r in stream.records])
         self.start_iter = 0
@@ -140,10 +149,23 @@ def build_train_loader(cfg: CfgNode) -> TrainingLoader:
     )
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Every image of a dataset once over all processes, with its queries."""
+def build_test_loader(
+    cfg: CfgNode,
+    dataset_name: str,
+    *,
+    annotated_boxes: bool = False,
+    skip: Set[str] = frozenset(),
+) -> DataLoader:
+    """Every image of a dataset once over all processes, with its queries.
+
+    Args:
+        cfg: of the model.
+        dataset_name: see `get_records`.
+        annotated_boxes: see :class:`PersonSearchMapper`.
+        skip: image ids to leave out; not all of them.
+    """
     return build_detection_test_loader(
-        get_records(dataset_name),
-        mapper=PersonSearchMapper(cfg, is_train=False),
+        [record for record in get_records(dataset_name) if record["image_id"] not in skip],
+        mapper=PersonSearchMapper(cfg, is_train=False, annotated_boxes=annotated_boxes),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )

@@ -8,8 +8,11 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from clsa_search.errors import InputError
+
+ANNOTATED = -1  # query id of a box that nobody asks for, to be described all the same
 
 
 class PersonSearchMapper:
@@ -21,23 +24,34 @@ class PersonSearchMapper:
 
     @configurable
     def __init__(
-        self, *, is_train: bool, augmentations: list[T.Augmentation], image_format: str
+        self,
+        *,
+        is_train: bool,
+        augmentations: list[T.Augmentation],
+        image_format: str,
+        annotated_boxes: bool = False,
     ) -> None:
         """
         Args:
             is_train: whether to produce `instances` (training) or queries (inference).
             augmentations: deterministic ones for inference.
             image_format: of PIL, or Detectron2's "BGR".
+            annotated_boxes: whether inference is to describe annotated boxes too, as further
+                queries of the id ANNOTATED.
         """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
+        self.annotated_boxes = annotated_boxes
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict:
+        augmentations = utils.build_augmentation(cfg, is_train)
+        if is_train and cfg.INPUT.CROP.ENABLED:
+            augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
         return {
             "is_train": is_train,
-            "augmentations": utils.build_augmentation(cfg, is_train),
+            "augmentations": augmentations,
             "image_format": cfg.INPUT.FORMAT,
         }
 
@@ -62,19 +76,25 @@ class PersonSearchMapper:
         example["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if self.is_train:
             example["instances"] = _people(record["annotations"], transforms, size)
-        elif record.get("queries"):
-            queries = record["queries"]
-            example["query_boxes"] = _boxes(queries, transforms, size)
-            example["query_ids"] = torch.tensor([q["query_id"] for q in queries])
+        elif given := self._given_boxes(record):
+            example["query_boxes"] = _boxes(given, transforms, size)
+            example["query_ids"] = torch.tensor([one.get("query_id", ANNOTATED) for one in given])
         return example
+
+    def _given_boxes(self, record: dict) -> list[dict]:
+        people = record["annotations"] if self.annotated_boxes else []
+        return [*record.get("queries", []), *people]
 
     def _load(self, record: dict) -> tuple[np.ndarray, T.Transform]:
         """The augmented image (H, W, 3) and what was done to it."""
         try:
             image = utils.read_image(record["file_name"], format=self.image_format)
             utils.check_image_size(copy.copy(record), image)
-        except (OSError, SyntaxError, ValueError, utils.SizeMismatchError) as error:
+        except (
             # Pillow answers a broken file with any of these
+            *(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
+            utils.SizeMismatchError,
+        ) as error:
             raise InputError(f"{record['file_name']}: not usable as an image: {error}") from error
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)

@@ -1,10 +1,17 @@
 """Predictions, protocols and metrics of person search; nothing here knows a model."""
 
+from clsa_search.evaluation.breakdown import (
+    compare_gallery_sizes,
+    evaluate_scale_ratios,
+    evaluate_target_heights,
+)
+from clsa_search.evaluation.comparison import Comparison, compare_results
+from clsa_search.evaluation.compat import COMPATIBILITIES, build_seqnet_protocol
 from clsa_search.evaluation.detection import evaluate_detection
 from clsa_search.evaluation.evaluator import (
+    GT_PREDICTIONS_FILE,
     PREDICTIONS_FILE,
     PersonSearchEvaluator,
-    score_predictions,
 )
 from clsa_search.evaluation.metrics import (
     Match,
@@ -28,10 +35,15 @@ from clsa_search.evaluation.protocol import (
 )
 from clsa_search.evaluation.report import format_table, save_results
 from clsa_search.evaluation.reranking import CBGM, KReciprocal, Reranker
+from clsa_search.evaluation.scoring import Evaluation, score_predictions, score_protocols
 
 __all__ = [
     "CBGM",
+    "COMPATIBILITIES",
+    "GT_PREDICTIONS_FILE",
     "PREDICTIONS_FILE",
+    "Comparison",
+    "Evaluation",
     "ImagePredictions",
     "KReciprocal",
     "Match",
@@ -41,11 +53,16 @@ __all__ = [
     "SearchProtocol",
     "SearchResult",
     "build_protocol",
+    "build_seqnet_protocol",
     "check_predictions",
+    "compare_gallery_sizes",
+    "compare_results",
     "evaluate_chance",
     "evaluate_detection",
     "evaluate_protocols",
+    "evaluate_scale_ratios",
     "evaluate_search",
+    "evaluate_target_heights",
     "format_table",
     "full_gallery_protocol",
     "load_predictions",
@@ -54,4 +71,5 @@ __all__ = [
     "save_predictions",
     "save_results",
     "score_predictions",
+    "score_protocols",
 ]

@@ -1,6 +1,5 @@
-"""Detectron2's evaluation interface: collect from every process, write the file, score it."""
+"""Detectron2's evaluation interface: collect from every process, write the files, score them."""
 
-import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -8,63 +7,30 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from clsa_search.data.catalog import get_records
-from clsa_search.evaluation.detection import evaluate_detection
-from clsa_search.evaluation.metrics import SearchResult, evaluate_chance, evaluate_search
-from clsa_search.evaluation.predictions import (
-    ImagePredictions,
-    Predictions,
-    check_predictions,
-)
+from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.predictions_file import save_predictions
-from clsa_search.evaluation.protocol import full_gallery_protocol
+from clsa_search.evaluation.protocol import load_protocols
+from clsa_search.evaluation.reranking import Reranker
+from clsa_search.evaluation.scoring import score_protocols
+from clsa_search.evaluation.shards import Images, ShardFolder
 
 PREDICTIONS_FILE = "predictions.npz"
-
-logger = logging.getLogger(__name__)
-
-
-def score_predictions(
-    predictions: Predictions,
-    records: Sequence[dict],
-    *,
-    score_threshold: float = 0.5,
-    source: str | PathLike = "predictions",
-) -> tuple[OrderedDict[str, dict[str, float]], SearchResult]:
-    """All metrics of predictions of a dataset, in percent, and what each query found.
-
-    Args:
-        predictions: well-formed ones, as loaded.
-        records: the dataset's (`clsa_search.data`).
-        score_threshold: detections below do not exist.
-        source: of the predictions, for errors.
-
-    Returns:
-        {"detection": {"recall", "AP"}, "search": {"mAP", "top1", "top5", "top10"}, "chance": as
-        search, with the same detections ranked at random}; see `clsa_search.evaluation.metrics`.
-
-    Raises:
-        InputError: the predictions are not of these records.
-    """
-    check_predictions(predictions, records, source)
-    protocol = full_gallery_protocol(records)
-    search = evaluate_search(predictions, protocol, score_threshold=score_threshold)
-    if lost := int((search.targets == 0).sum()):
-        logger.warning("%d of %d queries have nobody to find", lost, len(search.targets))
-    results = OrderedDict(
-        detection=evaluate_detection(predictions, records, score_threshold=score_threshold),
-        search=search.metrics(),
-        chance=evaluate_chance(predictions, protocol, score_threshold=score_threshold),
-    )
-    return results, search
+GT_PREDICTIONS_FILE = "predictions_gt.npz"
+SHARD_FOLDER = "predictions.partial"
+_KIND_META = {"found": {}, "gt": {"boxes": "annotated"}}
 
 
 class PersonSearchEvaluator(DatasetEvaluator):
     """Detection and search metrics of a dataset; leaves `predictions.npz` behind.
+
+    Where the model described annotated boxes too (see `process`), `predictions_gt.npz` holds them
+    as if they had been detected, and "gt_boxes" the metrics: the upper bound of the re-ID.
 
     Neither the order of images nor how they are spread over processes matters, and an image that
     comes twice, as padding samplers make it, counts once.
@@ -75,28 +41,62 @@ class PersonSearchEvaluator(DatasetEvaluator):
         dataset_name: str,
         *,
         output_dir: str | PathLike | None = None,
+        protocols: Sequence[str] | None = None,
         score_threshold: float = 0.5,
+        weight_by_score: bool = False,
+        reranker: Reranker | None = None,
+        gt_boxes: bool = False,
         distributed: bool = True,
         meta: Mapping[str, Any] | None = None,
+        shard_size: int = 0,
     ) -> None:
         """
         Args:
             dataset_name: as `clsa_search.data.catalog.get_records` takes it.
             output_dir: where the predictions file goes; none is written without.
+            protocols: names as `load_protocols` takes them; by default the dataset's own.
             score_threshold: detections below do not count (they stay in the file).
+            weight_by_score, reranker: see `evaluate_protocols`.
+            gt_boxes: whether the model describes annotated boxes too.
             distributed: gather from all processes; otherwise each scores what it saw.
             meta: for the file: what made it (config, weights' hash); dataset and date are added.
+            shard_size: save what is done every so many images, for :meth:`restore`; 0 does not. It
+                needs an output_dir, and meta that changes whenever the model does.
         """
         self._dataset_name = dataset_name
-        self._output_dir = output_dir
-        self._score_threshold = score_threshold
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._protocols = protocols
+        self._options = {
+            "score_threshold": score_threshold,
+            "weight_by_score": weight_by_score,
+            "reranker": reranker,
+        }
         self._distributed = distributed
         self._meta = dict(meta or {})
-        self._images: dict[str, ImagePredictions] = {}
+        self._shard_size = shard_size if output_dir is not None else 0
+        # what is written last tells that a shard is whole
+        self._shards: ShardFolder | None = None
+        self._kinds = ["gt", "found"] if gt_boxes else ["found"]
+        self._restored: dict[str, Images] = {kind: {} for kind in self._kinds}
+        self.reset()
 
     def reset(self) -> None:
-        """Forget what was collected."""
-        self._images = {}
+        """Forget what was collected; what was restored stays, as it will not come again."""
+        self._images: dict[str, Images] = {kind: {} for kind in self._kinds}
+        self._pending: dict[str, Images] = {kind: {} for kind in self._kinds}
+
+    def restore(self) -> set[str]:
+        """Take up what an interrupted run of the same model on the same dataset left behind.
+
+        Every process has to call it.
+
+        Returns:
+            The images that are done and need not be shown again, over all processes.
+        """
+        if not self._shard_size:
+            return set()
+        self._restored = self._open_shards().read(self._kinds)
+        return set().union(*comm.all_gather(set(self._restored["found"])))
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
         """Keep detections and queries of each image, on the CPU.
@@ -104,37 +104,66 @@ class PersonSearchEvaluator(DatasetEvaluator):
         Args:
             inputs: with `image_id`.
             outputs: with `instances` (pred_boxes, scores, reid_features) and, where the input
-                carried some, `queries` (pred_boxes, query_ids, reid_features).
+                carried some, `queries` (pred_boxes, query_ids, reid_features); those with negative
+                ids are annotated boxes.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            self._images[image["image_id"]] = _to_arrays(output)
+            arrays = _to_arrays(output)
+            for kind in self._kinds:
+                self._images[kind][image["image_id"]] = arrays[kind]
+                self._pending[kind][image["image_id"]] = arrays[kind]
+        if 0 < self._shard_size <= len(self._pending["found"]):
+            self._open_shards().write(self._pending)
+            self._pending = {kind: {} for kind in self._kinds}
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
-        """The results of `score_predictions` on the main process, {} on others.
+        """The results of `score_protocols` on the main process, {} on others.
 
         Raises:
             InputError: images or queries of the dataset were not processed.
         """
-        shares = [self._images]
+        share = {kind: self._restored[kind] | self._images[kind] for kind in self._kinds}
+        shares = [share]
         if self._distributed:
             comm.synchronize()
-            shares = comm.gather(self._images)
+            shares = comm.gather(share)
             if not comm.is_main_process():
                 return OrderedDict()
-        images = {key: value for share in reversed(shares) for key, value in share.items()}
-        predictions = Predictions.from_images(images, self._describe())
+        predictions = {kind: self._join(kind, shares) for kind in self._kinds}
         if self._output_dir is not None:
-            save_predictions(predictions, Path(self._output_dir) / PREDICTIONS_FILE)
+            for kind, name in (("gt", GT_PREDICTIONS_FILE), ("found", PREDICTIONS_FILE)):
+                if kind in predictions:
+                    save_predictions(predictions[kind], self._output_dir / name)
+        if self._shard_size:
+            self._open_shards().clear()
         records = get_records(self._dataset_name)
-        results, _ = score_predictions(predictions, records, score_threshold=self._score_threshold)
-        return results
+        return score_protocols(
+            predictions["found"],
+            records,
+            load_protocols(self._dataset_name, records, self._protocols),
+            gt_predictions=predictions.get("gt"),
+            **self._options,
+        ).results
 
-    def _describe(self) -> dict[str, Any]:
+    def _join(self, kind: str, shares: Sequence[dict[str, Images]]) -> Predictions:
+        images = {key: value for share in reversed(shares) for key, value in share[kind].items()}
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return {"dataset": self._dataset_name, "date": date} | self._meta
+        meta = {"dataset": self._dataset_name, "date": date} | self._meta
+        return Predictions.from_images(images, meta | _KIND_META[kind])
+
+    def _open_shards(self) -> ShardFolder:
+        if self._shards is None:
+            asked = [
+                (record["image_id"], record["annotations"], record.get("queries"))
+                for record in get_records(self._dataset_name)
+            ]
+            made_by = [self._meta, self._kinds, asked]
+            self._shards = ShardFolder(self._output_dir / SHARD_FOLDER, made_by)
+        return self._shards
 
 
-def _to_arrays(output: dict[str, Instances]) -> ImagePredictions:
+def _to_arrays(output: dict[str, Instances]) -> Images:
+    """What was found in an image and, as if it had been found, what is annotated in it."""
     found = output["instances"]
     nobody = Instances(
         found.image_size,
@@ -142,13 +171,16 @@ def _to_arrays(output: dict[str, Instances]) -> ImagePredictions:
         query_ids=found.pred_classes[:0],
         reid_features=found.reid_features[:0],
     )
-    queries = output.get("queries", nobody)
-    tensors = (
-        found.pred_boxes.tensor,
-        found.scores,
-        found.reid_features,
-        queries.query_ids,
-        queries.pred_boxes.tensor,
-        queries.reid_features,
-    )
+    given = output.get("queries", nobody)
+    asked = given.query_ids >= 0
+    queries, people = given[asked], given[~asked]
+    of_queries = (queries.query_ids, queries.pred_boxes.tensor, queries.reid_features)
+    certain = people.pred_boxes.tensor.new_ones(len(people))
+    return {
+        "found": _to_image(found.pred_boxes.tensor, found.scores, found.reid_features, *of_queries),
+        "gt": _to_image(people.pred_boxes.tensor, certain, people.reid_features, *of_queries),
+    }
+
+
+def _to_image(*tensors: torch.Tensor) -> ImagePredictions:
     return ImagePredictions(*(tensor.detach().cpu().numpy() for tensor in tensors))

@@ -68,6 +68,22 @@ class Predictions:
             meta=dict(meta or {}),
         )
 
+    def to_images(self) -> dict[str, ImagePredictions]:
+        """The images' shares, by id; `from_images` joins them again."""
+        shares = {}
+        for image, image_id in enumerate(self.image_ids.tolist()):
+            rows = slice(*self.offsets[image : image + 2])
+            asked = self.query_image_ids == image_id
+            shares[image_id] = ImagePredictions(
+                boxes=self.boxes[rows],
+                scores=self.scores[rows],
+                features=self.features[rows],
+                query_ids=self.query_ids[asked],
+                query_boxes=self.query_boxes[asked],
+                query_features=self.query_features[asked],
+            )
+        return shares
+
     def align(
         self, image_ids: np.ndarray, query_ids: np.ndarray, *, score_threshold: float
     ) -> "Predictions":

@@ -3,7 +3,7 @@
 Shape letters: N images, Q queries, G listings of gallery images and T target boxes of all queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -83,7 +83,11 @@ def flatten_people(records: Sequence[dict]) -> People:
 
 
 def load_protocols(
-    dataset_name: str, records: Sequence[dict], names: Sequence[str] | None = None
+    dataset_name: str,
+    records: Sequence[dict],
+    names: Sequence[str] | None = None,
+    *,
+    build: Callable[[Sequence[dict], Gallery, str], SearchProtocol] | None = None,
 ) -> list[SearchProtocol]:
     """Protocols of a dataset by name, in the order given.
 
@@ -91,6 +95,7 @@ def load_protocols(
         dataset_name: whose galleries they are.
         records: the dataset's (`clsa_search.data.get_records`).
         names: of `clsa_search.data.list_protocols`; by default those of `default_protocols`.
+        build: makes them, by default `build_protocol`.
 
     Raises:
         InputError: the dataset has no such protocol.
@@ -103,9 +108,9 @@ def load_protocols(
             raise InputError(
                 f"{dataset_name}: no protocol {name!r}; expected one of {', '.join(known)}"
             )
-        build = {ALL: full_gallery, CROSS_CAMERA: cross_camera_gallery}.get(name)
-        gallery = load_gallery(dataset_name, name) if build is None else build(records)
-        protocols.append(build_protocol(records, gallery, name))
+        follow = {ALL: full_gallery, CROSS_CAMERA: cross_camera_gallery}.get(name)
+        gallery = follow(records) if follow else load_gallery(dataset_name, name)
+        protocols.append((build or build_protocol)(records, gallery, name))
     return protocols
 
 

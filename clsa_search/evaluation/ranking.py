@@ -122,6 +122,11 @@ def count_at_least(values: torch.Tensor, times: torch.Tensor, bounds: torch.Tens
             ordered = np.sort(row[copies > 0] if once else np.repeat(row, copies))
             count[:] = len(ordered) - np.searchsorted(ordered, bound)
         return torch.from_numpy(counts)
+    return count_batched(values, times, bounds)
+
+
+def count_batched(values: torch.Tensor, times: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
+    """`count_at_least` for a GPU: whole chunks are sorted, as often as anything is counted."""
     counts = torch.zeros_like(bounds, dtype=torch.int64)
     for copy in range(1, 1 + int(times.max() if times.numel() else 0)):
         ordered = values.masked_fill(times < copy, _MISSING).sort(dim=1).values

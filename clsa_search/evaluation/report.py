@@ -3,12 +3,21 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from clsa_search.evaluation.metrics import SearchResult
+from clsa_search.evaluation.breakdown import (
+    Bucket,
+    GallerySize,
+    compare_gallery_sizes,
+    evaluate_scale_ratios,
+    evaluate_target_heights,
+)
+from clsa_search.evaluation.comparison import Comparison
 from clsa_search.evaluation.predictions import Predictions
+from clsa_search.evaluation.scoring import Evaluation
 
 Results = Mapping[str, Mapping[str, float]]
 
@@ -31,19 +40,86 @@ def format_table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def format_buckets(title: str, buckets: Sequence[Bucket]) -> str:
+    """A table of the buckets that hold targets, under a header that begins with the title."""
+    lines = [f"{title:<16}{'mAP':>8}{'recall':>8}{'queries':>9}{'targets':>9}"]
+    for bucket in buckets:
+        if bucket.targets:
+            lines.append(
+                f"{name_bucket(bucket):<16}{bucket.mAP:>8.2f}{bucket.recall:>8.2f}"
+                f"{bucket.queries:>9}{bucket.targets:>9}"
+            )
+    return "\n".join(lines)
+
+
+def format_gallery_sizes(sizes: Sequence[GallerySize]) -> str:
+    lines = [f"{'gallery size':<16}{'mAP':>8}{'top1':>8}"]
+    lines += [f"{size.images:<16.0f}{size.mAP:>8.2f}{size.top1:>8.2f}" for size in sizes]
+    return "\n".join(lines)
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """Two lines: the difference of the mAP with its interval, and how many queries changed."""
+    counts = ", ".join(f"{count} {name}" for name, count in comparison.count().items())
+    return (
+        f"{comparison.protocol}: mAP {comparison.difference:+.2f}, "
+        f"95 % between {comparison.low:+.2f} and {comparison.high:+.2f}\n"
+        f"{'':{len(comparison.protocol)}}  queries: {counts}"
+    )
+
+
+def name_bucket(bucket: Bucket) -> str:
+    low, high = f"{bucket.low:.3g}", f"{bucket.high:.3g}"
+    return f"under {high}" if bucket.low == 0 else f"{low} to {high}".replace(" to inf", " and up")
+
+
+def collect_details(evaluation: Evaluation, records: Sequence[dict]) -> dict[str, list]:
+    """Beyond the results, of the first protocol: "scale_ratio", "target_height" (`Bucket`s), and
+    "gallery_size" (`GallerySize`s) over all protocols."""
+    search, protocol = evaluation.searches[0], evaluation.protocols[0]
+    return {
+        "scale_ratio": evaluate_scale_ratios(search, protocol, records),
+        "target_height": evaluate_target_heights(search, protocol),
+        "gallery_size": compare_gallery_sizes(evaluation.searches, evaluation.protocols),
+    }
+
+
 def save_results(
-    path: str | os.PathLike, results: Results, search: SearchResult, predictions: Predictions
+    path: str | os.PathLike,
+    evaluation: Evaluation,
+    predictions: Predictions,
+    *,
+    details: Mapping[str, list] | None = None,
+    labelled: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a JSON: `results` in percent (NaN as null), `per_query`, the predictions' `meta`."""
+    """Write a JSON; numbers that are not finite are null.
+
+    `results` in percent and `protocols`, the name behind each of its searches; `per_query` of the
+    first protocol and `per_query_of` each further one; `details` (see `collect_details`);
+    `detection_labelled`, that without unlabelled people; the predictions' `meta`.
+    """
+    rows = {search.protocol: search.per_query() for search in evaluation.searches}
+    first = evaluation.searches[0].protocol
+    details = {name: list(map(asdict, values)) for name, values in (details or {}).items()}
     document = {
-        "results": {name: _without_nan(row) for name, row in results.items()},
-        "per_query": search.per_query(),
+        "results": evaluation.results,
+        "protocols": {"search": first} | {f"search_{name}": name for name in rows if name != first},
+        "detection_labelled": labelled,
+        "details": details,
+        "per_query": rows[first],
+        "per_query_of": {name: found for name, found in rows.items() if name != first},
         "meta": predictions.meta,
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
-def _without_nan(row: Mapping[str, float]) -> dict[str, Any]:
-    return {name: None if math.isnan(value) else value for name, value in row.items()}
+def _finite(value: Any) -> Any:
+    """The same with None for numbers that JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

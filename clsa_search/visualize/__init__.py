@@ -3,9 +3,10 @@
 Figures are drawn with Matplotlib's Figure objects alone: no pyplot, no global state, no screen.
 """
 
+from clsa_search.visualize.breakdown import draw_buckets, draw_gallery_sizes
 from clsa_search.visualize.curves import draw_curves
 from clsa_search.visualize.people import draw_people
-from clsa_search.visualize.rankings import draw_rankings
+from clsa_search.visualize.rankings import draw_changes, draw_rankings
 from clsa_search.visualize.sheets import (
     RankedSighting,
     Ranking,
@@ -18,7 +19,10 @@ __all__ = [
     "RankedSighting",
     "Ranking",
     "Sighting",
+    "draw_buckets",
+    "draw_changes",
     "draw_curves",
+    "draw_gallery_sizes",
     "draw_people",
     "draw_ranking_overview",
     "draw_ranking_sheet",

@@ -1,6 +1,6 @@
 """From predictions to ranking sheets: which queries to show, and their pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +8,15 @@ import numpy as np
 from detectron2.data.detection_utils import read_image
 
 from clsa_search.errors import InputError
-from clsa_search.evaluation.metrics import Match, evaluate_search, rank_gallery
+from clsa_search.evaluation.metrics import (
+    Match,
+    SearchResult,
+    evaluate_search,
+    rank_gallery,
+)
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
+from clsa_search.evaluation.reranking import Reranker
 from clsa_search.visualize.sheets import (
     RankedSighting,
     Ranking,
@@ -29,12 +35,15 @@ def draw_rankings(
     count: int,
     top: int = 10,
     score_threshold: float = 0.5,
+    weight_by_score: bool = False,
+    reranker: Reranker | None = None,
 ) -> list[Path]:
     """Draw a sheet for each of `count` queries, `query_<id>.png`, and `rankings.png` with them all.
 
     The queries stand evenly spaced in the order of their average precision, from the best to the
     worst, so that the pictures flatter the model no more than its mAP does. Counts and AP are those
-    of the whole ranking, of which the pictures show the `top` best.
+    of the whole ranking, of which the pictures show the `top` best. Options are those of
+    `evaluate_search`.
 
     Returns:
         The overview, then the sheets from best to worst; nothing if there are no queries.
@@ -42,24 +51,72 @@ def draw_rankings(
     Raises:
         InputError: an image cannot be read.
     """
-    result = evaluate_search(predictions, protocol, score_threshold=score_threshold)
+    options = {
+        "score_threshold": score_threshold,
+        "weight_by_score": weight_by_score,
+        "reranker": reranker,
+    }
+    result = evaluate_search(predictions, protocol, **options)
     scenes = _Scenes(records)
     overview, sheets, rankings = Path(output_dir) / "rankings.png", [], []
     for place in choose_queries(result.average_precision, count):
         query_id = int(result.query_ids[place])
-        matches = rank_gallery(
-            predictions, protocol, query_id, top, score_threshold=score_threshold
-        )
-        ranking = Ranking(
-            query=scenes.find_query(query_id),
-            matches=[scenes.show_match(match) for match in matches],
-            title=f"query {query_id}",
-            verdict=f"found {result.found[place]} of {result.targets[place]}, "
-            f"AP {result.average_precision[place]:.2f}",
-        )
+        matches = rank_gallery(predictions, protocol, query_id, top, **options)
+        ranking = scenes.show_ranking(result, place, matches, f"query {query_id}")
         sheets.append(overview.with_name(f"query_{query_id}.png"))
         draw_ranking_sheet(ranking, sheets[-1])
         rankings.append(replace(ranking, query=ranking.query.trim()))
+    if not rankings:
+        return []
+    draw_ranking_overview(rankings, overview)
+    return [overview, *sheets]
+
+
+def draw_changes(
+    sides: Mapping[str, tuple[Predictions, SearchResult]],
+    records: Sequence[dict],
+    protocol: SearchProtocol,
+    query_ids: Sequence[int],
+    output_dir: str | Path,
+    *,
+    top: int = 10,
+    score_threshold: float = 0.5,
+    weight_by_score: bool = False,
+    reranker: Reranker | None = None,
+) -> list[Path]:
+    """Draw what several predictions make of the same queries, one under the other.
+
+    Args:
+        sides: name, predictions and their result under the protocol.
+        records: the dataset's.
+        protocol: of the results.
+        query_ids: whom to draw, in this order (`Comparison.find_most_changed`).
+        output_dir: receives `change_<query id>.png`, and `changes.png` with them all.
+        top, score_threshold, weight_by_score, reranker: as for `draw_rankings`.
+
+    Returns:
+        The overview, then the sheets; nothing if there are no queries.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    options = {
+        "score_threshold": score_threshold,
+        "weight_by_score": weight_by_score,
+        "reranker": reranker,
+    }
+    scenes = _Scenes(records)
+    overview, sheets, rankings = Path(output_dir) / "changes.png", [], []
+    for query_id in query_ids:
+        pair = []
+        for name, (predictions, result) in sides.items():
+            matches = rank_gallery(predictions, protocol, query_id, top, **options)
+            (place,) = np.flatnonzero(result.query_ids == query_id)
+            ranking = scenes.show_ranking(result, place, matches, f"query {query_id}, {name}")
+            pair.append(replace(ranking, query=ranking.query.trim()))
+        sheets.append(overview.with_name(f"change_{query_id}.png"))
+        draw_ranking_overview(pair, sheets[-1])
+        rankings += pair
     if not rankings:
         return []
     draw_ranking_overview(rankings, overview)
@@ -86,6 +143,18 @@ class _Scenes:
             for record in records
             for query in record.get("queries", [])
         }
+
+    def show_ranking(
+        self, result: SearchResult, place: int, matches: Sequence[Match], title: str
+    ) -> Ranking:
+        """The query at a place of a result, with its best matches."""
+        return Ranking(
+            query=self.find_query(int(result.query_ids[place])),
+            matches=[self.show_match(match) for match in matches],
+            title=title,
+            verdict=f"found {result.found[place]} of {result.targets[place]}, "
+            f"AP {result.average_precision[place]:.2f}",
+        )
 
     def find_query(self, query_id: int) -> Sighting:
         """A query in its whole scene."""

@@ -1,0 +1,150 @@
+"""The compatibility mode against the family's evaluation, spelled out from its description."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_cases import draw_dataset, make_image, make_record
+from reference_metrics import average_precision, dot, iou
+
+from clsa_search.data import build_gallery
+from clsa_search.evaluation import (
+    Predictions,
+    build_protocol,
+    build_seqnet_protocol,
+    evaluate_search,
+)
+
+
+def draw_gallery(rng, records):
+    """Images drawn with repetition for every query, its own among them."""
+    asked = [query["query_id"] for record in records for query in record.get("queries", [])]
+    return build_gallery(
+        {query: rng.integers(0, len(records), rng.integers(1, 12)).tolist() for query in asked}
+    )
+
+
+def evaluate_as_seqnet(predictions, records, listed, query, person_id):
+    """(average precision, top-1) of a query in the images `listed`, as that program goes about it.
+
+    Queries without anybody to find make it divide by zero; here they get 0.
+    """
+    similarities, count_gt, count_tp = {}, 0, 0
+    for image in listed:
+        count_gt += any(p["person_id"] == person_id for p in records[image]["annotations"])
+        if image in similarities:
+            continue
+        start, stop = predictions.offsets[image : image + 2]
+        similarities[image] = [
+            (
+                dot(predictions.features[d], predictions.query_features[query])
+                * float(predictions.scores[d]),
+                predictions.boxes[d],
+            )
+            for d in range(start, stop)
+            if predictions.scores[d] >= 0.5
+        ]
+    results = []
+    for image, found in similarities.items():
+        people = [p for p in records[image]["annotations"] if p["person_id"] == person_id]
+        found = sorted(found, key=lambda one: one[0])[::-1]
+        labels = [False] * len(found)
+        if people:
+            x0, y0, x1, y1 = people[0].get("published_bbox", people[0]["bbox"])
+            w, h = x1 - x0, y1 - y0
+            x0, y0 = max(x0, 0), max(y0, 0)
+            box = [int(x0), int(y0), int(x0 + w), int(y0 + h)]
+            w, h = box[2] - box[0], box[3] - box[1]
+            for place, (_, roi) in enumerate(found):
+                if iou(roi, box) >= min(0.5, w * h / ((w + 10) * (h + 10))):
+                    labels[place] = True
+                    count_tp += 1
+                    break
+        results += [(s, label) for (s, _), label in zip(found, labels, strict=True)]
+    return average_precision(results) * count_tp / count_gt if count_tp else 0
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_numbers_are_those_of_the_family(seed):
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    records = [shift_people(rng, record) for record in records]
+    predictions = predictions.align(
+        np.array([r["image_id"] for r in records]), predictions.query_ids, score_threshold=0
+    )
+    gallery = draw_gallery(rng, records)
+    protocol = build_seqnet_protocol(records, gallery, "made")
+    result = evaluate_search(predictions, protocol, weight_by_score=True, device="cpu")
+    person = {q["query_id"]: q["person_id"] for r in records for q in r.get("queries", [])}
+    expected = [
+        evaluate_as_seqnet(
+            predictions,
+            records,
+            gallery.images[slice(*gallery.offsets[row : row + 2])].tolist(),
+            query_id,
+            person[query_id],
+        )
+        for row, query_id in enumerate(gallery.query_ids.tolist())
+    ]
+    np.testing.assert_allclose(result.average_precision, expected, rtol=0, atol=1e-9)
+
+
+def shift_people(rng, record):
+    """Boxes with fractions of pixels, some published with corners outside the image."""
+    people = []
+    for person in record["annotations"]:
+        published = np.array(person["bbox"]) + rng.integers(-40, 3, 4)[[0, 1, 0, 1]] / 4
+        person = person | {"bbox": published.clip(min=0).tolist()}
+        if (published < 0).any():
+            person["published_bbox"] = published.tolist()
+        people.append(person)
+    return record | {"annotations": people}
+
+
+def test_what_differs_from_ours():
+    """One case for each line of the list."""
+    box, other = (0, 0, 40, 80), (100, 0, 140, 80)
+    images = {
+        "a": make_image([(box, 0.6, (1, 0))]),
+        "b": make_image([(other, 1.0, (0.8, 0.6))]),
+        "q": make_image(queries=[(0, box, (1, 0))]),
+    }
+    predictions = Predictions.from_images(images)
+    records = [
+        make_record("a", [(box, 0)]),
+        make_record("b", [(box, 0), (other, 0)]),
+        make_record("q", [], [(0, box, 0)]),
+    ]
+
+    def score(build, listed, **options):
+        protocol = build(records, build_gallery({0: listed}), "made")
+        result = evaluate_search(predictions, protocol, device="cpu", **options)
+        return float(result.average_precision[0]), int(result.targets[0]), int(result.found[0])
+
+    assert score(build_protocol, [0, 0]) == (1.0, 2, 2)
+    assert score(build_seqnet_protocol, [0, 0]) == (0.5, 2, 1)
+    assert score(build_protocol, [1]) == (1.0, 1, 1)  # found on the second of her boxes
+    assert score(build_seqnet_protocol, [1]) == (0.0, 1, 0)
+    assert score(build_protocol, [0, 1]) == (1.0, 2, 2)
+    # weighted by score b comes first, and is wrong
+    assert score(build_seqnet_protocol, [0, 1], weight_by_score=True) == (0.25, 2, 1)
+
+
+def test_boxes_are_truncated_and_moved():
+    people = [((0, 5.9, 12.2, 30.7), 0)]
+    records = [make_record("a", people), make_record("q", [], [(0, (0, 0, 9, 9), 0)])]
+    gallery = build_gallery({0: [0]})
+    plain = build_seqnet_protocol(records, gallery, "made")
+    assert plain.target_boxes.tolist() == [[0, 5, 12, 30]]
+    records[0]["annotations"][0]["published_bbox"] = [-3.5, 5.9, 12.2, 30.7]
+    moved = build_seqnet_protocol(records, gallery, "made")
+    assert moved.target_boxes.tolist() == [[0, 5, 15, 30]]  # 15.7 wide from 0
+    assert records[0]["annotations"][0]["bbox"] == [0, 5.9, 12.2, 30.7]  # left alone
+
+
+def test_selected_queries_keep_what_is_lost():
+    rng = np.random.default_rng(0)
+    records, _ = draw_dataset(rng)
+    protocol = build_seqnet_protocol(records, draw_gallery(rng, records), "made")
+    protocol = replace(protocol, lost=np.arange(len(protocol.query_ids)))
+    assert protocol.select(protocol.query_ids[[3, 1]].tolist()).lost.tolist() == [3, 1]
