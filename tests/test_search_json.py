@@ -165,6 +165,7 @@ def replace(section, value):
         (set_entry("annotations", 4, person_id="3"), r"annotations\[4\]: 'person_id' is \"3\""),
         (set_entry("annotations", 4, person_id=-2), r"annotations\[4\]: 'person_id' is -2; .*-1"),
         (set_entry("annotations", 4, person_id=2.0), r"annotations\[4\]: 'person_id' is 2.0"),
+        (set_entry("annotations", 4, person_id=2**63), r"annotations\[4\]: 'person_id' is 9223"),
         (set_entry("annotations", 4, iscrowd=2), r"annotations\[4\]: 'iscrowd' is 2"),
         (set_entry("annotations", 4, category_id=3), r"'category_id' is 3; .*'categories'"),
         (drop("queries", 1, "person_id"), r"queries\[1\]: 'person_id' is missing; .*to find"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from clsa_search.data.benchmarks import BENCHMARKS, Benchmark, Counts, GallerySize
+from clsa_search.data.benchmarks import BENCHMARKS, Counts, GallerySize
 from clsa_search.data.catalog import get_records, list_galleries, load_gallery
 from clsa_search.data.galleries import Gallery
 from clsa_search.data.image_sizes import THREADS, read_image_size
@@ -35,10 +35,11 @@ def check_dataset(name: str) -> DatasetReport:
         InputError: the dataset cannot be read at all.
     """
     records = get_records(name)
-    benchmark = BENCHMARKS.get(name, Benchmark("", lambda root: []))
+    benchmark = BENCHMARKS.get(name)
+    gallery_sizes = benchmark.gallery_sizes if benchmark else {}
     report = DatasetReport()
     people = _People(records)
-    _check_counts(records, people, benchmark.counts, report)
+    _check_counts(records, people, benchmark.counts if benchmark else Counts(), report)
     _check_images(records, report)
     _check_people(records, people, report)
     queries = _list_queries(records)
@@ -49,8 +50,7 @@ def check_dataset(name: str) -> DatasetReport:
         except InputError as error:
             report.faults.append(f"{protocol}: {error}")
             continue
-        expected = benchmark.gallery_sizes.get(protocol)
-        _check_gallery(protocol, gallery, expected, queries, people, report)
+        _check_gallery(protocol, gallery, gallery_sizes.get(protocol), queries, people, report)
     return report
 
 
