@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,3 +169,61 @@ def test_undefined_results_are_null_in_the_json(run, tmp_path):
     assert "ranking sheets: none, there are no queries" in lines
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["results"]["search"] == {"mAP": None, "top1": None, "top5": None, "top10": None}
+
+
+def test_protocols_and_options_are_scored_in_one_run(run, fails, dataset, predictions_file):
+    given = ("--predictions", predictions_file, "--dataset", dataset)
+    lines = run(*given, "--protocols", "cross_camera", "all", "--weight-by-score")
+    assert "search: protocol 'cross_camera'" in lines
+    assert [line.split()[0] for line in lines if line.startswith("search_")] == ["search_all"]
+    assert any(line.startswith("gallery size") for line in lines)
+    assert any(line.startswith("height ratio") for line in lines)
+    assert any(line.startswith("detection, labelled people") for line in lines)
+    for option in (["--cbgm", 10, 3], ["--k-reciprocal"], ["--compat", "seqnet"]):
+        assert any(line.startswith("search ") for line in run(*given, *option))
+    assert "no protocol 'g50'; expected one of all, cross_camera" in fails(
+        *given, "--protocols", "g50"
+    )
+    assert "CBGM: k1, k2 are 10, 9" in fails(*given, "--cbgm", 10, 9)
+    assert "--gt-boxes" in fails(*given, "--gt-boxes")
+
+
+def test_two_files_are_compared(run, dataset, predictions_file, tmp_path):
+    predictions = load_predictions(predictions_file)
+    worse = replace(predictions, features=np.roll(predictions.features, 1, axis=1))
+    save_predictions(worse, tmp_path / "old.npz")
+    given = ("--predictions", predictions_file, "--dataset", dataset)
+    lines = run(
+        *(*given, "--compare", tmp_path / "old.npz", "--protocols", "all", "cross_camera"),
+        *("--sheets", 2, "--output-dir", tmp_path / "out"),
+    )
+    start = lines.index(f"against {tmp_path / 'old.npz'}, paired bootstrap over the queries:")
+    assert lines[start + 1].startswith("all: mAP +") and "95 % between +" in lines[start + 1]
+    assert lines[start + 2].endswith("queries: 3 better, 0 worse, 0 equal")
+    assert lines[start + 3].startswith("cross_camera: mAP ")
+    changes = sorted(path.name for path in (tmp_path / "out" / "changes").iterdir())
+    assert len(changes) == 3 and changes[-1] == "changes.png"
+    same = run(*given, "--compare", predictions_file)
+    assert same[-1].endswith("queries: 0 better, 0 worse, 3 equal")
+
+
+def test_details_are_written(run, dataset, predictions_file, tmp_path):
+    given = ("--predictions", predictions_file, "--dataset", dataset)
+    run(*given, "--protocols", "all", "cross_camera", "--output-dir", tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert document["protocols"] == {"search": "all", "search_cross_camera": "cross_camera"}
+    assert list(document["per_query_of"]) == ["cross_camera"]
+    assert document["detection_labelled"]["recall"] == 100
+    targets = [bucket["targets"] for bucket in document["details"]["scale_ratio"]]
+    assert sum(targets) == sum(row["targets"] for row in document["per_query"]) > 0
+    assert document["details"]["scale_ratio"][-1]["high"] is None
+    sizes = [(size["protocol"], size["top1"]) for size in document["details"]["gallery_size"]]
+    assert sizes == [("cross_camera", 100), ("all", 100)]
+    for plot in ("scale.png", "gallery_size.png"):
+        assert (tmp_path / "out" / plot).stat().st_size > 1000
+
+
+def test_annotated_boxes_give_an_upper_bound(run, dataset, predictions_file, demo_config_file):
+    given = ("--predictions", predictions_file, "--dataset", dataset)
+    lines = run(*given, "--gt-predictions", predictions_file)
+    assert "gt_boxes     100.00  100.00  100.00  100.00" in lines

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from clsa_search.evaluation import (
     evaluate_search,
     full_gallery_protocol,
     load_predictions,
+    load_protocols,
     score_predictions,
 )
 
@@ -163,4 +165,143 @@ def run_process(rank, name, shares, folder):
     outputs = torch.load(folder / "outputs.pth", weights_only=False)
     results = evaluate(name, outputs, shares[rank], folder / "two")
     (folder / f"{rank}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()
+
+
+def test_further_protocols_have_rows_of_their_own(dataset, tmp_path):
+    name, records, outputs = dataset
+    document = json.loads(Path(name).read_text())
+    queries = range(len(document["queries"]))
+    ids = [record["image_id"] for record in records]
+    document["galleries"] = {
+        "small": {query: ids[:4] for query in queries},
+        "odd": {query: [*ids[::2], ids[0]] for query in queries},
+    }
+    for query, entry in enumerate(document["queries"]):
+        entry["id"] = query
+    (tmp_path / "galleries.json").write_text(json.dumps(document))
+    name = str(tmp_path / "galleries.json")
+    results = evaluate(name, outputs, sorted(outputs), tmp_path, protocols=["odd", "all", "small"])
+    assert list(results) == ["detection", "search", "search_all", "search_small", "chance"]
+    predictions, records = load_predictions(tmp_path / "predictions.npz"), get_records(name)
+    for row, protocol in zip(
+        ("search", "search_all", "search_small"),
+        load_protocols(name, records, ["odd", "all", "small"]),
+        strict=True,
+    ):
+        assert results[row] == evaluate_search(predictions, protocol).metrics()
+    assert list(evaluate(name, outputs, sorted(outputs), tmp_path))[1:3] == [
+        *("search", "search_odd")
+    ]  # the file's own galleries, in its order
+    with pytest.raises(InputError, match="no protocol 'g50'; expected one of small, odd, all"):
+        evaluate(name, outputs, sorted(outputs), tmp_path, protocols=["g50"])
+
+
+def give_annotated(outputs, records):
+    """As the model answers when annotated boxes come along as queries of the id -1."""
+    given = {}
+    for record in records:
+        output = outputs[record["image_id"]]
+        boxes = torch.tensor([p["bbox"] for p in record["annotations"]]).reshape(-1, 4).float()
+        people = torch.tensor([p["person_id"] for p in record["annotations"]]).long()
+        people = Instances(
+            (100, 200),
+            pred_boxes=Boxes(boxes),
+            query_ids=torch.full((len(boxes),), -1),
+            reid_features=torch.eye(8)[people % 8],
+        )
+        both = [people, output["queries"]] if "queries" in output else [people]
+        given[record["image_id"]] = output | {"queries": Instances.cat(both)}
+    return given
+
+
+def test_annotated_boxes_are_scored_beside_detections(dataset, tmp_path):
+    name, records, outputs = dataset
+    given = give_annotated(outputs, records)
+    plain = evaluate(name, outputs, sorted(outputs), tmp_path / "plain")
+    results = evaluate(name, given, sorted(outputs), tmp_path, gt_boxes=True)
+    assert list(results) == ["detection", "search", "gt_boxes", "chance"]
+    assert {row: results[row] for row in plain} == plain
+    sides = [read_arrays(tmp_path / side / "predictions.npz") for side in ("plain", ".")]
+    np.testing.assert_equal(*map(vars, sides))
+    upper = load_predictions(tmp_path / "predictions_gt.npz")
+    assert evaluate_detection(upper, records) == {"recall": 100, "AP": pytest.approx(100)}
+    protocol = full_gallery_protocol(records)
+    assert results["gt_boxes"] == evaluate_search(upper, protocol).metrics()
+    assert results["gt_boxes"] != results["search"]
+
+
+@pytest.mark.parametrize("gt_boxes", [False, True])
+def test_an_interrupted_extraction_is_taken_up(dataset, tmp_path, gt_boxes):
+    name, records, outputs = dataset
+    outputs = give_annotated(outputs, records) if gt_boxes else outputs
+    order = sorted(outputs)
+    expected = evaluate(name, outputs, order, tmp_path / "one", gt_boxes=gt_boxes)
+
+    def start(**changed):
+        options = {"meta": {"weights": "12ab"}, "shard_size": 2, "gt_boxes": gt_boxes} | changed
+        return PersonSearchEvaluator(name, output_dir=tmp_path / "two", **options)
+
+    def show(evaluator, images):
+        for image in images:
+            evaluator.process([{"image_id": image}], [outputs[image]])
+
+    first = start()
+    assert first.restore() == set()
+    show(first, order[:5])  # two shards, and one image that is lost
+    second = start()
+    assert second.restore() == set(order[:4])
+    show(second, order[4:7])
+    third = start()
+    assert third.restore() == set(order[:6])
+    third.reset()  # as Detectron2 does before it runs a model
+    show(third, order[6:])
+    assert third.evaluate() == expected
+    for file in ["predictions.npz", "predictions_gt.npz"][: 1 + gt_boxes]:
+        one, two = (read_arrays(tmp_path / side / file) for side in ("one", "two"))
+        np.testing.assert_equal(vars(one), vars(two))
+    assert not list((tmp_path / "two").glob("predictions.partial*"))
+
+
+def test_what_another_model_left_is_not_taken_up(dataset, tmp_path):
+    name, records, outputs = dataset
+    options = {"output_dir": tmp_path, "shard_size": 1}
+    evaluator = PersonSearchEvaluator(name, meta={"weights": "12ab"}, **options)
+    image = sorted(outputs)[0]
+    evaluator.process([{"image_id": image}], [outputs[image]])
+    again = PersonSearchEvaluator(name, meta={"weights": "12ab"}, **options)
+    assert again.restore() == {image}
+    assert PersonSearchEvaluator(name, meta={"weights": "34cd"}, **options).restore() == set()
+    write_dataset(Path(name), records[:-1] + [records[-1] | {"annotations": []}])
+    assert PersonSearchEvaluator(name, meta={"weights": "12ab"}, **options).restore() == set()
+
+
+def test_two_processes_take_up_what_two_left(dataset, tmp_path):
+    name, _, outputs = dataset
+    order = sorted(outputs)
+    results = evaluate(name, outputs, order, tmp_path / "one")
+    torch.save(outputs, tmp_path / "outputs.pth")
+    (tmp_path / "two").mkdir()
+    torch.multiprocessing.spawn(interrupt_and_resume, (name, order, tmp_path), nprocs=2)
+    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert told == [results, {}]
+    one, other = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
+    np.testing.assert_equal(vars(one), vars(other))
+
+
+def interrupt_and_resume(rank, name, order, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    outputs = torch.load(folder / "outputs.pth", weights_only=False)
+    options = {"output_dir": folder / "two", "shard_size": 1}
+    first = PersonSearchEvaluator(name, **options)
+    assert first.restore() == set()
+    for image in order[rank:5:2]:
+        first.process([{"image_id": image}], [outputs[image]])
+    dist.barrier()
+    second = PersonSearchEvaluator(name, **options)
+    assert second.restore() == set(order[:5])
+    for image in order[5:][rank::2]:
+        second.process([{"image_id": image}], [outputs[image]])
+    (folder / f"{rank}.json").write_text(json.dumps(second.evaluate()))
     dist.destroy_process_group()
