@@ -40,14 +40,15 @@ lint: $(READY)
 # The stamp is written last, so an interrupted set-up is taken up again.
 $(ENV)/.ready: setup.py requirements.lock tools/install_detectron2.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "$(PYTHON) is older than Python 3.10: choose another with make PYTHON=..."; exit 1; }
-	test -x $(ENV)/bin/python || $(PYTHON) -m venv $(ENV)
+	  { echo "$(PYTHON) is no Python 3.10 or newer: choose one with make PYTHON=..."; exit 1; }
+	$(PY) -m pip --version || $(PYTHON) -m venv --clear $(ENV)
 	$(PY) -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock
 	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(PY) tools/install_detectron2.py
 	touch $@
 
 active-environment:
+	@test -n "$(VIRTUAL_ENV)$(CONDA_PREFIX)" || { echo "no environment is activated"; exit 1; }
 	$(PY) -m pip install --disable-pip-version-check --quiet -e '.[test]'
 	$(PY) tools/install_detectron2.py
 

@@ -15,5 +15,7 @@ def reported_input_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # a loading process hands its error on with its whole traceback as the message
+        message = str(error).rsplit("InputError: ", 1)[-1].strip()
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -105,6 +105,21 @@ def test_descriptor_is_the_concatenation_of_unit_levels():
         torch.testing.assert_close(descriptors[:, 7 * i : 7 * (i + 1)] * 3**0.5, unit)
 
 
+def test_levels_are_averaged_over_the_box():
+    heads, inputs = build().eval(), features()
+    flat = {k: v.mean(dim=(2, 3), keepdim=True).expand_as(v) for k, v in inputs.items()}
+    torch.testing.assert_close(heads(inputs), heads(flat))
+
+
+def test_half_precision_features_give_float32_losses_and_descriptors():
+    heads = build(norm="").to(torch.bfloat16)
+    inputs = {level: feature.to(torch.bfloat16) for level, feature in features().items()}
+    for classifier in heads.classifiers.values():
+        classifier.float()
+    assert all(loss.dtype == torch.float32 for loss in heads(inputs, PIDS).values())
+    assert heads.eval()(inputs).dtype == torch.float32
+
+
 def test_without_identities_there_are_no_classifiers():
     heads = build(num_ids=0)
     assert not any("classifier" in name for name, _ in heads.named_parameters())

@@ -3,6 +3,7 @@
 Only sizes are changed: options at the end of the line shrink pictures, model and schedule.
 """
 
+import json
 import os
 import re
 import shlex
@@ -80,6 +81,22 @@ def test_every_command_of_the_readme_runs(workspace):
     ):
         if "synthetic/" not in made:  # the full preset is not drawn here
             assert (workspace / made).is_file(), made
+
+
+def test_a_corrupt_image_ends_training_with_its_name(tiny_data, tmp_path):
+    picture = tmp_path / "train_0.png"
+    document = json.loads((tiny_data / "train.json").read_text())
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] == 0]
+    document["images"] = document["images"][:1]
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    picture.write_bytes((tiny_data / "train_0.png").read_bytes()[:100])
+    opts = [*TINY_MODEL, "DATALOADER.NUM_WORKERS", "1", "DATASETS.TRAIN", "('train.json',)"]
+    opts += ["DATASETS.TEST", "()"]
+    config = str(ROOT / "configs" / "clsa_R_18_synthetic_demo.yaml")
+    done = run([str(ROOT / "tools" / "train_net.py"), "--config-file", config, *opts], tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "train_0.png" in last
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What an iteration sees is a function of the seed and its number alone."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -39,6 +40,10 @@ def test_a_position_holds_the_same_example_at_every_reading():
     assert [build_stream()[p] for p in (20, 3, 11)] == first
     assert stream[4]["draw"] != stream[4 + 7]["draw"]
     assert build_stream(seed=4)[3] != stream[3]
+
+
+def test_a_stream_travels_to_a_spawned_worker():
+    assert pickle.loads(pickle.dumps(build_stream()))[5] == build_stream()[5]
 
 
 def test_reading_leaves_the_global_generator_alone():

@@ -74,6 +74,14 @@ def test_people_cropped_away_are_dropped_with_their_identity(record):
     assert people.gt_pids.tolist() == [4]
 
 
+def test_random_crops_are_detectron2s(record, tiny_cfg):
+    tiny_cfg.INPUT.CROP.ENABLED = True
+    mapper = PersonSearchMapper(tiny_cfg, is_train=True)
+    sizes = {mapper(record)["image"].shape[2] for _ in range(9)}
+    assert len(sizes) > 1
+    assert not any("Crop" in str(a) for a in PersonSearchMapper(tiny_cfg, False).augmentations.augs)
+
+
 def test_the_record_is_not_modified(record):
     before = repr(record)
     build(True, T.RandomFlip(prob=1.0))(record)

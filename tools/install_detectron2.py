@@ -8,7 +8,6 @@ and NMS come from torchvision.
 """
 
 import argparse
-import importlib.util
 import os
 import re
 import subprocess
@@ -163,7 +162,8 @@ def build_wheel(output: Path) -> Path:
         tree = download_source(Path(folder))
         apply_mends(tree)
         result = run_pip(
-            *("wheel", "--no-deps", "--no-build-isolation", "-w", str(output), str(tree)),
+            # built in an environment of its own: a bare one may lack setuptools or wheel
+            *("wheel", "--no-deps", "--use-pep517", "-w", str(output), str(tree)),
             capture_output=True,
         )
     wheels = sorted(output.glob("detectron2-0.6+purepython-*.whl"))
@@ -181,7 +181,8 @@ def main() -> None:
         args.wheel.mkdir(parents=True, exist_ok=True)
         print(build_wheel(args.wheel))
         return
-    if importlib.util.find_spec("detectron2") is not None:
+    importing = [sys.executable, "-c", "import detectron2.layers, detectron2.engine"]
+    if subprocess.run(importing, capture_output=True).returncode == 0:
         print("Detectron2 is importable: left as it is")
         return
     with tempfile.TemporaryDirectory(prefix="detectron2-wheel-") as folder:

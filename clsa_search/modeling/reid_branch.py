@@ -11,6 +11,11 @@ from detectron2.modeling.poolers import convert_boxes_to_pooler_format
 from detectron2.structures import Boxes, ImageList
 from torch import nn
 
+from clsa_search.errors import InputError
+
+STAGES = ("res2", "res3", "res4", "res5")
+"""The outputs that a ResNet trunk can give, lowest first."""
+
 
 class CropBranch(nn.Module):
     """Crops of the input image through a trunk of their own, as in the paper.
@@ -34,14 +39,20 @@ class CropBranch(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        levels = list(cfg.MODEL.REID.LEVELS)
+        if not levels or levels != [level for level in STAGES if level in levels]:
+            raise InputError(
+                f"MODEL.REID.LEVELS is {levels}; expected one or more of {', '.join(STAGES)}, "
+                "lowest first"
+            )
         trunk_cfg = cfg.clone()
         trunk_cfg.defrost()
         trunk_cfg.MODEL.RESNETS = trunk_cfg.MODEL.REID.RESNETS
-        trunk_cfg.MODEL.RESNETS.OUT_FEATURES = list(cfg.MODEL.REID.LEVELS)
+        trunk_cfg.MODEL.RESNETS.OUT_FEATURES = levels
         trunk_cfg.MODEL.BACKBONE.FREEZE_AT = cfg.MODEL.REID.FREEZE_AT
         return {
             "trunk": build_resnet_backbone(trunk_cfg, ShapeSpec(channels=3)),
-            "levels": list(cfg.MODEL.REID.LEVELS),
+            "levels": levels,
             "crop_size": tuple(cfg.MODEL.REID.CROP_SIZE),
         }
 
