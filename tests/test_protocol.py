@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from evaluation_cases import draw_dataset, make_record
 
+from clsa_search.data import build_gallery, get_records
 from clsa_search.errors import InputError
-from clsa_search.evaluation import full_gallery_protocol
+from clsa_search.evaluation import build_protocol, full_gallery_protocol, load_protocols
+from clsa_search.evaluation.protocol import cross_camera_gallery
 
 BOXES = [(10 * i, 0, 10 * i + 8, 20) for i in range(6)]
 RECORDS = [
@@ -77,3 +79,49 @@ def test_select_keeps_each_query_as_it_was():
     assert unpack(protocol.select([])) == {}
     with pytest.raises(InputError, match="query 9 is not in protocol 'all'"):
         protocol.select([0, 9])
+
+
+def with_cameras(cameras):
+    return [record | {"cam_id": cam} for record, cam in zip(RECORDS, cameras, strict=True)]
+
+
+def test_cross_camera_by_hand():
+    records = with_cameras([1, 2, 1, 2])
+    protocol = build_protocol(records, cross_camera_gallery(records), "cross_camera")
+    assert unpack(protocol) == {
+        0: (["a", "c"], []),
+        1: (["a", "c"], [("a", BOXES[0])]),
+        2: (["b", "d"], [("b", BOXES[3]), ("b", BOXES[4]), ("d", BOXES[5])]),
+        3: (["a", "c"], []),
+    }
+    with pytest.raises(InputError, match="image 'a': 'cam_id' is missing; expected one on every"):
+        cross_camera_gallery(RECORDS)
+
+
+def test_a_given_gallery_is_kept_as_it_is():
+    """Repeated images, the query's own, any order; a target where the gallery is."""
+    gallery = build_gallery({2: [3, 1, 1, 0], 0: [], 3: [2]})
+    protocol = build_protocol(RECORDS, gallery, "made")
+    assert protocol.name == "made"
+    assert unpack(protocol) == {
+        0: ([], []),
+        2: (
+            ["d", "b", "b", "a"],
+            [("a", BOXES[0]), ("b", BOXES[3]), ("b", BOXES[4]), ("d", BOXES[5])],
+        ),
+        3: (["c"], []),
+    }
+    with pytest.raises(InputError, match="protocol 'made': query 9 is on no image of the dataset"):
+        build_protocol(RECORDS, build_gallery({9: [0]}), "made")
+
+
+def test_protocols_are_loaded_by_name(tiny_data):
+    name = str(tiny_data / "gallery.json")
+    records = get_records(name)
+    assert [protocol.name for protocol in load_protocols(name, records)] == ["all"]
+    names = ["cross_camera", "all", "all"]
+    protocols = load_protocols(name, records, names)
+    assert [protocol.name for protocol in protocols] == ["cross_camera", "all"]
+    assert unpack(protocols[1]) == unpack(full_gallery_protocol(records))
+    with pytest.raises(InputError, match="no protocol 'g50'; expected one of all, cross_camera"):
+        load_protocols(name, records, ["g50"])

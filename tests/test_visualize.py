@@ -1,6 +1,7 @@
 """Pictures: that they show what they are given, in the colours and places that say so."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,19 +10,28 @@ from PIL import Image
 
 from clsa_search.data import load_search_json, save_search_json
 from clsa_search.errors import InputError
+from clsa_search.evaluation import (
+    compare_gallery_sizes,
+    evaluate_scale_ratios,
+    evaluate_search,
+    evaluate_target_heights,
+)
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.protocol import full_gallery_protocol
 from clsa_search.visualize import (
     RankedSighting,
     Ranking,
     Sighting,
+    draw_buckets,
+    draw_changes,
     draw_curves,
+    draw_gallery_sizes,
     draw_people,
     draw_ranking_overview,
     draw_ranking_sheet,
     draw_rankings,
 )
-from clsa_search.visualize.curves import read_metrics, smooth
+from clsa_search.visualize.curves import COLOURS, read_metrics, smooth
 from clsa_search.visualize.rankings import choose_queries
 from clsa_search.visualize.sheets import RIGHT_COLOUR, WRONG_COLOUR, choose_window
 
@@ -238,3 +248,38 @@ def test_smoothing_keeps_length_and_straight_lines():
     assert smooth(values, 5) == pytest.approx(values)
     assert smooth(np.array([0.0, 3.0, 0.0, 3.0, 0.0]), 3) == pytest.approx([0, 1, 2, 1, 0])
     assert smooth(np.array([4.0]), 7) == pytest.approx([4.0])
+
+
+def test_changes_are_drawn_side_by_side(tmp_path, searched):
+    records, protocol, predictions = searched
+    right = replace(predictions, features=np.tile(np.eye(3, dtype=np.float32), (4, 1)))
+    sides = {
+        name: (side, evaluate_search(side, protocol))
+        for name, side in (("before", predictions), ("now", right))
+    }
+    paths = draw_changes(sides, records, protocol, [2, 1], tmp_path / "new", top=3)
+    assert [path.name for path in paths] == ["changes.png", "change_2.png", "change_1.png"]
+    # wrong before, right now: two rows with as many frames of either colour
+    right_share, wrong_share = share(paths[1], RIGHT_COLOUR), share(paths[1], WRONG_COLOUR)
+    assert right_share == pytest.approx(wrong_share, rel=0.5) and right_share > 0.001
+    heights = [Image.open(path).size[1] for path in paths]
+    assert heights[0] > 1.7 * heights[1]
+    assert draw_changes(sides, records, protocol, [], tmp_path / "none") == []
+
+
+def test_breakdowns_are_plotted(tmp_path, searched):
+    records, protocol, predictions = searched
+    result = evaluate_search(predictions, protocol)
+    buckets = {
+        "scale_ratio": evaluate_scale_ratios(result, protocol, records),
+        "target_height": evaluate_target_heights(result, protocol),
+    }
+    draw_buckets(buckets, tmp_path / "new" / "scale.png")
+    bar = share(tmp_path / "new" / "scale.png", COLOURS[0])
+    assert bar > 0.001
+    perfect = {k: [replace(b, mAP=100) for b in values] for k, values in buckets.items()}
+    draw_buckets(perfect, tmp_path / "perfect.png")
+    assert share(tmp_path / "perfect.png", COLOURS[0]) > 1.2 * bar
+    sizes = compare_gallery_sizes([result, result], [protocol, protocol])
+    draw_gallery_sizes(sizes, tmp_path / "sizes.png")
+    assert share(tmp_path / "sizes.png", COLOURS[0]) > 0
