@@ -6,7 +6,7 @@
 PYTHON ?= python3
 ENV ?= .venv
 
-DEMO_CONFIG := configs/clsa_R_18_synthetic_demo.yaml
+DEMO_CONFIG := configs/clsa_small_synthetic_demo.yaml
 DEMO_OUTPUT := output/demo
 DEMO_DATA := $(or $(DETECTRON2_DATASETS),datasets)/synthetic_demo
 DEVICE_OPTS := $(if $(DEVICE),MODEL.DEVICE $(DEVICE))

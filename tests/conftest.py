@@ -83,7 +83,7 @@ def tiny_opts(tiny_data, tmp_path):
 
 @pytest.fixture
 def demo_config_file():
-    return str(ROOT / "configs" / "clsa_R_18_synthetic_demo.yaml")
+    return str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
 
 
 @pytest.fixture

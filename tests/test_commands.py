@@ -92,7 +92,7 @@ def test_a_corrupt_image_ends_training_with_its_name(tiny_data, tmp_path):
     picture.write_bytes((tiny_data / "train_0.png").read_bytes()[:100])
     opts = [*TINY_MODEL, "DATALOADER.NUM_WORKERS", "1", "DATASETS.TRAIN", "('train.json',)"]
     opts += ["DATASETS.TEST", "()"]
-    config = str(ROOT / "configs" / "clsa_R_18_synthetic_demo.yaml")
+    config = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
     done = run([str(ROOT / "tools" / "train_net.py"), "--config-file", config, *opts], tmp_path)
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
@@ -112,7 +112,7 @@ def test_a_corrupt_image_ends_training_with_its_name(tiny_data, tmp_path):
     ],
 )
 def test_bad_input_ends_a_command_with_one_line(command, message, tmp_path):
-    config = ROOT / "configs" / "clsa_R_18_synthetic_demo.yaml"
+    config = ROOT / "configs" / "clsa_small_synthetic_demo.yaml"
     tool, *arguments = command.format(config=config).split()
     done = run([str(ROOT / "tools" / tool), *arguments], tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
