@@ -32,6 +32,10 @@ def test_training_frames(root):
             (UNLABELLED, (80, 5, 100, 45)),
         ],
     }
+    # what was published is kept for the boxes that were cut, and for those alone
+    cut = {tuple(a["published_bbox"]) for a in records[0]["annotations"] if "published_bbox" in a}
+    assert (-6.5, -3, 13.5, 37) in cut
+    assert not any("published_bbox" in a for a in records[1]["annotations"])
     assert count_identities(records) == 3
     assert [(r["cam_id"], r["width"], r["height"]) for r in records] == [
         *((6, 72, 57), (1, 192, 108))

@@ -16,6 +16,7 @@ from clsa_search.data.mat import load_variable
 from clsa_search.data.records import (
     UNLABELLED,
     Columns,
+    add_size,
     build_records,
     load_columns,
     meets_image,
@@ -79,6 +80,7 @@ def _build(root: Path, split: str) -> Columns:
         query_boxes=query_boxes,
         query_person_ids=np.array([query.person_id for query in queries], dtype=np.int64),
         cam_ids=[_read_camera(frame) for frame in frames],
+        published_boxes=add_size(rows[inside, 1:]),
     )
 
 

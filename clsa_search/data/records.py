@@ -30,6 +30,7 @@ class Columns:
     query_boxes: np.ndarray  # (Q, 4) float64
     query_person_ids: np.ndarray  # (Q,) int64
     cam_ids: Sequence[int | None] | None = None  # N of them
+    published_boxes: np.ndarray | None = None  # (A, 4) float64, before they were clipped
 
 
 def load_columns(
@@ -49,10 +50,15 @@ def to_corners(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     The parts outside images of sizes (A, 2) [width, height] are cut off; nothing is left of a box
     wholly outside, whose width or height then is 0 or less.
     """
+    # clipped after adding the size: clipping x and y first would move the far corner
+    return np.clip(add_size(boxes), 0, np.tile(sizes, 2))
+
+
+def add_size(boxes: np.ndarray) -> np.ndarray:
+    """Corners (A, 4) XYXY float64 of boxes (A, 4) [x, y, width, height], wherever they lie."""
     corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)  # published boxes may be uint8
     corners[:, 2:] += corners[:, :2]
-    # clipped after adding the size: clipping x and y first would move the far corner
-    return np.clip(corners, 0, np.tile(sizes, 2))
+    return corners
 
 
 def meets_image(corners: np.ndarray) -> np.ndarray:
@@ -93,16 +99,19 @@ def _add_people(records: list[dict], columns: Columns) -> None:
     def relabel(ids: np.ndarray) -> list[int]:
         return np.where(ids == UNLABELLED, UNLABELLED, np.searchsorted(known, ids)).tolist()
 
-    people = (columns.box_images.tolist(), columns.boxes.tolist(), relabel(columns.person_ids))
-    for image, bbox, person_id in zip(*people, strict=True):
-        records[image]["annotations"].append(
-            {
-                "bbox": bbox,
-                "bbox_mode": BoxMode.XYXY_ABS,
-                "category_id": 0,
-                "person_id": person_id,
-            }
-        )
+    boxes = columns.boxes.tolist()
+    published = boxes if columns.published_boxes is None else columns.published_boxes.tolist()
+    people = (columns.box_images.tolist(), boxes, published, relabel(columns.person_ids))
+    for image, bbox, whole, person_id in zip(*people, strict=True):
+        person = {
+            "bbox": bbox,
+            "bbox_mode": BoxMode.XYXY_ABS,
+            "category_id": 0,
+            "person_id": person_id,
+        }
+        # for those who compare with codes that cut boxes in another way
+        person.update({} if whole == bbox else {"published_bbox": whole})
+        records[image]["annotations"].append(person)
     persons = relabel(columns.query_person_ids)
     queries = zip(columns.query_images.tolist(), columns.query_boxes.tolist(), persons, strict=True)
     for query_id, (image, bbox, person_id) in enumerate(queries):
