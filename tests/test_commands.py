@@ -29,6 +29,8 @@ SMALL = {
     ],
     "eval_search.py": TINY_MODEL,
     "import_mot.py": [],
+    "check_dataset.py": [],
+    "benchmark.py": ["--scale", "0.02", "--widths", "8", "--repeat", "1"],
 }
 
 
