@@ -83,7 +83,7 @@ def test_golden_losses(model):
         "loss_rpn_cls": 0.6930,
         "loss_rpn_loc": 0.0111,
         "loss_cls": 0.6955,
-        "loss_box_reg": 0.3015,
+        "loss_box_reg": 0.6030,
         "loss_id_res3": 1.8316,
         "loss_id_res4": 1.1665,
         "loss_id_res5": 1.3420,

@@ -245,7 +245,7 @@ def test_drawn_figures_have_the_height_asked_for():
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.5])
 def test_the_wanted_part_of_the_people_is_unlabelled(fraction):
-    spec = replace(PRESETS["demo"], unlabelled_fraction=fraction)
+    spec = SyntheticSpec(unlabelled_fraction=fraction)
     people = [s.person_id for p in plan_scenes(spec, "train") for s in p.sightings]
     assert len(people) / spec.train_images == pytest.approx(5.5, abs=0.3)
     assert people.count(UNLABELLED) / len(people) == pytest.approx(fraction, abs=0.03)
@@ -361,7 +361,7 @@ def test_a_logo_is_seen_from_the_front_and_not_from_the_side():
 )
 def test_bad_parameters_say_what_would_be_right(wrong, words):
     with pytest.raises(InputError, match=words):
-        replace(PRESETS["demo"], **wrong)
+        SyntheticSpec(**wrong)
 
 
 def test_workers_must_be_positive(tmp_path):
