@@ -132,9 +132,15 @@ def _draw_images(
         return
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    # one thread each: OpenCV's own pool neither survives a fork nor pays for small pictures
-    with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        yield from progress(pool.imap(draw, jobs, chunksize=4))
+    # One thread each, and that before the fork: in a child of a process whose OpenCV has threads,
+    # OpenCV waits for them for ever.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with context.Pool(workers) as pool:
+            yield from progress(pool.imap(draw, jobs, chunksize=4))
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _draw_image(job: tuple[Path, ScenePlan], spec: SyntheticSpec) -> list[dict]:
