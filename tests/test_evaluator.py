@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from detectron2.structures import Boxes, Instances
 from evaluation_cases import draw_dataset, make_image, make_record
+from processes import run_together
 
 from clsa_search.data import get_records, save_search_json
 from clsa_search.errors import InputError
@@ -152,7 +153,7 @@ def test_two_processes_give_what_one_gives(dataset, tmp_path):
     # as a padding sampler deals them: image 0 and 1 come twice
     shares = [order[::2] + order[1:2], order[1::2] + order[:1]]
     torch.save(outputs, tmp_path / "outputs.pth")
-    torch.multiprocessing.spawn(run_process, (name, shares, tmp_path), nprocs=2)
+    run_together(run_process, name, shares, tmp_path)
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert told == [results, {}]
     one, other = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
@@ -160,12 +161,9 @@ def test_two_processes_give_what_one_gives(dataset, tmp_path):
 
 
 def run_process(rank, name, shares, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=len(shares))
     outputs = torch.load(folder / "outputs.pth", weights_only=False)
     results = evaluate(name, outputs, shares[rank], folder / "two")
     (folder / f"{rank}.json").write_text(json.dumps(results))
-    dist.destroy_process_group()
 
 
 def test_further_protocols_have_rows_of_their_own(dataset, tmp_path):
@@ -282,7 +280,7 @@ def test_two_processes_take_up_what_two_left(dataset, tmp_path):
     results = evaluate(name, outputs, order, tmp_path / "one")
     torch.save(outputs, tmp_path / "outputs.pth")
     (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(interrupt_and_resume, (name, order, tmp_path), nprocs=2)
+    run_together(interrupt_and_resume, name, order, tmp_path)
     told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert told == [results, {}]
     one, other = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
@@ -290,8 +288,6 @@ def test_two_processes_take_up_what_two_left(dataset, tmp_path):
 
 
 def interrupt_and_resume(rank, name, order, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
     outputs = torch.load(folder / "outputs.pth", weights_only=False)
     options = {"output_dir": folder / "two", "shard_size": 1}
     first = PersonSearchEvaluator(name, **options)
@@ -304,4 +300,3 @@ def interrupt_and_resume(rank, name, order, folder):
     for image in order[5:][rank::2]:
         second.process([{"image_id": image}], [outputs[image]])
     (folder / f"{rank}.json").write_text(json.dumps(second.evaluate()))
-    dist.destroy_process_group()
