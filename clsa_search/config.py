@@ -12,15 +12,20 @@ def add_clsa_search_config(cfg: CN) -> None:
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
 
     cfg.MODEL.REID = reid = CN()
-    # Stages of the re-ID trunk that are matched, lowest first. The last one is the source (teacher)
-    # of the alignment, the others are its targets.
+    # Where the features of a box come from: "CropBranch" (a trunk of its own on crops of the image,
+    # the paper's way) or "SharedBranch" (the detector's own feature maps, pooled).
+    reid.NAME = "CropBranch"
+    # Stages of the trunk that are matched, lowest first. The last one is the source (teacher) of
+    # the alignment.
     reid.LEVELS = ["res3", "res4", "res5"]
-    # (height, width) in pixels of the ROI crops that the re-ID trunk sees.
+    # SharedBranch: (height, width) of the grid that each level's feature map is pooled to.
+    reid.POOL_SIZE = [16, 8]
+    # CropBranch: (height, width) in pixels of the ROI crops that the re-ID trunk sees.
     reid.CROP_SIZE = [256, 128]
-    # The re-ID trunk, in the words of MODEL.RESNETS (DEPTH, NORM, ...). OUT_FEATURES is LEVELS.
+    # Its trunk, in the words of MODEL.RESNETS (DEPTH, NORM, ...). OUT_FEATURES is LEVELS.
     reid.RESNETS = cfg.MODEL.RESNETS.clone()
     reid.RESNETS.NORM = "BN"
-    # First stages of the re-ID trunk that do not train (0 none, 1 the stem, 2 the stem and res2).
+    # Its first stages that do not train (0 none, 1 the stem, 2 the stem and res2).
     reid.FREEZE_AT = 0
     # Training boxes of an image: every annotated box and at most so many proposals
     # (IoU >= ROI_HEADS.IOU_THRESHOLDS) that inherit an identity. The paper keeps all of them.
@@ -34,11 +39,24 @@ def add_clsa_search_config(cfg: CN) -> None:
     reid.HEAD.EMBED_DIM = 256
     reid.HEAD.NORM = "BN"
 
-    # Weight of each level's identity cross-entropy.
+    # What turns embeddings into logits over the identities: "SoftmaxClassifier" or "OIMClassifier".
+    reid.CLASSIFIER = "SoftmaxClassifier"
+    # Online instance matching (Xiao et al., CVPR 2017, arXiv 1604.01850).
+    reid.OIM = CN()
+    reid.OIM.QUEUE_SIZE = 5000  # Q: the latest unlabelled people, as further negatives
+    reid.OIM.MOMENTUM = 0.5  # share of its old row that an identity keeps
+    reid.OIM.TEMPERATURE = 1 / 30  # what cosines are divided by; the paper's text has 0.1
+
+    # Weight of each level's identity cross-entropy, and the levels that have one ([]: every level).
     reid.ID_WEIGHT = 1.0
+    reid.ID_LEVELS = []
     # Cross-level semantic alignment: WEIGHT * T^2 * KL(source || target).
     reid.ALIGN = CN()
     reid.ALIGN.WEIGHT = 1.0
     reid.ALIGN.TEMPERATURE = 3.0  # T
     # True: the source is a fixed teacher. False: it moves toward its targets as well.
     reid.ALIGN.DETACH_SOURCE = False
+    # Levels that are pulled toward the source; []: every level below it.
+    reid.ALIGN.TARGETS = []
+    # Whether people of unknown identity are aligned too: it needs no label.
+    reid.ALIGN.UNLABELLED = True

@@ -5,7 +5,8 @@ import torch
 from detectron2.layers import ShapeSpec
 
 from clsa_search.data import UNLABELLED
-from clsa_search.modeling import FILLER, CLSAHeads
+from clsa_search.errors import InputError
+from clsa_search.modeling import FILLER, CLSAHeads, SoftmaxClassifier
 
 CHANNELS = {"res3": 6, "res4": 8, "res5": 10}
 
@@ -15,13 +16,19 @@ def build(levels=("res3", "res4", "res5"), num_ids=5, **changes):
         "hidden_dim": 12,
         "embed_dim": 7,
         "norm": "BN",
+        "classifiers": {
+            level: SoftmaxClassifier(embed_dim=7, num_ids=num_ids) for level in levels if num_ids
+        },
         "id_weight": 1.0,
+        "id_levels": list(levels),
         "align_weight": 1.0,
+        "align_targets": list(levels[:-1]),
         "temperature": 3.0,
         "detach_source": False,
+        "align_unlabelled": True,
     }
     shapes = {level: ShapeSpec(channels=CHANNELS[level]) for level in levels}
-    return CLSAHeads(input_shape=shapes, num_ids=num_ids, **(arguments | changes))
+    return CLSAHeads(input_shape=shapes, **(arguments | changes))
 
 
 def features(rows=6, levels=("res3", "res4", "res5")):
@@ -80,6 +87,65 @@ def test_weights_scale_their_losses():
         torch.testing.assert_close(loss, factor * plain[key])
 
 
+def test_cross_entropy_on_top_only_leaves_the_targets_to_the_alignment():
+    inputs = features()
+    losses = build(id_levels=["res5"], detach_source=True)(inputs, PIDS)
+    assert set(losses) == {"loss_id_res5", "loss_align_res3", "loss_align_res4"}
+    assert reached(losses, "loss_align_res3", inputs) == {"res3"}
+
+
+def test_targets_are_a_choice():
+    assert set(build(align_targets=["res4"])(features(), PIDS)) == {
+        *("loss_id_res3", "loss_id_res4", "loss_id_res5", "loss_align_res4")
+    }
+
+
+def test_the_unlabelled_can_be_left_out_of_the_alignment():
+    heads, inputs = build(norm="GN", hidden_dim=32, align_unlabelled=False), features()
+    known = PIDS != UNLABELLED
+    only = heads({level: feature[known] for level, feature in inputs.items()}, PIDS[known])
+    everybody = heads(inputs, PIDS)
+    for key in only:
+        torch.testing.assert_close(everybody[key], only[key])
+    heads.align_unlabelled = True
+    assert heads(inputs, PIDS)["loss_align_res3"] != only["loss_align_res3"]
+
+
+def test_autocast_leaves_the_heads_in_float32():
+    heads, inputs = build(), features()
+    losses = heads(inputs, PIDS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = heads(inputs, PIDS)
+    for level in inputs:
+        torch.testing.assert_close(
+            half[f"loss_id_{level}"], losses[f"loss_id_{level}"], atol=1e-2, rtol=1e-2
+        )
+        assert heads.heads[level](inputs[level]).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["MODEL.REID.CLASSIFIER", "Softmax"], r"CLASSIFIER is 'Softmax'.*OIMClassifier"),
+        (["MODEL.REID.ID_LEVELS", "['res2']"], r"ID_LEVELS has 'res2'.*res3, res4, res5"),
+        (["MODEL.REID.ALIGN.TARGETS", "['res5']"], r"ALIGN.TARGETS has 'res5'.*res3, res4"),
+        (
+            ["MODEL.REID.ID_LEVELS", "['res5']", "MODEL.REID.ALIGN.TARGETS", "['res4']"],
+            "'res3', which no loss trains",
+        ),
+        (
+            ["MODEL.REID.ID_LEVELS", "['res3']", "MODEL.REID.ALIGN.DETACH_SOURCE", "True"],
+            "'res5', which no loss trains",
+        ),
+    ],
+)
+def test_faulty_configs_are_named(tiny_cfg, opts, message):
+    tiny_cfg.merge_from_list(opts)
+    shapes = {level: ShapeSpec(channels=4) for level in CHANNELS}
+    with pytest.raises(InputError, match=message):
+        CLSAHeads(tiny_cfg, shapes)
+
+
 def test_fillers_count_for_nothing():
     heads, inputs = build(norm="GN", hidden_dim=32), features()
     real = heads({k: v[:4] for k, v in inputs.items()}, PIDS[:4])
@@ -112,10 +178,8 @@ def test_levels_are_averaged_over_the_box():
 
 
 def test_half_precision_features_give_float32_losses_and_descriptors():
-    heads = build(norm="").to(torch.bfloat16)
+    heads = build()
     inputs = {level: feature.to(torch.bfloat16) for level, feature in features().items()}
-    for classifier in heads.classifiers.values():
-        classifier.float()
     assert all(loss.dtype == torch.float32 for loss in heads(inputs, PIDS).values())
     assert heads.eval()(inputs).dtype == torch.float32
 

@@ -1,9 +1,13 @@
-"""The crop branch: what the trunk sees of each box."""
+"""The re-ID branches: what a level sees of each box."""
 
+import pytest
 import torch
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import build_backbone
 from detectron2.structures import Boxes, ImageList
 
-from clsa_search.modeling import CropBranch
+from clsa_search.errors import InputError
+from clsa_search.modeling import CropBranch, SharedBranch, build_reid_branch
 
 
 class Recorder(torch.nn.Module):
@@ -52,10 +56,69 @@ def test_rows_follow_the_boxes_of_each_image():
 
 
 def test_the_configured_trunk_gives_the_levels_lowest_first(tiny_cfg):
-    built = CropBranch(tiny_cfg)
+    built = build_reid_branch(tiny_cfg, {})
     assert list(built.output_shape()) == ["res3", "res4", "res5"]
     images = ImageList.from_tensors([torch.randn(3, 64, 96)])
     levels = built(images, {}, [Boxes(torch.tensor([[0.0, 0, 30, 60], [5.0, 5, 9, 9]]))])
     grids = {"res3": (4, 2), "res4": (2, 1), "res5": (1, 1)}  # of crops of 32 x 16
     for level, shape in built.output_shape().items():
         assert levels[level].shape == (2, shape.channels, *grids[level])
+
+
+SHARED = ["MODEL.REID.NAME", "SharedBranch"]
+STAGES_FPN = ["MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"]
+
+
+def test_shared_levels_are_cut_from_every_feature_map():
+    shapes = {"res3": ShapeSpec(channels=3, stride=1), "res5": ShapeSpec(channels=3, stride=4)}
+    shared = SharedBranch(input_shape=shapes, pool_size=(8, 4))
+    image = ramp()
+    features = {
+        "res3": image[None],
+        "res5": torch.nn.functional.avg_pool2d(image[None], 4),
+        "p2": None,
+    }
+    images = ImageList.from_tensors([image])
+    box = Boxes(torch.tensor([[8.0, 16.0, 24.0, 48.0]]))
+    levels = shared(images, features, [box])
+    expected = torch.nn.functional.avg_pool2d(image[:, 16:48, 8:24], 4)
+    assert list(levels) == ["res3", "res5"]
+    for level in levels.values():
+        torch.testing.assert_close(level[0], expected)
+
+
+def test_the_detectors_stages_are_shared(tiny_cfg):
+    tiny_cfg.merge_from_list([*SHARED, *STAGES_FPN])
+    backbone = build_backbone(tiny_cfg)
+    built = build_reid_branch(tiny_cfg, backbone.output_shape())
+    assert list(built.output_shape()) == ["res3", "res4", "res5"]
+    assert not list(built.parameters()), "all are the detector's"
+    images = ImageList.from_tensors([torch.randn(3, 64, 96)])
+    features = backbone(images.tensor)
+    torch.testing.assert_close(features["res4"], backbone.bottom_up(images.tensor)["res4"])
+    levels = built(images, features, [Boxes(torch.tensor([[0.0, 0, 30, 60], [5.0, 5, 9, 9]]))])
+    for name, shape in built.output_shape().items():
+        assert levels[name].shape == (2, shape.channels, 16, 8)
+
+
+def test_the_pyramids_levels_can_be_shared_too(tiny_cfg):
+    tiny_cfg.merge_from_list([*SHARED, "MODEL.REID.LEVELS", "['p2', 'p4']"])
+    backbone = build_backbone(tiny_cfg)
+    built = build_reid_branch(tiny_cfg, backbone.output_shape())
+    assert [shape.stride for shape in built.output_shape().values()] == [4, 16]
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["MODEL.REID.NAME", "Crop"], r"NAME is 'Crop'.*CropBranch, SharedBranch"),
+        (["MODEL.REID.LEVELS", "['res6']"], r"LEVELS is \['res6'\].*res2, res3, res4, res5"),
+        (["MODEL.REID.LEVELS", "['res5', 'res3']"], "lowest first"),
+        (["MODEL.REID.LEVELS", "[]"], "LEVELS is "),
+        (SHARED, r"LEVELS is \['res3', 'res4', 'res5'\].*p2, p3, p4, p5, p6"),
+    ],
+)
+def test_faulty_configs_are_named(tiny_cfg, opts, message):
+    tiny_cfg.merge_from_list(opts)
+    with pytest.raises(InputError, match=message):
+        build_reid_branch(tiny_cfg, build_backbone(tiny_cfg).output_shape())

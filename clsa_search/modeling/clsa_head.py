@@ -9,8 +9,11 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from torch import nn
 from torch.nn import functional as F
 
-from clsa_search.modeling.identity import SoftmaxClassifier
+from clsa_search.errors import InputError
+from clsa_search.modeling.identity import IDENTITY_REGISTRY
 from clsa_search.modeling.losses import alignment_loss, identity_loss
+from clsa_search.modeling.processes import mean_over_processes
+from clsa_search.modeling.registries import find_class
 from clsa_search.modeling.training_boxes import FILLER
 
 
@@ -18,6 +21,8 @@ class CLSAHead(nn.Module):
     """Global average pool, FC, norm, ReLU, FC: (R, C, h, w) features to (R, D) embeddings.
 
     The FC layers are 1 x 1 convolutions, so that every norm that Detectron2 knows serves here.
+    It computes in float32 under autocast too: it costs little, and an embedding of half precision
+    may overflow.
     """
 
     def __init__(self, *, in_channels: int, hidden_dim: int, embed_dim: int, norm: str) -> None:
@@ -33,15 +38,16 @@ class CLSAHead(nn.Module):
         self.embed = nn.Linear(hidden_dim, embed_dim)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        hidden = self.reduce(F.adaptive_avg_pool2d(features, 1))
-        return self.embed(hidden.flatten(1))
+        with torch.autocast(features.device.type, enabled=False):
+            hidden = self.reduce(features.mean(dim=(2, 3), keepdim=True, dtype=torch.float32))
+            return self.embed(hidden.flatten(1))
 
 
 class CLSAHeads(nn.Module):
     """The heads of all levels: losses in training, descriptors otherwise.
 
-    The last level of `input_shape` is the source; the others are targets that keep features of
-    their own and are pulled toward predicting like the source.
+    The last level of `input_shape` is the source; targets keep features of their own and are pulled
+    toward predicting like the source.
     """
 
     @configurable
@@ -52,20 +58,25 @@ class CLSAHeads(nn.Module):
         hidden_dim: int,
         embed_dim: int,
         norm: str,
-        num_ids: int,
+        classifiers: dict[str, nn.Module],
         id_weight: float,
+        id_levels: list[str],
         align_weight: float,
+        align_targets: list[str],
         temperature: float,
         detach_source: bool,
+        align_unlabelled: bool,
     ) -> None:
         """
         Args:
             input_shape: the levels, lowest first.
             hidden_dim, embed_dim, norm: of each head.
-            num_ids: P; 0 builds no classifiers, which is enough for inference.
-            id_weight: of each level's cross-entropy.
+            classifiers: of each level, see IDENTITY_REGISTRY; none is enough for inference.
+            id_weight, id_levels: of the cross-entropy, and the levels that have one.
             align_weight, temperature: of each target's alignment.
+            align_targets: the levels that are pulled toward the source.
             detach_source: whether the alignment leaves the source alone.
+            align_unlabelled: whether people of unknown identity are aligned too.
         """
         super().__init__()
         self.heads = nn.ModuleDict(
@@ -79,30 +90,41 @@ class CLSAHeads(nn.Module):
                 for level, shape in input_shape.items()
             }
         )
-        self.classifiers = nn.ModuleDict(
-            {
-                level: SoftmaxClassifier(embed_dim=embed_dim, num_ids=num_ids)
-                for level in (input_shape if num_ids else ())
-            }
-        )
+        self.classifiers = nn.ModuleDict(classifiers)
         self.id_weight = id_weight
+        self.id_levels = id_levels
         self.align_weight = align_weight
+        self.align_targets = align_targets
         self.temperature = temperature
         self.detach_source = detach_source
+        self.align_unlabelled = align_unlabelled
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         reid = cfg.MODEL.REID
+        levels = list(input_shape)
+        id_levels = _choose("ID_LEVELS", reid.ID_LEVELS, levels)
+        targets = _choose("ALIGN.TARGETS", reid.ALIGN.TARGETS, levels[:-1])
+        moved = {*id_levels, *targets, *([] if reid.ALIGN.DETACH_SOURCE else levels[-1:])}
+        if idle := [level for level in levels if level not in moved]:
+            raise InputError(
+                f"MODEL.REID.LEVELS has {idle[0]!r}, which no loss trains: it is neither in "
+                f"MODEL.REID.ID_LEVELS {id_levels} nor in MODEL.REID.ALIGN.TARGETS {targets}"
+            )
+        classifier = find_class(IDENTITY_REGISTRY, reid.CLASSIFIER, "MODEL.REID.CLASSIFIER")
         return {
             "input_shape": input_shape,
             "hidden_dim": reid.HEAD.HIDDEN_DIM,
             "embed_dim": reid.HEAD.EMBED_DIM,
             "norm": reid.HEAD.NORM,
-            "num_ids": reid.NUM_IDS,
+            "classifiers": {level: classifier(cfg) for level in (levels if reid.NUM_IDS else ())},
             "id_weight": reid.ID_WEIGHT,
+            "id_levels": id_levels,
             "align_weight": reid.ALIGN.WEIGHT,
+            "align_targets": targets,
             "temperature": reid.ALIGN.TEMPERATURE,
             "detach_source": reid.ALIGN.DETACH_SOURCE,
+            "align_unlabelled": reid.ALIGN.UNLABELLED,
         }
 
     def forward(
@@ -117,9 +139,7 @@ class CLSAHeads(nn.Module):
             In training the dict of :meth:`losses`, otherwise descriptors (R, L * D): the unit
             embeddings of all levels, lowest first, concatenated and made unit again.
         """
-        embeddings = {
-            level: head(level_features[level]).float() for level, head in self.heads.items()
-        }
+        embeddings = {level: head(level_features[level]) for level, head in self.heads.items()}
         if self.training:
             return self.losses(embeddings, pids)
         levels = [F.normalize(embedding, dim=1) for embedding in embeddings.values()]
@@ -128,23 +148,38 @@ class CLSAHeads(nn.Module):
     def losses(
         self, embeddings: dict[str, torch.Tensor], pids: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """loss_id_<level> for every level and loss_align_<level> for every target level.
+        """loss_id_<level> and loss_align_<level> of the levels that have one.
 
-        Unlabelled people take part in the alignment only. Fillers take part in nothing.
+        Unlabelled people take part in the alignment at most, fillers in nothing. Sums are divided
+        by the mean count over the processes, so that several train as one would on all images.
         """
-        people = pids != FILLER
-        pids = pids[people]
         logits = {
-            level: classifier(embeddings[level])[people]
-            for level, classifier in self.classifiers.items()
+            level: classifier(embeddings[level]) for level, classifier in self.classifiers.items()
         }
-        *targets, top = logits
-        source = logits[top].detach() if self.detach_source else logits[top]
-        losses = {
-            f"loss_id_{level}": self.id_weight * identity_loss(logits[level], pids)
-            for level in logits
-        }
-        for level in targets:
-            loss = alignment_loss(source, logits[level], temperature=self.temperature)
+        labelled = pids >= 0
+        aligned = pids != FILLER if self.align_unlabelled else labelled
+        counts = mean_over_processes(torch.stack([labelled.sum(), aligned.sum()]))
+        losses = {}
+        for level in self.id_levels:
+            loss = identity_loss(logits[level][labelled], pids[labelled], count=counts[0])
+            losses[f"loss_id_{level}"] = self.id_weight * loss
+        source = logits[next(reversed(logits))][aligned]
+        source = source.detach() if self.detach_source else source
+        for level in self.align_targets:
+            loss = alignment_loss(
+                source, logits[level][aligned], temperature=self.temperature, count=counts[1]
+            )
             losses[f"loss_align_{level}"] = self.align_weight * loss
+        for level, classifier in self.classifiers.items():
+            classifier.update(embeddings[level], pids)
         return losses
+
+
+def _choose(key: str, chosen: list[str], levels: list[str]) -> list[str]:
+    """A choice of levels, all of them where it is empty."""
+    unknown = [level for level in chosen if level not in levels]
+    if unknown:
+        raise InputError(
+            f"MODEL.REID.{key} has {unknown[0]!r}; expected some of {', '.join(levels) or 'none'}"
+        )
+    return list(chosen) or levels

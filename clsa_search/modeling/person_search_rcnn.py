@@ -7,11 +7,11 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
 from clsa_search.modeling.clsa_head import CLSAHeads
-from clsa_search.modeling.reid_branch import CropBranch
+from clsa_search.modeling.reid_branch import build_reid_branch
 from clsa_search.modeling.training_boxes import select_training_boxes
 
 
@@ -30,7 +30,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
     ) -> None:
         """
         Args:
-            reid_branch: (images, features, boxes) to {level: (R, C, h, w)}.
+            reid_branch: see REID_BRANCH_REGISTRY.
             clsa_heads: level features to losses or descriptors (R, L * D).
             proposals_per_image: see :func:`select_training_boxes`.
             detector: the arguments of GeneralizedRCNN.
@@ -42,9 +42,10 @@ class PersonSearchRCNN(GeneralizedRCNN):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
-        branch = CropBranch(cfg)
+        detector = super().from_config(cfg)
+        branch = build_reid_branch(cfg, detector["backbone"].output_shape())
         return {
-            **super().from_config(cfg),
+            **detector,
             "reid_branch": branch,
             "clsa_heads": CLSAHeads(cfg, branch.output_shape()),
             "proposals_per_image": cfg.MODEL.REID.PROPOSALS_PER_IMAGE,
@@ -66,7 +67,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         people = [x["instances"].to(self.device) for x in batched_inputs]
-        features = self.backbone(images.tensor)
+        features = self._features(images)
         proposals, rpn_losses = self.proposal_generator(images, features, people)
         proposals, detector_losses = self.roi_heads(images, features, proposals, people)
         boxes, pids = select_training_boxes(
@@ -95,7 +96,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
             reid_features). Boxes are XYXY in pixels.
         """
         images = self.preprocess_image(batched_inputs)
-        features = self.backbone(images.tensor)
+        features = self._features(images)
         if detected_instances is None:
             proposals, _ = self.proposal_generator(images, features)
             detected_instances, _ = self.roi_heads(images, features, proposals)
@@ -119,6 +120,14 @@ class PersonSearchRCNN(GeneralizedRCNN):
             if "query_ids" in x:
                 outputs[-1]["queries"] = _described(given, given_rows, size)
         return outputs
+
+    def _features(self, images: ImageList) -> dict[str, torch.Tensor]:
+        """The backbone's outputs in float32 under autocast too.
+
+        RoIAlign takes its boxes in the type of the features, and half precision has no pixel to
+        spare: bfloat16 would move a box by up to four at 1000.
+        """
+        return {name: maps.float() for name, maps in self.backbone(images.tensor).items()}
 
     def _given_queries(self, x: dict) -> Instances:
         """The query boxes of one input as if they had been detected; none is an ordinary answer."""
