@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from detectron2.data.detection_utils import read_image
@@ -57,19 +58,14 @@ def draw_rankings(
         "reranker": reranker,
     }
     result = evaluate_search(predictions, protocol, **options)
-    scenes = _Scenes(records)
-    overview, sheets, rankings = Path(output_dir) / "rankings.png", [], []
-    for place in choose_queries(result.average_precision, count):
-        query_id = int(result.query_ids[place])
-        matches = rank_gallery(predictions, protocol, query_id, top, **options)
-        ranking = scenes.show_ranking(result, place, matches, f"query {query_id}")
-        sheets.append(overview.with_name(f"query_{query_id}.png"))
+    scenes = _Scenes(records, protocol, top=top, **options)
+    folder, sheets, rankings = Path(output_dir), [], []
+    for query_id in result.query_ids[choose_queries(result.average_precision, count)].tolist():
+        ranking = scenes.show_ranking(predictions, result, query_id, f"query {query_id}")
+        sheets.append(folder / f"query_{query_id}.png")
         draw_ranking_sheet(ranking, sheets[-1])
-        rankings.append(replace(ranking, query=ranking.query.trim()))
-    if not rankings:
-        return []
-    draw_ranking_overview(rankings, overview)
-    return [overview, *sheets]
+        rankings.append(_trim(ranking))
+    return _add_overview(folder / "rankings.png", sheets, rankings)
 
 
 def draw_changes(
@@ -100,27 +96,24 @@ def draw_changes(
     Raises:
         InputError: an image cannot be read.
     """
-    options = {
-        "score_threshold": score_threshold,
-        "weight_by_score": weight_by_score,
-        "reranker": reranker,
-    }
-    scenes = _Scenes(records)
-    overview, sheets, rankings = Path(output_dir) / "changes.png", [], []
+    scenes = _Scenes(
+        records,
+        protocol,
+        top=top,
+        score_threshold=score_threshold,
+        weight_by_score=weight_by_score,
+        reranker=reranker,
+    )
+    folder, sheets, rankings = Path(output_dir), [], []
     for query_id in query_ids:
-        pair = []
-        for name, (predictions, result) in sides.items():
-            matches = rank_gallery(predictions, protocol, query_id, top, **options)
-            (place,) = np.flatnonzero(result.query_ids == query_id)
-            ranking = scenes.show_ranking(result, place, matches, f"query {query_id}, {name}")
-            pair.append(replace(ranking, query=ranking.query.trim()))
-        sheets.append(overview.with_name(f"change_{query_id}.png"))
+        pair = [
+            _trim(scenes.show_ranking(*side, query_id, f"query {query_id}, {name}"))
+            for name, side in sides.items()
+        ]
+        sheets.append(folder / f"change_{query_id}.png")
         draw_ranking_overview(pair, sheets[-1])
         rankings += pair
-    if not rankings:
-        return []
-    draw_ranking_overview(rankings, overview)
-    return [overview, *sheets]
+    return _add_overview(folder / "changes.png", sheets, rankings)
 
 
 def choose_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
@@ -133,10 +126,25 @@ def choose_queries(average_precision: np.ndarray, count: int) -> np.ndarray:
     return order[places]
 
 
-class _Scenes:
-    """The records' images, read when they are wanted."""
+def _add_overview(path: Path, sheets: list[Path], rankings: Sequence[Ranking]) -> list[Path]:
+    """Draw all rankings on one picture; it stands before their sheets."""
+    if not rankings:
+        return []
+    draw_ranking_overview(rankings, path)
+    return [path, *sheets]
 
-    def __init__(self, records: Sequence[dict]) -> None:
+
+def _trim(ranking: Ranking) -> Ranking:
+    """Without the query's whole scene, which only its own sheet shows."""
+    return replace(ranking, query=ranking.query.trim())
+
+
+class _Scenes:
+    """The records' images, read when they are wanted, and who is found in them."""
+
+    def __init__(self, records: Sequence[dict], protocol: SearchProtocol, **options: Any) -> None:
+        """`options` are those of `rank_gallery`."""
+        self.protocol, self.options = protocol, options
         self.records = {record["image_id"]: record for record in records}
         self.queries = {
             query["query_id"]: (record["image_id"], query["bbox"])
@@ -145,11 +153,13 @@ class _Scenes:
         }
 
     def show_ranking(
-        self, result: SearchResult, place: int, matches: Sequence[Match], title: str
+        self, predictions: Predictions, result: SearchResult, query_id: int, title: str
     ) -> Ranking:
-        """The query at a place of a result, with its best matches."""
+        """A query of the predictions and their result, with its best matches."""
+        matches = rank_gallery(predictions, self.protocol, query_id, **self.options)
+        (place,) = np.flatnonzero(result.query_ids == query_id)
         return Ranking(
-            query=self.find_query(int(result.query_ids[place])),
+            query=self.find_query(query_id),
             matches=[self.show_match(match) for match in matches],
             title=title,
             verdict=f"found {result.found[place]} of {result.targets[place]}, "
