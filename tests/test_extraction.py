@@ -9,6 +9,7 @@ from detectron2.modeling import build_model
 from clsa_search import engine
 from clsa_search.data import get_records
 from clsa_search.data.mapper import ANNOTATED, PersonSearchMapper
+from clsa_search.engine import inference
 from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
 
 
@@ -31,7 +32,7 @@ class Interruption(Exception):
 
 def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatch):
     results = engine.predict(model_cfg, gallery, str(tmp_path / "one"))
-    monkeypatch.setattr(engine, "SHARD_SIZE", 3)
+    monkeypatch.setattr(inference, "SHARD_SIZE", 3)
     shown = []
     process = PersonSearchEvaluator.process
 
@@ -55,7 +56,7 @@ def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatc
 
 
 def test_a_run_that_lacks_only_the_scores_needs_no_image(model_cfg, gallery, tmp_path, monkeypatch):
-    monkeypatch.setattr(engine, "SHARD_SIZE", 1)
+    monkeypatch.setattr(inference, "SHARD_SIZE", 1)
     evaluate = PersonSearchEvaluator.evaluate
 
     def stop(self):
@@ -65,7 +66,7 @@ def test_a_run_that_lacks_only_the_scores_needs_no_image(model_cfg, gallery, tmp
     with pytest.raises(Interruption):
         engine.predict(model_cfg, gallery, str(tmp_path))
     monkeypatch.setattr(PersonSearchEvaluator, "evaluate", evaluate)
-    monkeypatch.setattr(engine, "inference_on_dataset", None)
+    monkeypatch.setattr(inference, "inference_on_dataset", None)
     assert "search" in engine.predict(model_cfg, gallery, str(tmp_path))
 
 

@@ -1,0 +1,18 @@
+"""Set-up, training and evaluation in Detectron2's words: config, trainer, hooks, checkpointer."""
+
+from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
+from clsa_search.engine.inference import predict, predict_test_sets
+from clsa_search.engine.settings import load_config, setup
+from clsa_search.engine.trainer import PersonSearchTrainer
+
+__all__ = [
+    "DrawCurves",
+    "PersonSearchCheckpointer",
+    "PersonSearchTrainer",
+    "SeedEveryStep",
+    "load_config",
+    "predict",
+    "predict_test_sets",
+    "setup",
+]
