@@ -1,5 +1,5 @@
 # Two commands for a fresh machine:  make demo   and   make test
-#   PYTHON=python3.12   the interpreter that makes .venv
+#   PYTHON=python3.12   the interpreter that makes .venv (one that stands keeps its own)
 #   ENV=active          use the environment that is activated already (its own torch stays), no .venv
 #   DEVICE=cpu          for the demo; without it a GPU is used where there is one
 
@@ -19,7 +19,7 @@ else
   READY := $(ENV)/.ready
 endif
 
-.PHONY: demo test lint clean active-environment
+.PHONY: demo test lint clean same-python active-environment
 
 # Repeating it takes up where it stopped: drawn data is kept, training resumes.
 demo: $(READY)
@@ -38,7 +38,7 @@ lint: $(READY)
 	$(PY) -m ruff format --check .
 
 # The stamp is written last, so an interrupted set-up is taken up again.
-$(ENV)/.ready: setup.py requirements.lock tools/install_detectron2.py
+$(ENV)/.ready: setup.py requirements.lock tools/install_detectron2.py | same-python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "$(PYTHON) is no Python 3.10 or newer: choose one with make PYTHON=..."; exit 1; }
 	$(PY) -m pip --version || $(PYTHON) -m venv --clear $(ENV)
@@ -46,6 +46,13 @@ $(ENV)/.ready: setup.py requirements.lock tools/install_detectron2.py
 	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(PY) tools/install_detectron2.py
 	touch $@
+
+# An interpreter that was asked for must not be passed over for that of an older .venv.
+same-python:
+ifneq ($(origin PYTHON),file)
+	@test ! -e $(PY) || test "`$(PY) -V`" = "`$(PYTHON) -V`" || { echo "$(ENV) is of `$(PY) -V`," \
+	  "not of $(PYTHON): delete it first (make clean does, and deletes output/ too)"; exit 1; }
+endif
 
 active-environment:
 	@test -n "$(VIRTUAL_ENV)$(CONDA_PREFIX)" || { echo "no environment is activated"; exit 1; }
