@@ -100,7 +100,7 @@ def test_images_are_compared_with_an_own_file(tmp_path, monkeypatch, capsys):
     assert [fault.split(": ", 1)[0] for fault in faults] == [
         str(tmp_path / f"own_{i}.png") for i in (1, 2, 3)
     ]
-    assert "50 x 40 pixels; expected 96 x 72" in faults[0]
+    assert "50 x 40 pixels as viewed; expected 96 x 72" in faults[0]
     assert "no such file" in faults[1] and "not readable as an image" in faults[2]
     assert run(monkeypatch, path) == 1
 

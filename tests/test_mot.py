@@ -150,6 +150,18 @@ def test_frames_are_referred_to_or_copied(source, tmp_path):
         assert np.asarray(Image.open(record["file_name"])).shape == (30, 40, 3)
 
 
+def test_frames_are_taken_as_viewed(tmp_path):
+    folder = write_scene(tmp_path / "mot", "street", walk(1, 1, 1, x=30), size=(30, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (folder / "img1").iterdir():
+        Image.open(path).save(path, exif=exif)
+    import_mot(tmp_path / "mot", tmp_path / "out", split="none")
+    first = load_search_json(tmp_path / "out" / "train.json")[0]
+    assert (first["width"], first["height"]) == (40, 30)
+    assert first["annotations"][0]["bbox"] == [29, 5, 34, 15]  # beyond the 30 of the header
+
+
 def test_a_step_thins_the_frames(source, tmp_path):
     import_mot(source, tmp_path, split="none", frame_step=2)
     images = json.loads((tmp_path / "train.json").read_text())["images"]
@@ -200,7 +212,7 @@ def test_faults_of_folders_and_images(source, tmp_path):
         import_mot(tmp_path / "nowhere", tmp_path)
     frame = source / "train" / "b" / "img1" / "000002.jpg"
     frame.write_bytes(b"no picture")
-    with pytest.raises(InputError, match="b/img1/000002.jpg: not a readable image"):
+    with pytest.raises(InputError, match="b/img1/000002.jpg: not readable as an image"):
         import_mot(source, tmp_path)
     for path in frame.parent.iterdir():
         path.unlink()

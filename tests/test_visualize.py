@@ -194,7 +194,7 @@ def test_sheets_are_drawn_from_predictions(tmp_path, searched):
 def test_an_unreadable_image_is_named(tmp_path, searched):
     records, protocol, predictions = searched
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
-    for name, problem in [("broken.png", "not a readable image"), ("none.png", "No such file")]:
+    for name, problem in [("broken.png", "not readable as"), ("none.png", "no such file")]:
         moved = [record | {"file_name": str(tmp_path / name)} for record in records]
         with pytest.raises(InputError, match=f"{name}: .*{problem}"):
             draw_rankings(predictions, moved, protocol, tmp_path, count=1)

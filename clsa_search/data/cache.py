@@ -16,7 +16,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 
-FORMAT_VERSION = 1  # to be raised when a reader makes other arrays of the same files
+FORMAT_VERSION = 2  # to be raised when a reader makes other arrays of the same files
 CACHE_FOLDER = ".clsa_search_cache"
 
 Arrays = dict[str, np.ndarray]
@@ -53,7 +53,7 @@ def load_cached(
     return arrays
 
 
-def missing_file(path: Path) -> InputError:
+def missing_file(path: str | os.PathLike) -> InputError:
     """The error about a part of a dataset that is not there."""
     return InputError(
         f"{path}: no such file or folder; expected it as a part of the dataset "

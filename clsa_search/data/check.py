@@ -11,7 +11,7 @@ from PIL import Image
 from clsa_search.data.benchmarks import BENCHMARKS, Counts, GallerySize
 from clsa_search.data.catalog import get_records, list_galleries, load_gallery
 from clsa_search.data.galleries import Gallery
-from clsa_search.data.image_sizes import THREADS, read_image_size
+from clsa_search.data.images import THREADS, read_image, read_image_size
 from clsa_search.data.records import UNLABELLED
 from clsa_search.errors import InputError
 from clsa_search.visualize import draw_people
@@ -67,10 +67,10 @@ def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) ->
     for position in dict.fromkeys(shown[i] for i in chosen):
         record = records[position]
         entries = [*record["annotations"], *record.get("queries", [])]
-        with Image.open(record["file_name"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
         drawn = draw_people(
-            pixels, np.array([e["bbox"] for e in entries]), [_tag(entry) for entry in entries]
+            read_image(record["file_name"]),
+            np.array([e["bbox"] for e in entries]),
+            [_tag(entry) for entry in entries],
         )
         pictures.append(Path(output_dir) / f"{position:06d}.jpg")
         Image.fromarray(drawn).save(pictures[-1], quality=90)
@@ -137,13 +137,13 @@ def _check_counts(
 def _check_images(records: Sequence[dict], report: DatasetReport) -> None:
     def find_fault(record: dict) -> str | None:
         try:
-            width, height = read_image_size(Path(record["file_name"]))
+            width, height = read_image_size(record["file_name"])
         except InputError as error:
             return str(error)
         if (width, height) == (record["width"], record["height"]):
             return None
         return (
-            f"{record['file_name']}: {width} x {height} pixels; "
+            f"{record['file_name']}: {width} x {height} pixels as viewed; "
             f"expected {record['width']} x {record['height']}"
         )
 

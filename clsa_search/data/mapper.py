@@ -1,15 +1,13 @@
 """Records to model inputs: the image and everything drawn on it, transformed together."""
 
-import copy
-
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
-from PIL import Image
 
+from clsa_search.data.images import read_image
 from clsa_search.errors import InputError
 
 ANNOTATED = -1  # query id of a box that nobody asks for, to be described all the same
@@ -62,7 +60,7 @@ class PersonSearchMapper:
 
         Returns:
             The record's own entries but its annotations and queries, and
-            `image`: (3, H, W) tensor of the file's pixel values, resized;
+            `image`: (3, H, W) tensor of the file's pixel values (see `read_image`), resized;
             in training `instances`: gt_boxes, gt_classes (0), gt_pids (UNLABELLED where unknown);
             otherwise, where the image carries queries, `query_boxes` and `query_ids` (int64).
             Boxes are in the frame of `image`.
@@ -87,15 +85,13 @@ class PersonSearchMapper:
 
     def _load(self, record: dict) -> tuple[np.ndarray, T.Transform]:
         """The augmented image (H, W, 3) and what was done to it."""
-        try:
-            image = utils.read_image(record["file_name"], format=self.image_format)
-            utils.check_image_size(copy.copy(record), image)
-        except (
-            # Pillow answers a broken file with any of these
-            *(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
-            utils.SizeMismatchError,
-        ) as error:
-            raise InputError(f"{record['file_name']}: not usable as an image: {error}") from error
+        image = read_image(record["file_name"], self.image_format)
+        height, width = image.shape[:2]
+        if (width, height) != (record["width"], record["height"]):
+            raise InputError(
+                f"{record['file_name']}: {width} x {height} pixels as viewed; "
+                f"expected {record['width']} x {record['height']}, as its record says"
+            )
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
         return aug_input.image, transforms

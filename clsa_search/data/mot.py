@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
+from clsa_search.data.images import read_image_size
 from clsa_search.data.mot_files import Row, Scene, find_scenes, read_people
 from clsa_search.data.records import UNLABELLED
 from clsa_search.data.search_json import save_search_json
@@ -155,11 +155,7 @@ def _read_scenes(
 
 def _describe_image(scene: Scene, frame: int, image_id: int, output_dir: Path, copy: bool) -> dict:
     path = scene.frames[frame]
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except OSError as error:
-        raise InputError(f"{path}: not a readable image: {error}") from error
+    width, height = read_image_size(path)
     if copy:
         target = output_dir / "images" / scene.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clsa_search.data.image_sizes import read_image_sizes
+from clsa_search.data.images import read_image_sizes
 from clsa_search.data.json_section import Section, is_integer, read_document
 from clsa_search.data.records import (
     UNLABELLED,

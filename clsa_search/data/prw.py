@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clsa_search.data.image_sizes import read_image_sizes
+from clsa_search.data.images import read_image_sizes
 from clsa_search.data.mat import load_variable
 from clsa_search.data.records import (
     UNLABELLED,

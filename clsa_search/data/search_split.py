@@ -12,7 +12,7 @@ import numpy as np
 
 from clsa_search.data.cache import load_cached
 from clsa_search.data.galleries import Gallery, build_gallery
-from clsa_search.data.image_sizes import read_image_sizes
+from clsa_search.data.images import read_image_sizes
 from clsa_search.data.records import (
     UNLABELLED,
     Columns,

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data.detection_utils import read_image
 
-from clsa_search.errors import InputError
+from clsa_search.data.images import read_image
 from clsa_search.evaluation.metrics import (
     Match,
     SearchResult,
@@ -188,8 +187,4 @@ class _Scenes:
         return f"camera {record['cam_id']} · {name}" if "cam_id" in record else name
 
     def _read(self, image_id: str) -> np.ndarray:
-        file_name = self.records[image_id]["file_name"]
-        try:
-            return read_image(file_name, format="RGB")
-        except OSError as error:
-            raise InputError(f"{file_name}: not a readable image: {error}") from error
+        return read_image(self.records[image_id]["file_name"])
