@@ -25,6 +25,7 @@ from clsa_search.data import (
     load_gallery,
 )
 from clsa_search.errors import InputError
+from clsa_search.evaluation import build_protocol
 
 
 @pytest.fixture
@@ -100,6 +101,18 @@ def test_galleries_are_listed_as_published(root):
         assert listings(gallery, records) == {query: expected[query] for query in (1, 2)}
 
 
+def test_targets_are_the_published_ones(root):
+    """Of the query's own image, its other box where it has one, and else the very box."""
+    records = get_records("cuhk_sysu_gallery")
+    protocol = build_protocol(records, load_gallery("cuhk_sysu_gallery", "g100"), "g100")
+    targets = {
+        int(query): protocol.target_boxes[slice(*protocol.target_offsets[row : row + 2])].tolist()
+        for row, query in enumerate(protocol.query_ids)
+    }
+    assert targets[1] == [[150, 20, 180, 80]]
+    assert targets[2] == [[16, 20, 46, 80]]
+
+
 def test_protocols(root):
     assert default_protocols("cuhk_sysu_gallery") == ("g100",)
     assert list_protocols("cuhk_sysu_gallery") == (
@@ -166,7 +179,7 @@ def test_faults_of_the_searches_are_named(root):
         load_gallery("cuhk_sysu_gallery", "g100")
     outside = ("p1", ("s14.jpg", (400, 20, 30, 60)), found, [])
     write_mat(path.with_name("TestG50.mat"), "TestG50", search_rows([outside]))
-    with pytest.raises(InputError, match="query 0: idlocate is .*400.*expected a box that meets"):
+    with pytest.raises(InputError, match="query 0: x, y, width, height are .400.*a box that meets"):
         get_records("cuhk_sysu_gallery")
 
 

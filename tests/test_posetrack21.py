@@ -60,7 +60,6 @@ def test_an_image_of_a_query_alone_comes_last(root):
         ("val", "annotations", "person_id", "x", "'person_id' is \"x\""),
         ("val", "images", "vid_id", "first", "'vid_id' is \"first\""),
         ("val", "images", "file_name", "", "'file_name' is \"\""),
-        ("query", "annotations", "bbox", [90, 1, 5, 5], "expected a box that meets its image"),
     ],
 )
 def test_faults_are_named(root, name, entry, field, value, expected):
@@ -69,6 +68,15 @@ def test_faults_are_named(root, name, entry, field, value, expected):
 
     change(root / "posetrack_person_search" / f"{name}.json", edit)
     with pytest.raises(InputError, match=rf"{name}.json: {entry}\[1\]: .*{expected}"):
+        get_records("posetrack21_gallery")
+
+
+def test_a_query_outside_its_image_is_named(root):
+    def edit(document):
+        document["annotations"][1]["bbox"] = [90, 1, 5, 5]
+
+    change(root / "posetrack_person_search" / "query.json", edit)
+    with pytest.raises(InputError, match="query.json: query 1: .*90.*a box that meets its image"):
         get_records("posetrack21_gallery")
 
 

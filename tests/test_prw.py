@@ -89,7 +89,7 @@ def test_faults_of_the_queries_are_named(root, line):
 
 def test_a_query_outside_its_frame_is_named(root):
     (root / "query_info.txt").write_text("933 500 5 20 40 c3s1_000003")
-    with pytest.raises(InputError, match="query_info.txt: line 1: .*500.0.*expected a box"):
+    with pytest.raises(InputError, match="query_info.txt: query 0: .*500.0.*a box that"):
         get_records("prw_gallery")
 
 

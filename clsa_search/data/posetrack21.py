@@ -15,10 +15,10 @@ from clsa_search.data.json_section import Section, is_integer, read_document
 from clsa_search.data.records import (
     UNLABELLED,
     Columns,
+    People,
     build_records,
+    fill_columns,
     load_columns,
-    meets_image,
-    to_corners,
 )
 
 FOLDER = Path("posetrack_person_search")
@@ -47,24 +47,13 @@ def _build(root: Path, split_file: Path, query_file: Path | None = None) -> Colu
     searched = _read_people(queries, query_file, images)
     names, cameras = zip(*images.values(), strict=True) if images else ((), ())
     sizes = read_image_sizes([root / name for name in names])
-    boxes = to_corners(people["boxes"], sizes[people["images"]])
-    inside = meets_image(boxes)
-    query_boxes = to_corners(searched["boxes"], sizes[searched["images"]])
-    for row in np.flatnonzero(~meets_image(query_boxes)):
-        size = sizes[searched["images"][row]]
-        raise Section(queries, "annotations", query_file).fault(
-            row, "bbox", f"a box that meets its image ({size[0]} x {size[1]})"
-        )
-    return Columns(
+    return fill_columns(
+        people,
+        searched,
+        sizes=sizes,
+        query_file=query_file,
         image_ids=[str(image_id) for image_id in images],
         file_names=names,
-        sizes=sizes,
-        box_images=people["images"][inside],
-        boxes=boxes[inside],
-        person_ids=people["person_ids"][inside],
-        query_images=searched["images"],
-        query_boxes=query_boxes,
-        query_person_ids=searched["person_ids"],
         cam_ids=cameras,
     )
 
@@ -80,17 +69,17 @@ def _read_images(document: dict, path: Path | None) -> dict[int | str, tuple[str
 
 def _read_people(
     document: dict, path: Path | None, images: dict[int | str, tuple[str, int]]
-) -> dict[str, np.ndarray]:
-    """Images' positions, boxes [x, y, width, height] and identities of the annotations."""
+) -> People:
+    """The people of the annotations."""
     section = Section(document, "annotations", path)
     positions = {image_id: i for i, image_id in enumerate(images)}
     persons = section.column("person_id", is_integer, "an integer", default=UNLABELLED)
     boxes = section.column("bbox", _is_four_numbers, "[x, y, width, height]")
-    return {
-        "images": np.array(section.image_positions(positions), dtype=np.int64),
-        "boxes": np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        "person_ids": np.maximum(np.array(persons, dtype=np.int64), UNLABELLED),
-    }
+    return People(
+        images=np.array(section.image_positions(positions), dtype=np.int64),
+        boxes=np.array(boxes, dtype=np.float64),
+        person_ids=np.maximum(np.array(persons, dtype=np.int64), UNLABELLED),
+    )
 
 
 def _is_number(value: Any) -> bool:

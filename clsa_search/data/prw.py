@@ -16,11 +16,10 @@ from clsa_search.data.mat import load_variable
 from clsa_search.data.records import (
     UNLABELLED,
     Columns,
-    add_size,
+    People,
     build_records,
+    fill_columns,
     load_columns,
-    meets_image,
-    to_corners,
 )
 from clsa_search.errors import InputError
 
@@ -58,29 +57,21 @@ def _build(root: Path, split: str) -> Columns:
     people = [_read_people(root / "annotations" / f"{name}.mat") for name in names]
     images = np.repeat(np.arange(len(frames)), [len(rows) for rows in people])
     rows = np.concatenate([np.empty((0, 5)), *people])
-    boxes = to_corners(rows[:, 1:], sizes[images])
-    inside = meets_image(boxes)
-    person_ids = rows[inside, 0].astype(np.int64)
+    person_ids = rows[:, 0].astype(np.int64)
     queries = _read_queries(root / QUERY_FILE, positions) if split == "test" else []
-    query_images = np.array([positions[query.frame] for query in queries], dtype=np.int64)
-    query_boxes = to_corners([query.box for query in queries], sizes[query_images])
-    for row in np.flatnonzero(~meets_image(query_boxes)):
-        raise InputError(
-            f"{root / QUERY_FILE}: line {row + 1}: x y w h are {queries[row].box}; "
-            f"expected a box that meets its frame of size {sizes[query_images[row]]}"
-        )
-    return Columns(
+    return fill_columns(
+        People(images, rows[:, 1:], np.where(person_ids == _UNKNOWN, UNLABELLED, person_ids)),
+        People(
+            images=np.array([positions[query.frame] for query in queries], dtype=np.int64),
+            boxes=np.array([query.box for query in queries]),
+            person_ids=np.array([query.person_id for query in queries], dtype=np.int64),
+        ),
+        sizes=sizes,
+        query_file=root / QUERY_FILE,
+        keep_published=True,
         image_ids=names,
         file_names=names,
-        sizes=sizes,
-        box_images=images[inside],
-        boxes=boxes[inside],
-        person_ids=np.where(person_ids == _UNKNOWN, UNLABELLED, person_ids),
-        query_images=query_images,
-        query_boxes=query_boxes,
-        query_person_ids=np.array([query.person_id for query in queries], dtype=np.int64),
         cam_ids=[_read_camera(frame) for frame in frames],
-        published_boxes=add_size(rows[inside, 1:]),
     )
 
 

@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.structures import BoxMode
 
 from clsa_search.data.cache import load_cached
+from clsa_search.errors import InputError
 
 UNLABELLED = -1
 
@@ -31,6 +33,58 @@ class Columns:
     query_person_ids: np.ndarray  # (Q,) int64
     cam_ids: Sequence[int | None] | None = None  # N of them
     published_boxes: np.ndarray | None = None  # (A, 4) float64, before they were clipped
+
+
+class People(NamedTuple):
+    """Who is where, as published: boxes may reach out of their image."""
+
+    images: np.ndarray  # (n,) int64, positions in the images
+    boxes: np.ndarray  # (n, 4) of [x, y, width, height]
+    person_ids: np.ndarray  # (n,) int64
+
+
+def fill_columns(
+    people: People,
+    queries: People,
+    *,
+    sizes: np.ndarray,
+    query_file: Path,
+    keep_published: bool = False,
+    **image_columns: Any,
+) -> Columns:
+    """The columns of a split, its boxes clipped; annotated ones wholly outside are left out.
+
+    Args:
+        people: the annotated ones.
+        queries: none of a training split.
+        sizes: (N, 2), width and height of the images.
+        query_file: where the queries are from, for errors.
+        keep_published: whether to keep the boxes as they were too.
+        image_columns: the other columns of the images.
+
+    Raises:
+        InputError: a query is wholly outside its image.
+    """
+    boxes = to_corners(people.boxes, sizes[people.images])
+    inside = meets_image(boxes)
+    query_boxes = to_corners(queries.boxes, sizes[queries.images])
+    for query in np.flatnonzero(~meets_image(query_boxes)):
+        width, height = sizes[queries.images[query]]
+        raise InputError(
+            f"{query_file}: query {query}: x, y, width, height are {queries.boxes[query].tolist()};"
+            f" expected a box that meets its image ({width} x {height})"
+        )
+    return Columns(
+        sizes=sizes,
+        box_images=people.images[inside],
+        boxes=boxes[inside],
+        person_ids=people.person_ids[inside],
+        query_images=queries.images,
+        query_boxes=query_boxes,
+        query_person_ids=queries.person_ids,
+        published_boxes=add_size(people.boxes)[inside] if keep_published else None,
+        **image_columns,
+    )
 
 
 def load_columns(

@@ -16,13 +16,14 @@ from clsa_search.data.images import read_image_sizes
 from clsa_search.data.records import (
     UNLABELLED,
     Columns,
+    People,
     build_records,
+    fill_columns,
     load_columns,
-    meets_image,
-    to_corners,
 )
 from clsa_search.data.search_mat import (
     IMAGES_FILE,
+    SEARCH_FOLDER,
     Box,
     SearchFile,
     Sighting,
@@ -97,27 +98,21 @@ def build_columns(
     """
     positions = {name: i for i, name in enumerate(names)}
     sizes = read_image_sizes([image_folder / name for name in names])
-    people = _label(names, boxes, identities)
-    images = np.array([positions[name] for name, _, _ in people], dtype=np.int64)
-    corners = to_corners([box for _, box, _ in people], sizes[images])
-    inside = meets_image(corners)
-    query_images = np.array([positions[query.image] for query in queries], dtype=np.int64)
-    query_boxes = to_corners([query.box for query in queries], sizes[query_images])
-    for row in np.flatnonzero(~meets_image(query_boxes)):
-        raise InputError(
-            f"{image_folder.parent}: query {row}: idlocate is {queries[row].box}; expected a box "
-            f"that meets its image {queries[row].image} of size {sizes[query_images[row]]}"
+
+    def place(people: Sequence[tuple[str, Box, int]]) -> People:
+        return People(
+            images=np.array([positions[name] for name, _, _ in people], dtype=np.int64),
+            boxes=np.array([box for _, box, _ in people]),
+            person_ids=np.array([person for _, _, person in people], dtype=np.int64),
         )
-    return Columns(
+
+    return fill_columns(
+        place(_label(names, boxes, identities)),
+        place([(*query, person) for person, query in enumerate(queries)]),
+        sizes=sizes,
+        query_file=image_folder.parent / SEARCH_FOLDER,
         image_ids=names,
         file_names=names,
-        sizes=sizes,
-        box_images=images[inside],
-        boxes=corners[inside],
-        person_ids=np.array([person for _, _, person in people], dtype=np.int64)[inside],
-        query_images=query_images,
-        query_boxes=query_boxes,
-        query_person_ids=np.arange(len(queries)),
     )
 
 
