@@ -4,14 +4,14 @@ import json
 import re
 import runpy
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from clsa_search.data import UNLABELLED, count_identities, load_search_json
-from clsa_search.data.mot import import_mot
+from clsa_search.data.mot import import_mot, name_file
 from clsa_search.data.mot_files import find_scenes, read_people
 from clsa_search.errors import InputError
 
@@ -148,6 +148,12 @@ def test_frames_are_referred_to_or_copied(source, tmp_path):
     assert stored["images"][4]["file_name"] == "images/b/000002.jpg"
     for record in load_search_json(tmp_path / "moved" / "gallery.json"):
         assert np.asarray(Image.open(record["file_name"])).shape == (30, 40, 3)
+
+
+def test_files_are_named_with_slashes_on_every_system():
+    frame, output = PureWindowsPath(r"C:\out\a\1.jpg"), PureWindowsPath(r"C:\out")
+    assert name_file(frame, output) == "a/1.jpg"
+    assert name_file(frame, output / "b") == "C:/out/a/1.jpg"
 
 
 def test_frames_are_taken_as_viewed(tmp_path):

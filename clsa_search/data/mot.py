@@ -3,7 +3,7 @@
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -160,16 +160,20 @@ def _describe_image(scene: Scene, frame: int, image_id: int, output_dir: Path, c
         target = output_dir / "images" / scene.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path = Path(shutil.copyfile(path, target))
-    path, base = path.resolve(), output_dir.resolve()
     return {
         "id": image_id,
-        "file_name": str(path.relative_to(base) if path.is_relative_to(base) else path),
+        "file_name": name_file(path.resolve(), output_dir.resolve()),
         "width": width,
         "height": height,
         "cam_id": scene.number,
         "scene": scene.name,
         "frame": frame,
     }
+
+
+def name_file(path: PurePath, folder: PurePath) -> str:
+    """A file for the JSON in the folder: relative where below it, and as every system reads it."""
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def _place(row: Row, image: dict, person_id: int) -> list[Person]:
