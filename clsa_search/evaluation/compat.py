@@ -18,9 +18,9 @@ and GFN descend. Ours, then theirs, then which queries it concerns:
   Not imitated.
 
 No difference: the query's own image is searched where a fixed gallery lists it (CUHK-SYSU, gallery
-100: 0-based 493 and 2132) and nowhere else. PRW's gallery is all other frames; the official MATLAB
-protocol is "cross_camera" here. Descriptors of queries stay what the predictions file has, though
-the family describes the truncated boxes.
+100: 0-based 493, for the person's other box there, and 2132, for the very box) and nowhere else.
+PRW's gallery is all other frames; the official MATLAB protocol is "cross_camera" here. Descriptors
+of queries stay what the predictions file has, though the family describes the truncated boxes.
 """
 
 from collections.abc import Sequence

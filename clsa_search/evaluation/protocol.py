@@ -161,6 +161,9 @@ def cross_camera_gallery(records: Sequence[dict]) -> Gallery:
 def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> SearchProtocol:
     """Queries in given galleries; targets are the boxes there with the query's person_id.
 
+    Where a gallery lists the query's own image, the box that is asked with is a target only if the
+    person has no other there: what CUHK-SYSU's two such galleries say of themselves.
+
     Args:
         records: as for `full_gallery_protocol`.
         gallery: of these records.
@@ -169,19 +172,22 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
     Raises:
         InputError: the gallery names a query that no record carries.
     """
-    query_ids, _, person_ids = _flatten_queries(records)
+    query_ids, own, person_ids = _flatten_queries(records)
     if unknown := set(gallery.query_ids.tolist()) - set(query_ids.tolist()):
         raise InputError(
             f"protocol {name!r}: query {min(unknown)} is on no image of the dataset; "
             f"expected some of its {len(query_ids)} queries"
         )
-    person_ids = person_ids[np.searchsorted(query_ids, gallery.query_ids)]
+    rows = np.searchsorted(query_ids, gallery.query_ids)
     people = flatten_people(records)
-    target_query, targets = _find_targets(people, person_ids)
+    target_query, targets = _find_targets(people, person_ids[rows])
     listed = np.zeros((len(gallery.query_ids), len(records)), dtype=bool)
     listed[np.repeat(np.arange(len(listed)), np.diff(gallery.offsets)), gallery.images] = True
     there = listed[target_query, people.images[targets]]
     target_query, targets = target_query[there], targets[there]
+    at_home = np.flatnonzero(people.images[targets] == own[rows][target_query])
+    asked = _find_asked(records, people, gallery.query_ids[target_query], targets, at_home)
+    target_query, targets = np.delete(target_query, asked), np.delete(targets, asked)
     return SearchProtocol(
         name=name,
         image_ids=np.array([record["image_id"] for record in records], dtype=np.str_),
@@ -212,6 +218,35 @@ def _find_targets(people: People, person_ids: np.ndarray) -> tuple[np.ndarray, n
     stop = np.searchsorted(ranked, person_ids, side="right")
     query, place = expand_ranges(start, stop - start)
     return query, order[place]
+
+
+def _find_asked(
+    records: Sequence[dict],
+    people: People,
+    queries: np.ndarray,
+    targets: np.ndarray,
+    at_home: np.ndarray,
+) -> list[int]:
+    """Positions of targets that are their query's own box, beside another of the person.
+
+    Args:
+        records: for the queries' boxes.
+        people: whom `targets` (T,) are.
+        queries: (T,) query ids.
+        at_home: positions of the targets in their query's own image; rare.
+    """
+    boxes = {
+        query["query_id"]: query["bbox"]
+        for record in (records if len(at_home) else ())
+        for query in record.get("queries", [])
+    }
+    asked = []
+    for query in np.unique(queries[at_home]).tolist():
+        same = at_home[queries[at_home] == query]
+        distances = np.abs(people.boxes[targets[same]] - boxes[query]).max(axis=1)
+        if len(same) > 1 and distances.min() < 1:  # pixels: a box may have been cut or truncated
+            asked.append(same[distances.argmin()])
+    return asked
 
 
 def _select_ranges(offsets: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
