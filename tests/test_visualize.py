@@ -206,13 +206,16 @@ def write_lines(path, entries, tail=""):
 
 
 def test_curves_of_a_resumed_run(tmp_path):
-    """What was done again counts once; a line cut off at the end and NaN are passed over."""
+    """What was done again counts once; torn lines and NaN are passed over."""
     entries = [
         {"iteration": 19, "total_loss": 9.0, "loss_cls": 4.0, "lr": 0.1},
         {"iteration": 39, "total_loss": 8.0, "loss_cls": float("nan")},
         {"iteration": 39, "total_loss": 7.0, "loss_cls": 3.0, "search/mAP": 50.0},
     ]
     path = write_lines(tmp_path / "metrics.json", entries, tail='{"iteration": 59, "tot')
+    stopped, *rest = path.read_text().splitlines(keepends=True)
+    # stopped twice: once the next run began a line of its own, once it wrote on
+    path.write_text("".join([stopped, stopped[:20], "\n", stopped[:30], stopped, *rest]))
     series = read_metrics(path)
     assert series["total_loss"][0].tolist() == [19, 39]
     assert series["total_loss"][1].tolist() == [9.0, 7.0]
@@ -237,10 +240,13 @@ def test_curves_know_evaluations_by_their_group(tmp_path):
 def test_curves_of_a_wrong_file(tmp_path):
     with pytest.raises(InputError, match="none.json: not a readable file"):
         draw_curves(tmp_path / "none.json", tmp_path / "curves.png")
-    for line in ("no json", "[1]", '{"total_loss": 1}', ""):
+    for line in ("[1]", '{"total_loss": 1}'):
         (tmp_path / "m.json").write_text(f'{{"iteration": 1, "total_loss": 2}}\n{line}\n')
         with pytest.raises(InputError, match="m.json: line 2 is .*; expected a JSON object with"):
             draw_curves(tmp_path / "m.json", tmp_path / "curves.png")
+    (tmp_path / "m.json").write_text("no\njson\n")
+    with pytest.raises(InputError, match="m.json: no loss and no metric"):
+        draw_curves(tmp_path / "m.json", tmp_path / "curves.png")
 
 
 def test_smoothing_keeps_length_and_straight_lines():

@@ -31,7 +31,7 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
         path: the picture; its suffix chooses the format.
 
     Raises:
-        InputError: there is no such file, a line is no JSON, or nothing in it can be drawn.
+        InputError: there is no such file, it is another one, or nothing in it can be drawn.
     """
     series = read_metrics(metrics_json)
     losses = {name: s for name, s in series.items() if name.rpartition("/")[2].startswith("loss_")}
@@ -62,17 +62,17 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
 def read_metrics(metrics_json: str | Path) -> dict[str, Series]:
     """The finite values of every number in the file, by name and in the order of iterations.
 
-    A last line without its end, as a stopped run leaves it, is passed over.
+    Torn lines, as a run leaves them that is stopped while it writes, are passed over.
 
     Raises:
-        InputError: there is no such file, or another line is not a JSON object with `iteration`.
+        InputError: there is no such file, or a line of JSON is not an object with `iteration`.
     """
     try:
-        lines = Path(metrics_json).read_text(encoding="utf-8").split("\n")
+        lines = Path(metrics_json).read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{metrics_json}: not a readable file: {error.strerror}") from error
     values: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(lines[:-1], start=1):  # the piece behind the last line's end
+    for number, line in enumerate(lines, start=1):
         entry = _parse_line(line, f"{metrics_json}: line {number}")
         for name, value in entry.items():
             if name != "iteration" and type(value) in (int, float) and math.isfinite(value):
@@ -84,10 +84,11 @@ def read_metrics(metrics_json: str | Path) -> dict[str, Series]:
 
 
 def _parse_line(line: str, where: str) -> dict:
+    """The line's entry; nothing of a torn one, which no longer is JSON."""
     try:
         entry = json.loads(line)
     except ValueError:
-        entry = None
+        return {}
     if not isinstance(entry, dict) or not isinstance(entry.get("iteration"), int):
         raise InputError(f"{where} is {line[:80]!r}; expected a JSON object with 'iteration'")
     return entry
