@@ -105,6 +105,12 @@ def test_no_identities_count_as_none(tmp_path):
     assert count_identities([]) == 0 and load_training_records([]) == []
 
 
+def test_a_set_that_is_named_twice_is_an_error(tmp_path):
+    first, second = (write(tmp_path / f"{name}.json", [1, 2]) for name in ("first", "second"))
+    with pytest.raises(InputError, match="DATASETS.TRAIN names .*first.json twice"):
+        load_training_records([first, second, first])
+
+
 def test_importing_reads_nothing(tmp_path):
     """The names are there without any data, and the root is looked up when a set is asked for."""
     code = (

@@ -139,7 +139,13 @@ def load_training_records(names: Sequence[str]) -> list[dict]:
 
     The person ids of each set are moved up behind those of the sets before it, so that they are
     contiguous from 0 over all.
+
+    Raises:
+        InputError: a set is named twice, which would make two people of each.
     """
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise InputError(f"DATASETS.TRAIN names {', '.join(twice)} twice; expected each set once")
     merged: list[dict] = []
     identities = 0
     for name in names:
