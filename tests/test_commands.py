@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from conftest import ROOT, TINY_MODEL
 from test_mot import walk, write_scene
 
@@ -30,6 +32,9 @@ SMALL = {
     "eval_search.py": TINY_MODEL,
     "import_mot.py": [],
     "check_dataset.py": [],
+    "convert_weights.py": [
+        *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
+    ],
     "benchmark.py": ["--scale", "0.02", "--widths", "8", "--repeat", "1"],
 }
 
@@ -54,13 +59,17 @@ def run(words, folder):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A folder like the checkout, with a MOTChallenge folder in it."""
+    """A folder like the checkout, with a MOTChallenge folder and weights of others in it."""
     folder = tmp_path_factory.mktemp("workspace")
     for name in ("tools", "configs"):
         (folder / name).symlink_to(ROOT / name)
     for scene in ("MOT17-02", "MOT17-04"):
         rows = [*walk(1, 1, 1, 1), *walk(2, 1, 1, 1, x=25)]
         write_scene(folder / "MOT17" / "train", scene, rows)
+    state = torchvision.models.resnet50(width_per_group=4).state_dict()
+    torch.save(state, folder / "resnet50.pth")
+    named = {f"module.base.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": named}, folder / "reid_resnet50.pth.tar")
     return folder
 
 
