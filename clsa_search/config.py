@@ -1,4 +1,4 @@
-"""The config keys that person search adds to Detectron2's, all under MODEL.REID."""
+"""The config keys that person search adds to Detectron2's: MODEL.REID, and two of the solver."""
 
 from detectron2.config import CfgNode as CN
 
@@ -60,3 +60,10 @@ def add_clsa_search_config(cfg: CN) -> None:
     reid.ALIGN.TARGETS = []
     # Whether people of unknown identity are aligned too: it needs no label.
     reid.ALIGN.UNLABELLED = True
+
+    # Convolutions and matrix products where AMP.ENABLED: "float16" (the loss is scaled) or
+    # "bfloat16". Losses and whatever else is delicate stay in float32.
+    cfg.SOLVER.AMP.DTYPE = "float16"
+    # Parts that each process splits its share of IMS_PER_BATCH into, to train with a batch that
+    # memory does not hold. Batch norm sees one part at a time.
+    cfg.SOLVER.ACCUMULATION_STEPS = 1

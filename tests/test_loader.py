@@ -103,6 +103,6 @@ def test_configured_loaders(tiny_cfg, tiny_data):
         assert example["instances"].has("gt_pids")
         assert min(example["image"].shape[1:]) in (72, 96)
     name = str(tiny_data / "gallery.json")
-    seen = [example for (example,) in build_test_loader(tiny_cfg, name)]
+    seen = [example for (example,) in build_test_loader(tiny_cfg, get_records(name))]
     assert [e["image_id"] for e in seen] == [r["image_id"] for r in get_records(name)]
     assert sorted(i for e in seen for i in e.get("query_ids", torch.empty(0)).tolist()) == [0, 1, 2]

@@ -1,16 +1,17 @@
 #!/usr/bin/env python
 """Train or evaluate a person-search model; the interface is Detectron2's.
 
-tools/train_net.py --config-file configs/clsa_R_50_synthetic.yaml --num-gpus 8
+tools/train_net.py --config-file configs/clsa_crop_R50_synthetic.yaml --num-gpus 8
+torchrun --nproc_per_node 8 tools/train_net.py --config-file ...
 tools/train_net.py --config-file ... --resume
 tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
 """
 
 import argparse
 
-from detectron2.engine import default_argument_parser, launch
+from detectron2.engine import default_argument_parser
 
-from clsa_search.engine import PersonSearchTrainer, predict_test_sets, setup
+from clsa_search.engine import PersonSearchTrainer, launch, predict_test_sets, setup
 from clsa_search.errors import reported_input_errors
 
 
@@ -26,12 +27,5 @@ def main(args: argparse.Namespace) -> dict | None:
 
 
 if __name__ == "__main__":
-    args = default_argument_parser(epilog=__doc__).parse_args()
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    with reported_input_errors():
+        launch(main, default_argument_parser(epilog=__doc__).parse_args())

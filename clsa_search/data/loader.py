@@ -6,7 +6,7 @@ the uninterrupted one would have seen.
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,7 @@ from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from clsa_search.data.catalog import get_records, load_training_records
+from clsa_search.data.catalog import load_training_records
 from clsa_search.data.mapper import PersonSearchMapper
 from clsa_search.errors import InputError
 
@@ -150,22 +150,17 @@ def build_train_loader(cfg: CfgNode) -> TrainingLoader:
 
 
 def build_test_loader(
-    cfg: CfgNode,
-    dataset_name: str,
-    *,
-    annotated_boxes: bool = False,
-    skip: Set[str] = frozenset(),
+    cfg: CfgNode, records: list[dict], *, annotated_boxes: bool = False
 ) -> DataLoader:
-    """Every image of a dataset once over all processes, with its queries.
+    """Every image once over all processes, with its queries.
 
     Args:
         cfg: of the model.
-        dataset_name: see `get_records`.
+        records: of a dataset, at least one.
         annotated_boxes: see :class:`PersonSearchMapper`.
-        skip: image ids to leave out; not all of them.
     """
     return build_detection_test_loader(
-        [record for record in get_records(dataset_name) if record["image_id"] not in skip],
+        records,
         mapper=PersonSearchMapper(cfg, is_train=False, annotated_boxes=annotated_boxes),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )

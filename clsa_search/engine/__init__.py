@@ -3,14 +3,18 @@
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import predict, predict_test_sets
+from clsa_search.engine.launch import launch
 from clsa_search.engine.settings import load_config, setup
+from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.engine.trainer import PersonSearchTrainer
 
 __all__ = [
+    "AccumulatingTrainer",
     "DrawCurves",
     "PersonSearchCheckpointer",
     "PersonSearchTrainer",
     "SeedEveryStep",
+    "launch",
     "load_config",
     "predict",
     "predict_test_sets",

@@ -1,14 +1,84 @@
 """Checkpoints that are whole and of this model, or refused."""
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from clsa_search.errors import InputError
 
+TRUNKS = ("backbone.bottom_up", "reid_branch.trunk")
+"""What pretrained weights are expected to fill; a shared branch has no trunk of its own."""
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def replace_file(path: str) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of `path` once it is whole, even if the process dies."""
+    partial = f"{path}.partial"
+    with open(partial, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
 
 class PersonSearchCheckpointer(DetectionCheckpointer):
-    """Says at once when a checkpoint is not this model's, instead of going on half loaded."""
+    """Saves whole files or none; says at once when a checkpoint is not this model's."""
+
+    def save(self, name: str, **kwargs: object) -> None:
+        """As fvcore's, but a process that is killed leaves the checkpoints as they were."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
+        os.makedirs(self.save_dir, exist_ok=True)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        with replace_file(path) as file:
+            torch.save(data | kwargs, file)
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        with replace_file(os.path.join(self.save_dir, "last_checkpoint")) as file:
+            file.write(last_filename_basename.encode())
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """What a run is resumed from: the checkpoint that `last_checkpoint` names.
+
+        Where that file is missing or names none that is whole, it is the whole one with the most
+        iterations; "" where nothing was saved yet.
+
+        Raises:
+            InputError: checkpoints were saved, but none is whole.
+        """
+        named = super().get_checkpoint_file()
+        if named and _iterations_done(named):
+            return named
+        files = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
+        if not named and not files:
+            return ""
+        newest = max(files, key=_iterations_done, default="")
+        if not newest or not _iterations_done(newest):
+            raise InputError(
+                f"{self.save_dir}: no checkpoint of a training run is whole "
+                f"(last_checkpoint names {os.path.basename(named) or 'none'}); "
+                "start anew without --resume"
+            )
+        logger.warning(
+            "%s: last_checkpoint names no whole checkpoint; %s is the newest that is",
+            self.save_dir,
+            os.path.basename(newest),
+        )
+        return newest
 
     def load_strictly(self, path: str, *, checkpointables: list[str] | None = None) -> None:
         """Load a checkpoint that must fill the whole model; classifiers may be left over.
@@ -22,12 +92,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
             InputError: the file is missing or is not a checkpoint, a parameter is missing or has
                 another shape.
         """
-        if "://" not in path and not os.path.isfile(path):
-            raise InputError(f"checkpoint {path!r} does not exist; name one with MODEL.WEIGHTS")
-        try:
-            self.load(path, checkpointables)
-        except Exception as error:  # what a broken pickle or archive raises has no other base
-            raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
+        self._load_readable(path, checkpointables)
         wrong = [
             f"{key} has shape {tuple(found)}, the config's model {tuple(wanted)}"
             for key, found, wanted in self.incompatible.incorrect_shapes
@@ -39,6 +104,54 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                 + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
             )
 
+    def load_weights(self, path: str) -> None:
+        """Start from what fits the model in a checkpoint, and warn of trunks that it leaves random.
+
+        Raises:
+            InputError: the file is missing or is not a checkpoint.
+        """
+        self._load_readable(path, checkpointables=[])
+        shapes = [key for key, *_ in self.incompatible.incorrect_shapes]
+        if shapes:
+            logger.warning(
+                "%s: random at the start, because they have another shape there: %s",
+                path,
+                ", ".join(shapes),
+            )
+        unfilled = {*self.incompatible.missing_keys, *shapes}
+        for trunk in TRUNKS:
+            parameters = [
+                (name, value)
+                for name, value in self.model.named_parameters()
+                if name.startswith(f"{trunk}.")
+            ]
+            if parameters and all(name in unfilled for name, _ in parameters):
+                logger.warning(
+                    "%s fills nothing of %s: ALL ITS %d PARAMETERS START AT RANDOM. "
+                    "tools/convert_weights.py makes a file that fills the trunks.",
+                    path,
+                    trunk,
+                    sum(value.numel() for _, value in parameters),
+                )
+
+    def _load_readable(self, path: str, checkpointables: list[str] | None) -> None:
+        if "://" not in path and not os.path.isfile(path):
+            raise InputError(f"checkpoint {path!r} does not exist; name one with MODEL.WEIGHTS")
+        try:
+            self.load(path, checkpointables)
+        except Exception as error:  # what a broken pickle or archive raises has no other base
+            raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
+
     def _load_model(self, checkpoint: dict) -> object:
         self.incompatible = super()._load_model(checkpoint)
         return self.incompatible
+
+
+def _iterations_done(path: str) -> int:
+    """How many iterations a checkpoint holds; 0 where it is not whole or of no training run."""
+    try:
+        # mapped, so that only the description of the tensors is read
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return checkpoint["trainer"]["iteration"] + 1
+    except Exception:  # as above
+        return 0

@@ -61,9 +61,10 @@ def predict(
     done = evaluator.restore()
     if done:
         logger.info("%d images were done before: %s is taken up again", len(done), output_dir)
-    if all(record["image_id"] in done for record in get_records(dataset_name)):
+    rest = [record for record in get_records(dataset_name) if record["image_id"] not in done]
+    if not rest:
         return evaluator.evaluate()
-    loader = build_test_loader(cfg, dataset_name, annotated_boxes=gt_boxes, skip=done)
+    loader = build_test_loader(cfg, rest, annotated_boxes=gt_boxes)
     return inference_on_dataset(model, loader, evaluator)
 
 

@@ -7,6 +7,8 @@ import os
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
@@ -62,6 +64,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         _check_data(cfg)
     cfg.freeze()
     default_setup(cfg, args)
+    # beside Detectron2's own; an application's handlers get it too
+    setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="clsa_search").propagate = True
     if no_gpu:
         logger.warning("No GPU is available: running on the CPU")
     return cfg

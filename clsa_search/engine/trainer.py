@@ -1,39 +1,90 @@
 """The trainer: Detectron2's, with person-search data and a resume that continues exactly."""
 
 import weakref
+from collections import OrderedDict
 
+import torch.distributed as dist
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model
 from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from torch import nn
 from torch.utils.data import DataLoader
 
+from clsa_search.data import get_records
 from clsa_search.data.loader import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
+from clsa_search.engine.run_folder import DeferredWriters, put_aside, trim_metrics
+from clsa_search.engine.train_loop import AccumulatingTrainer, read_amp_dtype
 from clsa_search.evaluation import PersonSearchEvaluator
 
 
 class PersonSearchTrainer(DefaultTrainer):
     """DefaultTrainer with person-search data, evaluation, and a resume that continues exactly."""
 
-    def build_hooks(self) -> list[HookBase]:
-        # in place of Detectron2's; the hooks save through it
-        self.checkpointer = PersonSearchCheckpointer(
-            self.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Raises:
+            InputError: SOLVER.IMS_PER_BATCH does not divide into processes and
+                ACCUMULATION_STEPS; see also :func:`read_amp_dtype`.
+        """
+        # not DefaultTrainer's: it knows no processes on a CPU, no other steps and checkpointer
+        TrainerBase.__init__(self)
+        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        amp_dtype = read_amp_dtype(cfg)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        # no device_ids: the model moves its inputs itself, and a CPU has none
+        model = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
+        self._trainer = AccumulatingTrainer(
+            model,
+            self.build_train_loader(cfg),
+            optimizer,
+            amp_dtype=amp_dtype,
+            accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         )
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = PersonSearchCheckpointer(
+            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self.register_hooks(self.build_hooks())
+
+    def build_hooks(self) -> list[HookBase]:
         seeding = [SeedEveryStep(self.cfg.SEED)] if self.cfg.SEED >= 0 else []
         # last, when the writers are done
         return [*seeding, *super().build_hooks(), DrawCurves(self.cfg.OUTPUT_DIR)]
 
+    def build_writers(self) -> list[EventWriter]:
+        return [DeferredWriters(super().build_writers)]
+
     def resume_or_load(self, resume: bool = True) -> None:
-        """As Detectron2's, but a checkpoint of another model is an InputError when resuming."""
-        if resume and self.checkpointer.has_checkpoint():
-            self.checkpointer.load_strictly(self.checkpointer.get_checkpoint_file())
+        """As Detectron2's, and the run's folder is put in order.
+
+        Resumed, `metrics.json` ends where the run goes on. Otherwise what an earlier run left is
+        moved into a folder of its own.
+
+        Raises:
+            InputError: see `PersonSearchCheckpointer`; the main process's checkpoint is not there
+                for another one.
+        """
+        path = comm.all_gather(self.checkpointer.get_checkpoint_file())[0] if resume else ""
+        if path:
+            self.checkpointer.load_strictly(path)
             self.start_iter = self.iter + 1
-        else:
-            super().resume_or_load(resume=False)
+        elif self.cfg.MODEL.WEIGHTS:
+            self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
         self.data_loader.start_iter = self.start_iter
+        comm.synchronize()  # the weights may be one of the files that move
+        if comm.is_main_process() and resume:
+            trim_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
+        elif comm.is_main_process():
+            put_aside(self.cfg.OUTPUT_DIR)
 
     def state_dict(self) -> dict:
         # Detectron2 v0.6 leaves optimizer and gradient scaler out of its checkpoints
@@ -44,12 +95,25 @@ class PersonSearchTrainer(DefaultTrainer):
         self._trainer.load_state_dict(state_dict["_trainer"])
 
     @classmethod
+    def test(
+        cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None
+    ) -> OrderedDict:
+        """As Detectron2's, of one model: that of the main process, which is the one saved.
+
+        In training each process has batch norm statistics of its own.
+        """
+        if comm.get_world_size() > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+        return super().test(cfg, model, evaluators)
+
+    @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainingLoader:
         return build_train_loader(cfg)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        return build_test_loader(cfg, dataset_name)
+        return build_test_loader(cfg, get_records(dataset_name))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

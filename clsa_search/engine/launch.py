@@ -1,0 +1,69 @@
+"""Starting a command in one process or in many, by Detectron2's launcher or by torchrun."""
+
+import argparse
+import os
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from detectron2.engine import launch as launch_detectron2
+from detectron2.engine.launch import DEFAULT_TIMEOUT
+from detectron2.utils import comm
+
+from clsa_search.errors import InputError
+
+TORCHRUN_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
+
+
+def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
+    """Run main(args) in every process of a command.
+
+    Where torchrun (or another launcher that sets its variables) has started the processes, they
+    meet here, over NCCL or, on machines without a GPU, over gloo. Otherwise Detectron2's launcher
+    starts `--num-gpus` processes on each of `--num-machines`.
+
+    Args:
+        main: of a command, at the top of its module.
+        args: of Detectron2's argument parser.
+
+    Raises:
+        InputError: there are fewer GPUs than processes want.
+    """
+    if os.environ.keys() >= TORCHRUN_VARIABLES:
+        _meet()
+        main(args)
+        # together, and before the interpreter's shutdown, in which a thread of gloo may abort
+        comm.synchronize()
+        dist.destroy_process_group()
+        return
+    if args.num_gpus * args.num_machines > 1 and args.num_gpus > torch.cuda.device_count():
+        raise InputError(
+            f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()}; "
+            f"torchrun --nproc_per_node {args.num_gpus} starts processes on a CPU"
+        )
+    launch_detectron2(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+def _meet() -> None:
+    """Join the processes that torchrun has started."""
+    local_rank, local_size = (int(os.environ[f"LOCAL_{name}"]) for name in ("RANK", "WORLD_SIZE"))
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < local_size:
+        raise InputError(
+            f"torchrun started {local_size} processes on this machine, which has {gpus} GPUs; "
+            "expected at most one for each (CUDA_VISIBLE_DEVICES= in the environment hides them)"
+        )
+    if gpus:
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group("nccl" if gpus else "gloo", timeout=DEFAULT_TIMEOUT)
+    if hasattr(comm, "create_local_process_group"):
+        comm.create_local_process_group(local_size)
+    else:  # Detectron2 v0.6 has it in its launcher only
+        comm._LOCAL_PROCESS_GROUP, _ = dist.new_subgroups(local_size)

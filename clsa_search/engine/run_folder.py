@@ -1,0 +1,78 @@
+"""What a run leaves in its folder: gone on with where it is resumed, else put aside."""
+
+import itertools
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+
+from detectron2.utils.events import EventWriter
+
+from clsa_search.engine.checkpoint import replace_file
+
+METRICS = "metrics.json"
+_OF_A_RUN = re.compile(
+    r"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|model_(\d{7}|final)\.pth"
+)
+
+logger = logging.getLogger(__name__)
+
+
+def trim_metrics(output_dir: str, start_iter: int) -> None:
+    """Drop the lines of metrics.json that a run resumed at `start_iter` writes again.
+
+    Lines that a kill tore are dropped too.
+    """
+    path = os.path.join(output_dir, METRICS)
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb") as file:
+        lines = file.readlines()
+    kept = [line for line in lines if line.endswith(b"\n") and _is_before(line, start_iter)]
+    if kept != lines:
+        with replace_file(path) as file:
+            file.writelines(kept)
+
+
+def put_aside(output_dir: str) -> None:
+    """Move metrics and checkpoints of an earlier run into a folder of their own."""
+    names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
+    names = [name for name in names if _OF_A_RUN.fullmatch(name)]
+    if not names:
+        return
+    folders = (os.path.join(output_dir, f"earlier_run_{i}") for i in itertools.count(1))
+    folder = next(path for path in folders if not os.path.exists(path))
+    os.mkdir(folder)
+    for name in names:
+        os.replace(os.path.join(output_dir, name), os.path.join(folder, name))
+    logger.warning(
+        "%s held an earlier run, which --resume would have continued: "
+        "its metrics and checkpoints are in %s now",
+        output_dir,
+        folder,
+    )
+
+
+class DeferredWriters(EventWriter):
+    """Opens a run's writers at the first writing, when its folder has been put in order."""
+
+    def __init__(self, build: Callable[[], list[EventWriter]]) -> None:
+        self._build = build
+        self._writers: list[EventWriter] = []
+
+    def write(self) -> None:
+        self._writers = self._writers or self._build()
+        for writer in self._writers:
+            writer.write()
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+def _is_before(line: bytes, iteration: int) -> bool:
+    try:
+        return json.loads(line)["iteration"] < iteration
+    except (ValueError, TypeError, KeyError):
+        return False

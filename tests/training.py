@@ -1,0 +1,32 @@
+"""Training runs as tests make them, with the loss of every iteration."""
+
+from detectron2.engine import HookBase
+
+from clsa_search.engine import PersonSearchTrainer
+
+SIX_STEPS = [
+    *("SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "3"),
+    *("SOLVER.WARMUP_ITERS", "4", "SOLVER.STEPS", "(5,)"),
+]
+"""Six iterations in which everything that could be lost on the way changes."""
+
+
+class Losses(HookBase):
+    """Keeps the total loss of every iteration."""
+
+    def __init__(self):
+        self.by_iteration = {}
+
+    def after_step(self):
+        latest = self.trainer.storage.latest()
+        self.by_iteration[self.trainer.iter] = latest["total_loss"][0]
+
+
+def train(cfg, *, resume=False):
+    """The trainer when it is done, and {iteration: total loss}."""
+    trainer = PersonSearchTrainer(cfg)
+    losses = Losses()
+    trainer.register_hooks([losses])
+    trainer.resume_or_load(resume=resume)
+    trainer.train()
+    return trainer, losses.by_iteration
