@@ -10,9 +10,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from clsa_search.errors import InputError
-
-TRUNKS = ("backbone.bottom_up", "reid_branch.trunk")
-"""What pretrained weights are expected to fill; a shared branch has no trunk of its own."""
+from clsa_search.modeling.pretrained import TRUNKS
 
 logger = logging.getLogger(__name__)
 
