@@ -1,6 +1,8 @@
 """Which checkpoints are loaded or refused, and what is said of those that fit in part."""
 
 import argparse
+import os
+import pickle
 
 import pytest
 import torch
@@ -121,3 +123,26 @@ def test_weights_that_cannot_be_read_are_named(tiny_cfg, checkpoint):
     checkpoint.write_text("weights")
     with pytest.raises(InputError, match=r"model.pth.*not a checkpoint"):
         PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(checkpoint))
+
+
+class Bomb:
+    """What a pickle may hold: reading it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+def test_code_in_weights_is_refused_and_not_run(tiny_cfg, tmp_path, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    content = {"model": {"x": Bomb(tmp_path / "made")}, "__author__": "me"}
+    if suffix == "pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    with pytest.raises(InputError, match="must not run code"):
+        PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(path))
+    assert not (tmp_path / "made").exists()
