@@ -112,14 +112,14 @@ def save_results(
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_finite(document), indent=1, allow_nan=False)
+    text = json.dumps(finite_or_none(document), indent=1, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def _finite(value: Any) -> Any:
+def finite_or_none(value: Any) -> Any:
     """The same with None for numbers that JSON does not know."""
     if isinstance(value, Mapping):
-        return {key: _finite(entry) for key, entry in value.items()}
+        return {key: finite_or_none(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_finite(entry) for entry in value]
+        return [finite_or_none(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,7 +3,11 @@
 Figures are drawn with Matplotlib's Figure objects alone: no pyplot, no global state, no screen.
 """
 
-from clsa_search.visualize.breakdown import draw_buckets, draw_gallery_sizes
+from clsa_search.visualize.breakdown import (
+    draw_bucket_lines,
+    draw_buckets,
+    draw_gallery_sizes,
+)
 from clsa_search.visualize.curves import draw_curves
 from clsa_search.visualize.people import draw_people
 from clsa_search.visualize.rankings import draw_changes, draw_rankings
@@ -19,6 +23,7 @@ __all__ = [
     "RankedSighting",
     "Ranking",
     "Sighting",
+    "draw_bucket_lines",
     "draw_buckets",
     "draw_changes",
     "draw_curves",

@@ -34,6 +34,35 @@ def draw_buckets(buckets: Mapping[str, Sequence[Bucket]], path: str | Path) -> N
     _save(figure, path)
 
 
+def draw_bucket_lines(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    names: Sequence[str],
+    kind: str,
+    path: str | Path,
+) -> None:
+    """mAP over the buckets, a line for each of several models, in a band of its deviation.
+
+    Args:
+        lines: {label: (mean, deviation) in each bucket}; a deviation that is NaN has no band.
+        names: of the buckets.
+        kind: "scale_ratio" or "target_height".
+        path: the picture; its suffix chooses the format.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    places = range(len(names))
+    for place, (label, points) in enumerate(lines.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        means = [mean for mean, _ in points]
+        low, high = zip(*[(m - d, m + d) for m, d in points], strict=True)
+        axes.plot(places, means, "o-", color=colour, label=label, markersize=3.5, linewidth=1.3)
+        axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(places, names, rotation=35, ha="right")
+    axes.legend(fontsize=8, frameon=False)
+    _finish(axes, _LABELS[kind], "mAP, %")
+    _save(figure, path)
+
+
 def draw_gallery_sizes(sizes: Sequence[GallerySize], path: str | Path) -> None:
     """Top-1 and mAP over the number of images in the gallery, on a log scale."""
     figure = Figure(figsize=(5.2, 3.4), layout="constrained", facecolor="white")
