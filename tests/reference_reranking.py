@@ -17,18 +17,18 @@ def make_cbgm(k1, k2, score_threshold):
             return revised
         bound = sorted(similarities.values(), reverse=True)[:k1][-1]
         people = [predictions.query_features[query]]
-        people += find_context(predictions, query, descriptors, k2 - 1, score_threshold)
+        people += find_context(predictions, query, k2 - 1, score_threshold)
         chosen = {image_of(predictions, d) for d, s in similarities.items() if s >= bound}
         for image in chosen:
             detections = [d for d in similarities if image_of(predictions, d) == image]
             edges = [[dot(person, descriptors[d]) for d in detections] for person in people]
-            total, partner = match_all(edges)
+            largest, partner = match_all(edges)
             if partner is not None:
-                revised[detections[partner]] = total
+                revised[detections[partner]] = largest
         return revised
 
-    def find_context(predictions, query, descriptors, count, threshold):
-        """The descriptors of the best detections about the query, weighted as all are."""
+    def find_context(predictions, query, count, threshold):
+        """The descriptors of the best detections about the query, which no score weights."""
         image = list(predictions.image_ids).index(predictions.query_image_ids[query])
         rows = [
             d
@@ -37,13 +37,7 @@ def make_cbgm(k1, k2, score_threshold):
             and iou(predictions.boxes[d], predictions.query_boxes[query]) <= 0.5
         ]
         rows.sort(key=lambda d: -predictions.scores[d])
-        weighted = any(
-            list(descriptors[d]) != [float(x) for x in predictions.features[d]] for d in descriptors
-        )
-        return [
-            [float(x) * (float(predictions.scores[d]) if weighted else 1) for x in features]
-            for d, features in ((d, predictions.features[d]) for d in rows[:count])
-        ]
+        return [predictions.features[d] for d in rows[:count]]
 
     return rerank
 
@@ -53,19 +47,20 @@ def image_of(predictions, detection):
 
 
 def match_all(edges):
-    """(best sum, the first row's column or None) over all one-to-one matchings.
+    """(largest edge, the first row's column or None) of the best one-to-one matching by its sum.
 
-    Whoever is in the minority is matched to the last; of equal sums the first column wins.
+    Whoever is in the minority is matched to the last; of equal sums the first column wins, then
+    the largest edge.
     """
     rows, columns = len(edges), len(edges[0])
     partners = [*range(columns), *[None] * max(0, rows - columns)]
-    best, partner = -math.inf, None
+    found = []
     for chosen in itertools.permutations(partners, rows):
-        total = sum(edges[i][j] for i, j in enumerate(chosen) if j is not None)
+        matched = [edges[i][j] for i, j in enumerate(chosen) if j is not None]
         first = columns if chosen[0] is None else chosen[0]
-        if total > best or (total == best and first < (columns if partner is None else partner)):
-            best, partner = total, chosen[0]
-    return best, partner
+        found.append((sum(matched), -first, max(matched)))
+    _, first, largest = max(found)
+    return largest, None if first == -columns else -first
 
 
 def make_k_reciprocal(k1, k2, weight, depth):

@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import reference_metrics
 from evaluation_cases import draw_dataset, make_image, make_record
 from reference_metrics import average_precision, dot, iou
+from scipy.optimize import linear_sum_assignment
 
 from clsa_search.data import build_gallery
 from clsa_search.evaluation import (
+    CBGM,
     Predictions,
-    build_protocol,
+    SearchOptions,
     build_seqnet_protocol,
     evaluate_search,
+    score_predictions,
 )
 
 
@@ -43,10 +47,10 @@ def published_targets(record, query):
     return boxes
 
 
-def evaluate_as_seqnet(predictions, records, listed, asked):
+def evaluate_as_seqnet(predictions, records, listed, asked, cbgm=None):
     """Average precision of a query in the images `listed`, as that program goes about it.
 
-    Queries without anybody to find make it divide by zero; here they get 0.
+    Queries without anybody to find make it divide by zero; here they get 0. `cbgm`: (k1, k2).
     """
     query, person_id = asked["query_id"], asked["person_id"]
     similarities, count_gt, count_tp = {}, 0, 0
@@ -64,6 +68,8 @@ def evaluate_as_seqnet(predictions, records, listed, asked):
             for d in range(start, stop)
             if predictions.scores[d] >= 0.5
         ]
+    if cbgm:
+        match_context(predictions, similarities, query, *cbgm)
     results = []
     for image, found in similarities.items():
         boxes = published_targets(records[image], asked)
@@ -81,17 +87,64 @@ def evaluate_as_seqnet(predictions, records, listed, asked):
     return average_precision(results) * count_tp / count_gt if count_tp else 0
 
 
+def match_context(predictions, similarities, query, k1, k2):
+    """Replaces similarities as utils/km.py and the loop around it do, with SciPy for the matching.
+
+    The people of the query's image are not weighted by score, those of the gallery are.
+    """
+    ranked = sorted(
+        ((s, image) for image, found in similarities.items() for s, _ in found), reverse=True
+    )
+    home = predictions.image_ids.tolist().index(predictions.query_image_ids[query])
+    about = [
+        d
+        for d in range(*predictions.offsets[home : home + 2])
+        if predictions.scores[d] >= 0.5
+        and iou(predictions.boxes[d], predictions.query_boxes[query]) <= 0.5
+    ]
+    about.sort(key=lambda d: -predictions.scores[d])
+    people = [predictions.query_features[query], *predictions.features[about[: k2 - 1]]]
+    for image in {image for _, image in ranked[:k1]}:
+        start, stop = predictions.offsets[image : image + 2]
+        rows = [d for d in range(start, stop) if predictions.scores[d] >= 0.5]
+        edges = np.array(
+            [
+                [dot(one, predictions.features[d]) * float(predictions.scores[d]) for d in rows]
+                for one in people
+            ]
+        )
+        matched = linear_sum_assignment(edges, maximize=True)
+        for person, column in zip(*matched, strict=True):
+            if person == 0:
+                similarities[image][column] = (edges[matched].max(), similarities[image][column][1])
+
+
+def draw_distinct(rng, predictions):
+    """No two descriptors and no two scores are equal, so that nothing depends on ties."""
+
+    def draw(count):
+        rows = rng.standard_normal((count, 8))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    scores = rng.permutation(np.linspace(0.4, 1, len(predictions.scores), dtype=np.float32))
+    features, queries = draw(len(scores)), draw(len(predictions.query_ids))
+    return replace(predictions, scores=scores, features=features, query_features=queries)
+
+
+@pytest.mark.parametrize("cbgm", [None, (10, 3), (2, 2)])
 @pytest.mark.parametrize("seed", range(40))
-def test_numbers_are_those_of_the_family(seed):
+def test_numbers_are_those_of_the_family(seed, cbgm):
     rng = np.random.default_rng(seed)
     records, predictions = draw_dataset(rng)
+    predictions = draw_distinct(rng, predictions) if cbgm else predictions
     records = [shift_people(rng, record) for record in records]
     predictions = predictions.align(
         np.array([r["image_id"] for r in records]), predictions.query_ids, score_threshold=0
     )
     gallery = draw_gallery(rng, records)
     protocol = build_seqnet_protocol(records, gallery, "made")
-    result = evaluate_search(predictions, protocol, weight_by_score=True, device="cpu")
+    options = SearchOptions(compat="seqnet", reranker=CBGM(*cbgm) if cbgm else None)
+    result = evaluate_search(predictions, protocol, options, device="cpu")
     asked = {query["query_id"]: query for r in records for query in r.get("queries", [])}
     expected = [
         evaluate_as_seqnet(
@@ -99,6 +152,7 @@ def test_numbers_are_those_of_the_family(seed):
             records,
             gallery.images[slice(*gallery.offsets[row : row + 2])].tolist(),
             asked[query_id],
+            cbgm,
         )
         for row, query_id in enumerate(gallery.query_ids.tolist())
     ]
@@ -132,18 +186,46 @@ def test_what_differs_from_ours():
         make_record("q", [], [(0, box, 0)]),
     ]
 
-    def score(build, listed, **options):
-        protocol = build(records, build_gallery({0: listed}), "made")
-        result = evaluate_search(predictions, protocol, device="cpu", **options)
+    def score(listed, compat):
+        options = SearchOptions(compat=compat)
+        protocol = options.build_protocol(records, build_gallery({0: listed}), "made")
+        result = evaluate_search(predictions, protocol, options, device="cpu")
         return float(result.average_precision[0]), int(result.targets[0]), int(result.found[0])
 
-    assert score(build_protocol, [0, 0]) == (1.0, 2, 2)
-    assert score(build_seqnet_protocol, [0, 0]) == (0.5, 2, 1)
-    assert score(build_protocol, [1]) == (1.0, 1, 1)  # found on the second of her boxes
-    assert score(build_seqnet_protocol, [1]) == (0.0, 1, 0)
-    assert score(build_protocol, [0, 1]) == (1.0, 2, 2)
+    assert score([0, 0], None) == (1.0, 2, 2)
+    assert score([0, 0], "seqnet") == (0.5, 2, 1)
+    assert score([1], None) == (1.0, 1, 1)  # found on the second of her boxes
+    assert score([1], "seqnet") == (0.0, 1, 0)
+    assert score([0, 1], None) == (1.0, 2, 2)
     # weighted by score b comes first, and is wrong
-    assert score(build_seqnet_protocol, [0, 1], weight_by_score=True) == (0.25, 2, 1)
+    assert score([0, 1], "seqnet") == (0.25, 2, 1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_detection_is_the_families(seed):
+    """From a score of 0.01, of boxes in whole pixels."""
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    scores = rng.permutation(np.linspace(0, 1, len(predictions.scores), dtype=np.float32))
+    # the reference takes the first of equals, and the closest are equal where a box comes twice
+    images = {
+        name: image._replace(**sort_by_score(image))
+        for name, image in replace(predictions, scores=scores).to_images().items()
+    }
+    predictions = Predictions.from_images(images)
+    records = [shift_people(rng, record) for record in records]
+    results = score_predictions(predictions, records, SearchOptions(compat="seqnet"))[0]
+    whole = [
+        record | {"annotations": [one | {"bbox": truncate(one)} for one in record["annotations"]]}
+        for record in records
+    ]
+    expected = reference_metrics.detection(predictions, whole, 0.01, 0.5, False)
+    np.testing.assert_allclose(list(results["detection"].values()), np.multiply(expected, 100))
+
+
+def sort_by_score(image):
+    order = np.argsort(-image.scores)
+    return {name: getattr(image, name)[order] for name in ("boxes", "scores", "features")}
 
 
 def test_boxes_are_truncated_and_moved():

@@ -17,6 +17,8 @@ from clsa_search.errors import InputError
 from clsa_search.evaluation import (
     PersonSearchEvaluator,
     Predictions,
+    SearchOptions,
+    build_seqnet_protocol,
     evaluate_detection,
     evaluate_search,
     full_gallery_protocol,
@@ -118,11 +120,31 @@ def test_order_and_repeated_images_do_not_matter(dataset, tmp_path):
 
 def test_score_threshold_is_for_scoring_only(dataset, tmp_path):
     name, records, outputs = dataset
-    results = evaluate(name, outputs, sorted(outputs), tmp_path, score_threshold=0.8)
+    options = SearchOptions(score_threshold=0.8)
+    results = evaluate(name, outputs, sorted(outputs), tmp_path, options=options)
     predictions = load_predictions(tmp_path / "predictions.npz")
     assert predictions.scores.min() < 0.5
     assert results["detection"] == evaluate_detection(predictions, records, score_threshold=0.8)
-    assert results == score_predictions(predictions, records, score_threshold=0.8)[0]
+    assert results == score_predictions(predictions, records, options)[0]
+
+
+def test_the_compatible_mode_is_whole(dataset, tmp_path):
+    """Targets, weights and detection go together, whoever builds the protocols."""
+    name, records, outputs = dataset
+    options = SearchOptions(compat="seqnet")
+    results = evaluate(name, outputs, sorted(outputs), tmp_path, options=options)
+    predictions = load_predictions(tmp_path / "predictions.npz")
+    protocols = load_protocols(name, records, build=build_seqnet_protocol)
+    weighted = evaluate_search(predictions, protocols[0], options)
+    assert results["search"] == weighted.metrics()
+    assert results["detection"] == evaluate_detection(predictions, records, score_threshold=0.01)
+    assert results == score_predictions(predictions, records, options)[0]
+    plain = score_predictions(predictions, records)[0]
+    assert all(results[row] != plain[row] for row in ("search", "detection"))
+    with pytest.raises(InputError, match="'all' is built for compat None; expected 'seqnet'"):
+        evaluate_search(predictions, full_gallery_protocol(records), options)
+    with pytest.raises(InputError, match="'all' is built for compat 'seqnet'; expected None"):
+        evaluate_search(predictions, protocols[0])
 
 
 def test_reset_forgets(dataset):

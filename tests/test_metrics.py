@@ -12,12 +12,13 @@ from evaluation_cases import draw_dataset, draw_protocol, make_image, make_proto
 from clsa_search.errors import InputError
 from clsa_search.evaluation import (
     Predictions,
+    SearchOptions,
     evaluate_chance,
     evaluate_detection,
     evaluate_protocols,
     evaluate_search,
     full_gallery_protocol,
-    rank_gallery,
+    rank_galleries,
     ranking,
 )
 
@@ -44,7 +45,7 @@ def search_all(predictions, targets, **options):
     images = predictions.image_ids.tolist()
     places = [i for i, name in enumerate(images) if name != "query"]
     protocol = make_protocol(images, [(0, places, [(images.index(t), BOX) for t in targets])])
-    return evaluate_search(predictions, protocol, device="cpu", **options)
+    return evaluate_search(predictions, protocol, SearchOptions(**options), device="cpu")
 
 
 def test_average_precision_by_hand():
@@ -272,7 +273,7 @@ def test_nothing_found():
     zeros = {"mAP": 0, "top1": 0, "top5": 0, "top10": 0}
     assert evaluate_search(predictions, protocol).metrics() == zeros
     assert evaluate_chance(predictions, protocol) == zeros
-    assert rank_gallery(predictions, protocol, 0) == []
+    assert rank_galleries(predictions, protocol, [0]) == [[]]
     assert evaluate_detection(predictions, records) == {"recall": 0, "AP": 0}
 
 
@@ -319,7 +320,7 @@ def test_rank_gallery_lists_the_best_first():
     protocol = make_protocol(
         predictions.image_ids, [(0, [3, 0, 1, 2], [(0, BOX), (2, BOX), (3, BOX)])]
     )
-    best = rank_gallery(predictions, protocol, 0, top=4)
+    (best,) = rank_galleries(predictions, protocol, [0], top=4)
     assert [(match.image_id, match.correct) for match in best] == [
         ("a", True),
         ("d", False),  # as similar as b's, and listed before
@@ -328,15 +329,16 @@ def test_rank_gallery_lists_the_best_first():
     ]
     assert [match.similarity for match in best] == pytest.approx([0.9, 0.8, 0.8, 0.7])
     np.testing.assert_array_equal(best[0].box, (0, 0, 40, 78))
-    assert len(rank_gallery(predictions, protocol, 0)) == 5
+    assert len(rank_galleries(predictions, protocol, [0])[0]) == 5
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rank_gallery_agrees_with_the_metrics(seed):
     records, predictions = draw_dataset(np.random.default_rng(seed))
     protocol = full_gallery_protocol(records)
-    for row in evaluate_search(predictions, protocol, device="cpu").per_query():
-        matches = rank_gallery(predictions, protocol, row["query_id"], top=10**6)
+    rows = evaluate_search(predictions, protocol, device="cpu").per_query()[::-1]
+    ranked = rank_galleries(predictions, protocol, [row["query_id"] for row in rows], top=10**6)
+    for row, matches in zip(rows, ranked, strict=True):
         assert sum(match.correct for match in matches) == row["found"]
         results = [(match.similarity, match.correct) for match in matches]
         assert reference_metrics.first_rank(results) == row["first_rank"]
@@ -349,6 +351,6 @@ def test_what_is_missing_is_named():
     with pytest.raises(InputError, match="query_ids: 7 is missing"):
         evaluate_search(predictions, make_protocol(["a"], [(7, [0], [])]))
     with pytest.raises(InputError, match="query 3 is not in protocol 'made'"):
-        rank_gallery(predictions, make_protocol(["a"], [(0, [0], [])]), 3)
+        rank_galleries(predictions, make_protocol(["a"], [(0, [0], [])]), [3])
     with pytest.raises(InputError, match="image_ids: 'z' is missing"):
         evaluate_detection(predictions, [make_record("z")])

@@ -15,15 +15,16 @@ from clsa_search.evaluation import (
     CBGM,
     KReciprocal,
     Predictions,
+    SearchOptions,
     evaluate_search,
     full_gallery_protocol,
-    rank_gallery,
+    rank_galleries,
 )
 from clsa_search.evaluation.reranking import match_best
 
 
 def compare(predictions, protocol, options, reference_options):
-    result = evaluate_search(predictions, protocol, device="cpu", **options)
+    result = evaluate_search(predictions, protocol, SearchOptions(**options), device="cpu")
     columns = result.average_precision, result.first_rank, result.targets, result.found
     expected = reference_metrics.search(predictions, protocol, 0.5, **reference_options)
     np.testing.assert_allclose(np.stack(columns, axis=1), expected, rtol=0, atol=1e-9)
@@ -81,7 +82,8 @@ def test_options_change_the_results():
             "cbgm": {"reranker": CBGM(10, 3)},
             "k_reciprocal": {"reranker": KReciprocal()},
         }.items():
-            changed[name] += evaluate_search(predictions, protocol, **options).per_query() != plain
+            result = evaluate_search(predictions, protocol, SearchOptions(**options))
+            changed[name] += result.per_query() != plain
     assert min(changed.values()) >= 10
 
 
@@ -90,9 +92,9 @@ def test_matching_agrees_with_all_permutations(seed):
     rng = np.random.default_rng(seed)
     rows, columns = int(rng.integers(1, 5)), int(rng.integers(4, 7))
     edges = rng.integers(-3, 3, (8, rows, columns)) / 4  # equal sums are common
-    total, column = match_best(torch.from_numpy(edges))
+    largest, column = match_best(torch.from_numpy(edges), torch.ones(edges.shape, dtype=bool))
     expected = [match_all(one.tolist()) for one in edges]
-    assert list(zip(total.tolist(), column.tolist(), strict=True)) == expected
+    assert list(zip(largest.tolist(), column.tolist(), strict=True)) == expected
 
 
 def one_hot(*values):
@@ -113,17 +115,19 @@ def test_a_companion_helps_to_find_the_query():
     predictions = Predictions.from_images(images)
     protocol = make_protocol(["a", "b", "q"], [(0, [0, 1], [(1, box)])])
     assert evaluate_search(predictions, protocol).first_rank == 2
-    reranker = CBGM(k1=10, k2=2)
-    assert evaluate_search(predictions, protocol, reranker=reranker).first_rank == 1
-    best = rank_gallery(predictions, protocol, 0, reranker=reranker)
+    options = SearchOptions(reranker=CBGM(k1=10, k2=2))
+    assert evaluate_search(predictions, protocol, options).first_rank == 1
+    (best,) = rank_galleries(predictions, protocol, [0], options)
     assert [(m.image_id, m.correct) for m in best] == [("b", True), ("a", False), ("b", False)]
-    # in b the sum of both pairs; in a the query's own, the companion finding nobody
-    assert [m.similarity for m in best] == pytest.approx([1.5, 0.6, 0])
+    # in b the companion's, who is surest; in a the query's own, the companion finding nobody
+    assert [m.similarity for m in best] == pytest.approx([1, 0.6, 0])
     # only the image of the most similar detection is matched, and there is no companion there
-    only_a = evaluate_search(predictions, protocol, reranker=CBGM(k1=1, k2=2))
+    only_a = evaluate_search(predictions, protocol, SearchOptions(reranker=CBGM(k1=1, k2=2)))
     assert only_a.first_rank == 2
-    # the detection on the query herself is no companion, even if its score is the highest
-    assert best[0].similarity < 2
+    # weighted by the gallery's scores, not by those about the query
+    weighted = SearchOptions(weight_by_score=True, reranker=CBGM(k1=10, k2=2))
+    (best,) = rank_galleries(predictions, protocol, [0], weighted)
+    assert [m.similarity for m in best] == pytest.approx([0.9, 0.54, 0])
 
 
 def test_common_neighbours_help_to_find_the_query():
@@ -137,11 +141,13 @@ def test_common_neighbours_help_to_find_the_query():
     protocol = make_protocol(sorted(images), [(0, [0, 1, 2, 3, 4], [(1, box)])])
     assert evaluate_search(predictions, protocol).first_rank == 3
     reranker = KReciprocal(k1=2, k2=1, weight=0.1)
-    assert evaluate_search(predictions, protocol, reranker=reranker).first_rank == 2
-    best = rank_gallery(predictions, protocol, 0, reranker=reranker)
+    options = SearchOptions(reranker=reranker)
+    assert evaluate_search(predictions, protocol, options).first_rank == 2
+    (best,) = rank_galleries(predictions, protocol, [0], options)
     assert [match.image_id for match in best][:3] == ["a", "b", "c"]
     # what is below the depth keeps its place after the others
-    shallow = rank_gallery(predictions, protocol, 0, reranker=replace(reranker, depth=1))
+    options = SearchOptions(reranker=replace(reranker, depth=1))
+    (shallow,) = rank_galleries(predictions, protocol, [0], options)
     assert [match.image_id for match in shallow] == [*"acbde"]
 
 
@@ -150,7 +156,8 @@ def test_options_leave_nothing_found_alone():
     images = {"a": make_image(), "q": make_image(queries=[(0, box, (1, 0))])}
     protocol = make_protocol(["a", "q"], [(0, [0], [(0, box)])])
     for reranker in (CBGM(10, 3), KReciprocal()):
-        result = evaluate_search(Predictions.from_images(images), protocol, reranker=reranker)
+        options = SearchOptions(reranker=reranker)
+        result = evaluate_search(Predictions.from_images(images), protocol, options)
         assert (result.targets, result.found, result.first_rank) == (1, 0, 0)
 
 
@@ -161,3 +168,21 @@ def test_wrong_parameters_are_named():
     for parameters in ((0, 6, 0.3, 9), (20, 0, 0.3, 9), (20, 6, 1.1, 9), (20, 6, 0.3, 0)):
         with pytest.raises(InputError, match="k-reciprocal re-ranking: .* expected"):
             KReciprocal(*parameters)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan, math.inf])
+def test_options_out_of_range_are_named(threshold):
+    with pytest.raises(InputError, match=f"score_threshold is {threshold}; expected a number from"):
+        SearchOptions(score_threshold=threshold)
+    with pytest.raises(InputError, match="compat is 'nae'; expected None or one of seqnet"):
+        SearchOptions(compat="nae")
+
+
+def test_options_are_told_apart():
+    assert SearchOptions(reranker=CBGM(10, 3)).describe() == {
+        "score_threshold": 0.5,
+        "weight_by_score": False,
+        "reranker": {"name": "CBGM", "k1": 10, "k2": 3},
+        "compat": None,
+    }
+    assert SearchOptions(compat="seqnet").describe()["weight_by_score"]

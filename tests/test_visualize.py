@@ -181,23 +181,26 @@ def searched(tmp_path):
 
 def test_sheets_are_drawn_from_predictions(tmp_path, searched):
     records, protocol, predictions = searched
-    paths = draw_rankings(predictions, records, protocol, tmp_path / "new", count=2, top=3)
+    result = evaluate_search(predictions, protocol)
+    given = predictions, result, records, protocol
+    paths = draw_rankings(*given, tmp_path / "new", count=2, top=3)
     assert [path.name for path in paths] == ["rankings.png", "query_0.png", "query_2.png"]
     assert all(path.parent == tmp_path / "new" and path.stat().st_size for path in paths)
     best, worst = paths[1:]
     assert share(best, RIGHT_COLOUR) > 5 * share(best, WRONG_COLOUR)
     assert share(worst, WRONG_COLOUR) > 5 * share(worst, RIGHT_COLOUR)
-    assert draw_rankings(predictions, records, protocol, tmp_path / "none", count=0) == []
+    assert draw_rankings(*given, tmp_path / "none", count=0) == []
     assert not (tmp_path / "none").exists()
 
 
 def test_an_unreadable_image_is_named(tmp_path, searched):
     records, protocol, predictions = searched
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
+    result = evaluate_search(predictions, protocol)
     for name, problem in [("broken.png", "not readable as"), ("none.png", "no such file")]:
         moved = [record | {"file_name": str(tmp_path / name)} for record in records]
         with pytest.raises(InputError, match=f"{name}: .*{problem}"):
-            draw_rankings(predictions, moved, protocol, tmp_path, count=1)
+            draw_rankings(predictions, result, moved, protocol, tmp_path, count=1)
 
 
 def write_lines(path, entries, tail=""):

@@ -13,7 +13,6 @@ checkpoint's predictions.npz. With --compare the sheets are of the queries that 
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from clsa_search.data import get_records
 from clsa_search.errors import reported_input_errors
@@ -25,9 +24,8 @@ from clsa_search.evaluation import (
     Evaluation,
     KReciprocal,
     Predictions,
-    build_seqnet_protocol,
+    SearchOptions,
     compare_results,
-    evaluate_detection,
     format_table,
     load_predictions,
     load_protocols,
@@ -101,14 +99,10 @@ def predict(args: argparse.Namespace) -> Path:
     return args.output_dir / PREDICTIONS_FILE
 
 
-def collect_options(args: argparse.Namespace) -> dict[str, Any]:
+def collect_options(args: argparse.Namespace) -> SearchOptions:
     """How similarities are made, for everything that ranks."""
     reranker = CBGM(*args.cbgm) if args.cbgm else KReciprocal() if args.k_reciprocal else None
-    return {
-        "score_threshold": args.score_threshold,
-        "weight_by_score": args.weight_by_score or args.compat is not None,
-        "reranker": reranker,
-    }
+    return SearchOptions(args.score_threshold, args.weight_by_score, reranker, args.compat)
 
 
 def report(
@@ -116,20 +110,17 @@ def report(
 ) -> None:
     """Print the tables; write JSON and plots where they are wanted."""
     details = collect_details(evaluation, records)
-    labelled = evaluate_detection(
-        predictions, records, score_threshold=args.score_threshold, labelled_only=True
-    )
     sizes = details["gallery_size"]
     print(f"{len(evaluation.searches[0].query_ids)} queries; in percent")
     print(f"search: protocol {evaluation.protocols[0].name!r}\n")
     print(format_table(evaluation.results), end="\n\n")
-    print(format_table({"detection, labelled people": labelled}), end="\n\n")
+    print(format_table({"detection, labelled people": evaluation.labelled}), end="\n\n")
     print(format_buckets("height ratio", details["scale_ratio"]), end="\n\n")
     print(format_buckets("target height", details["target_height"]), end="\n\n")
     if len(sizes) > 1:
         print(format_gallery_sizes(sizes), end="\n\n")
     if path := args.json or (args.output_dir and args.output_dir / "results.json"):
-        save_results(path, evaluation, predictions, details=details, labelled=labelled)
+        save_results(path, evaluation, predictions, details=details)
         print(f"results: {path}")
     if args.output_dir:
         # here because a table needs no pictures
@@ -149,7 +140,7 @@ def compare(
 ) -> None:
     """Print how the file differs from the old one; draw the most changed queries."""
     options, old_predictions = collect_options(args), load_predictions(args.compare)
-    old = score_protocols(old_predictions, records, new.protocols, source=args.compare, **options)
+    old = score_protocols(old_predictions, records, new.protocols, options, source=args.compare)
     pairs = zip(old.searches, new.searches, strict=True)
     comparisons = [compare_results(*pair) for pair in pairs]
     print(f"\nagainst {args.compare}, paired bootstrap over the queries:")
@@ -168,7 +159,7 @@ def compare(
             new.protocols[0],
             comparisons[0].query_ids[rows].tolist(),
             args.output_dir / "changes",
-            **options,
+            options,
         )
         print(f"changed queries: {', '.join(map(str, sheets[:1])) or 'none'}")
 
@@ -181,11 +172,12 @@ def draw(
 
     sheets = draw_rankings(
         predictions,
+        evaluation.searches[0],
         records,
         evaluation.protocols[0],
         args.output_dir / "sheets",
+        collect_options(args),
         count=args.sheets,
-        **collect_options(args),
     )
     print(f"ranking sheets: {', '.join(map(str, sheets[:1])) or 'none, there are no queries'}")
 
@@ -195,13 +187,13 @@ def main(argv: list[str] | None = None) -> None:
     with reported_input_errors():
         options = collect_options(args)
         records = get_records(args.dataset)
-        build = build_seqnet_protocol if args.compat else None
+        build = options.build_protocol
         protocols = load_protocols(args.dataset, records, args.protocols, build=build)
         path = args.predictions or predict(args)
         predictions = load_predictions(path)
         gt_predictions = load_predictions(args.gt_predictions) if args.gt_predictions else None
         evaluation = score_protocols(
-            predictions, records, protocols, gt_predictions=gt_predictions, source=path, **options
+            predictions, records, protocols, options, gt_predictions=gt_predictions, source=path
         )
         count = (predictions.scores >= args.score_threshold).sum()
         print(f"{path} on {args.dataset}: {len(records)} images, {count} detections,")

@@ -17,6 +17,7 @@ from clsa_search.evaluation import (
     GT_PREDICTIONS_FILE,
     PREDICTIONS_FILE,
     Predictions,
+    SearchOptions,
     SearchProtocol,
     evaluate_search,
     load_predictions,
@@ -57,11 +58,12 @@ def measure(
     parts = split_levels(predictions, levels, embed_dim, source=path)
     records = get_records(dataset_name)
     protocols = load_protocols(dataset_name, records)[:1]
+    options = SearchOptions(score_threshold=SCORE_THRESHOLD)
     evaluation = score_protocols(
         predictions,
         records,
         protocols,
-        score_threshold=SCORE_THRESHOLD,
+        options,
         gt_predictions=load_predictions(path.with_name(GT_PREDICTIONS_FILE)),
         source=path,
     )
@@ -70,10 +72,7 @@ def measure(
         kind: {name_bucket(bucket): bucket for bucket in details[kind] if bucket.targets}
         for kind in ("scale_ratio", "target_height")
     }
-    alone = {
-        level: evaluate_search(part, protocols[0], score_threshold=SCORE_THRESHOLD)
-        for level, part in parts.items()
-    }
+    alone = {level: evaluate_search(part, protocols[0], options) for level, part in parts.items()}
     agreement, correlation = compare_levels(list(parts.values()), protocols[0])
     return {
         **evaluation.results,

@@ -19,8 +19,9 @@ from clsa_search.evaluation.metrics import (
     evaluate_chance,
     evaluate_protocols,
     evaluate_search,
-    rank_gallery,
+    rank_galleries,
 )
+from clsa_search.evaluation.options import SearchOptions
 from clsa_search.evaluation.predictions import (
     ImagePredictions,
     Predictions,
@@ -50,6 +51,7 @@ __all__ = [
     "PersonSearchEvaluator",
     "Predictions",
     "Reranker",
+    "SearchOptions",
     "SearchProtocol",
     "SearchResult",
     "build_protocol",
@@ -67,7 +69,7 @@ __all__ = [
     "full_gallery_protocol",
     "load_predictions",
     "load_protocols",
-    "rank_gallery",
+    "rank_galleries",
     "save_predictions",
     "save_results",
     "score_predictions",

@@ -17,6 +17,7 @@ import torch
 
 from clsa_search.data.galleries import Gallery
 from clsa_search.evaluation.metrics import evaluate_protocols
+from clsa_search.evaluation.options import SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
 from clsa_search.evaluation.reranking import CBGM
@@ -94,7 +95,9 @@ def measure_evaluation(
     extra, results = _peak_memory(evaluate, device)
     seconds = _time(evaluate, device, repeat)
     cbgm = _time(
-        lambda: evaluate_protocols(predictions, [small], reranker=size.cbgm, device=device),
+        lambda: evaluate_protocols(
+            predictions, [small], SearchOptions(reranker=size.cbgm), device=device
+        ),
         device,
         1,
     )

@@ -4,6 +4,7 @@ Source: the public evaluation program of SeqNet (Li and Miao, AAAI 2021), from w
 and GFN descend. Ours, then theirs, then which queries it concerns:
 
 - Similarities are of the descriptors alone / times the detection's score. All queries.
+- Detection counts from the score that search counts from / from 0.01.
 - A gallery image listed twice counts twice / is searched once while its person counts twice, so
   that average precision 1 is out of reach. CUHK-SYSU, gallery 100: 4 of 2,900 (0-based 1250, 1633,
   1997, 2561).
@@ -33,10 +34,11 @@ from clsa_search.evaluation.protocol import SearchProtocol, build_protocol
 
 SEQNET = "seqnet"
 COMPATIBILITIES = (SEQNET,)
+DETECTION_THRESHOLD = 0.01  # engine.py of SeqNet, where it calls eval_detection
 
 
 def build_seqnet_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> SearchProtocol:
-    """A protocol with the family's targets; similarities have to be weighted by score as well.
+    """A protocol with the family's targets, for `SearchOptions(compat="seqnet")`.
 
     Args:
         records: as for `build_protocol`; an annotation that the loader cut at the image's border
@@ -44,14 +46,16 @@ def build_seqnet_protocol(records: Sequence[dict], gallery: Gallery, name: str) 
         gallery: of these records.
         name: of the protocol.
     """
-    truncated = [_truncate_people(record) for record in records]
-    protocol = build_protocol(truncated, gallery, name)
-    return _search_once(_keep_first_box(protocol))
+    protocol = build_protocol(truncate_people(records), gallery, name)
+    return replace(_search_once(_keep_first_box(protocol)), compat=SEQNET)
 
 
-def _truncate_people(record: dict) -> dict:
-    people = [person | {"bbox": _truncate(person)} for person in record["annotations"]]
-    return record | {"annotations": people}
+def truncate_people(records: Sequence[dict]) -> list[dict]:
+    """The records with annotated boxes as the family reads them."""
+    return [
+        record | {"annotations": [one | {"bbox": _truncate(one)} for one in record["annotations"]]}
+        for record in records
+    ]
 
 
 def _truncate(person: dict) -> list[float]:

@@ -13,10 +13,10 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from clsa_search.data.catalog import get_records
+from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.predictions_file import save_predictions
 from clsa_search.evaluation.protocol import load_protocols
-from clsa_search.evaluation.reranking import Reranker
 from clsa_search.evaluation.scoring import score_protocols
 from clsa_search.evaluation.shards import Images, ShardFolder
 
@@ -42,9 +42,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
         *,
         output_dir: str | PathLike | None = None,
         protocols: Sequence[str] | None = None,
-        score_threshold: float = 0.5,
-        weight_by_score: bool = False,
-        reranker: Reranker | None = None,
+        options: SearchOptions = DEFAULTS,
         gt_boxes: bool = False,
         distributed: bool = True,
         meta: Mapping[str, Any] | None = None,
@@ -55,8 +53,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
             dataset_name: as `clsa_search.data.catalog.get_records` takes it.
             output_dir: where the predictions file goes; none is written without.
             protocols: names as `load_protocols` takes them; by default the dataset's own.
-            score_threshold: detections below do not count (they stay in the file).
-            weight_by_score, reranker: see `evaluate_protocols`.
+            options: how similarities are made; detections below the threshold stay in the file.
             gt_boxes: whether the model describes annotated boxes too.
             distributed: gather from all processes; otherwise each scores what it saw.
             meta: for the file: what made it (config, weights' hash); dataset and date are added.
@@ -66,11 +63,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._protocols = protocols
-        self._options = {
-            "score_threshold": score_threshold,
-            "weight_by_score": weight_by_score,
-            "reranker": reranker,
-        }
+        self._options = options
         self._distributed = distributed
         self._meta = dict(meta or {})
         self._shard_size = shard_size if output_dir is not None else 0
@@ -136,13 +129,13 @@ class PersonSearchEvaluator(DatasetEvaluator):
                     save_predictions(predictions[kind], self._output_dir / name)
         if self._shard_size:
             self._open_shards().clear()
-        records = get_records(self._dataset_name)
+        records, build = get_records(self._dataset_name), self._options.build_protocol
         return score_protocols(
             predictions["found"],
             records,
-            load_protocols(self._dataset_name, records, self._protocols),
+            load_protocols(self._dataset_name, records, self._protocols, build=build),
+            self._options,
             gt_predictions=predictions.get("gt"),
-            **self._options,
         ).results
 
     def _join(self, kind: str, shares: Sequence[dict[str, Images]]) -> Predictions:

@@ -20,11 +20,9 @@ Where that leaves a choice:
 - A query whose person is nowhere in its gallery has average precision 0 and stays in the mean.
 - Without queries the metrics are NaN; without detections all are 0.
 
-Options, each off by default: `weight_by_score` multiplies similarities by the detection's score
-(Chen et al., "Norm-Aware Embedding for Efficient Person Search", CVPR 2020; SeqNet and COAT do so
-too), `reranker` makes the similarities of a gallery anew (`clsa_search.evaluation.reranking`).
+`SearchOptions` change that, each off by default.
 
-Shape letters: Q queries.
+Shape letters: Q queries, M detections.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,10 +34,15 @@ import torch
 
 from clsa_search.errors import InputError
 from clsa_search.evaluation.matching import is_best
+from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import Predictions, expand_ranges
 from clsa_search.evaluation.protocol import SearchProtocol
-from clsa_search.evaluation.ranking import find_candidates, rank_holders
-from clsa_search.evaluation.reranking import Reranker
+from clsa_search.evaluation.ranking import (
+    count_listings,
+    find_candidates,
+    iterate_similarities,
+    rank_holders,
+)
 from clsa_search.evaluation.sightings import (
     Sightings,
     average_precision,
@@ -95,30 +98,19 @@ class Match(NamedTuple):
 def evaluate_search(
     predictions: Predictions,
     protocol: SearchProtocol,
+    options: SearchOptions = DEFAULTS,
     *,
-    score_threshold: float = 0.5,
-    weight_by_score: bool = False,
-    reranker: Reranker | None = None,
     device: torch.device | str | None = None,
 ) -> SearchResult:
     """Rank every query's gallery and compare with its targets; see `evaluate_protocols`."""
-    return evaluate_protocols(
-        predictions,
-        [protocol],
-        score_threshold=score_threshold,
-        weight_by_score=weight_by_score,
-        reranker=reranker,
-        device=device,
-    )[0]
+    return evaluate_protocols(predictions, [protocol], options, device=device)[0]
 
 
 def evaluate_protocols(
     predictions: Predictions,
     protocols: Sequence[SearchProtocol],
+    options: SearchOptions = DEFAULTS,
     *,
-    score_threshold: float = 0.5,
-    weight_by_score: bool = False,
-    reranker: Reranker | None = None,
     device: torch.device | str | None = None,
 ) -> list[SearchResult]:
     """Several protocols of one dataset at little more than the cost of one.
@@ -126,111 +118,142 @@ def evaluate_protocols(
     Args:
         predictions: of every image and query that the protocols name; others are left out.
         protocols: the queries, their galleries and targets; all with the same `image_ids`.
-        score_threshold: detections below do not exist.
-        weight_by_score: multiply similarities by the detection's score.
-        reranker: makes similarities anew.
+        options: how similarities are made.
         device: where to compute; by default a GPU if there is one.
 
     Raises:
-        InputError: an image or a query of a protocol is missing, or the protocols' images differ.
+        InputError: an image or a query of a protocol is missing, the protocols' images differ, or
+            they are of another compatibility mode than the options.
     """
-    aligned = _align(predictions, protocols, score_threshold, weight_by_score)
-    return _search(aligned, protocols, reranker, device)
+    return _search(_align(predictions, protocols, options), protocols, options, device)
 
 
 def evaluate_chance(
     predictions: Predictions,
     protocol: SearchProtocol,
+    options: SearchOptions = DEFAULTS,
     *,
-    score_threshold: float = 0.5,
     seeds: Iterable[int] = range(5),
     device: torch.device | str | None = None,
 ) -> dict[str, float]:
     """The metrics of the same detections with random descriptors, mean over the seeds.
 
-    Arguments and errors are those of `evaluate_search`.
+    Arguments and errors are those of `evaluate_search`; of the options only the threshold counts,
+    as neither weights nor a re-ranker make chance any better.
     """
-    aligned = _align(predictions, [protocol], score_threshold)
+    aligned = _align(predictions, [protocol], options)
+    plain = SearchOptions(score_threshold=options.score_threshold)
     results = [
-        _search(_scramble(aligned, seed), [protocol], None, device)[0].metrics() for seed in seeds
+        _search(_scramble(aligned, seed), [protocol], plain, device)[0].metrics() for seed in seeds
     ]
     return {name: float(np.mean([result[name] for result in results])) for name in results[0]}
 
 
-def rank_gallery(
+def rank_galleries(
     predictions: Predictions,
     protocol: SearchProtocol,
-    query_id: int,
-    top: int = 10,
+    query_ids: Sequence[int],
+    options: SearchOptions = DEFAULTS,
     *,
-    score_threshold: float = 0.5,
-    weight_by_score: bool = False,
-    reranker: Reranker | None = None,
-) -> list[Match]:
-    """The `top` most similar detections of one query's gallery, best first.
+    top: int = 10,
+) -> list[list[Match]]:
+    """The `top` most similar detections of the galleries of some queries, best first.
 
     Equally similar ones stay in the order of the gallery's images and of their detections.
 
     Raises:
-        InputError: the protocol has no such query, or the predictions lack it or an image.
+        InputError: as for `evaluate_search`, or the protocol has no such query.
     """
-    protocol = protocol.select([query_id])
-    aligned = _align(predictions, [protocol], score_threshold, weight_by_score)
-    gallery = protocol.gallery_images
-    listing, rows = expand_ranges(aligned.offsets[gallery], np.diff(aligned.offsets)[gallery])
-    similarities = aligned.features @ aligned.query_features[0]
-    if reranker is not None:
-        listed = torch.zeros(1, len(similarities), dtype=torch.bool)
-        listed[0, rows] = True
-        similarities = torch.from_numpy(similarities)[None]
-        similarities = reranker(similarities, listed, aligned, np.zeros(1, dtype=int))[0].numpy()
+    protocol = protocol.select(query_ids)
+    aligned = _align(predictions, [protocol], options)
+    rows = np.searchsorted(aligned.query_ids, protocol.query_ids)
+    similarities = np.zeros((len(rows), len(aligned.scores)))
+    weights = _weigh(aligned, options)
+    for chunk, values in iterate_similarities(aligned, weights, torch.device("cpu")):
+        (mine,) = np.nonzero((chunk.start <= rows) & (rows < chunk.stop))
+        values = values[torch.from_numpy(rows[mine] - chunk.start)]
+        if options.reranker is not None:
+            listed = torch.from_numpy(_list_detections(aligned, protocol, mine))
+            values = options.reranker(values, listed, aligned, rows[mine], weights)
+        similarities[mine] = values.numpy()
     candidates = find_candidates(aligned, protocol)
-    best = is_best(candidates.place, -similarities[candidates.detection], candidates.detection)
-    positives = candidates.detection[best]
-    order = np.argsort(-similarities[rows], kind="stable")[:top]
+    found = similarities[candidates.query, candidates.detection]
+    best = is_best(
+        candidates.query * len(aligned.image_ids) + candidates.place, -found, candidates.detection
+    )
+    correct = np.zeros(similarities.shape, dtype=bool)
+    correct[candidates.query[best], candidates.detection[best]] = True
     return [
-        Match(
-            image_id=image_id,
-            box=aligned.boxes[row],
-            similarity=float(similarities[row]),
-            correct=bool(np.isin(row, positives)),
-        )
-        for image_id, row in zip(
-            aligned.image_ids[gallery[listing[order]]].tolist(), rows[order], strict=True
-        )
+        _take_best(aligned, protocol, query, similarities[query], correct[query], top)
+        for query in range(len(rows))
     ]
 
 
+def _take_best(
+    aligned: Predictions,
+    protocol: SearchProtocol,
+    query: int,
+    similarities: np.ndarray,
+    correct: np.ndarray,
+    top: int,
+) -> list[Match]:
+    """The best of a row of the protocol, given its similarities and what is correct (M,)."""
+    gallery = protocol.gallery_images[slice(*protocol.gallery_offsets[query : query + 2])]
+    listing, rows = expand_ranges(aligned.offsets[gallery], np.diff(aligned.offsets)[gallery])
+    order = np.argsort(-similarities[rows], kind="stable")[:top]
+    names = aligned.image_ids[gallery[listing[order]]].tolist()
+    return [
+        Match(name, aligned.boxes[row], float(similarities[row]), bool(correct[row]))
+        for name, row in zip(names, rows[order], strict=True)
+    ]
+
+
+def _list_detections(
+    aligned: Predictions, protocol: SearchProtocol, queries: np.ndarray
+) -> np.ndarray:
+    """Which detections (B, M) are in the galleries of some rows of the protocol (B,)."""
+    return np.repeat(count_listings(protocol, queries) > 0, np.diff(aligned.offsets), axis=1)
+
+
 def _align(
-    predictions: Predictions,
-    protocols: Sequence[SearchProtocol],
-    threshold: float,
-    weight_by_score: bool = False,
+    predictions: Predictions, protocols: Sequence[SearchProtocol], options: SearchOptions
 ) -> Predictions:
     """What is scored: the protocols' images and, ascending, the queries of any of them."""
     first = protocols[0]
-    for protocol in protocols[1:]:
+    for protocol in protocols:
         if not np.array_equal(protocol.image_ids, first.image_ids):
             raise InputError(
                 f"protocols {first.name!r} and {protocol.name!r} index different images; "
                 "expected protocols of one dataset"
             )
+        if protocol.compat != options.compat:
+            raise InputError(
+                f"protocol {protocol.name!r} is built for compat {protocol.compat!r}; "
+                f"expected {options.compat!r}, that of the options (SearchOptions.build_protocol)"
+            )
     query_ids = np.unique(np.concatenate([protocol.query_ids for protocol in protocols]))
-    aligned = predictions.align(first.image_ids, query_ids, score_threshold=threshold)
-    if not weight_by_score:
-        return aligned
-    return replace(aligned, features=aligned.features * aligned.scores[:, None])
+    return predictions.align(first.image_ids, query_ids, score_threshold=options.score_threshold)
+
+
+def _weigh(aligned: Predictions, options: SearchOptions) -> np.ndarray | None:
+    """What similarities are multiplied by (M,); None leaves them alone."""
+    return aligned.scores if options.weight_by_score else None
 
 
 def _search(
     aligned: Predictions,
     protocols: Sequence[SearchProtocol],
-    reranker: Reranker | None,
+    options: SearchOptions,
     device: torch.device | str | None,
 ) -> list[SearchResult]:
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    candidates = [find_candidates(aligned, protocol) for protocol in protocols]
-    sightings = rank_holders(aligned, protocols, candidates, reranker=reranker, device=device)
+    sightings = rank_holders(
+        aligned,
+        protocols,
+        [find_candidates(aligned, protocol) for protocol in protocols],
+        weights=_weigh(aligned, options),
+        reranker=options.reranker,
+        device=torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")),
+    )
     return [_sum_up(*pair) for pair in zip(protocols, sightings, strict=True)]
 
 

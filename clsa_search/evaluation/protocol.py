@@ -33,6 +33,7 @@ class SearchProtocol:
     target_images: np.ndarray  # (T,) int32
     target_boxes: np.ndarray  # (T, 4) float64 XYXY pixels of the original image
     lost: np.ndarray | None = None  # (Q,) int64; None: nowhere any
+    compat: str | None = None  # the compatibility mode that its targets are for
 
     def select(self, query_ids: Sequence[int]) -> "SearchProtocol":
         """The same protocol for some of its queries, in the order given.

@@ -71,6 +71,7 @@ def rank_holders(
     protocols: Sequence[SearchProtocol],
     candidates: Sequence[Candidates],
     *,
+    weights: np.ndarray | None,
     reranker: Reranker | None,
     device: torch.device,
 ) -> list[Sightings]:
@@ -81,12 +82,13 @@ def rank_holders(
             are those of any protocol.
         protocols: their galleries are used.
         candidates: of each protocol.
+        weights: (M,) of the detections, multiplied to their similarities.
         reranker: replaces the similarities of a query by those of its gallery.
         device: where similarities are computed and sorted.
     """
     rows = [np.searchsorted(predictions.query_ids, protocol.query_ids) for protocol in protocols]
     ranks = [_start_ranking(found) for found in candidates]
-    for chunk, similarities in _iterate_similarities(predictions, device):
+    for chunk, similarities in iterate_similarities(predictions, weights, device):
         for protocol, mine, found, out in zip(protocols, rows, candidates, ranks, strict=True):
             (queries,) = np.nonzero((chunk.start <= mine) & (mine < chunk.stop))
             if len(queries) == 0:
@@ -95,10 +97,10 @@ def rank_holders(
             chosen = similarities
             if not np.array_equal(local, np.arange(len(similarities))):
                 chosen = similarities[torch.from_numpy(local).to(device)]
-            listings = _count_listings(protocol, queries)
+            listings = count_listings(protocol, queries)
             if reranker is not None:
                 listed = _spread(listings > 0, predictions, device)
-                chosen = reranker(chosen, listed, predictions, mine[queries])
+                chosen = reranker(chosen, listed, predictions, mine[queries], weights)
             _rank_chunk(chosen, listings, queries, found, predictions, out)
     return ranks
 
@@ -134,16 +136,18 @@ def count_batched(values: torch.Tensor, times: torch.Tensor, bounds: torch.Tenso
     return counts
 
 
-def _iterate_similarities(
-    predictions: Predictions, device: torch.device
+def iterate_similarities(
+    predictions: Predictions, weights: np.ndarray | None, device: torch.device
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Chunks of queries, with their similarities (B, M) to all detections."""
+    """Chunks of queries, with their similarities (B, M) to all detections, weighted by (M,)."""
     features = torch.from_numpy(predictions.features).to(device)
     queries = torch.from_numpy(predictions.query_features).to(device)
+    factors = None if weights is None else torch.from_numpy(weights).to(device)
     step = max(1, _CHUNK // max(1, len(features), len(predictions.image_ids)))
     for start in range(0, len(queries), step):
         chunk = slice(start, min(start + step, len(queries)))
-        yield chunk, queries[chunk] @ features.T
+        similarities = queries[chunk] @ features.T
+        yield chunk, similarities if weights is None else similarities * factors
 
 
 def _start_ranking(candidates: Candidates) -> Sightings:
@@ -151,7 +155,7 @@ def _start_ranking(candidates: Candidates) -> Sightings:
     return Sightings(candidates.holder_query, candidates.holder_image, times, at_least)
 
 
-def _count_listings(protocol: SearchProtocol, queries: np.ndarray) -> np.ndarray:
+def count_listings(protocol: SearchProtocol, queries: np.ndarray) -> np.ndarray:
     """How often each image (N) is in the gallery of each of the queries (B); int16."""
     offsets, shape = protocol.gallery_offsets, (len(queries), len(protocol.image_ids))
     query, listing = expand_ranges(offsets[queries], np.diff(offsets)[queries])

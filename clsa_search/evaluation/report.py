@@ -90,7 +90,6 @@ def save_results(
     predictions: Predictions,
     *,
     details: Mapping[str, list] | None = None,
-    labelled: Mapping[str, float] | None = None,
 ) -> None:
     """Write a JSON; numbers that are not finite are null.
 
@@ -104,7 +103,7 @@ def save_results(
     document = {
         "results": evaluation.results,
         "protocols": {"search": first} | {f"search_{name}": name for name in rows if name != first},
-        "detection_labelled": labelled,
+        "detection_labelled": evaluation.labelled,
         "details": details,
         "per_query": rows[first],
         "per_query_of": {name: found for name, found in rows.items() if name != first},

@@ -31,6 +31,7 @@ class Reranker(Protocol):
         listed: torch.Tensor,
         predictions: Predictions,
         queries: np.ndarray,
+        weights: np.ndarray | None,
     ) -> torch.Tensor:
         """
         Args:
@@ -38,6 +39,7 @@ class Reranker(Protocol):
             listed: (B, M) bool, the detections in the gallery of each query.
             predictions: the detections, sorted by image, and queries.
             queries: (B,) rows of the predictions' queries.
+            weights: (M,) of the detections, which the similarities hold already; None: ones.
 
         Returns:
             float64 (B, M), of which what is not listed means nothing.
@@ -50,16 +52,19 @@ class CBGM:
 
     For the images that hold the `k1` most similar detections of a gallery, the query and the people
     about it are matched one to one with the image's detections so that the similarities add up to
-    the most. The detection that the query is matched with gets that sum as its similarity.
+    the most. The detection that the query is matched with gets the largest similarity of all the
+    matched pairs as its own: somebody who comes with a sure companion is sure too.
 
     Source: Li and Miao, "Sequential End-to-end Network for Efficient Person Search", AAAI 2021,
-    section 3.4; the similarity is replaced, as their program and COAT's do. They use k1 = 10,
-    k2 = 3 on CUHK-SYSU and k1 = 30, k2 = 4 on PRW.
+    section 3.4, as their program and COAT's do it (`get_max_value_result` of utils/km.py; a sum of
+    the pairs is commented out there). They use k1 = 10, k2 = 3 on CUHK-SYSU and k1 = 30, k2 = 4 on
+    PRW. Where similarities are weighted by score, that is the score of the gallery's detection;
+    the query and its context are not weighted, as in that program.
 
     The query's context are the k2 - 1 detections of highest score in its own image, of those that
     overlap it by an IoU of at most 0.5. Detections that are as similar as the k1-th count with it;
     of equal scores the first detection is taken, of equal sums the matching that gives the query
-    the image's first detection.
+    the image's first detection, and of those the one with the largest similarity.
     """
 
     k1: int
@@ -78,17 +83,19 @@ class CBGM:
         listed: torch.Tensor,
         predictions: Predictions,
         queries: np.ndarray,
+        weights: np.ndarray | None,
     ) -> torch.Tensor:
         scores = similarities.double()
         if not listed.any():
             return scores
         query, image = self._choose_images(scores, listed, predictions)
         context = self._find_context(predictions, queries)
-        edges, first = _build_edges(scores, query, image, context, predictions)
-        total, column = match_best(edges)
-        real = column < torch.from_numpy(np.diff(predictions.offsets)[image]).to(column.device)
+        edges, real = _build_edges(scores, query, image, context, predictions, weights)
+        largest, column = match_best(edges, real)
+        found = real[:, 0].gather(1, column[:, None])[:, 0]
+        first = torch.from_numpy(predictions.offsets[image]).to(column.device)
         query = torch.from_numpy(query).to(column.device)
-        scores[query[real], (first + column)[real]] = total[real]
+        scores[query[found], (first + column)[found]] = largest[found]
         return scores
 
     def _choose_images(
@@ -157,6 +164,7 @@ class KReciprocal:
         listed: torch.Tensor,
         predictions: Predictions,
         queries: np.ndarray,
+        weights: np.ndarray | None,
     ) -> torch.Tensor:
         scores = similarities.double()
         device = scores.device
@@ -165,9 +173,11 @@ class KReciprocal:
             gallery = listed[row].nonzero()[:, 0]
             order = scores[row, gallery].sort(descending=True, stable=True).indices
             best = gallery[order[: self.depth]]
-            features = np.vstack(
-                [predictions.query_features[query], predictions.features[best.cpu().numpy()]]
-            )
+            rows = best.cpu().numpy()
+            found = predictions.features[rows]
+            if weights is not None:
+                found = found * weights[rows, None]
+            features = np.vstack([predictions.query_features[query], found])
             distances = self.rank_anew(torch.from_numpy(features).to(device).double())
             result[row, best] = 1 - distances
         return result
@@ -199,7 +209,7 @@ class KReciprocal:
         return near & near.T
 
 
-def match_best(edges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def match_best(edges: torch.Tensor, real: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The best one-to-one matchings of rows with columns, by the sum of their edges.
 
     Only the k best columns of each of the k rows can matter: whatever the others take, one of them
@@ -207,24 +217,30 @@ def match_best(edges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Args:
         edges: (E, k, L) with k <= L.
+        real: bool (E, k, L), false where a row or a column only stands in; real columns come first.
 
     Returns:
-        The sums (E,) and the first row's columns (E,), the lowest of equally good ones.
+        The largest real edges (E,) of the matchings and the first row's columns (E,). Of equal
+        sums the lowest such column, then the largest such edge.
     """
     rows = edges.shape[1]
     values, columns = edges.sort(dim=2, descending=True, stable=True)
-    total, column, valid = 0, [], True
+    worth = values.masked_fill(~real.gather(2, columns), _NONE)
     choices = torch.tensor([*itertools.product(range(rows), repeat=rows)], device=edges.device)
+    total, column = torch.zeros_like(edges[:, 0, :1]), []
+    largest, clash = total + _NONE, total < 0
     for row, choice in enumerate(choices.T):
         mine = columns[:, row, choice]
         for other in column:
-            valid = valid & (mine != other)
+            clash = clash | (mine == other)
         total = total + values[:, row, choice]
+        largest = torch.maximum(largest, worth[:, row, choice])
         column.append(mine)
-    total = torch.where(torch.as_tensor(valid, device=edges.device), total, _NONE)
-    best = total.amax(dim=1, keepdim=True)
-    lowest = column[0].masked_fill(total < best, edges.shape[2]).amin(dim=1)
-    return best[:, 0], lowest
+    total = total.masked_fill(clash, _NONE)
+    worse = clash | (total < total.amax(dim=1, keepdim=True))
+    lowest = column[0].masked_fill(worse, edges.shape[2]).amin(dim=1)
+    worse = worse | (column[0] > lowest[:, None])
+    return largest.masked_fill(worse, _NONE).amax(dim=1), lowest
 
 
 def _build_edges(
@@ -233,27 +249,31 @@ def _build_edges(
     image: np.ndarray,
     context: np.ndarray,
     predictions: Predictions,
+    weights: np.ndarray | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Similarities of each query and its context with the detections of an image.
 
     Where one side has fewer, its missing partners stand in with 0.
 
     Returns:
-        float64 (E, k, L), and the first detection of each image (E,).
+        float64 (E, k, L), and bool (E, k, L), which of them do not stand in.
     """
     first, counts = predictions.offsets[image], np.diff(predictions.offsets)[image]
-    people = 1 + (context[query] >= 0).sum(axis=1)
-    columns, size = np.arange(max(counts.max(), context.shape[1] + 1)), 1 + context.shape[1]
+    people, size = 1 + (context[query] >= 0).sum(axis=1), 1 + context.shape[1]
+    columns = np.arange(max(counts.max(), size))
     edges = np.where(columns < np.maximum(counts, people)[:, None], 0.0, _NONE)
     edges = np.repeat(edges[:, None], size, axis=1)
+    there = np.arange(size) < people[:, None]
+    edges[~there] = 0
     pair, detection = expand_ranges(first, counts)
     column = detection - first[pair]
-    standing_in = np.arange(size) >= people[:, None]
-    edges[standing_in] = 0
     edges[pair, 0, column] = scores[query[pair], detection].cpu().numpy()
     for place in range(1, size):
-        mine = ~standing_in[pair, place]
-        there, other = detection[mine], context[query[pair[mine]], place - 1]
-        product = np.einsum("fd,fd->f", predictions.features[other], predictions.features[there])
+        mine = there[pair, place]
+        found, other = detection[mine], context[query[pair[mine]], place - 1]
+        product = np.einsum("fd,fd->f", predictions.features[other], predictions.features[found])
+        if weights is not None:
+            product = product * weights[found]
         edges[pair[mine], place, column[mine]] = product
-    return torch.from_numpy(edges).to(scores.device), torch.from_numpy(first).to(scores.device)
+    real = there[:, :, None] & (columns < counts[:, None])[:, None]
+    return torch.from_numpy(edges).to(scores.device), torch.from_numpy(real).to(scores.device)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 
+from clsa_search.data.galleries import ALL
+from clsa_search.evaluation.compat import DETECTION_THRESHOLD, truncate_people
 from clsa_search.evaluation.detection import evaluate_detection
 from clsa_search.evaluation.metrics import SearchResult, evaluate_chance, evaluate_protocols
+from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import Predictions, check_predictions
-from clsa_search.evaluation.protocol import SearchProtocol, full_gallery_protocol
-from clsa_search.evaluation.reranking import Reranker
+from clsa_search.evaluation.protocol import SearchProtocol, full_gallery
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +24,12 @@ class Evaluation:
     `results`: "detection" {"recall", "AP"}; "search" {"mAP", "top1", "top5", "top10"} under the
     first protocol and "search_<protocol>" under each further one; "gt_boxes" and
     "gt_boxes_<protocol>", the same with the descriptors of annotated boxes, where there are some;
-    and "chance", the first protocol with the same detections ranked at random.
+    and "chance", the first protocol with the same detections ranked at random. `labelled` is
+    "detection" of the people whose identity is known.
     """
 
     results: OrderedDict[str, dict[str, float]]
+    labelled: dict[str, float]
     protocols: list[SearchProtocol]
     searches: list[SearchResult]  # of each protocol
 
@@ -34,10 +38,8 @@ def score_protocols(
     predictions: Predictions,
     records: Sequence[dict],
     protocols: Sequence[SearchProtocol],
+    options: SearchOptions = DEFAULTS,
     *,
-    score_threshold: float = 0.5,
-    weight_by_score: bool = False,
-    reranker: Reranker | None = None,
     gt_predictions: Predictions | None = None,
     source: str | PathLike = "predictions",
 ) -> Evaluation:
@@ -47,53 +49,57 @@ def score_protocols(
         predictions: well-formed ones, as loaded.
         records: the dataset's (`clsa_search.data`).
         protocols: one or more, of the same dataset; the first is the one to quote.
-        score_threshold: detections below do not exist.
-        weight_by_score: multiply similarities by the detection's score.
-        reranker: makes similarities anew.
+        options: how similarities are made.
         gt_predictions: of annotated boxes in place of detections: the re-ID's upper bound.
         source: of the predictions, for errors.
 
     Raises:
-        InputError: the predictions are not of these records.
+        InputError: the predictions are not of these records, or see `evaluate_protocols`.
     """
     check_predictions(predictions, records, source)
-    options = {"score_threshold": score_threshold, "reranker": reranker}
-    searches = evaluate_protocols(
-        predictions, protocols, weight_by_score=weight_by_score, **options
-    )
-    results = OrderedDict(
-        detection=evaluate_detection(predictions, records, score_threshold=score_threshold)
-    )
+    searches = evaluate_protocols(predictions, protocols, options)
+    detection, labelled = _score_detection(predictions, records, options)
+    results = OrderedDict(detection=detection)
     _add_rows(results, "search", searches)
     if gt_predictions is not None:
         check_predictions(gt_predictions, records, "predictions of annotated boxes")
-        _add_rows(results, "gt_boxes", evaluate_protocols(gt_predictions, protocols, **options))
-    results["chance"] = evaluate_chance(predictions, protocols[0], score_threshold=score_threshold)
+        _add_rows(results, "gt_boxes", evaluate_protocols(gt_predictions, protocols, options))
+    results["chance"] = evaluate_chance(predictions, protocols[0], options)
     for search in searches:
         if nobody := int((search.targets == 0).sum()):
             count = len(search.targets)
             logger.warning(
                 "%s: %d of %d queries have nobody to find", search.protocol, nobody, count
             )
-    return Evaluation(results, list(protocols), searches)
+    return Evaluation(results, labelled, list(protocols), searches)
 
 
 def score_predictions(
     predictions: Predictions,
     records: Sequence[dict],
+    options: SearchOptions = DEFAULTS,
     *,
-    score_threshold: float = 0.5,
     source: str | PathLike = "predictions",
 ) -> tuple[OrderedDict[str, dict[str, float]], SearchResult]:
     """`score_protocols` with every image but the query's own as gallery: results and search."""
-    evaluation = score_protocols(
-        predictions,
-        records,
-        [full_gallery_protocol(records)],
-        score_threshold=score_threshold,
-        source=source,
-    )
+    protocol = options.build_protocol(records, full_gallery(records), ALL)
+    evaluation = score_protocols(predictions, records, [protocol], options, source=source)
     return evaluation.results, evaluation.searches[0]
+
+
+def _score_detection(
+    predictions: Predictions, records: Sequence[dict], options: SearchOptions
+) -> list[dict[str, float]]:
+    """Of all people, and of those whose identity is known."""
+    threshold = options.score_threshold
+    if options.compat:
+        records, threshold = truncate_people(records), DETECTION_THRESHOLD
+    return [
+        evaluate_detection(
+            predictions, records, score_threshold=threshold, labelled_only=labelled_only
+        )
+        for labelled_only in (False, True)
+    ]
 
 
 def _add_rows(results: OrderedDict, kind: str, searches: Sequence[SearchResult]) -> None:

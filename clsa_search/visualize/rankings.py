@@ -1,22 +1,16 @@
 """From predictions to ranking sheets: which queries to show, and their pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from clsa_search.data.images import read_image
-from clsa_search.evaluation.metrics import (
-    Match,
-    SearchResult,
-    evaluate_search,
-    rank_gallery,
-)
+from clsa_search.evaluation.metrics import Match, SearchResult, rank_galleries
+from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
-from clsa_search.evaluation.reranking import Reranker
 from clsa_search.visualize.sheets import (
     RankedSighting,
     Ranking,
@@ -28,22 +22,30 @@ from clsa_search.visualize.sheets import (
 
 def draw_rankings(
     predictions: Predictions,
+    result: SearchResult,
     records: Sequence[dict],
     protocol: SearchProtocol,
     output_dir: str | Path,
+    options: SearchOptions = DEFAULTS,
     *,
     count: int,
     top: int = 10,
-    score_threshold: float = 0.5,
-    weight_by_score: bool = False,
-    reranker: Reranker | None = None,
 ) -> list[Path]:
     """Draw a sheet for each of `count` queries, `query_<id>.png`, and `rankings.png` with them all.
 
     The queries stand evenly spaced in the order of their average precision, from the best to the
     worst, so that the pictures flatter the model no more than its mAP does. Counts and AP are those
-    of the whole ranking, of which the pictures show the `top` best. Options are those of
-    `evaluate_search`.
+    of the whole ranking, of which the pictures show the `top` best.
+
+    Args:
+        predictions: whose result it is.
+        result: under the protocol and the options.
+        records: the dataset's.
+        protocol: of the result.
+        output_dir: receives the pictures.
+        options: of the result.
+        count: of queries, at most.
+        top: of the ranking, shown.
 
     Returns:
         The overview, then the sheets from best to worst; nothing if there are no queries.
@@ -51,16 +53,10 @@ def draw_rankings(
     Raises:
         InputError: an image cannot be read.
     """
-    options = {
-        "score_threshold": score_threshold,
-        "weight_by_score": weight_by_score,
-        "reranker": reranker,
-    }
-    result = evaluate_search(predictions, protocol, **options)
-    scenes = _Scenes(records, protocol, top=top, **options)
+    scenes = _Scenes(records, protocol, options, top)
+    query_ids = result.query_ids[choose_queries(result.average_precision, count)].tolist()
     folder, sheets, rankings = Path(output_dir), [], []
-    for query_id in result.query_ids[choose_queries(result.average_precision, count)].tolist():
-        ranking = scenes.show_ranking(predictions, result, query_id, f"query {query_id}")
+    for query_id, ranking in scenes.show_rankings(predictions, result, query_ids):
         sheets.append(folder / f"query_{query_id}.png")
         draw_ranking_sheet(ranking, sheets[-1])
         rankings.append(_trim(ranking))
@@ -73,11 +69,9 @@ def draw_changes(
     protocol: SearchProtocol,
     query_ids: Sequence[int],
     output_dir: str | Path,
+    options: SearchOptions = DEFAULTS,
     *,
     top: int = 10,
-    score_threshold: float = 0.5,
-    weight_by_score: bool = False,
-    reranker: Reranker | None = None,
 ) -> list[Path]:
     """Draw what several predictions make of the same queries, one under the other.
 
@@ -87,7 +81,8 @@ def draw_changes(
         protocol: of the results.
         query_ids: whom to draw, in this order (`Comparison.find_most_changed`).
         output_dir: receives `change_<query id>.png`, and `changes.png` with them all.
-        top, score_threshold, weight_by_score, reranker: as for `draw_rankings`.
+        options: of the results.
+        top: of the rankings, shown.
 
     Returns:
         The overview, then the sheets; nothing if there are no queries.
@@ -95,23 +90,15 @@ def draw_changes(
     Raises:
         InputError: an image cannot be read.
     """
-    scenes = _Scenes(
-        records,
-        protocol,
-        top=top,
-        score_threshold=score_threshold,
-        weight_by_score=weight_by_score,
-        reranker=reranker,
-    )
+    scenes = _Scenes(records, protocol, options, top)
+    shown = [scenes.show_rankings(*side, query_ids, f", {name}") for name, side in sides.items()]
     folder, sheets, rankings = Path(output_dir), [], []
-    for query_id in query_ids:
-        pair = [
-            _trim(scenes.show_ranking(*side, query_id, f"query {query_id}, {name}"))
-            for name, side in sides.items()
-        ]
+    for pair in zip(*shown, strict=True):
+        query_id = pair[0][0]
         sheets.append(folder / f"change_{query_id}.png")
-        draw_ranking_overview(pair, sheets[-1])
-        rankings += pair
+        rows = [_trim(ranking) for _, ranking in pair]
+        draw_ranking_overview(rows, sheets[-1])
+        rankings += rows
     return _add_overview(folder / "changes.png", sheets, rankings)
 
 
@@ -141,9 +128,14 @@ def _trim(ranking: Ranking) -> Ranking:
 class _Scenes:
     """The records' images, read when they are wanted, and who is found in them."""
 
-    def __init__(self, records: Sequence[dict], protocol: SearchProtocol, **options: Any) -> None:
-        """`options` are those of `rank_gallery`."""
-        self.protocol, self.options = protocol, options
+    def __init__(
+        self,
+        records: Sequence[dict],
+        protocol: SearchProtocol,
+        options: SearchOptions,
+        top: int,
+    ) -> None:
+        self.protocol, self.options, self.top = protocol, options, top
         self.records = {record["image_id"]: record for record in records}
         self.queries = {
             query["query_id"]: (record["image_id"], query["bbox"])
@@ -151,19 +143,27 @@ class _Scenes:
             for query in record.get("queries", [])
         }
 
-    def show_ranking(
-        self, predictions: Predictions, result: SearchResult, query_id: int, title: str
-    ) -> Ranking:
-        """A query of the predictions and their result, with its best matches."""
-        matches = rank_gallery(predictions, self.protocol, query_id, **self.options)
-        (place,) = np.flatnonzero(result.query_ids == query_id)
-        return Ranking(
-            query=self.find_query(query_id),
-            matches=[self.show_match(match) for match in matches],
-            title=title,
-            verdict=f"found {result.found[place]} of {result.targets[place]}, "
-            f"AP {result.average_precision[place]:.2f}",
-        )
+    def show_rankings(
+        self,
+        predictions: Predictions,
+        result: SearchResult,
+        query_ids: Sequence[int],
+        suffix: str = "",
+    ) -> Iterator[tuple[int, Ranking]]:
+        """Queries of the predictions and their result, each with its best matches."""
+        ranked = rank_galleries(predictions, self.protocol, query_ids, self.options, top=self.top)
+        for query_id, matches in zip(query_ids, ranked, strict=True):
+            (place,) = np.flatnonzero(result.query_ids == query_id)
+            yield (
+                query_id,
+                Ranking(
+                    query=self.find_query(query_id),
+                    matches=[self.show_match(match) for match in matches],
+                    title=f"query {query_id}{suffix}",
+                    verdict=f"found {result.found[place]} of {result.targets[place]}, "
+                    f"AP {result.average_precision[place]:.2f}",
+                ),
+            )
 
     def find_query(self, query_id: int) -> Sighting:
         """A query in its whole scene."""
