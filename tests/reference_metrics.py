@@ -117,11 +117,9 @@ def detection(predictions, records, score_threshold, iou_threshold, labelled_onl
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
     results, count = [], 0
     for record in records:
-        people = [
-            one["bbox"]
-            for one in record["annotations"]
-            if one["person_id"] != -1 or not labelled_only
-        ]
+        everybody = [one["bbox"] for one in record["annotations"]]
+        known = [one["person_id"] != -1 or not labelled_only for one in record["annotations"]]
+        people = [box for box, is_known in zip(everybody, known, strict=True) if is_known]
         if labelled_only and not people:
             continue
         image = image_at[record["image_id"]]
@@ -131,14 +129,20 @@ def detection(predictions, records, score_threshold, iou_threshold, labelled_onl
             if predictions.scores[d] >= score_threshold
         ]
         count += len(people)
-        results += [
-            (score, is_matched(d, found, people, iou_threshold))
-            for d, (score, _) in enumerate(found)
-        ]
+        for d, (score, _) in enumerate(found):
+            right = is_matched(d, found, people, iou_threshold)
+            on_somebody = is_matched(d, found, everybody, iou_threshold)
+            if right or not on_somebody or known[closest(found[d][1], everybody)]:
+                results.append((score, right))
     if count == 0:
         return math.nan, math.nan
     recall = sum(positive for _, positive in results) / count
     return recall, average_precision(results) * recall
+
+
+def closest(box, people):
+    overlaps = [iou(box, person) for person in people]
+    return overlaps.index(max(overlaps)) if people else None
 
 
 def is_matched(d, found, people, iou_threshold):
@@ -146,11 +150,10 @@ def is_matched(d, found, people, iou_threshold):
     if not people:
         return False
     score, box = found[d]
-    overlaps = [iou(box, person) for person in people]
-    person = overlaps.index(max(overlaps))
+    person = closest(box, people)
     rivals = [(iou(other, people[person]), rival) for rival, other in found]
     best = rivals.index(max(rivals))
-    return best == d and overlaps[person] >= iou_threshold
+    return best == d and iou(box, people[person]) >= iou_threshold
 
 
 def iou(a, b):

@@ -45,9 +45,20 @@ def test_detection_by_hand():
     result = detect(found, people)
     assert result["recall"] == pytest.approx(100 * 2 / 3)
     assert result["AP"] == pytest.approx(100 * 2 / 3 * (0.5 * 1 + 0.5 * 2 / 3))
-    # without the unlabelled person, the detection of her is wrong too
+    # without the unlabelled person, the detection of her is left out, and nothing else
     labelled = detect(found, people, labelled_only=True)
     assert labelled == {"recall": pytest.approx(50), "AP": pytest.approx(50 * 1)}
+    surer = [(ELSEWHERE, 0.95), *found, (ELSEWHERE, 0.96)]
+    labelled = detect(surer, people, labelled_only=True)
+    assert labelled == {"recall": pytest.approx(50), "AP": pytest.approx(50 * 1 / 2)}
+
+
+def test_a_perfect_detector_is_perfect_on_labelled_people_too():
+    people = [(BOX, 0), (ELSEWHERE, -1), ((10, 0, 50, 80), -1)]
+    found = [(box, 0.5 + row / 9) for row, (box, _) in enumerate(people)]
+    perfect = {"recall": 100, "AP": pytest.approx(100)}
+    assert detect(found, people) == perfect
+    assert detect(found, people, labelled_only=True) == perfect
 
 
 def test_detection_is_one_to_one():

@@ -8,8 +8,10 @@ Of equal IoUs, a detection takes the box annotated first, a box the detection of
 then the first; detections of equal score enter together. Without annotated boxes both are NaN,
 without detections 0.
 
-`labelled_only` leaves out unlabelled people and images without a labelled one. A detection of an
-unlabelled person in another image counts as false, so look at the recall, not at the AP.
+`labelled_only` leaves out unlabelled people and images without a labelled one. A detection that
+matches nobody labelled, and is the match of somebody unlabelled, is left out too: neither right nor
+wrong, so that a perfect detector has an AP of 100. (The evaluations above call it wrong, and print
+the recall alone, which is the same.)
 """
 
 from collections.abc import Sequence
@@ -46,31 +48,42 @@ def evaluate_detection(
         InputError: an image of the records is missing.
     """
     if labelled_only:
-        records = [kept for record in records if (kept := _labelled(record))["annotations"]]
+        records = [record for record in records if _has_labelled(record)]
     image_ids = np.array([record["image_id"] for record in records], dtype=np.str_)
     aligned = predictions.align(
         image_ids, predictions.query_ids[:0], score_threshold=score_threshold
     )
     people = flatten_people(records)
-    box, detection, iou = pair_boxes(people.images, people.boxes, aligned.offsets, aligned.boxes)
-    hits = match_one_to_one(box, detection, iou, aligned.scores) & (iou >= iou_threshold)
-    found = detection[hits]
-    scores = torch.from_numpy(aligned.scores)[None]
-    once = torch.ones_like(scores, dtype=torch.int16)
-    at_least = count_at_least(scores, once, scores[:, found])[0].numpy()
+    pairs = pair_boxes(people.images, people.boxes, aligned.offsets, aligned.boxes)
+    box, found = _match(*pairs, aligned.scores, iou_threshold)
+    counts, total = np.ones(len(aligned.scores), dtype=np.int16), len(people.boxes)
+    if labelled_only:
+        is_labelled = people.person_ids != UNLABELLED
+        counts[found[~is_labelled[box]]] = 0
+        pairs = [column[is_labelled[pairs[0]]] for column in pairs]
+        box, found = _match(*pairs, aligned.scores, iou_threshold)
+        counts[found], total = 1, int(is_labelled.sum())
+    scores, times = torch.from_numpy(aligned.scores)[None], torch.from_numpy(counts)[None]
+    at_least = count_at_least(scores, times, scores[:, found])[0].numpy()
     nobody = np.zeros(len(found), dtype=np.int64)  # one ranking, that of nobody in particular
-    sightings = Sightings(nobody, people.images[box[hits]], nobody + 1, at_least)
-    missed = np.array([len(people.boxes) - len(found)])
-    precision = average_precision(sightings, 1, lost=missed)
+    sightings = Sightings(nobody, people.images[box], nobody + 1, at_least)
+    precision = average_precision(sightings, 1, lost=np.array([total - len(found)]))
     return {
-        "recall": _percent(hits.sum(), len(people.boxes)),
-        "AP": _percent(precision.sum(), min(len(people.boxes), 1)),
+        "recall": _percent(len(found), total),
+        "AP": _percent(precision.sum(), min(total, 1)),
     }
 
 
-def _labelled(record: dict) -> dict:
-    people = record["annotations"]
-    return record | {"annotations": [one for one in people if one["person_id"] != UNLABELLED]}
+def _match(
+    box: np.ndarray, detection: np.ndarray, iou: np.ndarray, scores: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes that are found, and the detection of each."""
+    hits = match_one_to_one(box, detection, iou, scores) & (iou >= threshold)
+    return box[hits], detection[hits]
+
+
+def _has_labelled(record: dict) -> bool:
+    return any(one["person_id"] != UNLABELLED for one in record["annotations"])
 
 
 def _percent(total: float, count: int) -> float:
