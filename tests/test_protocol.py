@@ -125,3 +125,14 @@ def test_protocols_are_loaded_by_name(tiny_data):
     assert unpack(protocols[1]) == unpack(full_gallery_protocol(records))
     with pytest.raises(InputError, match="no protocol 'g50'; expected one of all, cross_camera"):
         load_protocols(name, records, ["g50"])
+
+
+def test_an_image_without_camera_is_named(tiny_data):
+    name = str(tiny_data / "gallery.json")
+    records = get_records(name)
+    del records[4]["cam_id"]
+    image = records[4]["image_id"]
+    with pytest.raises(InputError, match=f"image '{image}': 'cam_id' is missing; expected one on"):
+        load_protocols(name, records, ["cross_camera"])
+    with pytest.raises(InputError, match="no protocol 'g50'; expected one of all$"):
+        load_protocols(name, records, ["g50"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from clsa_search.data.catalog import default_protocols, list_protocols, load_gallery
+from clsa_search.data.catalog import default_protocols, list_galleries, load_gallery
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import expand_ranges
@@ -99,13 +99,15 @@ def load_protocols(
         build: makes them, by default `build_protocol`.
 
     Raises:
-        InputError: the dataset has no such protocol.
+        InputError: the dataset has no such protocol, or lacks a camera that it needs.
     """
     names = default_protocols(dataset_name) if names is None else names
-    known = list_protocols(dataset_name)
+    galleries = list_galleries(dataset_name)
     protocols = []
     for name in dict.fromkeys(names):
-        if name not in known:
+        if name not in (*galleries, ALL, CROSS_CAMERA):
+            cameras = all("cam_id" in record for record in records)
+            known = (*galleries, ALL, *([CROSS_CAMERA] if cameras else []))
             raise InputError(
                 f"{dataset_name}: no protocol {name!r}; expected one of {', '.join(known)}"
             )
