@@ -354,3 +354,23 @@ def test_what_is_missing_is_named():
         rank_galleries(predictions, make_protocol(["a"], [(0, [0], [])]), [3])
     with pytest.raises(InputError, match="image_ids: 'z' is missing"):
         evaluate_detection(predictions, [make_record("z")])
+
+
+@pytest.mark.parametrize("width", [8, 256])
+def test_equal_detections_are_equal_however_many_queries_there_are(width, monkeypatch):
+    """A product of one row, or of an odd number, rounds otherwise than that of a block."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((301, width), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    queries = rows[:7] + rows[7:14]
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    asked = [(q, BOX, feature) for q, feature in enumerate(queries)]
+    images = {"a": make_image([(BOX, 0.9, row) for row in rows], asked, width)}
+    predictions = Predictions.from_images(images)
+    device = torch.device("cpu")
+    ((_, together),) = ranking.iterate_similarities(predictions, None, device)
+    for size in (1, 2, 3, 5):
+        monkeypatch.setattr(ranking, "_CHUNK", size * len(rows))
+        chunks = [part for _, part in ranking.iterate_similarities(predictions, None, device)]
+        assert len(chunks) == math.ceil(7 / size)
+        assert torch.cat(chunks).equal(together)

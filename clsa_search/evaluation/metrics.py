@@ -12,7 +12,9 @@ Where that leaves a choice:
 
 - Ties. Detections that are equally similar enter together, as in scikit-learn: each has the
   precision after the last of them. For top-k a positive stands behind the negatives that equal it.
-  So no metric depends on the order of images or of detections.
+  So no metric depends on the order of images or of detections, as far as the product of float32
+  descriptors gives equal ones equal similarities. Queries are multiplied in full blocks for that,
+  which MKL answers alike, whatever the block; another library may still round them apart.
 - An image with the person's identity on two boxes holds the person once: its positive is the most
   similar detection on either box, the others are negatives.
 - An image that a gallery lists twice counts twice: its detections, and the person in it.

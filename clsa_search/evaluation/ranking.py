@@ -21,6 +21,7 @@ from clsa_search.evaluation.reranking import Reranker
 from clsa_search.evaluation.sightings import Sightings
 
 _CHUNK = 1 << 22  # similarities at a time: what is made of them stays under about 100 MB
+_BLOCK = 16  # a product with few or odd rows rounds otherwise: equal detections would differ
 _MISSING = -float("inf")  # similarity of a positive that is not there
 
 
@@ -146,7 +147,9 @@ def iterate_similarities(
     step = max(1, _CHUNK // max(1, len(features), len(predictions.image_ids)))
     for start in range(0, len(queries), step):
         chunk = slice(start, min(start + step, len(queries)))
-        similarities = queries[chunk] @ features.T
+        block = queries[chunk]
+        padding = (0, 0, 0, -len(block) % _BLOCK)
+        similarities = (torch.nn.functional.pad(block, padding) @ features.T)[: len(block)]
         yield chunk, similarities if weights is None else similarities * factors
 
 
