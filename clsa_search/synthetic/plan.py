@@ -87,7 +87,7 @@ PRESETS = {
     # processor cores can learn
     "demo": SyntheticSpec(
         train_ids=200, train_images=800, min_height=24, max_people=7, sibling_fraction=0.1,
-        cameras=4, min_visible=0.5,
+        cameras=4, min_visible=0.6,
     ),
     "full": SyntheticSpec(
         train_ids=600, test_ids=300, train_images=4000, gallery_images=1500, width=960, height=720,
