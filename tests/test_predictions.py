@@ -10,6 +10,7 @@ from evaluation_cases import draw_dataset, make_image, make_record
 from clsa_search.errors import InputError
 from clsa_search.evaluation import (
     Predictions,
+    check_annotated,
     check_predictions,
     load_predictions,
     save_predictions,
@@ -143,6 +144,7 @@ def test_wider_types_are_welcome(predictions, tmp_path):
     ("changes", "message"),
     [
         ({"version": 2}, "'version' is 2; expected 1"),
+        ({"version": "1"}, "'version' is '1'; expected 1"),
         ({"version": None}, "'version' is missing; expected an array"),
         ({"scores": None}, "'scores' is missing; expected an array"),
         ({"meta": None}, "'meta' is missing; expected an array"),
@@ -216,6 +218,23 @@ def test_other_files_are_refused(predictions, tmp_path):
         load_predictions(path)
 
 
+def test_annotated_boxes_are_recognised(predictions):
+    """Each of them and no other, but for rounding."""
+    records = [
+        make_record("b", [(OTHER, -1), ((0, 0.5, 40, 79.5), 0)]),
+        make_record("a", [(OTHER, 3)]),
+        make_record("c"),
+    ]
+    check_annotated(predictions, records)
+    for people, message in (
+        ([], r"boxes: \[10.0, 20.0, 30.0, 60.0\] is nobody's on image 'a'; expected the annotated"),
+        ([(OTHER, 3), (BOX, 0)], r"boxes: lack \[0.0, 0.0, 40.0, 80.0\] on image 'a'; expected"),
+    ):
+        wrong = [records[0], make_record("a", people), records[2]]
+        with pytest.raises(InputError, match=f"gt.npz: {message}"):
+            check_annotated(predictions, wrong, "gt.npz")
+
+
 def test_predictions_of_the_dataset_pass(predictions):
     check_predictions(predictions, RECORDS)
     records, drawn = draw_dataset(np.random.default_rng(0))
@@ -242,6 +261,11 @@ def test_predictions_of_the_dataset_pass(predictions):
             [make_record("b", queries=[(1, BOX, 0), (2, BOX, 0)]), *RECORDS[2:]]
             + [make_record("a", queries=[(0, OTHER, 2)])],
             "query_image_ids: query 2 is on image 'a'; expected 'b', as in the dataset",
+        ),
+        (
+            [RECORDS[0], make_record("a", queries=[(2, (0, 0, 40, 78), 1), (0, OTHER, 2)])]
+            + RECORDS[2:],
+            "query_boxes: query 2 is at [0.0, 0.0, 40.0, 80.0]; expected [0.0, 0.0, 40.0, 78.0]",
         ),
     ],
 )

@@ -25,6 +25,7 @@ from clsa_search.evaluation.options import SearchOptions
 from clsa_search.evaluation.predictions import (
     ImagePredictions,
     Predictions,
+    check_annotated,
     check_predictions,
 )
 from clsa_search.evaluation.predictions_file import load_predictions, save_predictions
@@ -56,6 +57,7 @@ __all__ = [
     "SearchResult",
     "build_protocol",
     "build_seqnet_protocol",
+    "check_annotated",
     "check_predictions",
     "compare_gallery_sizes",
     "compare_results",

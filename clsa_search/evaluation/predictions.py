@@ -12,6 +12,8 @@ import numpy as np
 
 from clsa_search.errors import InputError
 
+BOX_TOLERANCE = 1.0  # pixels between a described box and the dataset's: rounding, a cut border
+
 
 class ImagePredictions(NamedTuple):
     """One image's share: detections (m of them) and the queries drawn on it (q), float32 arrays."""
@@ -132,22 +134,71 @@ def check_predictions(
         source: named in the errors; the file's path, if it has one.
 
     Raises:
-        InputError: an image or query is missing or unknown, or a query is on another image.
+        InputError: an image or query is missing or unknown, or a query is on another image or at
+            another place there.
     """
     queries = {
-        query["query_id"]: record["image_id"]
+        query["query_id"]: (record["image_id"], query["bbox"])
         for record in records
         for query in record.get("queries", [])
     }
     _compare(source, "image_ids", predictions.image_ids, {r["image_id"] for r in records})
     _compare(source, "query_ids", predictions.query_ids, queries.keys())
-    images = predictions.query_image_ids.tolist()
-    for query_id, image_id in zip(predictions.query_ids.tolist(), images, strict=True):
-        if image_id != queries[query_id]:
+    columns = predictions.query_ids, predictions.query_image_ids, predictions.query_boxes
+    for query_id, image_id, box in zip(*(column.tolist() for column in columns), strict=True):
+        image, bbox = queries[query_id]
+        if image_id != image:
             raise InputError(
                 f"{source}: query_image_ids: query {query_id} is on image {image_id!r}; "
-                f"expected {queries[query_id]!r}, as in the dataset"
+                f"expected {image!r}, as in the dataset"
             )
+        if not _are_near(box, bbox):
+            raise InputError(
+                f"{source}: query_boxes: query {query_id} is at {_round(box)}; "
+                f"expected {_round(bbox)}, as in the dataset"
+            )
+
+
+def check_annotated(
+    predictions: Predictions, records: Sequence[dict], source: str | os.PathLike = "predictions"
+) -> None:
+    """Make sure that the boxes are the annotated ones, each of them and no other.
+
+    Args:
+        predictions: of this dataset (`check_predictions`).
+        records: the dataset's.
+        source: named in the errors; the file's path, if it has one.
+
+    Raises:
+        InputError: they are not, so that their scores would be no upper bound.
+    """
+    annotated = {
+        record["image_id"]: np.array([one["bbox"] for one in record["annotations"]]).reshape(-1, 4)
+        for record in records
+    }
+    ends = zip(predictions.offsets, predictions.offsets[1:], strict=False)
+    for image_id, (start, stop) in zip(predictions.image_ids.tolist(), ends, strict=True):
+        boxes, people = predictions.boxes[start:stop], annotated[image_id]
+        near = _are_near(boxes[:, None], people[None])
+        for side, rows, reaches in (
+            ("boxes: {} is nobody's", boxes, near.any(axis=1)),
+            ("boxes: lack {}", people, near.any(axis=0)),
+        ):
+            if not reaches.all():
+                box = _round(rows[np.argmin(reaches)])
+                raise InputError(
+                    f"{source}: {side.format(box)} on image {image_id!r}; "
+                    "expected the annotated boxes, as --gt-boxes describes them"
+                )
+
+
+def _are_near(boxes: Any, others: Any) -> np.ndarray:
+    """Whether boxes (..., 4) lie on others (..., 4)."""
+    return (np.abs(np.asarray(boxes, dtype=np.float64) - others) <= BOX_TOLERANCE).all(axis=-1)
+
+
+def _round(box: Any) -> list[float]:
+    return np.asarray(box, dtype=np.float64).round(2).tolist()
 
 
 def _compare(source: Any, field: str, given: np.ndarray, expected: Set) -> None:

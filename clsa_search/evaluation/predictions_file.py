@@ -65,7 +65,7 @@ def load_predictions(path: str | os.PathLike) -> Predictions:
             raise _fault(path, name, "is missing", "an array")
     version = entries["version"]
     if version.shape or version != VERSION:
-        raise _fault(path, "version", f"is {version}", f"{VERSION}")
+        raise _fault(path, "version", f"is {version.tolist()!r}", f"{VERSION}")
     predictions = Predictions(
         **{name: _cast(path, name, entries[name]) for name in _LAYOUT},
         meta=_parse_meta(path, entries["meta"]),

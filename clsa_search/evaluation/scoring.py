@@ -11,7 +11,11 @@ from clsa_search.evaluation.compat import DETECTION_THRESHOLD, truncate_people
 from clsa_search.evaluation.detection import evaluate_detection
 from clsa_search.evaluation.metrics import SearchResult, evaluate_chance, evaluate_protocols
 from clsa_search.evaluation.options import DEFAULTS, SearchOptions
-from clsa_search.evaluation.predictions import Predictions, check_predictions
+from clsa_search.evaluation.predictions import (
+    Predictions,
+    check_annotated,
+    check_predictions,
+)
 from clsa_search.evaluation.protocol import SearchProtocol, full_gallery
 
 logger = logging.getLogger(__name__)
@@ -42,6 +46,7 @@ def score_protocols(
     *,
     gt_predictions: Predictions | None = None,
     source: str | PathLike = "predictions",
+    gt_source: str | PathLike = "predictions of annotated boxes",
 ) -> Evaluation:
     """Score predictions of a dataset.
 
@@ -52,6 +57,7 @@ def score_protocols(
         options: how similarities are made.
         gt_predictions: of annotated boxes in place of detections: the re-ID's upper bound.
         source: of the predictions, for errors.
+        gt_source: of the others.
 
     Raises:
         InputError: the predictions are not of these records, or see `evaluate_protocols`.
@@ -62,7 +68,8 @@ def score_protocols(
     results = OrderedDict(detection=detection)
     _add_rows(results, "search", searches)
     if gt_predictions is not None:
-        check_predictions(gt_predictions, records, "predictions of annotated boxes")
+        check_predictions(gt_predictions, records, gt_source)
+        check_annotated(gt_predictions, records, gt_source)
         _add_rows(results, "gt_boxes", evaluate_protocols(gt_predictions, protocols, options))
     results["chance"] = evaluate_chance(predictions, protocols[0], options)
     for search in searches:
