@@ -7,6 +7,7 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.evaluation import SearchResult, compare_results
+from clsa_search.evaluation.report import format_comparison
 
 
 def make_result(precisions, query_ids=None):
@@ -28,6 +29,24 @@ def test_changes_are_counted_and_ordered():
     # of equally changed ones the worse first
     exact = compare_results(make_result([0.5, 0.5, 0.0]), make_result([0.25, 0.75, 0.0]))
     assert exact.find_most_changed(9).tolist() == [0, 1]
+
+
+def test_every_query_is_in_the_json():
+    comparison = compare_results(make_result([0.5, 1.0], [3, 8]), make_result([0.75, 0.5], [3, 8]))
+    document = comparison.describe()
+    assert document.pop("per_query") == [
+        {"query_id": 3, "before": 0.5, "now": 0.75},
+        {"query_id": 8, "before": 1.0, "now": 0.5},
+    ]
+    assert document == {
+        "difference": pytest.approx(-12.5),
+        "low": pytest.approx(-50),
+        "high": pytest.approx(25),
+        "confidence": 0.95,
+        **{"better": 1, "worse": 1, "equal": 0},
+    }
+    assert format_comparison(comparison, 1).endswith("most changed: 8 (-50.0)")
+    assert format_comparison(comparison).endswith("most changed: 8 (-50.0), 3 (+25.0)")
 
 
 def test_interval_is_that_of_the_mean():

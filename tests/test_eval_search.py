@@ -144,6 +144,40 @@ def test_bad_input_is_named_in_one_line(fails, dataset, predictions_file, tmp_pa
     assert "--weights" in fails(*given, "--dataset", dataset, "--weights", "model.pth")
     assert "--output-dir" in fails(*given, "--dataset", dataset, "--sheets", 3)
     assert "--sheets: -1" in fails(*given, "--dataset", dataset, "--sheets", -1)
+    given = (*given, "--dataset", dataset)
+    assert f"--json: {tmp_path} is a folder" in fails(*given, "--json", tmp_path)
+    below = predictions_file / "r.json"
+    assert f"{below}: cannot be written: " in fails(*given, "--json", below)
+    message = fails(*given, "--output-dir", predictions_file)
+    assert f"--output-dir: {predictions_file} is a file; expected a folder" in message
+    assert "score_threshold is nan; expected" in fails(*given, "--score-threshold", "nan")
+    assert "--k-reciprocal: 2 numbers" in fails(*given, "--k-reciprocal", 20, 6)
+    assert "are 0, 6, 0.3, 200; expected whole" in fails(*given, "--k-reciprocal", 0, 6, 0.3)
+
+
+def test_files_to_set_beside_are_checked_before_anything_is_written(
+    fails, dataset, predictions_file, tmp_path, demo_config_file, tiny_data
+):
+    predictions = load_predictions(predictions_file)
+    queries = predictions.query_boxes + 3
+    save_predictions(replace(predictions, query_boxes=queries), tmp_path / "moved.npz")
+    fewer = replace(
+        predictions,
+        offsets=predictions.offsets.clip(max=len(predictions.scores) - 1),
+        **{name: getattr(predictions, name)[:-1] for name in ("boxes", "scores", "features")},
+    )
+    save_predictions(fewer, tmp_path / "fewer.npz")
+    given = ("--dataset", dataset, "--output-dir", tmp_path / "out")
+    scored = ("--predictions", predictions_file, *given)
+    for option in ("--compare", "--gt-predictions"):
+        message = fails(*scored, option, tmp_path / "moved.npz")
+        assert message.startswith(f"error: {tmp_path / 'moved.npz'}: query_boxes: query 0 is at ")
+    message = fails(*scored, "--gt-predictions", tmp_path / "fewer.npz")
+    assert message.startswith(f"error: {tmp_path / 'fewer.npz'}: boxes: lack ")
+    # a checkpoint is not even looked for
+    message = fails("--config-file", demo_config_file, *given, "--compare", tmp_path / "moved.npz")
+    assert "query_boxes" in message
+    assert not (tmp_path / "out").exists()
 
 
 def test_tables_name_their_columns_and_leave_gaps():
@@ -179,7 +213,8 @@ def test_protocols_and_options_are_scored_in_one_run(run, fails, dataset, predic
     assert any(line.startswith("gallery size") for line in lines)
     assert any(line.startswith("height ratio") for line in lines)
     assert any(line.startswith("detection, labelled people") for line in lines)
-    for option in (["--cbgm", 10, 3], ["--k-reciprocal"], ["--compat", "seqnet"]):
+    rerankers = (["--cbgm", 10, 3], ["--k-reciprocal"], ["--k-reciprocal", 20, 6, 0.3])
+    for option in (*rerankers, ["--compat", "seqnet"]):
         assert any(line.startswith("search ") for line in run(*given, *option))
     assert "no protocol 'g50'; expected one of all, cross_camera" in fails(
         *given, "--protocols", "g50"
@@ -200,11 +235,44 @@ def test_two_files_are_compared(run, dataset, predictions_file, tmp_path):
     start = lines.index(f"against {tmp_path / 'old.npz'}, paired bootstrap over the queries:")
     assert lines[start + 1].startswith("all: mAP +") and "95 % between +" in lines[start + 1]
     assert lines[start + 2].endswith("queries: 3 better, 0 worse, 0 equal")
-    assert lines[start + 3].startswith("cross_camera: mAP ")
+    assert "most changed: " in lines[start + 3]
+    assert lines[start + 4].startswith("cross_camera: mAP ")
+    assert f"comparison: {tmp_path / 'out' / 'comparison.json'}" in lines
+    document = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert list(document["protocols"]) == ["all", "cross_camera"]
+    change = document["protocols"]["all"]
+    before = evaluate_search(worse, full_gallery_protocol(get_records(str(dataset))))
+    assert change["low"] <= change["difference"] <= change["high"]
+    assert [row["before"] for row in change["per_query"]] == before.average_precision.tolist()
+    assert [row["now"] for row in change["per_query"]] == [1, 1, 1]
+    assert document["options"]["compare"] == str(tmp_path / "old.npz")
     changes = sorted(path.name for path in (tmp_path / "out" / "changes").iterdir())
     assert len(changes) == 3 and changes[-1] == "changes.png"
     same = run(*given, "--compare", predictions_file)
-    assert same[-1].endswith("queries: 0 better, 0 worse, 3 equal")
+    assert same[-2].endswith("queries: 0 better, 0 worse, 3 equal")
+    assert same[-1].endswith("most changed: none")
+
+
+def test_results_say_how_they_were_made(run, dataset, predictions_file, tmp_path):
+    given = ("--predictions", predictions_file, "--dataset", dataset, "--json", tmp_path / "r.json")
+    plain = {
+        "dataset": str(dataset),
+        "predictions": str(predictions_file),
+        "gt_predictions": None,
+        "score_threshold": 0.5,
+        "weight_by_score": False,
+        "reranker": None,
+        "compat": None,
+    }
+    for words, changed in (
+        ((), {}),
+        (("--compat", "seqnet"), {"compat": "seqnet", "weight_by_score": True}),
+        (("--cbgm", 10, 3), {"reranker": {"name": "CBGM", "k1": 10, "k2": 3}}),
+        (("--score-threshold", 0.3), {"score_threshold": 0.3}),
+    ):
+        run(*given, *words)
+        document = json.loads((tmp_path / "r.json").read_text())
+        assert document["options"] == plain | changed
 
 
 def test_details_are_written(run, dataset, predictions_file, tmp_path):

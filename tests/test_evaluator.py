@@ -147,6 +147,12 @@ def test_the_compatible_mode_is_whole(dataset, tmp_path):
         evaluate_search(predictions, protocols[0])
 
 
+def test_without_protocols_predictions_are_only_written(dataset, tmp_path):
+    name, _, outputs = dataset
+    assert evaluate(name, outputs, sorted(outputs), tmp_path, protocols=()) == {}
+    assert load_predictions(tmp_path / "predictions.npz").image_ids.tolist() == sorted(outputs)
+
+
 def test_reset_forgets(dataset):
     name, _, outputs = dataset
     evaluator = PersonSearchEvaluator(name)

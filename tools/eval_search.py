@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Evaluate a checkpoint on a dataset, or score a predictions file without model or images.
+"""Evaluate a checkpoint on a dataset, or score a predictions file, without a model.
 
 tools/eval_search.py --config-file configs/... --weights model_final.pth --dataset gallery.json
 tools/eval_search.py --predictions predictions.npz --dataset gallery.json --sheets 20
@@ -8,11 +8,13 @@ tools/eval_search.py --predictions new.npz --compare old.npz --dataset gallery.j
 Prints tables in percent: "search" under the first protocol, "search_<protocol>" under each further
 one; "gt_boxes" with annotated boxes in place of detections; "chance" ranks the same detections at
 random. --output-dir receives results.json, with what each query found, plots, the sheets, and a
-checkpoint's predictions.npz. With --compare the sheets are of the queries that changed the most.
+checkpoint's predictions.npz; only the sheets need images. With --compare the sheets are of the
+queries that changed the most, and comparison.json, beside the results, says how each changed.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from clsa_search.data import get_records
 from clsa_search.errors import reported_input_errors
@@ -25,7 +27,10 @@ from clsa_search.evaluation import (
     KReciprocal,
     Predictions,
     SearchOptions,
+    check_annotated,
+    check_predictions,
     compare_results,
+    evaluate_protocols,
     format_table,
     load_predictions,
     load_protocols,
@@ -37,7 +42,12 @@ from clsa_search.evaluation.report import (
     format_buckets,
     format_comparison,
     format_gallery_sizes,
+    save_json,
 )
+
+
+def to_number(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -53,14 +63,20 @@ def build_parser() -> argparse.ArgumentParser:
     add("--protocols", nargs="+", metavar="NAME", help="by default the dataset's own")
     add("--compare", type=Path, metavar="FILE", help="predictions to compare with: old ones")
     add("--gt-boxes", action="store_true", help="have the checkpoint describe annotated boxes too")
-    add("--gt-predictions", type=Path, metavar="FILE", help="such descriptors, made before")
+    add("--gt-predictions", type=Path, metavar="FILE", help="a predictions_gt.npz, made by that")
     add("--score-threshold", type=float, default=0.5, help="detections below do not exist")
     add("--weight-by-score", action="store_true", help="similarity times detection score")
     rerankers = parser.add_mutually_exclusive_group()
     rerankers.add_argument(
         "--cbgm", type=int, nargs=2, metavar=("K1", "K2"), help="10 3 on CUHK-SYSU, 30 4 on PRW"
     )
-    rerankers.add_argument("--k-reciprocal", action="store_true", help="Zhong et al., 2017")
+    rerankers.add_argument(
+        "--k-reciprocal",
+        type=to_number,
+        nargs="*",
+        metavar="K1 K2 LAMBDA",
+        help="Zhong et al., 2017; by default 20 6 0.3, theirs",
+    )
     add("--compat", choices=COMPATIBILITIES, help="numbers as another code base makes them")
     add("--output-dir", type=Path, help="by default the config's OUTPUT_DIR")
     add("--json", type=Path, help="write the results here instead")
@@ -76,6 +92,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("a predictions file needs no --weights, no --gt-boxes and no KEY VALUE")
     if args.config_file and args.gt_predictions:
         parser.error("--gt-predictions goes with --predictions; a checkpoint takes --gt-boxes")
+    if args.k_reciprocal and len(args.k_reciprocal) != 3:
+        parser.error(f"--k-reciprocal: {len(args.k_reciprocal)} numbers; expected K1 K2 LAMBDA")
+    if args.json and args.json.is_dir():
+        parser.error(f"--json: {args.json} is a folder; expected a file to write")
+    if args.output_dir and args.output_dir.exists() and not args.output_dir.is_dir():
+        parser.error(f"--output-dir: {args.output_dir} is a file; expected a folder")
     if args.sheets < 0:
         parser.error(f"--sheets: {args.sheets}; expected a number of queries")
     if args.predictions and args.sheets and not args.output_dir:
@@ -84,7 +106,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def predict(args: argparse.Namespace) -> Path:
-    """Run the checkpoint over the dataset; returns the predictions file."""
+    """Run the checkpoint over the dataset; returns the predictions file, which is not scored."""
     # here because scoring a file needs no model
     from clsa_search import engine
 
@@ -92,7 +114,7 @@ def predict(args: argparse.Namespace) -> Path:
         args.opts += [key, str(value)] if value else []
     args.eval_only = True
     cfg = engine.setup(args)
-    engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR, gt_boxes=args.gt_boxes)
+    engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR, protocols=(), gt_boxes=args.gt_boxes)
     args.output_dir = Path(cfg.OUTPUT_DIR)
     if args.gt_boxes:
         args.gt_predictions = args.output_dir / GT_PREDICTIONS_FILE
@@ -101,8 +123,19 @@ def predict(args: argparse.Namespace) -> Path:
 
 def collect_options(args: argparse.Namespace) -> SearchOptions:
     """How similarities are made, for everything that ranks."""
-    reranker = CBGM(*args.cbgm) if args.cbgm else KReciprocal() if args.k_reciprocal else None
+    reranker = CBGM(*args.cbgm) if args.cbgm else None
+    if args.k_reciprocal is not None:
+        reranker = KReciprocal(*args.k_reciprocal)
     return SearchOptions(args.score_threshold, args.weight_by_score, reranker, args.compat)
+
+
+def load_checked(path: Path | None, records: list[dict]) -> Predictions | None:
+    """A file of this dataset, before anything is made that it would be put beside."""
+    if path is None:
+        return None
+    predictions = load_predictions(path)
+    check_predictions(predictions, records, path)
+    return predictions
 
 
 def report(
@@ -119,8 +152,9 @@ def report(
     print(format_buckets("target height", details["target_height"]), end="\n\n")
     if len(sizes) > 1:
         print(format_gallery_sizes(sizes), end="\n\n")
-    if path := args.json or (args.output_dir and args.output_dir / "results.json"):
-        save_results(path, evaluation, predictions, details=details)
+    if path := results_file(args):
+        given = describe_run(args)
+        save_results(path, evaluation, predictions, details=details, options=given)
         print(f"results: {path}")
     if args.output_dir:
         # here because a table needs no pictures
@@ -135,26 +169,44 @@ def report(
         print(f"plots: {args.output_dir / 'scale.png'}")
 
 
+def results_file(args: argparse.Namespace) -> Path | None:
+    return args.json or (args.output_dir and args.output_dir / "results.json")
+
+
+def describe_run(args: argparse.Namespace) -> dict[str, Any]:
+    """What was scored and how, for JSON."""
+    files = {"predictions": args.predictions, "gt_predictions": args.gt_predictions}
+    named = {kind: path and str(path) for kind, path in files.items()}
+    return {"dataset": args.dataset} | named | collect_options(args).describe()
+
+
 def compare(
-    args: argparse.Namespace, new: Evaluation, predictions: Predictions, records: list[dict]
+    args: argparse.Namespace,
+    old_predictions: Predictions,
+    new: Evaluation,
+    predictions: Predictions,
+    records: list[dict],
 ) -> None:
-    """Print how the file differs from the old one; draw the most changed queries."""
-    options, old_predictions = collect_options(args), load_predictions(args.compare)
-    old = score_protocols(old_predictions, records, new.protocols, options, source=args.compare)
-    pairs = zip(old.searches, new.searches, strict=True)
+    """Print and write how the file differs from the old one; draw the most changed queries."""
+    options = collect_options(args)
+    old = evaluate_protocols(old_predictions, new.protocols, options)
+    pairs = zip(old, new.searches, strict=True)
     comparisons = [compare_results(*pair) for pair in pairs]
     print(f"\nagainst {args.compare}, paired bootstrap over the queries:")
     for comparison in comparisons:
-        print(format_comparison(comparison))
+        print(format_comparison(comparison, args.sheets or 10))
+    if path := results_file(args):
+        path = path.with_name("comparison.json")
+        protocols = {comparison.protocol: comparison.describe() for comparison in comparisons}
+        given = describe_run(args) | {"compare": str(args.compare)}
+        save_json(path, {"protocols": protocols, "options": given})
+        print(f"comparison: {path}")
     if args.sheets:
         from clsa_search.visualize import draw_changes
 
         rows = comparisons[0].find_most_changed(args.sheets)
         sheets = draw_changes(
-            {
-                "before": (old_predictions, old.searches[0]),
-                "now": (predictions, new.searches[0]),
-            },
+            {"before": (old_predictions, old[0]), "now": (predictions, new.searches[0])},
             records,
             new.protocols[0],
             comparisons[0].query_ids[rows].tolist(),
@@ -189,17 +241,28 @@ def main(argv: list[str] | None = None) -> None:
         records = get_records(args.dataset)
         build = options.build_protocol
         protocols = load_protocols(args.dataset, records, args.protocols, build=build)
-        path = args.predictions or predict(args)
-        predictions = load_predictions(path)
-        gt_predictions = load_predictions(args.gt_predictions) if args.gt_predictions else None
+        old_predictions = load_checked(args.compare, records)
+        gt_predictions = load_checked(args.gt_predictions, records)
+        if gt_predictions:
+            check_annotated(gt_predictions, records, args.gt_predictions)
+        args.predictions = args.predictions or predict(args)
+        predictions = load_predictions(args.predictions)
+        if args.gt_boxes:
+            gt_predictions = load_predictions(args.gt_predictions)
         evaluation = score_protocols(
-            predictions, records, protocols, options, gt_predictions=gt_predictions, source=path
+            predictions,
+            records,
+            protocols,
+            options,
+            gt_predictions=gt_predictions,
+            source=args.predictions,
+            gt_source=args.gt_predictions,
         )
         count = (predictions.scores >= args.score_threshold).sum()
-        print(f"{path} on {args.dataset}: {len(records)} images, {count} detections,")
+        print(f"{args.predictions} on {args.dataset}: {len(records)} images, {count} detections,")
         report(args, evaluation, predictions, records)
-        if args.compare:
-            compare(args, evaluation, predictions, records)
+        if old_predictions:
+            compare(args, old_predictions, evaluation, predictions, records)
         elif args.sheets:
             draw(args, evaluation, predictions, records)
 

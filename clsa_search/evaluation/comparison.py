@@ -4,6 +4,7 @@ Shape letters: Q queries.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ class Comparison:
     second: np.ndarray  # (Q,)
     low: float  # bounds of the confidence interval of the mAP difference, in percent
     high: float
+    confidence: float  # that the interval is for
 
     @property
     def difference(self) -> float:
@@ -45,6 +47,20 @@ class Comparison:
         change = self.second - self.first
         order = np.lexsort((np.arange(len(change)), np.sign(change), -np.abs(change)))
         return order[change[order] != 0][:count]
+
+    def describe(self) -> dict[str, Any]:
+        """For JSON: the difference, its interval, and every query's average precision."""
+        columns = self.query_ids, self.first, self.second
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        names = ("query_id", "before", "now")
+        return {
+            "difference": self.difference,
+            "low": self.low,
+            "high": self.high,
+            "confidence": self.confidence,
+            **self.count(),
+            "per_query": [dict(zip(names, row, strict=True)) for row in rows],
+        }
 
 
 def compare_results(
@@ -80,6 +96,7 @@ def compare_results(
         second=second.average_precision,
         low=100 * float(low),
         high=100 * float(high),
+        confidence=confidence,
     )
 
 

@@ -4,7 +4,7 @@ Source: the public evaluation program of SeqNet (Li and Miao, AAAI 2021), from w
 and GFN descend. Ours, then theirs, then which queries it concerns:
 
 - Similarities are of the descriptors alone / times the detection's score. All queries.
-- Detection counts from the score that search counts from / from 0.01.
+- Detection counts from the score that search counts from / from 0.01. No query.
 - A gallery image listed twice counts twice / is searched once while its person counts twice, so
   that average precision 1 is out of reach. CUHK-SYSU, gallery 100: 4 of 2,900 (0-based 1250, 1633,
   1997, 2561).

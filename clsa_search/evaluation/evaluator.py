@@ -52,7 +52,8 @@ class PersonSearchEvaluator(DatasetEvaluator):
         Args:
             dataset_name: as `clsa_search.data.catalog.get_records` takes it.
             output_dir: where the predictions file goes; none is written without.
-            protocols: names as `load_protocols` takes them; by default the dataset's own.
+            protocols: names as `load_protocols` takes them; by default the dataset's own. Where
+                there are none the predictions are written but not scored.
             options: how similarities are made; detections below the threshold stay in the file.
             gt_boxes: whether the model describes annotated boxes too.
             distributed: gather from all processes; otherwise each scores what it saw.
@@ -110,7 +111,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
             self._pending = {kind: {} for kind in self._kinds}
 
     def evaluate(self) -> OrderedDict[str, dict[str, float]]:
-        """The results of `score_protocols` on the main process, {} on others.
+        """The results of `score_protocols` on the main process, {} on others and if not scored.
 
         Raises:
             InputError: images or queries of the dataset were not processed.
@@ -129,6 +130,8 @@ class PersonSearchEvaluator(DatasetEvaluator):
                     save_predictions(predictions[kind], self._output_dir / name)
         if self._shard_size:
             self._open_shards().clear()
+        if self._protocols is not None and not self._protocols:
+            return OrderedDict()
         records, build = get_records(self._dataset_name), self._options.build_protocol
         return score_protocols(
             predictions["found"],

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from clsa_search.errors import InputError
 from clsa_search.evaluation.breakdown import (
     Bucket,
     GallerySize,
@@ -58,13 +59,19 @@ def format_gallery_sizes(sizes: Sequence[GallerySize]) -> str:
     return "\n".join(lines)
 
 
-def format_comparison(comparison: Comparison) -> str:
-    """Two lines: the difference of the mAP with its interval, and how many queries changed."""
+def format_comparison(comparison: Comparison, changed: int = 10) -> str:
+    """The difference of the mAP with its interval, how many queries changed, and which the most."""
     counts = ", ".join(f"{count} {name}" for name, count in comparison.count().items())
+    rows = comparison.find_most_changed(changed)
+    change = 100 * (comparison.second - comparison.first)[rows]
+    pairs = zip(comparison.query_ids[rows].tolist(), change.tolist(), strict=True)
+    most = ", ".join(f"{query_id} ({value:+.1f})" for query_id, value in pairs)
     return (
         f"{comparison.protocol}: mAP {comparison.difference:+.2f}, "
-        f"95 % between {comparison.low:+.2f} and {comparison.high:+.2f}\n"
-        f"{'':{len(comparison.protocol)}}  queries: {counts}"
+        f"{100 * comparison.confidence:g} % between {comparison.low:+.2f} "
+        f"and {comparison.high:+.2f}\n"
+        f"{'':{len(comparison.protocol)}}  queries: {counts}\n"
+        f"{'':{len(comparison.protocol)}}  most changed: {most or 'none'}"
     )
 
 
@@ -90,12 +97,14 @@ def save_results(
     predictions: Predictions,
     *,
     details: Mapping[str, list] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a JSON; numbers that are not finite are null.
+    """Write a JSON; see `save_json`.
 
     `results` in percent and `protocols`, the name behind each of its searches; `per_query` of the
     first protocol and `per_query_of` each further one; `details` (see `collect_details`);
-    `detection_labelled`, that without unlabelled people; the predictions' `meta`.
+    `detection_labelled`, that without unlabelled people; the predictions' `meta`; and `options`,
+    what was scored and how.
     """
     rows = {search.protocol: search.per_query() for search in evaluation.searches}
     first = evaluation.searches[0].protocol
@@ -108,11 +117,26 @@ def save_results(
         "per_query": rows[first],
         "per_query_of": {name: found for name, found in rows.items() if name != first},
         "meta": predictions.meta,
+        "options": options,
     }
+    save_json(path, document)
+
+
+def save_json(path: str | os.PathLike, document: Mapping[str, Any]) -> None:
+    """Write a JSON; numbers that are not finite are null.
+
+    Raises:
+        InputError: there cannot be such a file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(finite_or_none(document), indent=1, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; expected the path of a file to make"
+        ) from error
 
 
 def finite_or_none(value: Any) -> Any:

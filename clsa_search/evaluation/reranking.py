@@ -152,10 +152,12 @@ class KReciprocal:
     depth: int = 200
 
     def __post_init__(self) -> None:
-        if min(self.k1, self.k2, self.depth) < 1 or not 0 <= self.weight <= 1:
+        counts = self.k1, self.k2, self.depth
+        whole = all(isinstance(count, int) and count >= 1 for count in counts)
+        if not (whole and 0 <= self.weight <= 1):
             raise InputError(
                 f"k-reciprocal re-ranking: k1, k2, weight, depth are {self.k1}, {self.k2}, "
-                f"{self.weight}, {self.depth}; expected k1, k2, depth from 1, weight from 0 to 1"
+                f"{self.weight}, {self.depth}; expected whole numbers from 1, weight from 0 to 1"
             )
 
     def __call__(
