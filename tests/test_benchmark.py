@@ -37,10 +37,26 @@ def test_memory_of_what_is_done_is_seen():
     assert 100 < extra < 400  # 128 MB were written
 
 
-def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
+@pytest.fixture
+def tool():
     spec = importlib.util.spec_from_file_location("benchmark_tool", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("repeat", "0"), ("scale", "0"), ("scale", "nan"), ("widths", "-8"), ("device", "nope")],
+)
+def test_bad_options_are_named(tool, capsys, option, value):
+    with pytest.raises(SystemExit) as stop:
+        tool.main(["evaluation", f"--{option}", value])
+    assert stop.value.code == 2
+    assert f"error: --{option}: {value}" in capsys.readouterr().err
+
+
+def test_the_command_prints_a_table_and_writes_json(tool, tmp_path, capsys):
     options = "--widths 8 16 --scale 0.02 --repeat 1 --device cpu --json".split()
     tool.main(["evaluation", *options, str(tmp_path / "new" / "b.json")])
     lines = capsys.readouterr().out.splitlines()
@@ -53,4 +69,5 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
     ]
     for row in rows:
         assert row["ratio"] == pytest.approx(row["seconds"] / row["product_seconds"])
-        assert min(row["seconds"], row["cbgm_seconds"], row["mAP"]) > 0
+        seconds = [row[name] for name in ("seconds", "cbgm_seconds", "k_reciprocal_seconds")]
+        assert min(*seconds, row["mAP"]) > 0

@@ -9,13 +9,13 @@ Uses a GPU where there is one.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
 
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation import benchmark
+from clsa_search.evaluation.report import save_json
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -30,14 +30,32 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     evaluation.add_argument("--scale", type=float, default=1, help="share of the real size")
     evaluation.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
     evaluation.add_argument("--json", type=Path, help="write the numbers here")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    for name, value in (
+        ("repeat", args.repeat),
+        ("scale", args.scale),
+        ("widths", min(args.widths)),
+    ):
+        if not 0 < value < float("inf"):
+            parser.error(f"--{name}: {value}; expected more than 0")
+    if args.json and args.json.is_dir():
+        parser.error(f"--json: {args.json} is a folder; expected a file to write")
+    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=args.device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        parser.error(f"--device: {args.device}: {reason}; expected one that is here")
+    return args
 
 
 def measure_evaluation(args: argparse.Namespace) -> None:
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(args.device)
     machine = benchmark.describe_machine(device)
     print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
-    print("                 width   product   metrics   ratio    memory      CBGM     mAP")
+    print(
+        "                 width   product   metrics   ratio    memory      CBGM   k-recip.     mAP"
+    )
     rows = []
     for name in args.benchmarks or benchmark.SIZES:
         for width in args.widths:
@@ -47,14 +65,12 @@ def measure_evaluation(args: argparse.Namespace) -> None:
             print(
                 f"{name + f' x {row.protocols}':<16}{width:>6}{row.product_seconds:>8.2f} s"
                 f"{row.seconds:>8.2f} s{row.ratio:>8.1f}{row.extra_mb:>7.0f} MB"
-                f"{row.cbgm_seconds:>8.2f} s{row.mAP:>8.2f}",
+                f"{row.cbgm_seconds:>8.2f} s{row.k_reciprocal_seconds:>9.2f} s{row.mAP:>8.2f}",
                 flush=True,
             )
             rows.append(row)
     if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        document = {"machine": machine, "evaluation": benchmark.to_rows(rows)}
-        args.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        save_json(args.json, {"machine": machine, "evaluation": benchmark.to_rows(rows)})
 
 
 def main(argv: list[str] | None = None) -> None:
