@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import runpy
 import statistics
 import subprocess
 import sys
@@ -146,13 +145,7 @@ def test_what_was_interrupted_is_taken_up(ablate, processes, tmp_path):
     assert all("--resume" in words for words in processes.started[::2])
 
 
-def test_the_commands_train_and_evaluate_a_run(ablate, monkeypatch, tmp_path):
-    def run(command, stdout, stderr):
-        monkeypatch.setattr(sys, "argv", command[1:])
-        runpy.run_path(command[1], run_name="__main__")
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(runs.subprocess, "run", run)
+def test_the_commands_train_and_evaluate_a_run(ablate, tmp_path):
     ablate("--rows", "no_alignment", "--seeds", "5", opts=["SOLVER.MAX_ITER", "2"])
     folder = tmp_path / "grid" / "no_alignment" / "seed5"
     assert (folder / "model_final.pth").is_file() and (folder / "eval" / "results.json").is_file()
