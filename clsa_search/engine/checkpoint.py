@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -12,6 +13,9 @@ from detectron2.checkpoint import DetectionCheckpointer
 from clsa_search.errors import InputError
 from clsa_search.modeling.pretrained import TRUNKS
 from clsa_search.modeling.weight_files import read_checkpoint
+
+OF_A_RUN = re.compile(r"model_(\d{7}|final)\.pth")
+"""The names of a run's checkpoints; other weights may lie beside them."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         if named and _iterations_done(named):
             return named
         files = self.get_all_checkpoint_files() if os.path.isdir(self.save_dir) else []
+        files = [path for path in files if OF_A_RUN.fullmatch(os.path.basename(path))]
         if not named and not files:
             return ""
         newest = max(files, key=_iterations_done, default="")

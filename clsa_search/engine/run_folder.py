@@ -9,12 +9,10 @@ from collections.abc import Callable
 
 from detectron2.utils.events import EventWriter
 
-from clsa_search.engine.checkpoint import replace_file
+from clsa_search.engine.checkpoint import OF_A_RUN, replace_file
 
 METRICS = "metrics.json"
-_OF_A_RUN = re.compile(
-    r"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|model_(\d{7}|final)\.pth"
-)
+_LEFT = re.compile(rf"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|{OF_A_RUN.pattern}")
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ def trim_metrics(output_dir: str, start_iter: int) -> None:
 def put_aside(output_dir: str) -> None:
     """Move metrics and checkpoints of an earlier run into a folder of their own."""
     names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
-    names = [name for name in names if _OF_A_RUN.fullmatch(name)]
+    names = [name for name in names if _LEFT.fullmatch(name)]
     if not names:
         return
     folders = (os.path.join(output_dir, f"earlier_run_{i}") for i in itertools.count(1))
