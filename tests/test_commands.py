@@ -32,6 +32,9 @@ SMALL = {
     "eval_search.py": TINY_MODEL,
     "import_mot.py": [],
     "check_dataset.py": [],
+    "ablate.py": [
+        *("--rows", "alignment", "--seeds", "1", *TINY_MODEL, "SOLVER.MAX_ITER", "2"),
+    ],
     "convert_weights.py": [
         *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
     ],

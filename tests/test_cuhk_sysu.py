@@ -179,7 +179,7 @@ def test_faults_of_the_searches_are_named(root):
         load_gallery("cuhk_sysu_gallery", "g100")
     outside = ("p1", ("s14.jpg", (400, 20, 30, 60)), found, [])
     write_mat(path.with_name("TestG50.mat"), "TestG50", search_rows([outside]))
-    with pytest.raises(InputError, match="query 0: x, y, width, height are .400.*a box that meets"):
+    with pytest.raises(InputError, match="TestG50.mat: query 0: .*400.*a box that meets"):
         get_records("cuhk_sysu_gallery")
 
 

@@ -150,6 +150,7 @@ def replace(section, value):
         (set_entry("images", 0, width="100"), r"images\[0\]: 'width' is \"100\"; .*integer"),
         (set_entry("images", 2, file_name=""), r"images\[2\]: 'file_name' is \"\""),
         (set_entry("images", 2, cam_id=1.5), r"images\[2\]: 'cam_id' is 1.5"),
+        (set_entry("images", 2, cam_id=2**63), r"images\[2\]: .cam_id. is 9223372036854775808"),
         (set_entry("images", 2, id=True), r"images\[2\]: 'id' is true"),
         # predictions are keyed by the id as text, where these two would be one
         (set_entry("images", 2, id="7"), r"images\[2\]: 'id' is \"7\"; .*images\[0\] has this"),

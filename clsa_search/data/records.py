@@ -48,7 +48,7 @@ def fill_columns(
     queries: People,
     *,
     sizes: np.ndarray,
-    query_file: Path,
+    query_file: Path | None,
     keep_published: bool = False,
     **image_columns: Any,
 ) -> Columns:
@@ -58,7 +58,7 @@ def fill_columns(
         people: the annotated ones.
         queries: none of a training split.
         sizes: (N, 2), width and height of the images.
-        query_file: where the queries are from, for errors.
+        query_file: where the queries are from, for errors; None where there are none.
         keep_published: whether to keep the boxes as they were too.
         image_columns: the other columns of the images.
 

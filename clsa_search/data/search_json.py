@@ -147,7 +147,12 @@ def _build_records(document: dict, path: Path, image_root: Path) -> list[dict]:
     names = images.column("file_name", lambda v: isinstance(v, str) and v != "", "the image's file")
     widths = images.column("width", is_size, "the image's width in pixels, an integer above 0")
     heights = images.column("height", is_size, "the image's height in pixels, an integer above 0")
-    cameras = images.column("cam_id", is_integer, "an integer, or no such field", default=None)
+    cameras = images.column(
+        "cam_id",
+        lambda v: is_integer(v) and abs(v) < _LARGEST_ID,
+        "an integer of 64 bits, or no such field",
+        default=None,
+    )
     sizes = np.array([widths, heights], dtype=np.int64).T.reshape(-1, 2)
     box_images, boxes, person_ids = _read_annotations(document, path, positions, sizes)
     query_images, query_boxes, query_person_ids = _read_queries(document, path, positions, sizes)

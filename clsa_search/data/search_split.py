@@ -23,7 +23,6 @@ from clsa_search.data.records import (
 )
 from clsa_search.data.search_mat import (
     IMAGES_FILE,
-    SEARCH_FOLDER,
     Box,
     SearchFile,
     Sighting,
@@ -60,7 +59,12 @@ def load_searched(root: Path, layout: SearchLayout) -> list[dict]:
         identities = [[query, *found] for query, found in queries.items()]
         names = _list_images(root, layout, list(queries))
         return build_columns(
-            root / layout.image_folder, names, read_boxes(root), identities, list(queries)
+            root / layout.image_folder,
+            names,
+            read_boxes(root),
+            identities,
+            queries=list(queries),
+            query_file=root / layout.query_files[0].path,
         )
 
     sources += [root / file.path for file in layout.query_files]
@@ -89,9 +93,11 @@ def build_columns(
     names: Sequence[str],
     boxes: dict[str, list[Box]],
     identities: Sequence[Sequence[Sighting]],
+    *,
     queries: Sequence[Sighting] = (),
+    query_file: Path | None = None,
 ) -> Columns:
-    """A split of the images `names`; query q is a sighting of identity q.
+    """A split of the images `names`; query q, of `query_file`, is a sighting of identity q.
 
     Raises:
         InputError: a query's box is empty or outside its image, or an image is not there.
@@ -110,7 +116,7 @@ def build_columns(
         place(_label(names, boxes, identities)),
         place([(*query, person) for person, query in enumerate(queries)]),
         sizes=sizes,
-        query_file=image_folder.parent / SEARCH_FOLDER,
+        query_file=query_file,
         image_ids=names,
         file_names=names,
     )
