@@ -1,0 +1,177 @@
+"""What every engine of the gallery store does, and the records that go in and come out.
+
+Shape letters: Q queries, K matches of each, D width of a descriptor.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.scenes import Scene, find_faulty_descriptor
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One person found; see `Scene` for the fields it shares."""
+
+    row_id: int
+    source: str
+    frame: int | None
+    time: float | None
+    camera: str | None
+    box: tuple[float, float, float, float]  # XYXY in pixels of the source
+    score: float
+    descriptor: np.ndarray  # (D,)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that people were found in."""
+
+    path: str
+    fingerprint: str | None  # as given to `mark_done`; None: not completely indexed
+    detections: int
+    last_frame: int | None  # that holds somebody
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which rows to search; None leaves a field free. What no row has matches nothing."""
+
+    cameras: Sequence[str] | None = None
+    sources: Sequence[str] | None = None
+    since: float | None = None  # seconds, inclusive; photographs have no time and drop out
+    until: float | None = None
+    min_score: float | None = None
+
+
+class Matches(NamedTuple):
+    """The most similar rows of each query, best first; of equal similarities the lower row id.
+
+    K is what was asked for, or less where the filter leaves less.
+    """
+
+    row_ids: np.ndarray  # (Q, K) int64
+    similarities: np.ndarray  # (Q, K)
+
+
+class GalleryStore(ABC):
+    """A gallery that several processes may fill and search at once.
+
+    All descriptors of a store come from one model and have one width. Row ids ascend in the order
+    of adding and are never used again. Every operation raises InputError where the store cannot be
+    read or written; what was acknowledged before stays.
+    """
+
+    address: str
+
+    @property
+    @abstractmethod
+    def weights(self) -> str:
+        """Hash of the weights that make the descriptors."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int | None:
+        """D; None as long as nothing was added."""
+
+    @abstractmethod
+    def add(self, scenes: Sequence[Scene]) -> np.ndarray:
+        """Store all of the scenes' people or none; on return they are on disk.
+
+        Large batches are much faster than small ones. Of a scene without people nothing is kept;
+        `mark_done` remembers its source.
+
+        Returns:
+            Their row ids (int64), scene after scene.
+
+        Raises:
+            InputError: a scene is malformed or its descriptors have another width than the
+                store's, or the store was opened without weights.
+        """
+
+    @abstractmethod
+    def mark_done(self, sources: Sequence[str], fingerprints: Sequence[str]) -> None:
+        """Remember that sources are completely indexed, also those with nobody in them.
+
+        Args:
+            sources: their paths.
+            fingerprints: what shows a change, such as size and time of the file, or its hash.
+        """
+
+    @abstractmethod
+    def delete(self, source: str) -> int:
+        """Forget a source, its people and that it was indexed; gives the number of rows deleted."""
+
+    @abstractmethod
+    def count(self, where: Filter | None = None) -> int:
+        """Number of rows."""
+
+    @abstractmethod
+    def sources(self) -> list[Source]:
+        """All that are stored, wholly or in part, in the order they came."""
+
+    @abstractmethod
+    def search(
+        self,
+        queries: np.ndarray | torch.Tensor,
+        k: int,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "match",
+    ) -> Matches:
+        """Find the rows whose descriptors are most similar (inner product) to the queries.
+
+        Args:
+            queries: (Q, D) unit rows made by the store's weights.
+            k: matches of each query.
+            where: only these rows.
+            per: "image" leaves the best match of each photograph or frame only.
+
+        Raises:
+            InputError: the queries' shape or values are wrong, or k is less than 1.
+        """
+
+    @abstractmethod
+    def get(self, row_ids: Sequence[int] | np.ndarray) -> list[Entry]:
+        """The entries with these ids, in their order.
+
+        Raises:
+            InputError: there is no such row, or no more.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what is held; the store can be opened again."""
+
+    def __enter__(self) -> "GalleryStore":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def check_queries(
+    address: str, queries: np.ndarray | torch.Tensor, width: int | None, k: int, per: str
+) -> torch.Tensor:
+    """Arguments of a search: the queries as float32.
+
+    Raises:
+        InputError: see `GalleryStore.search`.
+    """
+    queries = torch.as_tensor(queries).detach().float()
+    if queries.ndim != 2 or width not in (None, queries.shape[1]):
+        expected = f"(Q, {width or 'D'}), as the store's descriptors"
+        raise InputError(f"{address}: queries of shape {tuple(queries.shape)}; expected {expected}")
+    fault = find_faulty_descriptor(queries.cpu().numpy())
+    if fault:
+        raise InputError(f"{address}: queries: row {fault.row} {fault.reason}")
+    if k < 1:
+        raise InputError(f"{address}: k: {k}; expected 1 or more")
+    if per not in ("image", "match"):
+        raise InputError(f"{address}: per: {per!r}; expected 'image' or 'match'")
+    return queries

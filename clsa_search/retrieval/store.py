@@ -1,0 +1,41 @@
+"""Opening a gallery: the address chooses the engine."""
+
+import os
+
+import torch
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.gallery import GalleryStore
+from clsa_search.retrieval.sqlite_store import SQLiteStore
+
+
+def open_store(
+    address: str | os.PathLike,
+    *,
+    weights: str | None = None,
+    create: bool = False,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> GalleryStore:
+    """Open a gallery.
+
+    Args:
+        address: path of a file: the embedded engine, SQLite.
+        weights: hash of the weights that make what is added and asked for; None: to look only.
+        create: start a new gallery where there is none; needs weights.
+        device: that holds the descriptors for searching.
+        dtype: float32, or float16 to hold twice as many; products are in float32 either way.
+
+    Raises:
+        InputError: there is no gallery and none is to be created, the file is none or one of
+            another version, its descriptors come from other weights, or no engine has such an
+            address.
+    """
+    address = os.fspath(address)
+    scheme, separator, _ = address.partition("://")
+    if separator:
+        raise InputError(
+            f"{address}: no engine for addresses with {scheme}://; "
+            "expected the path of a file (SQLite), the only engine so far"
+        )
+    return SQLiteStore(address, weights=weights, create=create, device=device, dtype=dtype)

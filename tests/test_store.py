@@ -1,0 +1,287 @@
+"""The gallery store: exact search, filters, deletes, what it refuses, and several processes."""
+
+import sqlite3
+import threading
+
+import numpy as np
+import pytest
+import torch
+from store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store, search_literally
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval import Filter, open_store
+from clsa_search.retrieval import index as store_index
+from clsa_search.retrieval import matrix as store_matrix
+
+QUERIES = draw_rows(5, seed=77)
+FILTERS = {
+    "none": (None, lambda e: True),
+    "camera": (Filter(cameras=["door"]), lambda e: e.camera == "door"),
+    "cameras": (
+        Filter(cameras=["door", "phone", "roof"]),
+        lambda e: e.camera in ("door", "phone"),
+    ),
+    "time": (
+        Filter(since=4, until=20.5),
+        lambda e: e.time is not None and 4 <= e.time <= 20.5,
+    ),
+    "score": (Filter(min_score=0.7), lambda e: e.score >= 0.7),
+    "source": (
+        Filter(sources=["video_0.mp4", "photo_3.jpg", "nowhere"]),
+        lambda e: e.source in ("video_0.mp4", "photo_3.jpg"),
+    ),
+    "all": (
+        Filter(["yard"], ["video_2.mp4"], since=3, until=25, min_score=0.6),
+        lambda e: (
+            e.camera == "yard" and e.time is not None and 3 <= e.time <= 25 and e.score >= 0.6
+        ),
+    ),
+    "nothing": (Filter(cameras=["roof"]), lambda e: False),
+}
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Of 16 rows of 16 numbers, so that a few scenes fill several."""
+    monkeypatch.setattr(store_matrix, "_CHUNK_BYTES", 16 * 16 * 4)
+
+
+def assert_same(matches, expected):
+    assert matches.row_ids.tolist() == [[row for row, _ in answer] for answer in expected]
+    assert matches.similarities.tolist() == [[value for _, value in answer] for answer in expected]
+
+
+@pytest.mark.parametrize("per", ["match", "image"])
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("narrow", [1, 4, 1000])
+def test_search_is_exact(tmp_path, small_chunks, monkeypatch, name, per, narrow):
+    monkeypatch.setattr(store_index, "_NARROW", narrow)  # both ways of filtering
+    where, passes = FILTERS[name]
+    with new_store(tmp_path) as store:
+        ids = store.add(draw_scenes())
+        entries = store.get(ids)
+        for k in (1, 7, 1000):
+            found = store.search(QUERIES, k, where, per)
+            assert_same(found, search_literally(entries, QUERIES, k, passes, per))
+        assert store.count(where) == sum(map(passes, entries))
+
+
+def test_of_equal_similarities_the_lower_row_id_comes_first(tmp_path):
+    row = draw_rows(1)
+    with new_store(tmp_path) as store:
+        store.add([make_scene(np.repeat(row, 50, axis=0), source) for source in ("b", "a")])
+        assert store.search(row, 60).row_ids.tolist() == [list(range(1, 61))]
+        assert store.search(row, 5, per="image").row_ids.tolist() == [[1, 51]]
+
+
+def test_an_entry_comes_back_as_it_was_stored(tmp_path):
+    rows = draw_rows(3, width=64)
+    scene = make_scene(rows, "ü b.mp4", frame=np.int64(7), time=np.float32(0.25), camera="door")
+    with new_store(tmp_path) as store:
+        first, _, last = store.get(store.add([scene]))
+    assert (first.row_id, first.source, first.frame) == (1, "ü b.mp4", 7)
+    assert (first.time, first.camera) == (0.25, "door")
+    assert (last.box, last.score) == ((4, 5, 14, 15), 1)
+    assert last.descriptor.dtype == np.float32
+    assert (last.descriptor == rows[2]).all()
+    with open_store(tmp_path / "gallery.db") as store:  # without knowing the weights
+        assert (store.weights, store.width, store.count()) == (WEIGHTS, 64, 3)
+        with pytest.raises(InputError, match="opened without weights"):
+            store.add([scene])
+
+
+def test_sources_say_what_is_done(tmp_path):
+    with new_store(tmp_path) as store:
+        store.add([make_scene(draw_rows(2), "v.mp4", frame=4), make_scene(draw_rows(1), "p.jpg")])
+        store.add([make_scene(draw_rows(0), "empty.jpg")])
+        store.mark_done(["p.jpg", "empty.jpg"], ["10:1", "20:2"])
+        states = [(s.path, s.fingerprint, s.detections, s.last_frame) for s in store.sources()]
+        assert states == [
+            ("v.mp4", None, 2, 4),
+            ("p.jpg", "10:1", 1, None),
+            ("empty.jpg", "20:2", 0, None),
+        ]
+        assert store.delete("p.jpg") == 1
+        assert store.delete("p.jpg") == 0
+        assert [s.path for s in store.sources()] == ["v.mp4", "empty.jpg"]
+
+
+def test_a_search_follows_what_other_connections_do(tmp_path, small_chunks):
+    other = new_store(tmp_path)
+    with new_store(tmp_path) as store:
+        for step in range(6):
+            writer = (store, other)[step % 2]
+            ids = writer.add(draw_scenes(20, seed=step))
+            if step % 3 == 2:
+                writer.delete("video_0.mp4")
+                gone = writer.get(ids[-1:])[0].source
+                writer.delete(gone)  # the rows at the end too: their ids are not used again
+            entries = store.get(_stored_ids(tmp_path))
+            for reader in (store, other):
+                found = reader.search(QUERIES, 30)
+                assert_same(found, search_literally(entries, QUERIES, 30))
+            assert store.count() == store.count(Filter()) == len(entries)
+        ids = _stored_ids(tmp_path)
+        for source in other.sources():
+            other.delete(source.path)
+        assert store.search(QUERIES, 3).row_ids.shape == (5, 0)
+        assert store.add([make_scene(draw_rows(1))])[0] > max(ids)
+        assert store.search(QUERIES, 3).row_ids.shape == (5, 1)
+    other.close()
+
+
+def _stored_ids(folder):
+    connection = sqlite3.connect(folder / "gallery.db")
+    ids = [row for (row,) in connection.execute("SELECT id FROM detections ORDER BY id")]
+    connection.close()
+    return ids
+
+
+def test_threads_may_share_a_store(tmp_path):
+    with new_store(tmp_path) as store:
+        faults = []
+
+        def work(number):
+            try:
+                for _ in range(10):
+                    store.add([make_scene(draw_rows(3), f"{number}.jpg")])
+                    store.search(QUERIES, 5)
+            except Exception as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not faults
+        assert store.search(QUERIES, 1000).row_ids.shape == (5, 120)
+
+
+def test_half_precision_holds_the_rounded_rows(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((40, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    with new_store(tmp_path, dtype=torch.float16) as store:
+        store.add([make_scene(rows)])
+        found = store.search(rows[:3], 40)
+        expected = rows[:3] @ rows.astype(np.float16).astype(np.float32).T
+        sorted_rows = np.take_along_axis(expected, found.row_ids - 1, axis=1)
+        np.testing.assert_allclose(found.similarities, sorted_rows, atol=1e-6)
+        assert found.row_ids[:, 0].tolist() == [1, 2, 3]
+        assert (store.get([2])[0].descriptor == rows[1]).all()
+
+
+def test_an_empty_store_has_no_matches(tmp_path):
+    with new_store(tmp_path) as store:
+        assert store.width is None
+        assert store.search(QUERIES, 3).similarities.shape == (5, 0)
+        assert store.count() == store.count(Filter(min_score=0)) == 0
+        store.add(draw_scenes(4))
+        assert store.search(np.zeros((0, 16)), 3).row_ids.shape == (0, 0)
+
+
+def replace(scene, **fields):
+    return type(scene)(**{**vars(scene), **fields})
+
+
+NAN = np.full((2, 16), np.nan, np.float32)
+RIGHT = make_scene(draw_rows(2), "v.mp4", frame=3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"descriptors": 2 * draw_rows(2)}, "descriptors: row 0 is not of unit length"),
+        ({"descriptors": NAN}, "descriptors: row 0 is not of unit length"),
+        ({"descriptors": draw_rows(3)}, r"descriptors: shape \(3, 16\); expected \(2, 16\)"),
+        ({"descriptors": draw_rows(2)[0]}, r"descriptors: shape \(16,\)"),
+        ({"boxes": np.zeros((2, 5))}, r"boxes: shape \(2, 5\); expected \(2, 4\)"),
+        ({"boxes": np.float32([[0, 0, 1, 1], [5, 0, 4, 1]])}, "boxes: row 1 is wrong"),
+        ({"scores": np.float32([1, np.inf])}, "scores: row 1 is not finite"),
+        ({"source": ""}, "source: ''; expected a path"),
+        ({"source": "\udcff.jpg"}, "cannot add"),
+        ({"frame": -1}, "frame: -1; expected"),
+        ({"frame": 0.5}, "frame: 0.5; expected"),
+        ({"time": float("nan")}, "time: nan; expected"),
+        ({"camera": 3}, "camera: 3; expected"),
+    ],
+)
+def test_malformed_scenes_are_refused_whole(tmp_path, fields, words):
+    with new_store(tmp_path) as store:
+        store.add([RIGHT])
+        wrong = replace(RIGHT, **fields)
+        with pytest.raises(InputError, match=words) as error:
+            store.add([replace(RIGHT, source="first"), wrong])
+        assert str(tmp_path / "gallery.db") in str(error.value)
+        assert store.count() == 2
+        assert [source.path for source in store.sources()] == ["v.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((draw_rows(1)[0], 3), r"shape \(16,\); expected \(Q, 16\)"),
+        ((draw_rows(1, width=64), 3), r"shape \(1, 64\); expected \(Q, 16\)"),
+        ((NAN, 3), "queries: row 0 is not of unit length"),
+        ((QUERIES * 3, 3), "queries: row 0 is not of unit length"),
+        ((QUERIES, 0), "k: 0; expected 1"),
+        ((QUERIES, 3, None, "person"), "per: 'person'; expected"),
+    ],
+)
+def test_malformed_queries_are_refused(tmp_path, arguments, words):
+    with new_store(tmp_path) as store:
+        store.add([RIGHT])
+        with pytest.raises(InputError, match=words):
+            store.search(*arguments)
+
+
+def test_other_weights_and_widths_are_not_mixed_in(tmp_path):
+    with new_store(tmp_path) as store, new_store(tmp_path) as other:
+        other.add([RIGHT])
+        with pytest.raises(InputError, match=r"\(2, 64\); expected \(2, 16\)"):
+            store.add([make_scene(draw_rows(2, width=64))])
+        with pytest.raises(InputError, match="row 99"):
+            store.get([1, 99])
+    for create in (False, True):
+        with pytest.raises(InputError, match=f"weights {WEIGHTS}.*not {'b' * 64}"):
+            open_store(tmp_path / "gallery.db", weights="b" * 64, create=create)
+
+
+def test_only_galleries_of_this_version_are_opened(tmp_path):
+    path = tmp_path / "gallery.db"
+    new_store(tmp_path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(InputError, match="gallery.db: is a gallery of version 2; expected vers"):
+        open_store(path)
+    foreign = tmp_path / "foreign.db"
+    connection = sqlite3.connect(foreign)
+    connection.execute("CREATE TABLE gallery (name)")
+    connection.close()
+    text = tmp_path / "text.db"
+    text.write_text("no database at all" * 100)
+    for file, words in ((foreign, "is no gallery"), (text, "file is not a database")):
+        for options in ({}, {"weights": WEIGHTS, "create": True}):
+            before = file.read_bytes()
+            with pytest.raises(InputError, match=words):
+                open_store(file, **options)
+            assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "words"),
+    [
+        ("http://host:19530", {}, "no engine.*http://; expected the path of a file"),
+        ("missing.db", {}, "missing.db: there is no gallery"),
+        ("missing.db", {"weights": WEIGHTS}, "missing.db: there is no gallery"),
+        ("new.db", {"create": True}, "weights: None; expected"),
+        ("new.db", {"dtype": torch.int8}, "dtype: torch.int8; expected"),
+    ],
+)
+def test_addresses_that_cannot_be_opened(tmp_path, monkeypatch, address, options, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=words):
+        open_store(address, **options)
+    assert not list(tmp_path.iterdir())
