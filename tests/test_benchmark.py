@@ -10,6 +10,7 @@ import torch
 
 from clsa_search.errors import InputError
 from clsa_search.evaluation import benchmark, check_predictions, evaluate_search, save_predictions
+from clsa_search.measuring import peak_memory
 
 TOOL = Path(__file__).parent.parent / "tools" / "benchmark.py"
 SMALL = benchmark.SIZES["CUHK-SYSU"].scale(0.02)
@@ -32,7 +33,7 @@ def test_generated_predictions_are_like_real_ones(tmp_path):
 
 
 def test_memory_of_what_is_done_is_seen():
-    extra, result = benchmark._peak_memory(lambda: np.ones(1 << 24).sum(), torch.device("cpu"))
+    extra, result = peak_memory(lambda: np.ones(1 << 24).sum(), torch.device("cpu"))
     assert result == 1 << 24
     assert 100 < extra < 400  # 128 MB were written
 
@@ -71,3 +72,17 @@ def test_the_command_prints_a_table_and_writes_json(tool, tmp_path, capsys):
         assert row["ratio"] == pytest.approx(row["seconds"] / row["product_seconds"])
         seconds = [row[name] for name in ("seconds", "cbgm_seconds", "k_reciprocal_seconds")]
         assert min(*seconds, row["mAP"]) > 0
+
+
+def test_the_store_is_measured_too(tool, tmp_path, capsys):
+    options = "--rows 1003 --widths 8 16 --queries 3 --repeat 1 --device cpu".split()
+    paths = ["--folder", str(tmp_path), "--json", str(tmp_path / "b.json")]
+    tool.main(["store", *options, *paths])
+    assert capsys.readouterr().out.count("added per second") == 2
+    rows = json.loads((tmp_path / "b.json").read_text())["store"]
+    assert [(row["rows"], row["width"]) for row in rows] == [(1003, 8), (1003, 16)]
+    assert all(value > 0 for row in rows for name, value in row.items() if name != "memory")
+    assert [path.name for path in tmp_path.iterdir()] == ["b.json"]  # nothing is left
+    with pytest.raises(SystemExit):
+        tool.main(["store", "--rows", "0"])
+    assert "error: --rows: 0; expected" in capsys.readouterr().err

@@ -4,12 +4,7 @@ The unit is one float32 product of all queries with all detections on the same d
 can do without it.
 """
 
-import resource
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -21,6 +16,7 @@ from clsa_search.evaluation.options import SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
 from clsa_search.evaluation.reranking import CBGM, KReciprocal, Reranker
+from clsa_search.measuring import peak_memory, time_work
 
 SIGNAL = 0.7  # share of an identity in its descriptors: mAP between 90 and 99
 
@@ -93,12 +89,12 @@ def measure_evaluation(
     def evaluate() -> list:
         return evaluate_protocols(predictions, protocols, device=device)
 
-    extra, results = _peak_memory(evaluate, device)
-    seconds = _time(evaluate, device, repeat)
+    extra, results = peak_memory(evaluate, device)
+    seconds = time_work(evaluate, device, repeat)
 
     def time_reranker(reranker: Reranker) -> float:
         options = SearchOptions(reranker=reranker)
-        return _time(
+        return time_work(
             lambda: evaluate_protocols(predictions, [small], options, device=device), device, 1
         )
 
@@ -152,17 +148,6 @@ def generate_predictions(
     return predictions, [_make_protocol(rng, records, count) for count in size.galleries]
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers hold for."""
-    is_gpu = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if is_gpu else _name_cpu(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-
-
 def to_rows(measurements: list[Measurement]) -> list[dict[str, Any]]:
     """For JSON."""
     return [asdict(measurement) for measurement in measurements]
@@ -209,45 +194,4 @@ def _make_protocol(rng: np.random.Generator, records: list[dict], count: int) ->
 def _time_product(predictions: Predictions, device: torch.device, repeat: int) -> float:
     queries = torch.from_numpy(predictions.query_features).to(device)
     features = torch.from_numpy(predictions.features).to(device)
-    return _time(lambda: queries @ features.T, device, repeat)
-
-
-def _time(work: Callable[[], Any], device: torch.device, repeat: int) -> float:
-    times = []
-    for _ in range(repeat + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return median(times[1:])
-
-
-def _peak_memory(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
-    """Highest use of memory while at work beyond that before, in MB, and what the work gave."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        result = work()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20, result
-    counter = Path("/proc/self/clear_refs")
-    if counter.exists():  # Linux: forget the peak so far
-        counter.write_text("5")
-    before = _highest_memory()
-    result = work()
-    return _highest_memory() - before, result
-
-
-def _highest_memory() -> float:
-    """Peak resident memory of this process in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _name_cpu() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    return next((row.partition(": ")[2] for row in lines if row.startswith("model name")), "CPU")
+    return time_work(lambda: queries @ features.T, device, repeat)

@@ -1,0 +1,64 @@
+"""Time and memory of a piece of work, for the benchmarks of this project's own code."""
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """What the numbers hold for."""
+    is_gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if is_gpu else _name_cpu(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def time_work(work: Callable[[], Any], device: torch.device, repeat: int | None = None) -> float:
+    """Seconds: of one time, or the median of `repeat` after a first time that does not count."""
+    times = []
+    for _ in range(1 + (repeat or 0)):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return median(times[1:] or times)
+
+
+def peak_memory(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
+    """Highest use of memory while at work beyond that before, in MB, and what the work gave."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        result = work()
+        return (torch.cuda.max_memory_allocated(device) - before) / 2**20, result
+    counter = Path("/proc/self/clear_refs")
+    if counter.exists():  # Linux: forget the peak so far
+        counter.write_text("5")
+    before = _highest_memory()
+    result = work()
+    return _highest_memory() - before, result
+
+
+def _highest_memory() -> float:
+    """Peak resident memory of this process in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _name_cpu() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next((row.partition(": ")[2] for row in lines if row.startswith("model name")), "CPU")
