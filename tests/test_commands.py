@@ -33,7 +33,8 @@ SMALL = {
     "import_mot.py": [],
     "check_dataset.py": [],
     "ablate.py": [
-        *("--rows", "alignment", "--seeds", "1", *TINY_MODEL, "SOLVER.MAX_ITER", "2"),
+        *("--rows", "alignment", "--seeds", "1", "--num-gpus", "1"),
+        *(*TINY_MODEL, "SOLVER.MAX_ITER", "2"),
     ],
     "convert_weights.py": [
         *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
