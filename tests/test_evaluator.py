@@ -182,9 +182,13 @@ def test_two_processes_give_what_one_gives(dataset, tmp_path):
     shares = [order[::2] + order[1:2], order[1::2] + order[:1]]
     torch.save(outputs, tmp_path / "outputs.pth")
     run_together(run_process, name, shares, tmp_path)
-    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    check_two_made_what_one_did(tmp_path, results)
+
+
+def check_two_made_what_one_did(folder, results):
+    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     assert told == [results, {}]
-    one, other = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
+    one, other = (read_arrays(folder / side / "predictions.npz") for side in ("one", "two"))
     np.testing.assert_equal(vars(one), vars(other))
 
 
@@ -309,10 +313,7 @@ def test_two_processes_take_up_what_two_left(dataset, tmp_path):
     torch.save(outputs, tmp_path / "outputs.pth")
     (tmp_path / "two").mkdir()
     run_together(interrupt_and_resume, name, order, tmp_path)
-    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert told == [results, {}]
-    one, other = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
-    np.testing.assert_equal(vars(one), vars(other))
+    check_two_made_what_one_did(tmp_path, results)
 
 
 def interrupt_and_resume(rank, name, order, folder):

@@ -6,6 +6,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+from clsa_search.engine.checkpoint import replace_file
 from clsa_search.errors import InputError
 
 DETECTOR_FILE = "detector.pth"
@@ -40,9 +41,8 @@ def write_detector_weights(cfg: CfgNode, source: str | Path, target: Path) -> No
             )
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_suffix(".part")
-    torch.save({"model": found}, unfinished)
-    unfinished.replace(target)
+    with replace_file(str(target)) as file:
+        torch.save({"model": found}, file)
 
 
 def _read_detector(path: str | Path) -> State:

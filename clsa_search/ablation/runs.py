@@ -16,6 +16,7 @@ from detectron2.config import CfgNode
 
 from clsa_search.ablation.grid import Row
 from clsa_search.engine import load_config
+from clsa_search.engine.checkpoint import replace_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PREDICTIONS_FILE
 
@@ -97,9 +98,8 @@ def execute(run: Run) -> None:
     asked, log = run.folder / ASKED_FILE, run.folder / LOG_FILE
     if not asked.exists():
         run.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = asked.with_suffix(".part")
-        unfinished.write_text(run.cfg.dump(), encoding="utf-8")
-        unfinished.replace(asked)
+        with replace_file(str(asked)) as file:
+            file.write(run.cfg.dump().encode())
     for command in run.commands:
         with log.open("ab") as file:
             done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
