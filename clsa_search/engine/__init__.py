@@ -6,6 +6,7 @@ from clsa_search.engine.inference import predict, predict_test_sets
 from clsa_search.engine.launch import launch
 from clsa_search.engine.settings import load_config, setup
 from clsa_search.engine.train_loop import AccumulatingTrainer
+from clsa_search.engine.trained_model import TrainedModel, load_trained_model
 from clsa_search.engine.trainer import PersonSearchTrainer
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "PersonSearchCheckpointer",
     "PersonSearchTrainer",
     "SeedEveryStep",
+    "TrainedModel",
     "launch",
     "load_config",
+    "load_trained_model",
     "predict",
     "predict_test_sets",
     "setup",

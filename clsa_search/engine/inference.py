@@ -1,6 +1,5 @@
 """A checkpoint over whole datasets, taken up where an interrupted run stopped."""
 
-import hashlib
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from detectron2.utils import comm
 from clsa_search.data import get_records
 from clsa_search.data.loader import build_test_loader
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.engine.trained_model import hash_file
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
 
 SHARD_SIZE = 200  # images of a process between two savings of an extraction
@@ -55,7 +55,7 @@ def predict(
         output_dir=output_dir,
         protocols=protocols,
         gt_boxes=gt_boxes,
-        meta={"config": cfg.dump(), "weights_sha256": _hash_file(cfg.MODEL.WEIGHTS)},
+        meta={"config": cfg.dump(), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)},
         shard_size=SHARD_SIZE,
     )
     done = evaluator.restore()
@@ -83,11 +83,3 @@ def inference_dir(cfg: CfgNode, dataset_name: str) -> str:
     return os.path.join(
         cfg.OUTPUT_DIR, "inference", re.sub(r"[^\w.-]+", "_", dataset_name).strip("_")
     )
-
-
-def _hash_file(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
