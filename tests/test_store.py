@@ -9,7 +9,7 @@ import torch
 from store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store, search_literally
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import Filter, open_store
+from clsa_search.retrieval import Filter, Progress, Source, open_store
 from clsa_search.retrieval import index as store_index
 from clsa_search.retrieval import matrix as store_matrix
 
@@ -90,17 +90,36 @@ def test_an_entry_comes_back_as_it_was_stored(tmp_path):
             store.add([scene])
 
 
+def test_a_refused_batch_leaves_progress_as_it_was(tmp_path):
+    with new_store(tmp_path) as store:
+        store.add([], [Progress("v.mp4", "1", next_frame=3)])
+        wrong = make_scene(2 * draw_rows(1), "v.mp4", frame=3)
+        with pytest.raises(InputError, match="unit length"):
+            store.add([wrong], [Progress("v.mp4", "1")])
+        assert store.sources() == [Source("v.mp4", "1", 3, 0)]
+
+
+def test_a_gallery_remembers_what_was_said_when_it_was_made(tmp_path):
+    about = {"weights_file": "/models/büro.pth", "config": "A: 1\n"}
+    new_store(tmp_path, about=about).close()
+    with new_store(tmp_path, about={"other": "x"}) as store:  # is there already
+        assert store.about == about
+
+
 def test_sources_say_what_is_done(tmp_path):
     with new_store(tmp_path) as store:
         store.add([make_scene(draw_rows(2), "v.mp4", frame=4), make_scene(draw_rows(1), "p.jpg")])
         store.add([make_scene(draw_rows(0), "empty.jpg")])
-        store.mark_done(["p.jpg", "empty.jpg"], ["10:1", "20:2"])
-        states = [(s.path, s.fingerprint, s.detections, s.last_frame) for s in store.sources()]
-        assert states == [
-            ("v.mp4", None, 2, 4),
-            ("p.jpg", "10:1", 1, None),
-            ("empty.jpg", "20:2", 0, None),
+        progress = [Progress("p.jpg", "10:1"), Progress("empty.jpg", "20:2", next_frame=7)]
+        assert store.add([], progress).shape == (0,)
+        assert store.sources() == [
+            Source("v.mp4", None, None, 2),
+            Source("p.jpg", "10:1", None, 1),
+            Source("empty.jpg", "20:2", 7, 0),
         ]
+        assert [source.is_complete for source in store.sources()] == [False, True, False]
+        store.add([make_scene(draw_rows(1), "empty.jpg", frame=7)], [Progress("empty.jpg", "3")])
+        assert store.sources()[2] == Source("empty.jpg", "3", None, 1)
         assert store.delete("p.jpg") == 1
         assert store.delete("p.jpg") == 0
         assert [s.path for s in store.sources()] == ["v.mp4", "empty.jpg"]
@@ -252,9 +271,9 @@ def test_only_galleries_of_this_version_are_opened(tmp_path):
     path = tmp_path / "gallery.db"
     new_store(tmp_path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 1")
     connection.close()
-    with pytest.raises(InputError, match="gallery.db: is a gallery of version 2; expected vers"):
+    with pytest.raises(InputError, match="gallery.db: is a gallery of version 1; expected vers"):
         open_store(path)
     foreign = tmp_path / "foreign.db"
     connection = sqlite3.connect(foreign)

@@ -1,7 +1,16 @@
 """The gallery store: people found in photographs and videos, kept and searched; no model here."""
 
-from clsa_search.retrieval.gallery import Entry, Filter, GalleryStore, Matches, Source
+from clsa_search.retrieval.gallery import Entry, Filter, GalleryStore, Matches, Progress, Source
 from clsa_search.retrieval.scenes import Scene
 from clsa_search.retrieval.store import open_store
 
-__all__ = ["Entry", "Filter", "GalleryStore", "Matches", "Scene", "Source", "open_store"]
+__all__ = [
+    "Entry",
+    "Filter",
+    "GalleryStore",
+    "Matches",
+    "Progress",
+    "Scene",
+    "Source",
+    "open_store",
+]

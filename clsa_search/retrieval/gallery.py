@@ -30,13 +30,26 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a file is indexed."""
+
+    source: str  # path
+    fingerprint: str  # what shows that it changed, such as its size and time
+    next_frame: int | None = None  # all before it are stored; None: the whole file is
+
+
+@dataclass(frozen=True)
 class Source:
-    """A file that people were found in."""
+    """A file that people were found in, or that was searched for them in vain."""
 
     path: str
-    fingerprint: str | None  # as given to `mark_done`; None: not completely indexed
+    fingerprint: str | None  # as given with `Progress`; None: never
+    next_frame: int | None
     detections: int
-    last_frame: int | None  # that holds somebody
+
+    @property
+    def is_complete(self) -> bool:
+        return self.fingerprint is not None and self.next_frame is None
 
 
 @dataclass(frozen=True)
@@ -64,8 +77,9 @@ class GalleryStore(ABC):
     """A gallery that several processes may fill and search at once.
 
     All descriptors of a store come from one model and have one width. Row ids ascend in the order
-    of adding and are never used again. Every operation raises InputError where the store cannot be
-    read or written; what was acknowledged before stays.
+    of adding and are never used again. No two processes may add to one source at once. Every
+    operation raises InputError where the store cannot be read or written; what was acknowledged
+    before stays.
     """
 
     address: str
@@ -80,12 +94,21 @@ class GalleryStore(ABC):
     def width(self) -> int | None:
         """D; None as long as nothing was added."""
 
+    @property
     @abstractmethod
-    def add(self, scenes: Sequence[Scene]) -> np.ndarray:
-        """Store all of the scenes' people or none; on return they are on disk.
+    def about(self) -> dict[str, str]:
+        """What was said when the gallery was made, such as where the weights lie."""
+
+    @abstractmethod
+    def add(self, scenes: Sequence[Scene], progress: Sequence[Progress] = ()) -> np.ndarray:
+        """Store all of the scenes' people and the progress, or none; on return they are on disk.
 
         Large batches are much faster than small ones. Of a scene without people nothing is kept;
-        `mark_done` remembers its source.
+        progress remembers its source.
+
+        Args:
+            scenes: may be none.
+            progress: replaces what was known of these sources.
 
         Returns:
             Their row ids (int64), scene after scene.
@@ -96,17 +119,8 @@ class GalleryStore(ABC):
         """
 
     @abstractmethod
-    def mark_done(self, sources: Sequence[str], fingerprints: Sequence[str]) -> None:
-        """Remember that sources are completely indexed, also those with nobody in them.
-
-        Args:
-            sources: their paths.
-            fingerprints: what shows a change, such as size and time of the file, or its hash.
-        """
-
-    @abstractmethod
     def delete(self, source: str) -> int:
-        """Forget a source, its people and that it was indexed; gives the number of rows deleted."""
+        """Forget a source, its people and its progress; gives the number of rows deleted."""
 
     @abstractmethod
     def count(self, where: Filter | None = None) -> int:

@@ -3,14 +3,15 @@
 WAL lets processes read while one writes; synchronous=FULL makes a commit wait for the disk.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from clsa_search.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x434C5341  # "CLSA": tells a gallery from other SQLite files
 WAIT_SECONDS = 60.0  # for another process's transaction
 _PAGE_BYTES = 32768  # several descriptors in each, none spread over two
@@ -19,9 +20,11 @@ _PAGE_BYTES = 32768  # several descriptors in each, none spread over two
 # id, what is gone belongs to a source in `deletions`. Descriptors come last in a row: reading what
 # is before them does not read them.
 _SCHEMA = """
-CREATE TABLE gallery (weights TEXT NOT NULL, width INTEGER, next_row INTEGER NOT NULL);
+CREATE TABLE gallery (
+  weights TEXT NOT NULL, about TEXT NOT NULL, width INTEGER, next_row INTEGER NOT NULL);
 CREATE TABLE sources (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, fingerprint TEXT);
+  id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, fingerprint TEXT,
+  next_frame INTEGER);
 CREATE TABLE detections (
   id INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES sources, frame INTEGER, time REAL,
   camera TEXT, x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
@@ -31,12 +34,13 @@ CREATE TABLE deletions (id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT
 """
 
 
-def connect(path: Path, *, create_for: str | None) -> sqlite3.Connection:
+def connect(path: Path, *, create_for: str | None, about: Mapping[str, str]) -> sqlite3.Connection:
     """Open a gallery's file.
 
     Args:
         path: of the file.
         create_for: hash of the weights of a new gallery, where there is none; None: do not create.
+        about: see `open_store`.
 
     Raises:
         InputError: there is none, or it is no gallery or one of another version.
@@ -55,7 +59,7 @@ def connect(path: Path, *, create_for: str | None) -> sqlite3.Connection:
             check_same_thread=False,  # the store holds a lock
         )
         try:
-            _prepare(connection, path, create_for)
+            _prepare(connection, path, create_for, about)
         except BaseException:
             connection.close()
             raise
@@ -87,12 +91,14 @@ def reported(path: Path, action: str) -> Iterator[None]:
         ) from error
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, create_for: str | None) -> None:
+def _prepare(
+    connection: sqlite3.Connection, path: Path, create_for: str | None, about: Mapping[str, str]
+) -> None:
     connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new file only
     with transaction(connection, "DEFERRED" if create_for is None else "IMMEDIATE"):
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if create_for is not None and not tables:
-            _create(connection, create_for)
+            _create(connection, create_for, about)
         _check_version(connection, path)
     (journal,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if journal != "wal":
@@ -100,10 +106,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, create_for: str | None)
     connection.execute("PRAGMA synchronous = FULL")
 
 
-def _create(connection: sqlite3.Connection, weights: str) -> None:
+def _create(connection: sqlite3.Connection, weights: str, about: Mapping[str, str]) -> None:
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)
-    connection.execute("INSERT INTO gallery VALUES (?, NULL, 1)", (weights,))
+    values = weights, json.dumps(dict(about))
+    connection.execute("INSERT INTO gallery VALUES (?, ?, NULL, 1)", values)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

@@ -1,8 +1,9 @@
 """The embedded engine: one SQLite file, searched in memory."""
 
+import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,12 @@ from clsa_search.retrieval.gallery import (
     Filter,
     GalleryStore,
     Matches,
+    Progress,
     Source,
     check_queries,
 )
 from clsa_search.retrieval.index import SOURCE_SHIFT, GalleryIndex
-from clsa_search.retrieval.scenes import Scene, join_scenes
+from clsa_search.retrieval.scenes import Batch, Scene, join_scenes
 from clsa_search.retrieval.sqlite_file import connect, reported, transaction
 
 _READ_ROWS = 2048  # at a time while loading
@@ -39,6 +41,7 @@ class SQLiteStore(GalleryStore):
         *,
         weights: str | None = None,
         create: bool = False,
+        about: Mapping[str, str] | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -55,7 +58,9 @@ class SQLiteStore(GalleryStore):
         self._seen: tuple[int, int] | None = None  # state of the file that the index is of
         self._writes = 0
         self._last_deletion = 0
-        self._connection = connect(self._path, create_for=weights if create else None)
+        self._connection = connect(
+            self._path, create_for=weights if create else None, about=about or {}
+        )
         stored = self.weights
         if weights not in (None, stored):
             self.close()
@@ -72,41 +77,22 @@ class SQLiteStore(GalleryStore):
     def width(self) -> int | None:
         return self._select("width FROM gallery")[0][0]
 
-    def add(self, scenes: Sequence[Scene]) -> np.ndarray:
+    @property
+    def about(self) -> dict[str, str]:
+        return json.loads(self._select("about FROM gallery")[0][0])
+
+    def add(self, scenes: Sequence[Scene], progress: Sequence[Progress] = ()) -> np.ndarray:
         if not self._may_add:
             raise InputError(f"{self.address}: was opened without weights; expected their hash")
         scenes = [scene for scene in scenes if np.size(scene.scores)]
-        if not scenes:
-            return np.empty(0, np.int64)
-        batch = join_scenes(self.address, scenes, self.width)
+        batch = join_scenes(self.address, scenes, self.width) if scenes else None
         with self._writing("add"):
-            width, first = self._select("width, next_row FROM gallery")[0]
-            if width not in (None, batch.descriptors.shape[1]):  # another process was first
-                raise InputError(
-                    f"{self.address}: holds descriptors of width {width}; "
-                    f"expected this, not {batch.descriptors.shape[1]}"
-                )
-            paths = dict.fromkeys(scene.source for scene in scenes)
-            sources = {path: self._register(path) for path in paths}
-            labels = [(sources[scene.source], *_plain(scene)) for scene in scenes]
-            numbers = batch.scene.tolist(), batch.boxes.tolist(), batch.scores.tolist()
-            rows = enumerate(zip(*numbers, batch.descriptors, strict=True), start=first)
+            row_ids = np.empty(0, np.int64) if batch is None else self._insert(scenes, batch)
             self._connection.executemany(
-                "INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                ((i, *labels[scene], *box, score, row) for i, (scene, box, score, row) in rows),
+                "UPDATE sources SET fingerprint = ?, next_frame = ? WHERE id = ?",
+                [(one.fingerprint, one.next_frame, self._register(one.source)) for one in progress],
             )
-            stop = first + len(batch.scene)
-            settings = batch.descriptors.shape[1], stop
-            self._connection.execute("UPDATE gallery SET width = ?, next_row = ?", settings)
-        return np.arange(first, stop)
-
-    def mark_done(self, sources: Sequence[str], fingerprints: Sequence[str]) -> None:
-        with self._writing("mark sources as done"):
-            for path, fingerprint in zip(sources, fingerprints, strict=True):
-                self._connection.execute(
-                    "UPDATE sources SET fingerprint = ? WHERE id = ?",
-                    (fingerprint, self._register(path)),
-                )
+        return row_ids
 
     def delete(self, source: str) -> int:
         with self._writing("delete"):
@@ -128,7 +114,7 @@ class SQLiteStore(GalleryStore):
 
     def sources(self) -> list[Source]:
         rows = self._select(
-            "path, fingerprint, count(detections.id), max(frame) FROM sources "
+            "path, fingerprint, next_frame, count(detections.id) FROM sources "
             "LEFT JOIN detections ON source = sources.id GROUP BY sources.id ORDER BY sources.id"
         )
         return [Source(*row) for row in rows]
@@ -167,6 +153,28 @@ class SQLiteStore(GalleryStore):
         with self._lock:
             self._index = None
             self._connection.close()
+
+    def _insert(self, scenes: Sequence[Scene], batch: Batch) -> np.ndarray:
+        """Write the rows of a batch; gives their ids."""
+        width, first = self._select("width, next_row FROM gallery")[0]
+        if width not in (None, batch.descriptors.shape[1]):  # another process was first
+            raise InputError(
+                f"{self.address}: holds descriptors of width {width}; "
+                f"expected this, not {batch.descriptors.shape[1]}"
+            )
+        paths = dict.fromkeys(scene.source for scene in scenes)
+        sources = {path: self._register(path) for path in paths}
+        labels = [(sources[scene.source], *_plain(scene)) for scene in scenes]
+        numbers = batch.scene.tolist(), batch.boxes.tolist(), batch.scores.tolist()
+        rows = enumerate(zip(*numbers, batch.descriptors, strict=True), start=first)
+        self._connection.executemany(
+            "INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((i, *labels[scene], *box, score, row) for i, (scene, box, score, row) in rows),
+        )
+        stop = first + len(batch.scene)
+        settings = batch.descriptors.shape[1], stop
+        self._connection.execute("UPDATE gallery SET width = ?, next_row = ?", settings)
+        return np.arange(first, stop)
 
     def _select(self, query: str, *values: object) -> list[tuple]:
         with self._lock, reported(self._path, "read"):

@@ -1,6 +1,7 @@
 """Opening a gallery: the address chooses the engine."""
 
 import os
+from collections.abc import Mapping
 
 import torch
 
@@ -14,6 +15,7 @@ def open_store(
     *,
     weights: str | None = None,
     create: bool = False,
+    about: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> GalleryStore:
@@ -23,6 +25,7 @@ def open_store(
         address: path of a file: the embedded engine, SQLite.
         weights: hash of the weights that make what is added and asked for; None: to look only.
         create: start a new gallery where there is none; needs weights.
+        about: what a new gallery remembers, such as where the weights lie.
         device: that holds the descriptors for searching.
         dtype: float32, or float16 to hold twice as many; products are in float32 either way.
 
@@ -38,4 +41,6 @@ def open_store(
             f"{address}: no engine for addresses with {scheme}://; "
             "expected the path of a file (SQLite), the only engine so far"
         )
-    return SQLiteStore(address, weights=weights, create=create, device=device, dtype=dtype)
+    return SQLiteStore(
+        address, weights=weights, create=create, about=about, device=device, dtype=dtype
+    )
