@@ -9,7 +9,7 @@ import torch
 from store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store, search_literally
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import Filter, Progress, Source, open_store
+from clsa_search.retrieval import Filter, Overtaken, Progress, Source, open_store
 from clsa_search.retrieval import index as store_index
 from clsa_search.retrieval import matrix as store_matrix
 
@@ -90,12 +90,33 @@ def test_an_entry_comes_back_as_it_was_stored(tmp_path):
             store.add([scene])
 
 
+@pytest.mark.parametrize(
+    "stale",
+    [
+        Progress("v.mp4", "1", next_frame=9),  # as if nobody had begun
+        Progress("v.mp4", "1", next_frame=9, after=3),
+        Progress("v.mp4", "2", after=5),  # of another file
+        Progress("done.jpg", "1"),
+        Progress("done.jpg", "1", after=5),
+        Progress("new.mp4", "1", after=5),
+    ],
+)
+def test_who_was_overtaken_adds_nothing(tmp_path, stale):
+    with new_store(tmp_path) as store:
+        store.add([], [Progress("v.mp4", "1", next_frame=5), Progress("done.jpg", "1")])
+        before = store.sources()
+        with pytest.raises(Overtaken) as error:
+            store.add([make_scene(draw_rows(1), stale.source)], [Progress("other.jpg", "1"), stale])
+        assert error.value.sources == [stale.source]
+        assert (store.sources(), store.count()) == (before, 0)
+
+
 def test_a_refused_batch_leaves_progress_as_it_was(tmp_path):
     with new_store(tmp_path) as store:
         store.add([], [Progress("v.mp4", "1", next_frame=3)])
         wrong = make_scene(2 * draw_rows(1), "v.mp4", frame=3)
         with pytest.raises(InputError, match="unit length"):
-            store.add([wrong], [Progress("v.mp4", "1")])
+            store.add([wrong], [Progress("v.mp4", "1", after=3)])
         assert store.sources() == [Source("v.mp4", "1", 3, 0)]
 
 
@@ -118,8 +139,8 @@ def test_sources_say_what_is_done(tmp_path):
             Source("empty.jpg", "20:2", 7, 0),
         ]
         assert [source.is_complete for source in store.sources()] == [False, True, False]
-        store.add([make_scene(draw_rows(1), "empty.jpg", frame=7)], [Progress("empty.jpg", "3")])
-        assert store.sources()[2] == Source("empty.jpg", "3", None, 1)
+        store.add([make_scene(draw_rows(1), "empty.jpg")], [Progress("empty.jpg", "20:2", after=7)])
+        assert store.sources()[2] == Source("empty.jpg", "20:2", None, 1)
         assert store.delete("p.jpg") == 1
         assert store.delete("p.jpg") == 0
         assert [s.path for s in store.sources()] == ["v.mp4", "empty.jpg"]

@@ -1,6 +1,14 @@
 """The gallery store: people found in photographs and videos, kept and searched; no model here."""
 
-from clsa_search.retrieval.gallery import Entry, Filter, GalleryStore, Matches, Progress, Source
+from clsa_search.retrieval.gallery import (
+    Entry,
+    Filter,
+    GalleryStore,
+    Matches,
+    Overtaken,
+    Progress,
+    Source,
+)
 from clsa_search.retrieval.scenes import Scene
 from clsa_search.retrieval.store import open_store
 
@@ -9,6 +17,7 @@ __all__ = [
     "Filter",
     "GalleryStore",
     "Matches",
+    "Overtaken",
     "Progress",
     "Scene",
     "Source",

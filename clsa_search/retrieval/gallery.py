@@ -36,6 +36,17 @@ class Progress:
     source: str  # path
     fingerprint: str  # what shows that it changed, such as its size and time
     next_frame: int | None = None  # all before it are stored; None: the whole file is
+    after: int | None = None  # the stored `next_frame` that this goes on from; None: a beginning
+
+
+class Overtaken(InputError):
+    """Somebody else has indexed these sources, or is doing it."""
+
+    def __init__(self, address: str, sources: Sequence[str]) -> None:
+        self.sources = list(sources)
+        super().__init__(
+            f"{address}: another process indexes {', '.join(sources)}; expected one for each file"
+        )
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,8 @@ class GalleryStore(ABC):
     """A gallery that several processes may fill and search at once.
 
     All descriptors of a store come from one model and have one width. Row ids ascend in the order
-    of adding and are never used again. No two processes may add to one source at once. Every
-    operation raises InputError where the store cannot be read or written; what was acknowledged
-    before stays.
+    of adding and are never used again. Every operation raises InputError where the store cannot be
+    read or written; what was acknowledged before stays.
     """
 
     address: str
@@ -108,7 +118,7 @@ class GalleryStore(ABC):
 
         Args:
             scenes: may be none.
-            progress: replaces what was known of these sources.
+            progress: replaces what is known of these sources.
 
         Returns:
             Their row ids (int64), scene after scene.
@@ -116,6 +126,7 @@ class GalleryStore(ABC):
         Raises:
             InputError: a scene is malformed or its descriptors have another width than the
                 store's, or the store was opened without weights.
+            Overtaken: the stored progress of a source is not what the new one goes on from.
         """
 
     @abstractmethod

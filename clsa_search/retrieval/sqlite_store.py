@@ -17,6 +17,7 @@ from clsa_search.retrieval.gallery import (
     Filter,
     GalleryStore,
     Matches,
+    Overtaken,
     Progress,
     Source,
     check_queries,
@@ -87,6 +88,7 @@ class SQLiteStore(GalleryStore):
         scenes = [scene for scene in scenes if np.size(scene.scores)]
         batch = join_scenes(self.address, scenes, self.width) if scenes else None
         with self._writing("add"):
+            self._check_progress(progress)
             row_ids = np.empty(0, np.int64) if batch is None else self._insert(scenes, batch)
             self._connection.executemany(
                 "UPDATE sources SET fingerprint = ?, next_frame = ? WHERE id = ?",
@@ -153,6 +155,16 @@ class SQLiteStore(GalleryStore):
         with self._lock:
             self._index = None
             self._connection.close()
+
+    def _check_progress(self, progress: Sequence[Progress]) -> None:
+        overtaken = []
+        for one in progress:
+            stored = self._select("fingerprint, next_frame FROM sources WHERE path = ?", one.source)
+            expected = [(None, None)] if one.after is None else [(one.fingerprint, one.after)]
+            if (stored or [(None, None)]) != expected:
+                overtaken.append(one.source)
+        if overtaken:
+            raise Overtaken(self.address, overtaken)
 
     def _insert(self, scenes: Sequence[Scene], batch: Batch) -> np.ndarray:
         """Write the rows of a batch; gives their ids."""
