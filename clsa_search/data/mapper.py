@@ -68,7 +68,23 @@ class PersonSearchMapper:
         Raises:
             InputError: the image is missing, unreadable or of another size than the record says.
         """
-        image, transforms = self._load(record)
+        image = read_image(record["file_name"], self.image_format)
+        height, width = image.shape[:2]
+        if (width, height) != (record["width"], record["height"]):
+            raise InputError(
+                f"{record['file_name']}: {width} x {height} pixels as viewed; "
+                f"expected {record['width']} x {record['height']}, as its record says"
+            )
+        return self.convert(image, record)
+
+    def convert(self, image: np.ndarray, record: dict) -> dict:
+        """As :meth:`__call__`, of an image (H, W, 3) uint8 in `image_format` that is read already.
+
+        Of the record only annotations and queries have to be there, as they apply.
+        """
+        aug_input = T.AugInput(image)
+        transforms = self.augmentations(aug_input)
+        image = aug_input.image
         size = image.shape[:2]
         example = {k: v for k, v in record.items() if k not in ("annotations", "queries")}
         example["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
@@ -82,19 +98,6 @@ class PersonSearchMapper:
     def _given_boxes(self, record: dict) -> list[dict]:
         people = record["annotations"] if self.annotated_boxes else []
         return [*record.get("queries", []), *people]
-
-    def _load(self, record: dict) -> tuple[np.ndarray, T.Transform]:
-        """The augmented image (H, W, 3) and what was done to it."""
-        image = read_image(record["file_name"], self.image_format)
-        height, width = image.shape[:2]
-        if (width, height) != (record["width"], record["height"]):
-            raise InputError(
-                f"{record['file_name']}: {width} x {height} pixels as viewed; "
-                f"expected {record['width']} x {record['height']}, as its record says"
-            )
-        aug_input = T.AugInput(image)
-        transforms = self.augmentations(aug_input)
-        return aug_input.image, transforms
 
 
 def _boxes(entries: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Boxes:
