@@ -17,6 +17,7 @@ from clsa_search.modeling.weight_files import read_checkpoint
 OF_A_RUN = re.compile(r"model_(\d{7}|final)\.pth")
 """The names of a run's checkpoints; other weights may lie beside them."""
 
+_CLASSIFIERS = "clsa_heads.classifiers."
 logger = logging.getLogger(__name__)
 
 
@@ -154,6 +155,11 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         return loaded if "model" in loaded else {"model": loaded}
 
     def _load_model(self, checkpoint: dict) -> object:
+        if not any(key.startswith(_CLASSIFIERS) for key in self.model.state_dict()):
+            # not wanted for inference, and no reason for a warning
+            kept = checkpoint["model"].items()
+            kept = {key: value for key, value in kept if not key.startswith(_CLASSIFIERS)}
+            checkpoint = {**checkpoint, "model": kept}
         self.incompatible = super()._load_model(checkpoint)
         return self.incompatible
 

@@ -36,6 +36,7 @@ class PersonSearcher:
             trained: detections below its MODEL.ROI_HEADS.SCORE_THRESH_TEST do not exist.
         """
         self.weights_sha256 = trained.weights_sha256
+        self.min_score = trained.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
         self.model = trained.model
         self._mapper = PersonSearchMapper(trained.cfg, is_train=False)
         self._is_bgr = trained.cfg.INPUT.FORMAT == "BGR"

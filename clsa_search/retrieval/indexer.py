@@ -1,0 +1,278 @@
+"""Filling a gallery from photographs and videos, in a way that may be interrupted at any moment."""
+
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from clsa_search.data.images import read_image
+from clsa_search.errors import InputError
+from clsa_search.retrieval.gallery import GalleryStore, Overtaken, Progress
+from clsa_search.retrieval.media import count_samples, list_media, read_video
+from clsa_search.retrieval.person_searcher import PersonSearcher
+from clsa_search.retrieval.scenes import Scene
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions:
+    """rate: frames of a video a second. camera: name for all files. start_time: of each video's
+    first frame, in seconds of whatever clock is asked for later. batch_size: pictures that are
+    computed and stored together."""
+
+    rate: float = 1.0
+    camera: str | None = None
+    start_time: float = 0.0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        for name, is_right, expected in (
+            ("rate", 0 < self.rate <= 1000, "frames a second, above 0 and up to 1000"),
+            ("start_time", abs(self.start_time) < 1e12, "seconds"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+        ):
+            if not is_right:
+                raise InputError(f"{name}: {getattr(self, name)}; expected {expected}")
+
+
+@dataclass
+class IndexReport:
+    """What indexing did: pictures and people stored, files that were there already, files left to
+    another process, and (path, reason) of what could not be read or not to its end."""
+
+    pictures: int = 0
+    people: int = 0
+    skipped: int = 0
+    overtaken: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+class _Job(NamedTuple):
+    """A file to index."""
+
+    path: str
+    fingerprint: str
+    is_video: bool
+    next_frame: int | None  # of a video that was interrupted
+    is_stale: bool  # what the gallery holds of it comes from another state of the file
+
+
+class _Shot(NamedTuple):
+    """A picture to index; without one, the end of a video or a reason why there is no more."""
+
+    job: _Job
+    image: np.ndarray | None = None
+    frame: int | None = None
+    time: float | None = None
+    problem: str | None = None
+
+
+class Indexer:
+    """Finds the people of files and stores them.
+
+    Pictures are stored batch by batch, each with how far its file is indexed. What was stored stays
+    whatever happens, and indexing the same files again goes on from there. Several processes may
+    fill one gallery: of a file that two of them begin, one is told to leave it.
+    """
+
+    def __init__(
+        self, searcher: PersonSearcher, store: GalleryStore, options: IndexOptions | None = None
+    ) -> None:
+        """
+        Args:
+            searcher: whose weights are the store's.
+            store: opened to add.
+            options: by default those of the class.
+        """
+        self.searcher = searcher
+        self.store = store
+        self.options = options or IndexOptions()
+        self.report = IndexReport()
+        self._jobs: list[_Job] = []
+        self._left: set[str] = set()  # files that another process has taken
+        self._reached: dict[str, int | None] = {}  # the stored next frame
+
+    def plan(self, paths: Sequence[str | os.PathLike]) -> int:
+        """Choose what there is to do; files that are completely indexed are skipped.
+
+        A file is new if its size, its time of change or an option changed; then its old people are
+        replaced.
+
+        Args:
+            paths: images, videos, and folders of them.
+
+        Returns:
+            About how many pictures will be indexed.
+
+        Raises:
+            InputError: see :func:`list_media`.
+        """
+        listing = list_media(paths)
+        known = {source.path: source for source in self.store.sources()}
+        expected = 0
+        files = [(p, False) for p in listing.images] + [(p, True) for p in listing.videos]
+        for path, is_video in files:
+            try:
+                fingerprint = self._fingerprint(path, is_video)
+            except OSError as error:
+                self.report.problems.append((path, str(error)))
+                continue
+            stored = known.get(path)
+            is_same = stored is not None and stored.fingerprint == fingerprint
+            if is_same and stored.is_complete:
+                self.report.skipped += 1
+                continue
+            begun = stored.next_frame if is_same else None
+            self._jobs.append(
+                _Job(path, fingerprint, is_video, begun, stored is not None and not is_same)
+            )
+            expected += count_samples(path, self.options.rate) if is_video else 1
+        return expected
+
+    def run(self, on_stored: Callable[[int, int], None] = lambda pictures, people: None) -> None:
+        """Do what was planned; `report` tells what came of it.
+
+        Args:
+            on_stored: is told the number of pictures and of people of each batch on disk.
+
+        Raises:
+            InputError: the store cannot be written; what was stored before stays.
+        """
+        jobs, self._jobs = self._jobs, []
+        shots = _read_ahead(self._read(jobs), 2 * self.options.batch_size)
+        while batch := list(islice(shots, self.options.batch_size)):
+            pictures, people = self._index(batch)
+            self.report.pictures += pictures
+            self.report.people += people
+            on_stored(pictures, people)
+
+    def _fingerprint(self, path: str, is_video: bool) -> str:
+        """What makes a file new when it changes."""
+        state, options = os.stat(path), self.options
+        sampling = f" {options.rate:g}/s from {options.start_time!r}" if is_video else ""
+        return (
+            f"{state.st_size} bytes of {state.st_mtime_ns}, score {self.searcher.min_score:g}, "
+            f"camera {options.camera!r}{sampling}"
+        )
+
+    def _read(self, jobs: Sequence[_Job]) -> Iterator[_Shot]:
+        for job in jobs:
+            try:
+                yield from self._read_video(job) if job.is_video else self._read_photograph(job)
+            except InputError as error:
+                yield _Shot(job, problem=str(error))
+
+    def _read_photograph(self, job: _Job) -> Iterator[_Shot]:
+        yield _Shot(job, read_image(job.path, "RGB"))
+
+    def _read_video(self, job: _Job) -> Iterator[_Shot]:
+        for frame in read_video(job.path, self.options.rate, job.next_frame or 0):
+            if job.path in self._left:
+                return
+            time = self.options.start_time + frame.time
+            yield _Shot(job, frame.image, frame.index, time)
+        yield _Shot(job)
+
+    def _index(self, batch: Sequence[_Shot]) -> tuple[int, int]:
+        """Store a batch; gives the number of its pictures and people."""
+        for shot in batch:
+            if shot.problem:
+                self.report.problems.append((shot.job.path, shot.problem))
+        shots = [shot for shot in batch if shot.job.path not in self._left]
+        shown = [shot for shot in shots if shot.image is not None]
+        found = self.searcher.find([shot.image for shot in shown])
+        scenes = [
+            Scene(
+                shot.job.path,
+                *people,
+                frame=shot.frame,
+                time=shot.time,
+                camera=self.options.camera,
+            )
+            for shot, people in zip(shown, found, strict=True)
+        ]
+        self._forget_stale({shot.job for shot in shown})
+        self._add(scenes, self._advance(shots))
+        stored = [scene for scene in scenes if scene.source not in self._left]
+        return len(stored), sum(len(scene.scores) for scene in stored)
+
+    def _forget_stale(self, jobs: Iterable[_Job]) -> None:
+        """Delete the people of an earlier state of files, now that new ones are at hand."""
+        for job in jobs:
+            if job.is_stale and job.path not in self._reached:
+                self.store.delete(job.path)
+
+    def _advance(self, shots: Sequence[_Shot]) -> list[Progress]:
+        """How far each file of a batch will be indexed with it."""
+        progress: dict[str, Progress] = {}
+        for shot in shots:
+            path, fingerprint, is_video, begun, _ = shot.job
+            if shot.image is not None:
+                reached = shot.frame + 1 if is_video else None
+            elif path in progress or path in self._reached or begun is not None:
+                reached = None  # the end of a video, be it too early
+            else:
+                continue  # nothing of it could be read
+            after = self._reached.get(path, begun)
+            progress[path] = Progress(path, fingerprint, reached, after)
+        return list(progress.values())
+
+    def _add(self, scenes: Sequence[Scene], progress: Sequence[Progress]) -> None:
+        """Store what no other process was quicker with."""
+        while True:
+            try:
+                self.store.add(
+                    [scene for scene in scenes if scene.source not in self._left],
+                    [one for one in progress if one.source not in self._left],
+                )
+            except Overtaken as error:
+                self._left.update(error.sources)
+                self.report.overtaken += error.sources
+            else:
+                self._reached |= {one.source: one.next_frame for one in progress}
+                return
+
+
+def _read_ahead(items: Iterator[_T], count: int) -> Iterator[_T]:
+    """The items, made by a thread that is up to `count` ahead."""
+    ready: queue.Queue = queue.Queue(count)
+    is_over = threading.Event()
+
+    def put(entry: tuple[bool, object]) -> bool:
+        while not is_over.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put((True, item)):
+                    return
+            put((False, None))
+        except BaseException as error:  # belongs to whoever takes the items
+            put((False, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, item = ready.get()
+            if is_item:
+                yield item
+            elif item is None:
+                return
+            else:
+                raise item
+    finally:
+        is_over.set()
+        thread.join()

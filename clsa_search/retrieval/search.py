@@ -1,0 +1,170 @@
+"""A gallery with the model that made it: asking who is where.
+
+D width of a descriptor, m people of a picture.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.answers import Answer
+from clsa_search.retrieval.gallery import Filter, GalleryStore
+from clsa_search.retrieval.media import FrameReader
+from clsa_search.retrieval.person_searcher import MIN_SCORE, People, PersonSearcher
+from clsa_search.retrieval.store import open_store
+from clsa_search.visualize import Sighting
+
+WEIGHTS, CONFIG = "weights_file", "config_file"  # what `about` of a store calls them
+
+
+class Gallery:
+    """A store and the model of its descriptors; see :func:`open_gallery`."""
+
+    def __init__(self, store: GalleryStore, searcher: PersonSearcher) -> None:
+        self.store = store
+        self.searcher = searcher
+
+    def find(self, image: np.ndarray) -> People:
+        """The people of a picture (H, W, 3) RGB uint8."""
+        return self.searcher.find([image])[0]
+
+    def ask(
+        self,
+        person: Sequence[Sighting],
+        k: int = 10,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "image",
+        title: str = "query",
+    ) -> Answer:
+        """Search for one person.
+
+        Args:
+            person: one or several pictures of the same person, whose descriptors are averaged.
+            k, where, per: see :meth:`GalleryStore.search`.
+            title: of the answer.
+
+        Raises:
+            InputError: there is no picture, or a box is not in its picture.
+        """
+        rows = [self.searcher.describe(one.image, [one.box])[0] for one in person]
+        return self.ask_with(combine(rows), person, k, where, per, title)
+
+    def ask_like(
+        self,
+        row_id: int,
+        k: int = 10,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "image",
+    ) -> Answer:
+        """Search for a person of the gallery itself, who is among the matches.
+
+        Raises:
+            InputError: there is no such row, or its file is gone.
+        """
+        (entry,) = self.store.get([row_id])
+        reader = FrameReader()
+        try:
+            image = reader.read(entry.source, entry.frame)
+        finally:
+            reader.close()
+        person = [Sighting(image, np.array(entry.box), os.path.basename(entry.source))]
+        return self.ask_with(entry.descriptor, person, k, where, per, f"row {row_id}")
+
+    def ask_with(
+        self,
+        descriptor: np.ndarray,
+        person: Sequence[Sighting],
+        k: int = 10,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "image",
+        title: str = "query",
+    ) -> Answer:
+        """Search with a descriptor (D,) that is known already; `person` is to be shown only."""
+        found = self.store.search(np.asarray(descriptor)[None], k, where, per)
+        entries = self.store.get(found.row_ids[0])
+        return Answer(title, person, entries, found.similarities[0].tolist())
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> "Gallery":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_gallery(
+    address: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    config_file: str | os.PathLike | None = None,
+    *,
+    create: bool = False,
+    min_score: float = MIN_SCORE,
+    device: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Gallery:
+    """Open a gallery and load the model that made it.
+
+    Args:
+        address: see :func:`open_store`.
+        weights: the checkpoint; by default where it was when the gallery was made.
+        config_file: of the weights; by default as then, or the one beside the weights.
+        create: start a new gallery where there is none; needs weights.
+        min_score: detections below do not exist.
+        device: of the model and the search; by default a GPU, where there is one.
+        dtype: see :func:`open_store`.
+
+    Raises:
+        InputError: there is no gallery, the weights are missing, or others than the gallery's.
+    """
+    if weights is None:
+        if create:
+            raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
+        weights, config_file = _recall_weights(address, config_file)
+    searcher = PersonSearcher.load(weights, config_file, device=device, min_score=min_score)
+    about = {WEIGHTS: os.path.abspath(weights)}
+    if config_file is not None:
+        about[CONFIG] = os.path.abspath(config_file)
+    store = open_store(
+        address,
+        weights=searcher.weights_sha256,
+        create=create,
+        about=about,
+        device=searcher.model.device,
+        dtype=dtype,
+    )
+    return Gallery(store, searcher)
+
+
+def combine(descriptors: Sequence[np.ndarray]) -> np.ndarray:
+    """Descriptors (D,) of one person as one: their mean, made unit.
+
+    Raises:
+        InputError: there is none, or they cancel each other.
+    """
+    if not len(descriptors):
+        raise InputError("query: no picture of the person; expected one or more")
+    mean = np.mean(descriptors, axis=0)
+    length = np.linalg.norm(mean)
+    if length < 1e-3:
+        raise InputError("query: the pictures have nothing in common; expected one person in all")
+    return (mean / length).astype(np.float32)
+
+
+def _recall_weights(
+    address: str | os.PathLike, config_file: str | os.PathLike | None
+) -> tuple[str, str | os.PathLike | None]:
+    with open_store(address) as store:
+        about = store.about
+    weights = about.get(WEIGHTS)
+    if not weights or not os.path.isfile(weights):
+        raise InputError(
+            f"{address}: the weights that made it, {weights or 'unknown'}, are not there; "
+            "expected to be told where they are"
+        )
+    return weights, config_file or about.get(CONFIG)
