@@ -90,6 +90,22 @@ def test_an_entry_comes_back_as_it_was_stored(tmp_path):
             store.add([scene])
 
 
+def test_a_scan_walks_over_all_rows_in_their_order(tmp_path):
+    with new_store(tmp_path) as store:
+        ids = store.add(draw_scenes())
+        store.delete("video_1.mp4")
+        rows, after = [], 0
+        while piece := store.scan(after, 7):
+            rows += piece
+            after = piece[-1].row_id
+        left = [row for row in ids if row in {entry.row_id for entry in rows}]
+        assert [entry.row_id for entry in rows] == left
+        assert len(left) == store.count() < len(ids)
+        for entry, same in zip(rows, store.get(left), strict=True):
+            assert (entry.descriptor == same.descriptor).all()
+            assert vars(entry) | {"descriptor": 0} == vars(same) | {"descriptor": 0}
+
+
 @pytest.mark.parametrize(
     "stale",
     [

@@ -4,7 +4,7 @@ Shape letters: Q queries, K matches of each, D width of a descriptor.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -170,6 +170,15 @@ class GalleryStore(ABC):
         """
 
     @abstractmethod
+    def scan(self, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """The first entries whose row ids are higher than `after`, in the order of their ids.
+
+        Args:
+            after: row id that the last call ended with.
+            limit: 1 to 10,000; fewer come back at the end only.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Free what is held; the store can be opened again."""
 
@@ -178,6 +187,43 @@ class GalleryStore(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def check_weights(address: str, weights: str | None, stored: str) -> None:
+    """Refuse to mix.
+
+    Raises:
+        InputError: the weights are others than those stored.
+    """
+    if weights not in (None, stored):
+        raise InputError(
+            f"{address}: holds descriptors of the weights {stored}; expected these, "
+            f"not {weights}: descriptors of different weights cannot be compared"
+        )
+
+
+def check_progress(
+    address: str,
+    progress: Sequence[Progress],
+    stored: Mapping[str, tuple[str | None, int | None]],
+) -> None:
+    """See that each goes on from what is stored.
+
+    Args:
+        address: of the store, for errors.
+        progress: new.
+        stored: fingerprint and next frame of the sources that are known.
+
+    Raises:
+        Overtaken: one does not.
+    """
+    overtaken = []
+    for one in progress:
+        expected = (None, None) if one.after is None else (one.fingerprint, one.after)
+        if stored.get(one.source, (None, None)) != expected:
+            overtaken.append(one.source)
+    if overtaken:
+        raise Overtaken(address, overtaken)
 
 
 def check_queries(

@@ -17,10 +17,11 @@ from clsa_search.retrieval.gallery import (
     Filter,
     GalleryStore,
     Matches,
-    Overtaken,
     Progress,
     Source,
+    check_progress,
     check_queries,
+    check_weights,
 )
 from clsa_search.retrieval.index import SOURCE_SHIFT, GalleryIndex
 from clsa_search.retrieval.scenes import Batch, Scene, join_scenes
@@ -62,13 +63,11 @@ class SQLiteStore(GalleryStore):
         self._connection = connect(
             self._path, create_for=weights if create else None, about=about or {}
         )
-        stored = self.weights
-        if weights not in (None, stored):
+        try:
+            check_weights(self.address, weights, self.weights)
+        except InputError:
             self.close()
-            raise InputError(
-                f"{address}: holds descriptors of the weights {stored}; expected these, "
-                f"not {weights}: descriptors of different weights cannot be compared"
-            )
+            raise
 
     @property
     def weights(self) -> str:
@@ -88,7 +87,9 @@ class SQLiteStore(GalleryStore):
         scenes = [scene for scene in scenes if np.size(scene.scores)]
         batch = join_scenes(self.address, scenes, self.width) if scenes else None
         with self._writing("add"):
-            self._check_progress(progress)
+            query = "path, fingerprint, next_frame FROM sources WHERE path = ?"
+            known = [row for one in progress for row in self._select(query, one.source)]
+            check_progress(self.address, progress, {row[0]: row[1:] for row in known})
             row_ids = np.empty(0, np.int64) if batch is None else self._insert(scenes, batch)
             self._connection.executemany(
                 "UPDATE sources SET fingerprint = ?, next_frame = ? WHERE id = ?",
@@ -139,32 +140,20 @@ class SQLiteStore(GalleryStore):
     def get(self, row_ids: Sequence[int] | np.ndarray) -> list[Entry]:
         entries = []
         for row_id in np.asarray(row_ids, dtype=np.int64).tolist():
-            found = self._select(
-                "detections.id, path, frame, time, camera, x0, y0, x1, y1, score, descriptor "
-                "FROM detections JOIN sources ON source = sources.id WHERE detections.id = ?",
-                row_id,
-            )
+            found = self._read_entries("detections.id = ?", row_id)
             if not found:
                 raise InputError(f"{self.address}: there is no row {row_id}; expected one stored")
-            *labels, x0, y0, x1, y1, score, descriptor = found[0]
-            box, values = (x0, y0, x1, y1), np.frombuffer(descriptor, dtype="<f4")
-            entries.append(Entry(*labels, box=box, score=score, descriptor=values))
+            entries += found
         return entries
+
+    def scan(self, after: int = 0, limit: int = 1000) -> list[Entry]:
+        condition = "detections.id > ? ORDER BY detections.id LIMIT ?"
+        return self._read_entries(condition, after, limit)
 
     def close(self) -> None:
         with self._lock:
             self._index = None
             self._connection.close()
-
-    def _check_progress(self, progress: Sequence[Progress]) -> None:
-        overtaken = []
-        for one in progress:
-            stored = self._select("fingerprint, next_frame FROM sources WHERE path = ?", one.source)
-            expected = [(None, None)] if one.after is None else [(one.fingerprint, one.after)]
-            if (stored or [(None, None)]) != expected:
-                overtaken.append(one.source)
-        if overtaken:
-            raise Overtaken(self.address, overtaken)
 
     def _insert(self, scenes: Sequence[Scene], batch: Batch) -> np.ndarray:
         """Write the rows of a batch; gives their ids."""
@@ -187,6 +176,17 @@ class SQLiteStore(GalleryStore):
         settings = batch.descriptors.shape[1], stop
         self._connection.execute("UPDATE gallery SET width = ?, next_row = ?", settings)
         return np.arange(first, stop)
+
+    def _read_entries(self, condition: str, *values: object) -> list[Entry]:
+        rows = self._select(
+            "detections.id, path, frame, time, camera, x0, y0, x1, y1, score, descriptor "
+            f"FROM detections JOIN sources ON source = sources.id WHERE {condition}",
+            *values,
+        )
+        return [
+            Entry(*labels, (x0, y0, x1, y1), score, np.frombuffer(descriptor, dtype="<f4"))
+            for *labels, x0, y0, x1, y1, score, descriptor in rows
+        ]
 
     def _select(self, query: str, *values: object) -> list[tuple]:
         with self._lock, reported(self._path, "read"):
