@@ -9,7 +9,7 @@ import torch
 from store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store, search_literally
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import Filter, Overtaken, Progress, Source, open_store
+from clsa_search.retrieval import Filter, GalleryStore, Overtaken, Progress, Source, open_store
 from clsa_search.retrieval import index as store_index
 from clsa_search.retrieval import matrix as store_matrix
 
@@ -104,6 +104,15 @@ def test_a_scan_walks_over_all_rows_in_their_order(tmp_path):
         for entry, same in zip(rows, store.get(left), strict=True):
             assert (entry.descriptor == same.descriptor).all()
             assert vars(entry) | {"descriptor": 0} == vars(same) | {"descriptor": 0}
+
+
+def test_cameras_are_those_of_the_rows_that_are_left(tmp_path):
+    with new_store(tmp_path) as store:
+        assert store.cameras() == GalleryStore.cameras(store) == []
+        store.add(draw_scenes())
+        assert store.cameras() == GalleryStore.cameras(store) == ["door", "phone", "yard"]
+        store.delete("video_1.mp4")
+        assert store.cameras() == GalleryStore.cameras(store) == ["phone", "yard"]
 
 
 @pytest.mark.parametrize(

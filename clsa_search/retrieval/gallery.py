@@ -178,6 +178,14 @@ class GalleryStore(ABC):
             limit: 1 to 10,000; fewer come back at the end only.
         """
 
+    def cameras(self) -> list[str]:
+        """Names of the cameras, sorted; an engine that knows them overrides this walk."""
+        names, after = set(), 0
+        while entries := self.scan(after, 10_000):
+            names.update(entry.camera for entry in entries)
+            after = entries[-1].row_id
+        return sorted(names - {None})
+
     @abstractmethod
     def close(self) -> None:
         """Free what is held; the store can be opened again."""

@@ -63,6 +63,12 @@ class GalleryIndex:
         self._matrix.keep(keep)
         self._columns = Columns(*(column[keep] for column in columns))
 
+    def list_cameras(self) -> list[str]:
+        """Names of those that rows have, sorted."""
+        names = list(self._camera_codes)
+        used = {names[code] for code in np.unique(self._join_pieces().cameras)}
+        return sorted(used - {None})
+
     def select(self, where: Filter, source_ids: Sequence[int]) -> np.ndarray:
         """Mask (N,) of the rows that pass.
 

@@ -150,6 +150,10 @@ class SQLiteStore(GalleryStore):
         condition = "detections.id > ? ORDER BY detections.id LIMIT ?"
         return self._read_entries(condition, after, limit)
 
+    def cameras(self) -> list[str]:
+        with self._loaded() as index:
+            return [] if index is None else index.list_cameras()
+
     def close(self) -> None:
         with self._lock:
             self._index = None
