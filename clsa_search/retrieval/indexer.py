@@ -43,12 +43,14 @@ class IndexOptions:
 
 @dataclass
 class IndexReport:
-    """What indexing did: pictures and people stored, files that were there already, files left to
-    another process, and (path, reason) of what could not be read or not to its end."""
+    """What indexing did: pictures and people stored, files that were there already, files that are
+    no media by their names, files left to another process, and (path, reason) of what could not be
+    read, or not to its end."""
 
     pictures: int = 0
     people: int = 0
     skipped: int = 0
+    others: int = 0
     overtaken: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
@@ -114,6 +116,7 @@ class Indexer:
             InputError: see :func:`list_media`.
         """
         listing = list_media(paths)
+        self.report.others += listing.others
         known = {source.path: source for source in self.store.sources()}
         expected = 0
         files = [(p, False) for p in listing.images] + [(p, True) for p in listing.videos]

@@ -1,0 +1,113 @@
+"""Photographs and videos on disk: found, sampled by time, read again, and refused by name."""
+
+import numpy as np
+import pytest
+from footage import draw_scene, write_picture, write_video
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.media import (
+    FrameReader,
+    count_samples,
+    list_media,
+    read_frame,
+    read_video,
+)
+
+WALK = [{0: x} for x in range(0, 80, 2)]  # 40 frames
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return str(write_video(tmp_path_factory.mktemp("video") / "walk.avi", WALK))
+
+
+def test_folders_are_searched_for_media_by_their_names(tmp_path):
+    for name in ("b.JPG", "a/c.png", "a/d.mp4", "a/.hidden/e.jpg", ".f.jpg", "notes.txt", "z"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    listing = list_media([tmp_path, tmp_path / "b.JPG"])
+    assert listing.images == [str(tmp_path / name) for name in ("b.JPG", "a/c.png")]
+    assert listing.videos == [str(tmp_path / "a/d.mp4")]
+    assert listing.others == 2
+
+
+def test_a_folder_of_ten_thousand_other_files_is_passed_over(tmp_path):
+    for number in range(10_000):
+        (tmp_path / f"{number}.txt").touch()
+    assert list_media([tmp_path]) == ([], [], 10_000)
+
+
+def test_paths_are_absolute_whatever_the_folder(tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png", {})
+    monkeypatch.chdir(tmp_path)
+    assert list_media(["a.png", "./a.png"]).images == [str(tmp_path / "a.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone", "does not exist"), ("a.txt", "suffix '.txt'")]
+)
+def test_what_is_named_must_be_a_medium(tmp_path, name, words):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(InputError, match=words) as error:
+        list_media([tmp_path / name])
+    assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1, [0, 10, 20, 30]), (2.5, range(0, 40, 4)), (10, range(40)), (50, range(40)), (0.2, [0])],
+)
+def test_videos_are_sampled_by_time(video, rate, expected):
+    frames = list(read_video(video, rate))
+    assert [frame.index for frame in frames] == list(expected)
+    assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in expected])
+    assert count_samples(video, rate) == pytest.approx(len(frames), abs=1)
+
+
+def test_sampling_does_not_depend_on_the_start(video):
+    whole = [frame.index for frame in read_video(video, 3)]
+    for start in (1, whole[3], whole[3] + 1, 39, 40):
+        rest = [frame.index for frame in read_video(video, 3, start)]
+        assert rest == [index for index in whole if index >= start]
+
+
+def test_frames_are_rgb_and_read_again_in_any_order(video):
+    frames = list(read_video(video, 10))
+    for frame in (frames[0], frames[25]):
+        assert np.abs(frame.image.astype(int) - draw_scene(WALK[frame.index])).mean() < 4
+    reader = FrameReader()
+    for index in (7, 8, 30, 3, 39, 0):
+        assert (reader.read(video, index) == frames[index].image).all()
+    reader.close()
+    assert (read_frame(video, 12) == frames[12].image).all()
+    with pytest.raises(InputError, match="has no frame 40"):
+        read_frame(video, 40)
+
+
+def test_photographs_are_read_as_frames_too(tmp_path):
+    path = write_picture(tmp_path / "a.png", {1: 30})
+    assert (read_frame(str(path), None) == draw_scene({1: 30})).all()
+
+
+def test_a_video_that_is_cut_short_gives_its_frames_and_then_says_so(tmp_path):
+    whole = write_video(tmp_path / "whole.avi", WALK * 3)
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    indices = []
+    with pytest.raises(InputError, match=r"cut.avi: ends after frame \d+ .*; expected 120 frames"):
+        for frame in read_video(str(cut), 10):
+            indices.append(frame.index)
+    assert 40 < len(indices) < 80
+    assert indices == list(range(len(indices)))
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a.mp4: not readable as a video"):
+        list(read_video(str(path), 1))
+    assert count_samples(str(path), 1) == 0
+    with pytest.raises(InputError, match="gone.avi: does not exist"):
+        read_frame(str(tmp_path / "gone.avi"), 0)
