@@ -1,10 +1,19 @@
 """Package metadata. The exact versions of `make demo` and `make test` are in requirements.lock."""
 
+from itertools import chain
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+
+EXTRAS = {
+    "page": ["gradio>=6,<7"],  # tools/search_gallery.py serve
+    # milvus-lite is named itself: older pip does not find it as an extra of pymilvus
+    "milvus": ["pymilvus>=3.0,<3.1", "milvus-lite==3.2.2"],
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1"],
+}
+TEST = ["pytest>=7.4", "ruff>=0.6", "playwright>=1.45"]
 
 
 def read_version() -> str:
@@ -37,6 +46,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
     packages=find_packages(include=["clsa_search", "clsa_search.*"]),
+    package_data={"clsa_search.retrieval": ["*.html"]},
     python_requires=">=3.10",
     # Detectron2 is not on the package index: tools/install_detectron2.py or its own instructions.
     install_requires=[
@@ -51,6 +61,7 @@ setup(
         "opencv-python-headless>=4.7",
         "matplotlib>=3.7",
         "Pillow>=9.4",
+        "Jinja2>=3.1",
         "tabulate>=0.9",
         "tqdm>=4.64",
         # what Detectron2's Python files import
@@ -62,5 +73,5 @@ setup(
         "packaging",
         "tensorboard>=2.12",
     ],
-    extras_require={"test": ["pytest>=7.4", "ruff>=0.6"]},
+    extras_require={**EXTRAS, "test": [*TEST, *chain(*EXTRAS.values())]},
 )
