@@ -26,14 +26,19 @@ from clsa_search.visualize import (
     draw_changes,
     draw_curves,
     draw_gallery_sizes,
+    draw_numbered_people,
     draw_people,
     draw_ranking_overview,
     draw_ranking_sheet,
     draw_rankings,
+    number_people,
+    sheets,
 )
 from clsa_search.visualize.curves import COLOURS, read_metrics, smooth
+from clsa_search.visualize.people import place_tags
 from clsa_search.visualize.rankings import choose_queries
-from clsa_search.visualize.sheets import RIGHT_COLOUR, WRONG_COLOUR, choose_window
+from clsa_search.visualize.sheets import MATCH_COLOURS, QUERY_COLOUR, RIGHT_COLOUR, WRONG_COLOUR
+from clsa_search.visualize.sightings import choose_window
 
 GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
 BOX = np.array([60.0, 30.0, 90.0, 100.0])
@@ -73,6 +78,48 @@ def test_a_label_keeps_its_colour_and_a_tag_stays_inside():
     assert (draw_people(GREY, np.zeros((0, 4))) == GREY).all()
 
 
+def test_people_are_numbered_in_a_large_picture(tmp_path):
+    boxes = np.array([[20.0, 40.0, 50.0, 100.0], [90.0, 50.0, 120.0, 110.0]])
+    picture = number_people(GREY, boxes, np.array([0.6, 0.9]))
+    assert picture.shape == (720, 960, 3)  # six times as large
+    # an outline and a filled tag over it, in a colour of its own
+    colours = [tuple(picture[6 * 70, 6 * x + 1]) for x in (20, 90)]
+    assert len({*colours, (128, 128, 128)}) == 3
+    for (x0, y0, _, _), colour in zip(boxes.astype(int) * 6, colours, strict=True):
+        tag = picture[y0 - 20 : y0 - 4, x0 + 1 : x0 + 15].reshape(-1, 3)
+        assert (tag == colour).all(axis=1).sum() > 50
+        assert (tag.min(axis=1) == 255).sum() + (tag.max(axis=1) == 0).sum() > 20
+    # the same people alone have the same tags; a large picture keeps its size
+    large = np.full((600, 1000, 3), 128, np.uint8)
+    assert number_people(large, boxes, np.ones(2)).shape == large.shape
+    assert (number_people(GREY, np.zeros((0, 4)), np.zeros(0)) == 128).all()
+    draw_numbered_people(GREY, boxes, np.array([0.6, 0.9]), tmp_path / "new" / "people.png")
+    assert (np.asarray(Image.open(tmp_path / "new" / "people.png")) == picture).all()
+
+
+def test_numbers_stay_apart_in_a_crowd():
+    """No tag lies on another, all lie inside, and the surest people's are nearest."""
+    rng = np.random.default_rng(0)
+    corners = rng.uniform((0, 200), (940, 480), (80, 2))
+    boxes = np.hstack([corners, corners + (10, 20)])
+    tags = place_tags(boxes, [(30, 24)] * 80, np.arange(80), (960, 720))
+    assert (tags[:, :2] >= 0).all() and (tags[:, 2:] <= (960, 720)).all()
+    low = np.maximum(tags[:, None, :2], tags[None, :, :2])
+    high = np.minimum(tags[:, None, 2:], tags[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    assert (shared == np.diag([30 * 24] * 80)).all()
+    distances = np.abs(tags.reshape(80, 2, 2).mean(axis=1) - corners).sum(axis=1)
+    assert distances[:20].mean() < distances[-20:].mean()
+
+
+def test_a_number_finds_a_place_in_any_picture():
+    """Also where the picture is lower or narrower than a tag."""
+    for shape in ((3, 1000, 3), (2000, 2, 3)):
+        flat = np.full(shape, 128, np.uint8)
+        drawn = number_people(flat, np.array([[0, 0, shape[1], shape[0]]]), np.ones(1))
+        assert drawn.shape == shape and (drawn != 128).any()
+
+
 def test_right_and_wrong_show_in_their_colours(tmp_path):
     draw_ranking_sheet(ranking(True, True, True), tmp_path / "right.png")
     draw_ranking_sheet(ranking(False, False, False), tmp_path / "wrong.png")
@@ -83,6 +130,56 @@ def test_right_and_wrong_show_in_their_colours(tmp_path):
     assert share(tmp_path / "wrong.png", WRONG_COLOUR) > 5 * share(
         tmp_path / "wrong.png", RIGHT_COLOUR
     )
+
+
+def test_where_nobody_knows_frames_are_grey(tmp_path):
+    for draw in (draw_ranking_sheet, lambda r, path: draw_ranking_overview([r], path)):
+        draw(ranking(None, None, None, verdict="3 matches"), tmp_path / "unknown.png")
+        draw(ranking(True, False, None), tmp_path / "some.png")
+        for colour in (RIGHT_COLOUR, WRONG_COLOUR):
+            assert share(tmp_path / "unknown.png", colour) == 0
+            assert share(tmp_path / "some.png", colour) > 0.001
+        unknown, some = (
+            share(tmp_path / f"{name}.png", MATCH_COLOURS[None]) for name in ("unknown", "some")
+        )
+        assert unknown > 2 * some > 0
+
+
+def test_all_pictures_of_a_query_are_shown(tmp_path, monkeypatch):
+    """Two a row on a sheet, under one another where its matches have rows; side by side above."""
+    monkeypatch.setattr(sheets, "DOTS_PER_INCH", 60)
+
+    def measure(draw, *rankings):
+        """Size, and pixels in the query's colour."""
+        draw(*rankings, tmp_path / "p.png")
+        size = Image.open(tmp_path / "p.png").size
+        return np.array(size), share(tmp_path / "p.png", QUERY_COLOUR) * np.prod(size)
+
+    few, many = ranking(None, None), ranking(*[None] * 20)
+    alone, first, *further = [
+        measure(draw_ranking_sheet, replace(few, further=[Sighting(GREY, BOX)] * count))
+        for count in (0, 1, 2, 3)
+    ]
+    growth = first[0] - alone[0]
+    assert growth[0] == 0 and growth[1] > 60
+    assert [size.tolist() for size, _ in further] == [
+        first[0].tolist(),
+        pytest.approx((first[0] + growth).tolist(), abs=1),
+    ]
+    tile = first[1] - alone[1]
+    assert [blue - alone[1] for _, blue in further] == pytest.approx([2 * tile, 3 * tile], rel=0.1)
+    assert tile > 100
+    sizes = [
+        measure(draw_ranking_sheet, replace(many, further=[Sighting(GREY, BOX)] * count))[0]
+        for count in (0, 4)
+    ]
+    assert (sizes[0] == sizes[1]).all()
+
+    both = replace(few, further=[Sighting(GREY, BOX)] * 2)
+    narrow, blue = measure(draw_ranking_overview, [few, few])
+    wide, more_blue = measure(draw_ranking_overview, [few, both])
+    assert wide[1] == narrow[1] and wide[0] - narrow[0] > 120
+    assert more_blue == pytest.approx(2 * blue, rel=0.1)
 
 
 def test_sheets_of_any_length_have_their_size(tmp_path):
@@ -119,6 +216,8 @@ def test_text_is_taken_literally(tmp_path):
         (0, 0, 160, 120),  # the whole image
         (5, 50, 155, 60),  # wide
         (80, 60, 80.5, 60.5),  # less than a pixel
+        (80, 60, 80, 60),  # nothing
+        (160, 120, 160, 120),
     ],
 )
 def test_a_window_holds_its_box_and_stays_in_the_image(box):
@@ -132,6 +231,7 @@ def test_a_window_holds_its_box_and_stays_in_the_image(box):
         else:  # the image lies in the middle of the window
             assert window[axis] == pytest.approx(length - window[axis + 2])
     trimmed = Sighting(GREY, np.array(box)).trim()
+    assert trimmed.image.size
     again = choose_window(trimmed.box, trimmed.image.shape, 0.7)
     assert again[2:] - again[:2] == pytest.approx(size)
 

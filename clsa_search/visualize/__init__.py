@@ -9,15 +9,10 @@ from clsa_search.visualize.breakdown import (
     draw_gallery_sizes,
 )
 from clsa_search.visualize.curves import draw_curves
-from clsa_search.visualize.people import draw_people
+from clsa_search.visualize.people import draw_numbered_people, draw_people, number_people
 from clsa_search.visualize.rankings import draw_changes, draw_rankings
-from clsa_search.visualize.sheets import (
-    RankedSighting,
-    Ranking,
-    Sighting,
-    draw_ranking_overview,
-    draw_ranking_sheet,
-)
+from clsa_search.visualize.sheets import draw_ranking_overview, draw_ranking_sheet
+from clsa_search.visualize.sightings import RankedSighting, Ranking, Sighting
 
 __all__ = [
     "RankedSighting",
@@ -28,8 +23,10 @@ __all__ = [
     "draw_changes",
     "draw_curves",
     "draw_gallery_sizes",
+    "draw_numbered_people",
     "draw_people",
     "draw_ranking_overview",
     "draw_ranking_sheet",
     "draw_rankings",
+    "number_people",
 ]

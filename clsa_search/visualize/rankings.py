@@ -1,7 +1,6 @@
 """From predictions to ranking sheets: which queries to show, and their pictures."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,8 @@ from clsa_search.evaluation.metrics import Match, SearchResult, rank_galleries
 from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
-from clsa_search.visualize.sheets import (
-    RankedSighting,
-    Ranking,
-    Sighting,
-    draw_ranking_overview,
-    draw_ranking_sheet,
-)
+from clsa_search.visualize.sheets import draw_ranking_overview, draw_ranking_sheet
+from clsa_search.visualize.sightings import RankedSighting, Ranking, Sighting
 
 
 def draw_rankings(
@@ -59,7 +53,7 @@ def draw_rankings(
     for query_id, ranking in scenes.show_rankings(predictions, result, query_ids):
         sheets.append(folder / f"query_{query_id}.png")
         draw_ranking_sheet(ranking, sheets[-1])
-        rankings.append(_trim(ranking))
+        rankings.append(ranking.trim())
     return _add_overview(folder / "rankings.png", sheets, rankings)
 
 
@@ -96,7 +90,7 @@ def draw_changes(
     for pair in zip(*shown, strict=True):
         query_id = pair[0][0]
         sheets.append(folder / f"change_{query_id}.png")
-        rows = [_trim(ranking) for _, ranking in pair]
+        rows = [ranking.trim() for _, ranking in pair]
         draw_ranking_overview(rows, sheets[-1])
         rankings += rows
     return _add_overview(folder / "changes.png", sheets, rankings)
@@ -118,11 +112,6 @@ def _add_overview(path: Path, sheets: list[Path], rankings: Sequence[Ranking]) -
         return []
     draw_ranking_overview(rankings, path)
     return [path, *sheets]
-
-
-def _trim(ranking: Ranking) -> Ranking:
-    """Without the query's whole scene, which only its own sheet shows."""
-    return replace(ranking, query=ranking.query.trim())
 
 
 class _Scenes:
