@@ -1,0 +1,228 @@
+"""What a gallery answers to queries: who that is and where, as text, as JSON, as ranking sheets."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tabulate import tabulate
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.gallery import Entry
+from clsa_search.retrieval.media import FrameReader
+from clsa_search.visualize import (
+    RankedSighting,
+    Ranking,
+    Sighting,
+    draw_ranking_overview,
+    draw_ranking_sheet,
+)
+
+CALENDAR_FROM = 1e8  # seconds; times from here on are POSIX times, those before are a video's own
+# at most, so that a picture stays one that programs open
+SHEET_MATCHES, OVERVIEW_MATCHES, OVERVIEW_QUERIES = 100, 10, 50
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A query and its best matches in a gallery."""
+
+    title: str
+    pictures: Sequence[Sighting]  # of the query, at least one
+    entries: Sequence[Entry]  # best first
+    similarities: Sequence[float]  # of the entries
+
+
+def format_answers(answers: Sequence[Answer]) -> str:
+    """A table for each query; its boxes are written as the command takes them."""
+    return "\n\n".join(f"{_printable(answer.title)}\n{_format_table(answer)}" for answer in answers)
+
+
+def answers_as_json(answers: Sequence[Answer]) -> dict[str, Any]:
+    """All but pictures and descriptors, as plain numbers and text that `json` writes."""
+    return {
+        "queries": [
+            {
+                "title": answer.title,
+                "pictures": [
+                    {"caption": picture.caption, "box": _as_floats(picture.box)}
+                    for picture in answer.pictures
+                ],
+                "matches": [
+                    {"rank": rank, "similarity": float(similarity)} | _as_plain(entry)
+                    for rank, entry, similarity in rank_entries(answer)
+                ],
+            }
+            for answer in answers
+        ]
+    }
+
+
+def draw_answers(answers: Sequence[Answer], output_dir: str | Path) -> list[Path]:
+    """Draw a sheet for each query, `query_<number>.png` from 1 on, and `queries.png` with several.
+
+    A picture that cannot be read any more leaves a tile that is crossed out.
+
+    Returns:
+        The overview, if there is one, and the sheets in the order of the answers.
+    """
+    shown = [_cut(answer, SHEET_MATCHES) for answer in answers]
+    tiles = {entry.row_id: _as_tile(entry, found) for entry, found in read_sightings(shown)}
+    folder, sheets, rankings = Path(output_dir), [], []
+    for answer in answers:
+        rankings.append(_rank(answer, tiles))
+        sheets.append(folder / f"query_{len(rankings)}.png")
+        draw_ranking_sheet(rankings[-1], sheets[-1])
+    if len(rankings) < 2:
+        return sheets
+    rows = [
+        replace(ranking.trim(), matches=ranking.matches[:OVERVIEW_MATCHES])
+        for ranking in rankings[:OVERVIEW_QUERIES]
+    ]
+    draw_ranking_overview(rows, folder / "queries.png")
+    return [folder / "queries.png", *sheets]
+
+
+def read_sightings(answers: Sequence[Answer]) -> Iterator[tuple[Entry, Sighting | InputError]]:
+    """Each entry once, with its picture, or with what keeps it from being shown.
+
+    A picture is read once for all its people, and those of a video follow its course. Pictures are
+    large: of many, keep no more than a part.
+    """
+    entries = {entry.row_id: entry for answer in answers for entry in answer.entries}
+    with closing(FrameReader()) as reader:
+        for _, people in groupby(sorted(entries.values(), key=_place), key=_place):
+            yield from _find_people(reader, list(people))
+
+
+def rank_entries(answer: Answer) -> Iterator[tuple[int, Entry, float]]:
+    """Rank from 1, entry and similarity of each match."""
+    ranks = range(1, len(answer.entries) + 1)
+    return zip(ranks, answer.entries, answer.similarities, strict=True)
+
+
+def format_time(seconds: float | None) -> str:
+    """h:mm:ss.s of a video, or local date and time of a POSIX time; nothing of None."""
+    if seconds is None:
+        return ""
+    if seconds >= CALENDAR_FROM:
+        try:
+            return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+        except (OverflowError, ValueError, OSError):  # beyond the calendar
+            return f"{seconds:g} s"
+    tenths = round(abs(seconds) * 10)
+    sign = "-" if seconds < 0 and tenths else ""
+    minutes, tenths = divmod(tenths, 600)
+    return f"{sign}{minutes // 60}:{minutes % 60:02}:{tenths // 10:02}.{tenths % 10}"
+
+
+def count_matches(count: int) -> str:
+    """The number as one says it."""
+    return f"{count or 'no'} match{'' if count == 1 else 'es'}"
+
+
+def _format_table(answer: Answer) -> str:
+    if not answer.entries:
+        return "no matches"
+    rows = [
+        [
+            rank,
+            f"{similarity:.3f}",
+            _printable(entry.source),
+            "" if entry.frame is None else entry.frame,
+            format_time(entry.time),
+            _printable(entry.camera or ""),
+            ",".join(f"{value:.0f}" for value in entry.box),
+            f"{entry.score:.2f}",
+            entry.row_id,
+        ]
+        for rank, entry, similarity in rank_entries(answer)
+    ]
+    headers = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "row"]
+    right = {"rank", "similarity", "frame", "time", "score", "row"}
+    aligned = ["right" if header in right else "left" for header in headers]
+    # a camera "007" is no number
+    return tabulate(rows, headers, disable_numparse=True, colalign=aligned)
+
+
+def _printable(text: str) -> str:
+    """The text, or its escaped form where it would do something to a terminal."""
+    return text if text.isprintable() else ascii(text)
+
+
+def _as_plain(entry: Entry) -> dict[str, Any]:
+    values = {
+        field.name: getattr(entry, field.name)
+        for field in fields(entry)
+        if field.name != "descriptor"
+    }
+    return values | {"box": _as_floats(entry.box), "score": float(entry.score)}
+
+
+def _as_floats(box: Sequence[float] | np.ndarray) -> list[float]:
+    return [float(value) for value in box]
+
+
+def _place(entry: Entry) -> tuple[str, int]:
+    """Of its picture, to sort by."""
+    return entry.source, -1 if entry.frame is None else entry.frame
+
+
+def _find_people(
+    reader: FrameReader, entries: Sequence[Entry]
+) -> Iterator[tuple[Entry, Sighting | InputError]]:
+    """Entries of one picture."""
+    source, frame = entries[0].source, entries[0].frame
+    try:
+        image = reader.read(source, frame)
+    except InputError as error:
+        yield from ((entry, error) for entry in entries)
+        return
+    height, width = image.shape[:2]
+    for entry in entries:
+        x0, y0, x1, y1 = entry.box
+        if x0 < width and y0 < height and x1 > 0 and y1 > 0:
+            yield entry, Sighting(image, np.array(entry.box), _describe(entry))
+        else:
+            change = f"{source}: {width} x {height} pixels, the box lies outside; it was another"
+            yield entry, InputError(f"{change} picture when it was indexed")
+
+
+def _describe(entry: Entry) -> str:
+    """Camera, file and time."""
+    name = f"{Path(entry.source).stem} {format_time(entry.time)}".rstrip()
+    return f"{entry.camera} · {name}" if entry.camera else name
+
+
+def _as_tile(entry: Entry, found: Sighting | InputError) -> Sighting:
+    if isinstance(found, Sighting):
+        return found.trim()
+    picture = Image.new("RGB", (114, 162), "#ececec")
+    draw = ImageDraw.Draw(picture)
+    draw.line([0, 0, 114, 162], fill="#b0b0b0", width=2)
+    draw.line([0, 162, 114, 0], fill="#b0b0b0", width=2)
+    return Sighting(np.asarray(picture), np.array([0, 0, 114, 162]), _describe(entry))
+
+
+def _cut(answer: Answer, count: int) -> Answer:
+    entries, similarities = answer.entries[:count], answer.similarities[:count]
+    return replace(answer, entries=entries, similarities=similarities)
+
+
+def _rank(answer: Answer, tiles: Mapping[int, Sighting]) -> Ranking:
+    """The best of the answer, as its sheet shows them."""
+    shown = _cut(answer, SHEET_MATCHES)
+    matches = [
+        RankedSighting(tile.image, tile.box, tile.caption, similarity)
+        for _, entry, similarity in rank_entries(shown)
+        for tile in [tiles[entry.row_id]]
+    ]
+    total = len(answer.entries)
+    cut = f", best {len(matches)} shown" if len(matches) < total else ""
+    query, *further = answer.pictures
+    return Ranking(query, matches, answer.title, f"{count_matches(total)}{cut}", further)

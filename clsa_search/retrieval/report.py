@@ -1,0 +1,142 @@
+"""A report of answers: one HTML file that needs nothing but a browser."""
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import cv2
+import jinja2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.answers import (
+    CALENDAR_FROM,
+    Answer,
+    count_matches,
+    format_time,
+    rank_entries,
+    read_sightings,
+)
+from clsa_search.retrieval.gallery import Entry
+from clsa_search.visualize import Sighting
+from clsa_search.visualize.people import draw_outlined_box
+
+# pixels of pictures, bytes of their files: with these, 100 matches stay below 3 MB
+CROP_SIZE, SCENE_SIZE, PICTURE_BYTES = (200, 284), (340, 255), 10_000
+_QUALITIES = (88, 80, 70, 55, 40, 25)  # of JPEG, the best that is small enough
+_QUERY_COLOUR, _MATCH_COLOUR = (0, 114, 178), (230, 159, 0)
+_LEAST_BOX = 8  # pixels of a box in a small scene, to be seen at all
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """A person and the whole scene, as data URIs; or why there are none."""
+
+    crop: str = ""
+    scene: str = ""
+    fault: str = ""
+
+
+def write_report(answers: Sequence[Answer], path: str | os.PathLike, *, address: str) -> None:
+    """Write a page with the queries' pictures and their matches, links to the sources included.
+
+    Args:
+        answers: in the order of the page.
+        path: of the HTML file.
+        address: of the gallery, for the heading.
+
+    Raises:
+        InputError: there cannot be such a file.
+    """
+    matches = {entry.row_id: _show_match(found) for entry, found in read_sightings(answers)}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clsa_search.retrieval", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    functions = (
+        count_matches,
+        format_time,
+        link_source,
+        os.path.basename,
+        rank_entries,
+        _show_query,
+    )
+    page = environment.get_template("report.html").render(
+        {function.__name__.lstrip("_"): function for function in functions},
+        answers=answers,
+        matches=matches,
+        address=address,
+        written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
+    )
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a file name need not be text
+        path.write_text(page, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; expected the path of a file to make"
+        ) from error
+
+
+def link_source(entry: Entry) -> str:
+    """URI of the file, of a video at the moment of the frame."""
+    uri = Path(entry.source).absolute().as_uri()
+    seconds = _seconds_into_video(entry)
+    return uri if seconds is None else f"{uri}#t={seconds:.3f}"
+
+
+def _seconds_into_video(entry: Entry) -> float | None:
+    if entry.frame is None or entry.time is not None and entry.time < CALENDAR_FROM:
+        return None if entry.frame is None else entry.time
+    capture = cv2.VideoCapture(entry.source)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return entry.frame / rate if rate > 0 else None
+
+
+def _show_match(found: Sighting | InputError) -> _Pictures:
+    if isinstance(found, InputError):
+        return _Pictures(fault=str(found))
+    return _show(found, _MATCH_COLOUR)
+
+
+def _show_query(found: Sighting) -> _Pictures:
+    return _show(found, _QUERY_COLOUR)
+
+
+def _show(found: Sighting, colour: tuple[int, int, int]) -> _Pictures:
+    crop = _embed(found.trim(), colour, CROP_SIZE)
+    return _Pictures(crop=crop, scene=_embed(found, colour, SCENE_SIZE))
+
+
+def _embed(sighting: Sighting, colour: tuple[int, int, int], size: tuple[int, int]) -> str:
+    """The image and its box as a data URI; it fits into the size, and about into `PICTURE_BYTES`.
+
+    Small images are enlarged, so that the lines of the box stay thin beside the person.
+    """
+    height, width = sighting.image.shape[:2]
+    scale = min(size[0] / width, size[1] / height)
+    shown = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = Image.fromarray(sighting.image).resize(shown, Image.Resampling.LANCZOS)
+    box = _widen(np.asarray(sighting.box, dtype=float) * scale)
+    draw_outlined_box(ImageDraw.Draw(picture), box, colour, line=3)
+    for quality in _QUALITIES:
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=quality, optimize=True)
+        if file.tell() <= PICTURE_BYTES:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _widen(box: np.ndarray) -> np.ndarray:
+    missing = np.maximum(0, _LEAST_BOX - (box[2:] - box[:2])) / 2
+    return np.concatenate([box[:2] - missing, box[2:] + missing])
