@@ -1,5 +1,6 @@
 """A dataset of a few small pictures and a model small enough to train in seconds."""
 
+import uuid
 from pathlib import Path
 
 import cv2
@@ -95,3 +96,25 @@ def tiny_cfg(demo_config_file, tiny_opts):
 def seeded():
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory):
+    """Address of a server, for galleries of any name."""
+    pytest.importorskip("pymilvus", reason="needs clsa_search[milvus]: pymilvus is not installed")
+    lite = pytest.importorskip(
+        "milvus_lite.server_manager",
+        reason="needs clsa_search[milvus]: milvus-lite is not installed",
+    )
+    path = str(tmp_path_factory.mktemp("milvus") / "server.db")
+    yield lite.server_manager_instance.start_and_get_uri(path)
+    lite.server_manager_instance.release_server(path)
+
+
+@pytest.fixture(params=["sqlite", "milvus"])
+def store_address(request, tmp_path):
+    """Where a new gallery can be made, of each engine."""
+    if request.param == "sqlite":
+        return str(tmp_path / "gallery.db")
+    server = request.getfixturevalue("milvus_server")
+    return f"{server}/gallery_{uuid.uuid4().hex}"

@@ -7,8 +7,8 @@ from clsa_search.retrieval import Scene, open_store
 WEIGHTS = "a" * 64
 
 
-def new_store(folder, **options):
-    return open_store(folder / "gallery.db", weights=WEIGHTS, create=True, **options)
+def new_store(address, **options):
+    return open_store(address, weights=WEIGHTS, create=True, **options)
 
 
 def draw_rows(count, width=16, seed=0):

@@ -22,7 +22,7 @@ ROWS = draw_rows(7)
 
 def add_forever(folder, acknowledged, writer, batches=None):
     """Write to a pipe the ids of each batch that is stored; a batch is 7 rows of two scenes."""
-    with new_store(folder) as store:
+    with new_store(folder / "gallery.db") as store:
         number = 0
         while number != batches:
             scenes = [make_scene(ROWS[:3], f"{writer}.mp4", frame=2 * number)]
@@ -33,7 +33,7 @@ def add_forever(folder, acknowledged, writer, batches=None):
 
 def fill_disk(folder, acknowledged):
     """Add until files may not grow any more; send the ids, then the error."""
-    with new_store(folder) as store:
+    with new_store(folder / "gallery.db") as store:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         try:
             while True:
@@ -122,12 +122,12 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
     assert "cannot add" in error and "disk" in error and "is kept" in error
     assert stored_ids(tmp_path) == set(sum(batches, []))
     assert batches
-    with new_store(tmp_path) as store:  # there is room again
+    with new_store(tmp_path / "gallery.db") as store:  # there is room again
         assert store.add([make_scene(draw_rows(2, 256))])[0] == len(sum(batches, [])) + 1
 
 
 def test_after_a_full_disk_the_same_store_goes_on(tmp_path):
-    with new_store(tmp_path) as store:
+    with new_store(tmp_path / "gallery.db") as store:
         store.add([make_scene(ROWS)])
         (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
         store._connection.execute(f"PRAGMA max_page_count = {pages}")

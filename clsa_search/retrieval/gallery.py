@@ -186,6 +186,13 @@ class GalleryStore(ABC):
             after = entries[-1].row_id
         return sorted(names - {None})
 
+    def remove_leftovers(self) -> int:
+        """Remove people that interrupted adds have left; nobody may be adding. Gives their number.
+
+        An engine whose adds are all or nothing leaves none.
+        """
+        return 0
+
     @abstractmethod
     def close(self) -> None:
         """Free what is held; the store can be opened again."""

@@ -7,6 +7,8 @@ import torch
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval.gallery import GalleryStore
+from clsa_search.retrieval.milvus_store import MilvusStore
+from clsa_search.retrieval.milvus_table import SCHEMES
 from clsa_search.retrieval.sqlite_store import SQLiteStore
 
 
@@ -22,25 +24,29 @@ def open_store(
     """Open a gallery.
 
     Args:
-        address: path of a file: the embedded engine, SQLite.
+        address: path of a file: the embedded engine, SQLite; or a Milvus server's, such as
+            http://HOST:19530/GALLERY, see `MilvusStore`.
         weights: hash of the weights that make what is added and asked for; None: to look only.
         create: start a new gallery where there is none; needs weights.
         about: what a new gallery remembers, such as where the weights lie.
-        device: that holds the descriptors for searching.
-        dtype: float32, or float16 to hold twice as many; products are in float32 either way.
+        device: of the embedded engine: holds the descriptors for searching.
+        dtype: of the embedded engine: float32, or float16 to hold twice as many; products are in
+            float32 either way.
 
     Raises:
         InputError: there is no gallery and none is to be created, the file is none or one of
-            another version, its descriptors come from other weights, or no engine has such an
-            address.
+            another version, its descriptors come from other weights, no engine has such an
+            address, or its server does not answer.
     """
     address = os.fspath(address)
     scheme, separator, _ = address.partition("://")
-    if separator:
+    if separator and scheme not in SCHEMES:
         raise InputError(
-            f"{address}: no engine for addresses with {scheme}://; "
-            "expected the path of a file (SQLite), the only engine so far"
+            f"{address}: no engine for addresses with {scheme}://; expected the path of a file "
+            f"(SQLite), or a Milvus server's address with {', '.join(SCHEMES)}"
         )
+    if separator:
+        return MilvusStore(address, weights=weights, create=create, about=about)
     return SQLiteStore(
         address, weights=weights, create=create, about=about, device=device, dtype=dtype
     )
