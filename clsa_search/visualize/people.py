@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 UNNAMED_COLOUR = (150, 150, 150)
 LEAST_LENGTH = 900  # pixels of the longer side of a picture with numbers
+GOLDEN_RATIO = 0.618034  # steps of hue that keep any few neighbours apart
 _RINGS = 6  # how far from its box a number may stand, in sizes of its tag
 
 
@@ -64,20 +65,21 @@ def number_people(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> n
     draw = ImageDraw.Draw(picture)
     font = _load_font(max(20, min(size) // 28), bold=True)
     labels = [str(number) for number in range(1, len(boxes) + 1)]
+    colours = [_hsv_colour(GOLDEN_RATIO * number % 1, 0.85) for number in range(len(boxes))]
     order = np.argsort(-np.asarray(scores), kind="stable")
     places = place_tags(boxes, [_measure_tag(label, font) for label in labels], order, size)
     line = max(3, min(size) // 300)
     for i in order[::-1]:
-        draw_outlined_box(draw, boxes[i], _label_colour(labels[i]), line)
+        draw_outlined_box(draw, boxes[i], colours[i], line)
     for i in order:
-        nearest = np.clip(places[i].reshape(2, 2).mean(axis=0), boxes[i, :2], boxes[i, 2:])
-        ends = [*places[i].reshape(2, 2).mean(axis=0), *nearest]
+        centre = places[i].reshape(2, 2).mean(axis=0)
+        ends = [*centre, *np.clip(centre, boxes[i, :2], boxes[i, 2:])]
         draw.line(ends, fill="white", width=line + 2)
-        draw.line(ends, fill=_label_colour(labels[i]), width=line)
+        draw.line(ends, fill=colours[i], width=line)
     for i in order:
         x0, y0, x1, y1 = places[i]
         draw.rectangle([x0 - 1, y0 - 1, x1, y1], fill="white")
-        _fill_tag(draw, (x0, y0), labels[i], _label_colour(labels[i]), font)
+        _fill_tag(draw, (x0, y0), labels[i], colours[i], font)
     return np.asarray(picture)
 
 
@@ -186,7 +188,11 @@ def _label_colour(label: str | None) -> tuple[int, int, int]:
     if not label:
         return UNNAMED_COLOUR
     code = zlib.crc32(label.encode())
-    red, green, blue = colorsys.hsv_to_rgb(code % 360 / 360, 0.85, 0.75 + code // 360 % 26 / 100)
+    return _hsv_colour(code % 360 / 360, 0.75 + code // 360 % 26 / 100)
+
+
+def _hsv_colour(hue: float, value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
