@@ -86,7 +86,10 @@ class CropBranch(nn.Module):
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
         """See REID_BRANCH_REGISTRY."""
-        crops = self.crop(images.tensor, convert_boxes_to_pooler_format(boxes))
+        return self.describe_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
+
+    def describe_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Normalised crops (R, 3, H, W) of the crop size to features, as :meth:`forward` does."""
         outputs = self.trunk(crops)
         return {level: outputs[level] for level in self.levels}
 
