@@ -40,6 +40,7 @@ class BlockSearcher:
 
     weights_sha256 = "b" * 64
     min_score = 0.5
+    device = "cpu"
 
     def __init__(self):
         self.pictures = 0

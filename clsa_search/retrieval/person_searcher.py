@@ -63,6 +63,11 @@ class PersonSearcher:
         opts += ["MODEL.DEVICE", device] if device else []
         return cls(load_trained_model(weights, config_file, opts))
 
+    @property
+    def device(self) -> torch.device:
+        """Of the model."""
+        return self.model.device
+
     def find(self, images: Sequence[np.ndarray]) -> list[People]:
         """The people of each picture.
 
@@ -96,7 +101,7 @@ class PersonSearcher:
         queries = [{"query_id": i, "bbox": box} for i, box in enumerate(boxes)]
         example = self._convert(image, queries)
         nobody = Instances(tuple(example["image"].shape[-2:]), pred_boxes=Boxes(torch.empty(0, 4)))
-        (output,) = self._infer([example], [nobody.to(self.model.device)])
+        (output,) = self._infer([example], [nobody.to(self.device)])
         return output["queries"].reid_features.float().cpu().numpy()
 
     def _convert(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:

@@ -84,7 +84,7 @@ class Gallery:
         title: str = "query",
     ) -> Answer:
         """Search with a descriptor (D,) that is known already; `person` is to be shown only."""
-        found = self.store.search(np.asarray(descriptor)[None], k, where, per)
+        found = self.store.search(np.array(descriptor, dtype=np.float32)[None], k, where, per)
         entries = self.store.get(found.row_ids[0])
         return Answer(title, person, entries, found.similarities[0].tolist())
 
@@ -135,7 +135,7 @@ def open_gallery(
         weights=searcher.weights_sha256,
         create=create,
         about=about,
-        device=searcher.model.device,
+        device=searcher.device,
         dtype=dtype,
     )
     return Gallery(store, searcher)

@@ -1,0 +1,239 @@
+#!/usr/bin/env python
+"""Search your own footage: index it once, then ask as often as you like who is where.
+
+tools/search_gallery.py index --weights model_final.pth --store street.db videos/ photo.jpg
+tools/search_gallery.py query --store street.db --image person.jpg
+tools/search_gallery.py query --store street.db --image a.jpg --person 2 --image b.jpg --person 1
+tools/search_gallery.py copy street.db http://localhost:19530/street
+
+`index` finds the people of images, folders and videos and adds them to the store; what is in it
+already is skipped, so that the same command goes on from where it was interrupted. `query` prints
+the most similar people and leaves a ranking sheet, an HTML report and results.json. `copy` copies
+a gallery, also from one engine to the other. A store is a file, or the address of a gallery on a
+Milvus server.
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from clsa_search.data.images import read_image
+from clsa_search.errors import InputError, reported_input_errors
+from clsa_search.retrieval.answers import Answer, answers_as_json, draw_answers, format_answers
+from clsa_search.retrieval.choosing import Undecided, choose_people, parse_box, parse_time
+from clsa_search.retrieval.gallery import Filter
+from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
+from clsa_search.retrieval.person_searcher import MIN_SCORE
+from clsa_search.retrieval.report import write_report
+from clsa_search.retrieval.search import Gallery, open_gallery
+from clsa_search.retrieval.store import open_store
+from clsa_search.retrieval.transfer import copy_gallery
+from clsa_search.visualize import Sighting, draw_numbered_people
+
+_SHOWN_PROBLEMS = 20
+
+
+class _OfAPicture(argparse.Action):
+    """--box and --person belong to the --image before them."""
+
+    def __call__(self, parser: argparse.ArgumentParser, args: Any, value: Any, name: Any) -> None:
+        if not args.image:
+            parser.error(f"{name} stands before any --image; expected it after the image it is of")
+        if args.image[-1].keys() & {"box", "person"}:
+            parser.error(f"{name}: the person of {args.image[-1]['path']} is chosen already")
+        args.image[-1][self.dest] = value
+
+
+def to_person(text: str) -> int | str:
+    return text if text == "all" else int(text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_index(commands.add_parser("index", help="add images and videos to a store"))
+    _add_query(commands.add_parser("query", help="search for a person"))
+    copy = commands.add_parser("copy", help="copy a gallery into another file or engine")
+    copy.add_argument("store", metavar="FROM")
+    copy.add_argument("target", metavar="TO")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--store", required=True, help="a file, or http://HOST:19530/NAME of Milvus")
+    add("--config-file", help="of the weights; by default config.yaml beside them")
+    add("--device", help="cpu, cuda, ...; by default a GPU where there is one")
+
+
+def _add_index(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    add = parser.add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="images, videos, folders of them")
+    add("--weights", required=True, help="the checkpoint of a trained model")
+    add("--rate", type=float, default=1.0, help="frames of a video a second (default 1)")
+    add("--camera", help="name that all these files get")
+    add("--start-time", default="0", metavar="TIME", help="of the first frame of each video")
+    add("--min-score", type=float, default=MIN_SCORE, help="of a detection (default 0.5)")
+    add("--batch-size", type=int, default=8, help="pictures computed and stored together")
+
+
+def _add_query(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    add = parser.add_argument
+    add("--weights", help="by default where they were when the store was made")
+    add(
+        "--image",
+        action="append",
+        type=lambda path: {"path": path},
+        help="shows the person; repeat it with other pictures of the same person",
+    )
+    add("--box", action=_OfAPicture, metavar="X1,Y1,X2,Y2", help="where, in the image before it")
+    add("--person", action=_OfAPicture, type=to_person, metavar="N", help="a number, or all")
+    add("--row", type=int, help="search for a person of the gallery, by the row in a result")
+    add("--top", type=int, default=10, metavar="K", help="matches (default 10)")
+    add("--every-match", action="store_true", help="not only the best one of each picture")
+    add("--camera", nargs="+", help="search these only")
+    add("--source", nargs="+", type=Path, help="search these files only")
+    add("--since", metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
+    add("--until", metavar="TIME")
+    add("--min-score", type=float, help="least detection score")
+    add("--half", action="store_true", help="hold descriptors in half precision")
+    add("--json", action="store_true", help="print JSON in place of a table")
+    add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
+
+
+def index(args: argparse.Namespace) -> None:
+    options = IndexOptions(
+        rate=args.rate,
+        camera=args.camera,
+        start_time=parse_time(args.start_time),
+        batch_size=args.batch_size,
+    )
+    with open_gallery(
+        args.store,
+        args.weights,
+        args.config_file,
+        create=True,
+        min_score=args.min_score,
+        device=args.device,
+    ) as gallery:
+        indexer = Indexer(gallery.searcher, gallery.store, options)
+        total = indexer.plan(args.paths)
+        with tqdm(total=total, unit="picture", desc="indexing") as bar:
+
+            def show(pictures: int, people: int) -> None:
+                bar.update(pictures)
+                bar.set_postfix(people=indexer.report.people)
+
+            try:
+                indexer.run(show)
+            except KeyboardInterrupt:
+                bar.write("interrupted: the same command goes on from here")
+        print_report(indexer.report, args.store, gallery.store.count())
+
+
+def print_report(report: IndexReport, address: str, count: int) -> None:
+    print(
+        f"{address}: {report.people} people of {report.pictures} pictures added, "
+        f"{report.skipped} files were there already; {count} people in all"
+    )
+    if report.others:
+        print(f"{report.others} files are neither images nor videos by their names")
+    for path in report.overtaken:
+        print(f"{path}: left to another process that indexes it")
+    for path, reason in report.problems[:_SHOWN_PROBLEMS]:
+        print(f"problem: {reason if path in reason else f'{path}: {reason}'}")
+    if len(report.problems) > _SHOWN_PROBLEMS:
+        print(f"... and {len(report.problems) - _SHOWN_PROBLEMS} more files with problems")
+
+
+def query(args: argparse.Namespace) -> None:
+    if bool(args.image) == (args.row is not None):
+        raise InputError("query: expected one or more --image, or --row")
+    where = Filter(
+        cameras=args.camera,
+        sources=args.source and [str(path.absolute()) for path in args.source],
+        since=None if args.since is None else parse_time(args.since),
+        until=None if args.until is None else parse_time(args.until),
+        min_score=args.min_score,
+    )
+    with open_gallery(
+        args.store,
+        args.weights,
+        args.config_file,
+        device=args.device,
+        dtype=torch.float16 if args.half else torch.float32,
+    ) as gallery:
+        how = {"k": args.top, "where": where, "per": "match" if args.every_match else "image"}
+        if args.row is not None:
+            answers = [gallery.ask_like(args.row, **how)]
+        else:
+            people = choose(gallery, args.image, args.output_dir)
+            answers = [gallery.ask(person, **how, title=name(person)) for person in people]
+    write(answers, args)
+
+
+def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Sighting]]:
+    """Who is asked for: one person in all the pictures, or all people of the only picture."""
+    chosen = []
+    for picture in pictures:
+        if picture.get("person") == "all" and len(pictures) > 1:
+            raise InputError("--person all with several images; expected one person in all of them")
+        image = read_image(picture["path"])
+        box = parse_box(picture["box"]) if "box" in picture else None
+        try:
+            chosen.append(
+                choose_people(
+                    gallery, image, picture["path"], box=box, person=picture.get("person")
+                )
+            )
+        except Undecided as error:
+            drawn = folder / "people.png"
+            draw_numbered_people(image, error.people.boxes, error.people.scores, drawn)
+            raise InputError(f"{error}; {drawn} shows the numbers") from error
+    return [[one] for one in chosen[0]] if len(chosen) == 1 else [[one for (one,) in chosen]]
+
+
+def copy(args: argparse.Namespace) -> None:
+    with open_store(args.store) as gallery, tqdm(total=gallery.count(), unit="person") as bar:
+        copied = copy_gallery(gallery, args.target, on_copied=bar.update)
+    print(
+        f"{args.target}: {copied.people} people of {args.store} copied, {copied.present} were "
+        f"there already; {copied.sources} sources"
+    )
+
+
+def name(person: Sequence[Sighting]) -> str:
+    return " + ".join(picture.caption for picture in person)
+
+
+def write(answers: list[Answer], args: argparse.Namespace) -> None:
+    plain = json.dumps(answers_as_json(answers), indent=1, ensure_ascii=False)
+    print(plain if args.json else format_answers(answers))
+    folder = args.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(plain, encoding="utf-8")
+    sheet = draw_answers(answers, folder)[0]
+    write_report(answers, folder / "report.html", address=args.store)
+    if not args.json:
+        print(f"report: {folder / 'report.html'}   sheet: {sheet}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING)
+    with reported_input_errors():
+        {"index": index, "query": query, "copy": copy}[args.command](args)
+
+
+if __name__ == "__main__":
+    main()
