@@ -283,6 +283,24 @@ def test_two_processes_share_the_work_without_doubles(media, tmp_path):
         assert list_rows(store) == list_rows(whole)
 
 
+def test_a_full_disk_stops_it_and_loses_nothing(media, tmp_path):
+    for number in range(250):
+        write_picture(media / f"many_{number}.png", {p: 20 * p for p in range(4)})
+    with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
+        index(whole, media)
+        index(store, media / "a.png")
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(InputError, match="disk is full.*stored before is kept"):
+            index(store, media)
+        rows = list_rows(store)
+        assert 2 <= len(rows) < len(list_rows(whole))
+        store._connection.execute("PRAGMA max_page_count = 1000000")
+        index(store, media)
+        assert set(rows) <= set(list_rows(store))
+        assert list_rows(store) == list_rows(whole)
+
+
 def test_an_error_of_the_model_reaches_the_caller(media, tmp_path):
     class Failing(BlockSearcher):
         def find(self, images):

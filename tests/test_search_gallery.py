@@ -177,6 +177,15 @@ def test_a_copy_answers_the_same(run, gallery, footage):
     assert json.loads(printed)["queries"][0]["matches"] == before
 
 
+def test_files_are_listed_and_forgotten(run, fails, gallery, footage):
+    rows = {tuple(line.split()) for line in run("list", gallery).splitlines()}
+    assert (str(footage / "one.png"), "2", "yes") in rows
+    assert (str(footage / "door.avi"), "8", "yes") in rows
+    assert "8 people forgotten" in run("delete", gallery, "footage/door.avi")
+    assert "3 people of 2 files" in run("list", gallery)
+    assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
+
+
 def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypatch):
     find = BlockSearcher.find
 

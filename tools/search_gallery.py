@@ -4,6 +4,8 @@
 tools/search_gallery.py index --weights model_final.pth --store street.db videos/ photo.jpg
 tools/search_gallery.py query --store street.db --image person.jpg
 tools/search_gallery.py query --store street.db --image a.jpg --person 2 --image b.jpg --person 1
+tools/search_gallery.py list street.db
+tools/search_gallery.py delete street.db videos/door.mp4
 tools/search_gallery.py copy street.db http://localhost:19530/street
 
 `index` finds the people of images, folders and videos and adds them to the store; what is in it
@@ -16,11 +18,13 @@ Milvus server.
 import argparse
 import json
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tabulate import tabulate
 from tqdm import tqdm
 
 from clsa_search.data.images import read_image
@@ -61,9 +65,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_index(commands.add_parser("index", help="add images and videos to a store"))
     _add_query(commands.add_parser("query", help="search for a person"))
-    copy = commands.add_parser("copy", help="copy a gallery into another file or engine")
-    copy.add_argument("store", metavar="FROM")
-    copy.add_argument("target", metavar="TO")
+    for name, text, further in (
+        ("list", "show what is indexed", {}),
+        ("delete", "forget files and their people", {"nargs": "+", "metavar": "FILE"}),
+        ("copy", "copy a gallery into another file or engine", {"metavar": "TO"}),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("store")
+        if further:
+            command.add_argument("target", **further)
     return parser
 
 
@@ -203,6 +213,26 @@ def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Si
     return [[one] for one in chosen[0]] if len(chosen) == 1 else [[one for (one,) in chosen]]
 
 
+def list_sources(args: argparse.Namespace) -> None:
+    with open_store(args.store) as gallery:
+        rows = [
+            (one.path, one.detections, "yes" if one.is_complete else f"until {one.next_frame}")
+            for one in gallery.sources()
+        ]
+        print(tabulate(rows, ["source", "people", "indexed"], disable_numparse=True))
+        print(f"{gallery.count()} people of {len(rows)} files, by weights {gallery.weights[:12]}")
+
+
+def delete(args: argparse.Namespace) -> None:
+    with open_store(args.store) as gallery:
+        paths = [os.path.abspath(path) for path in args.target]
+        known = {source.path for source in gallery.sources()}
+        if unknown := [path for path in paths if path not in known]:
+            raise InputError(f"{args.store}: {unknown[0]} is not indexed; expected a file that is")
+        for path in paths:
+            print(f"{path}: {gallery.delete(path)} people forgotten")
+
+
 def copy(args: argparse.Namespace) -> None:
     with open_store(args.store) as gallery, tqdm(total=gallery.count(), unit="person") as bar:
         copied = copy_gallery(gallery, args.target, on_copied=bar.update)
@@ -228,11 +258,20 @@ def write(answers: list[Answer], args: argparse.Namespace) -> None:
         print(f"report: {folder / 'report.html'}   sheet: {sheet}")
 
 
+COMMANDS = {
+    "index": index,
+    "query": query,
+    "list": list_sources,
+    "delete": delete,
+    "copy": copy,
+}
+
+
 def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     with reported_input_errors():
-        {"index": index, "query": query, "copy": copy}[args.command](args)
+        COMMANDS[args.command](args)
 
 
 if __name__ == "__main__":
