@@ -11,7 +11,7 @@ EXTRAS = {
     "page": ["gradio>=6,<7"],  # tools/search_gallery.py serve
     # milvus-lite is named itself: older pip does not find it as an extra of pymilvus
     "milvus": ["pymilvus>=3.0,<3.1", "milvus-lite==3.2.2"],
-    "onnx": ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1"],
+    "export": ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1"],
 }
 TEST = ["pytest>=7.4", "ruff>=0.6", "playwright>=1.45"]
 
