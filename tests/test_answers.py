@@ -329,6 +329,10 @@ def test_pictures_in_a_report_bear_the_box(photo, written):
         missing = np.flatnonzero(pixels[row, :, channel] < 0.3)
         assert missing.min() == pytest.approx(left, abs=3)
         assert missing.max() == pytest.approx(right, abs=3)
-    # with some of the scene around it in the crop
+    # with some of the scene around it in the crop, and seen however small the person is
     columns = np.flatnonzero(pictures[2][142, :, 2] < 0.3)
     assert 30 < columns.min() < columns.max() < 170
+    distant = Sighting(np.full((1200, 1600, 3), 128, np.uint8), np.array([800, 600, 803, 606]))
+    _, scene = written(answer(pictures=[distant])).all("img")
+    rows, columns = np.nonzero(read_pixels(scene)[..., 0] < 0.35)
+    assert np.ptp(rows) >= 5 and np.ptp(columns) >= 5
