@@ -27,6 +27,7 @@ from clsa_search.retrieval.milvus_table import Table
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["clsa_search.retrieval", "pymilvus", "pytest"])
 ROWS = draw_rows(7)
+SEARCH = Table.search
 
 
 @pytest.fixture
@@ -149,8 +150,16 @@ def test_an_interrupted_delete_leaves_no_source_that_passes_for_complete(store, 
     assert (store.count(), store.delete("p.jpg"), store.count()) == (3, 3, 0)
 
 
+def search_unkindly(table, queries, limit, condition, fields):
+    """Of equal rows those with the highest ids, and in this order."""
+    found = SEARCH(table, queries, 1000, condition, fields)
+    ranked = [sorted(hits, key=lambda hit: (-hit["distance"], -hit["row_id"])) for hits in found]
+    return [hits[:limit] for hits in ranked]
+
+
 @pytest.mark.parametrize("per", ["match", "image"])
 def test_a_ranking_is_exact_over_many_pages(store, monkeypatch, per):
+    monkeypatch.setattr(Table, "search", search_unkindly)
     monkeypatch.setattr(milvus_ranking, "_SPARE", 0)
     monkeypatch.setattr(milvus_ranking, "_IMAGE_SHARE", 1)
     monkeypatch.setattr(milvus_ranking, "_BLOCK_HITS", 40)
@@ -207,6 +216,28 @@ def test_unusual_filters(tmp_path, address, where, count):
         with new_store(place) as store:
             store.add([make_scene(ROWS[:1], time=-3.5), make_scene(ROWS[:1], "b.jpg", camera="x")])
             assert store.count(where) == store.search(ROWS, 9, where).row_ids.shape[1] == count
+
+
+def test_people_are_not_stored_twice_when_an_answer_gets_lost(store, monkeypatch):
+    class LostAnswer(pytest.importorskip("grpc").RpcError):
+        def code(self):
+            return sys.modules["grpc"].StatusCode.UNAVAILABLE
+
+        def details(self):
+            return "broken off"
+
+    store.add([make_scene(ROWS[:1], "first.jpg")])
+    stub = store._client._get_connection()._stub
+    calls = []
+
+    def insert(*args, **options):
+        calls.append(args)
+        raise LostAnswer
+
+    monkeypatch.setattr(stub, "Insert", insert)
+    with pytest.raises(InputError, match="cannot add.*broken off"):
+        store.add([make_scene(ROWS)])
+    assert len(calls) == 1
 
 
 def test_a_gallery_that_was_half_made_is_completed(address, store):

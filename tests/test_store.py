@@ -86,6 +86,13 @@ def test_of_equal_similarities_the_lower_row_id_comes_first(store_address):
         assert store.search(row, 5, per="image").row_ids.tolist() == [[1, 51]]
 
 
+def test_a_score_passes_the_bound_that_it_was_rounded_from(store_address):
+    with new_store(store_address) as store:
+        store.add([make_scene(draw_rows(6))])  # 0.5, 0.6 ... in single precision
+        counts = [store.count(Filter(min_score=bound)) for bound in (0.6, 0.7, 0.8, 0.9)]
+        assert counts == [5, 4, 3, 2]
+
+
 def test_an_entry_comes_back_as_it_was_stored(store_address):
     rows = draw_rows(3, width=64)
     scene = make_scene(rows, "ü b.mp4", frame=np.int64(7), time=np.float32(0.25), camera="door")

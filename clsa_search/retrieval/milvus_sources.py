@@ -81,7 +81,8 @@ class SourceTable:
         """After `counts` people of each source were inserted.
 
         Raises:
-            Overtaken: another add has claimed a source meanwhile; nothing stays of this one.
+            Overtaken: another add has claimed a source meanwhile; nothing stays of this one, but
+                claims without people.
         """
         current = self._read(claim.rows)
         lost = [
@@ -91,9 +92,6 @@ class SourceTable:
         ]
         if lost:
             self._people.delete(f"claim == {claim.number}")
-            kept = [row | {"claim": None} for path, row in claim.rows.items() if path not in lost]
-            if kept:
-                self._table.upsert(kept)
             raise Overtaken(self._table.address, lost)
         done = {
             one.source: {"fingerprint": one.fingerprint, "next_frame": one.next_frame}

@@ -24,6 +24,7 @@ SCHEMES = ("http", "https", "milvus-lite")
 TOKEN_VARIABLE = "MILVUS_TOKEN"
 MAX_ROWS = 16384  # that a server gives back at once
 MAX_TEXT = 65535  # bytes of a text
+_TALKERS = "pymilvus", "milvus_lite", "grpc._server"  # log tracebacks of what they also raise
 _CONNECT_SECONDS = 10.0
 _WAIT_SECONDS = 60.0  # for a busy server
 
@@ -61,18 +62,19 @@ def connect(address: str, *, create: bool) -> tuple["MilvusClient", str]:
         InputError: the address is malformed, pymilvus is not installed or no server answers.
     """
     uri, gallery = _parse_address(address)
+    is_file = not uri.startswith("http")
     try:
         from pymilvus import MilvusClient
 
-        if not uri.startswith("http"):
+        if is_file:
             import milvus_lite  # noqa: F401
     except ImportError as error:
         raise InputError(
             f"{address}: {error}; expected what pip install 'clsa_search[milvus]' installs"
         ) from error
-    if not uri.startswith("http"):
+    if is_file:
         _prepare_file(address, Path(uri), create)
-    for name in ("pymilvus", "milvus_lite"):  # they log tracebacks of what they also raise
+    for name in _TALKERS if is_file else _TALKERS[:1]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with reported(address, "connect"):
         token = os.environ.get(TOKEN_VARIABLE, "")

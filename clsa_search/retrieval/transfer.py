@@ -24,7 +24,7 @@ def copy_gallery(
     gallery: GalleryStore,
     address: str,
     *,
-    batch_size: int = 2000,
+    batch_size: int = 5000,
     on_copied: Callable[[int], None] = lambda people: None,
 ) -> Copied:
     """Copy the people in their order, the progress of sources, the weights and what is said.
