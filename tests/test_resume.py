@@ -119,7 +119,7 @@ def die_in_second_saving(moment):
         file.write(buffer.getvalue())
 
     def replace(partial, path):
-        named = "name" if path.endswith("last_checkpoint") else "place"
+        named = "name" if str(path).endswith("last_checkpoint") else "place"
         if len(saves) == 2 and moment == f"before its {named}":
             die()
         whole_replace(partial, path)

@@ -6,8 +6,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
-from clsa_search.engine.checkpoint import replace_file
 from clsa_search.errors import InputError
+from clsa_search.files import replace_file
 
 DETECTOR_FILE = "detector.pth"
 # what the detector's parameters begin with; re-ID branch, heads and classifiers are all others
@@ -40,8 +40,7 @@ def write_detector_weights(cfg: CfgNode, source: str | Path, target: Path) -> No
                 "beside it started from, or another output folder"
             )
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(str(target)) as file:
+    with replace_file(target) as file:
         torch.save({"model": found}, file)
 
 

@@ -16,9 +16,9 @@ from detectron2.config import CfgNode
 
 from clsa_search.ablation.grid import Row
 from clsa_search.engine import load_config
-from clsa_search.engine.checkpoint import replace_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PREDICTIONS_FILE
+from clsa_search.files import replace_file
 
 ASKED_FILE = "asked.yaml"
 LOG_FILE = "output.log"
@@ -97,8 +97,7 @@ def execute(run: Run) -> None:
     """
     asked, log = run.folder / ASKED_FILE, run.folder / LOG_FILE
     if not asked.exists():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        with replace_file(str(asked)) as file:
+        with replace_file(asked) as file:
             file.write(run.cfg.dump().encode())
     for command in run.commands:
         with log.open("ab") as file:

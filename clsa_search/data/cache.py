@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.files import replace_file
 
 FORMAT_VERSION = 2  # to be raised when a reader makes other arrays of the same files
 CACHE_FOLDER = ".clsa_search_cache"
@@ -107,11 +108,5 @@ def _read(path: Path, stamp: str) -> Arrays | None:
 
 
 def _write(path: Path, stamp: str, arrays: Arrays) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, stamp=np.array(stamp), **arrays)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replace_file(path) as file:
+        np.savez(file, stamp=np.array(stamp), **arrays)

@@ -33,6 +33,7 @@ from clsa_search.data.json_section import (
 )
 from clsa_search.data.records import UNLABELLED, Columns, build_records
 from clsa_search.errors import InputError
+from clsa_search.files import replace_file
 
 PERSON_CATEGORY = {"id": 1, "name": "person"}
 _LARGEST_ID = 2**63
@@ -115,13 +116,8 @@ def save_search_json(
         document["galleries"] = galleries
     text = json.dumps(document, default=_to_plain)
     _build_records(json.loads(text), path, path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replace_file(path) as file:
+        file.write(text.encode())
 
 
 def _ids(document: dict, section: str, path: Path) -> list:

@@ -3,14 +3,12 @@
 import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from clsa_search.errors import InputError
+from clsa_search.files import remove_partial_files, replace_file
 from clsa_search.modeling.pretrained import TRUNKS
 from clsa_search.modeling.weight_files import read_checkpoint
 
@@ -19,17 +17,6 @@ OF_A_RUN = re.compile(r"model_(\d{7}|final)\.pth")
 
 _CLASSIFIERS = "clsa_heads.classifiers."
 logger = logging.getLogger(__name__)
-
-
-@contextmanager
-def replace_file(path: str) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` once it is whole, even if the process dies."""
-    partial = f"{path}.partial"
-    with open(partial, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 class PersonSearchCheckpointer(DetectionCheckpointer):
@@ -41,9 +28,9 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
             return
         data = {"model": self.model.state_dict()}
         data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
-        os.makedirs(self.save_dir, exist_ok=True)
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
+        remove_partial_files(self.save_dir)
         with replace_file(path) as file:
             torch.save(data | kwargs, file)
         self.tag_last_checkpoint(os.path.basename(path))

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from detectron2.utils.events import EventWriter
 
-from clsa_search.engine.checkpoint import OF_A_RUN, replace_file
+from clsa_search.engine.checkpoint import OF_A_RUN
+from clsa_search.files import replace_file
 
 METRICS = "metrics.json"
 _LEFT = re.compile(rf"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|{OF_A_RUN.pattern}")

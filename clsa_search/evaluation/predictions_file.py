@@ -13,6 +13,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import Predictions
+from clsa_search.files import replace_file
 
 VERSION = 1
 UNIT_TOLERANCE = 1e-2  # of a row's norm; descriptors normalised in half precision pass
@@ -40,14 +41,8 @@ def save_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
     path = Path(path)
     _validate(predictions, path)
     arrays = {name: getattr(predictions, name) for name in _LAYOUT}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, version=VERSION, **arrays, meta=json.dumps(predictions.meta))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replace_file(path) as file:
+        np.savez(file, version=VERSION, **arrays, meta=json.dumps(predictions.meta))
 
 
 def load_predictions(path: str | os.PathLike) -> Predictions:

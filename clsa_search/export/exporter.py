@@ -10,11 +10,11 @@ import torch
 
 from clsa_search import __version__
 from clsa_search.data.images import read_image
-from clsa_search.engine.checkpoint import replace_file
 from clsa_search.engine.trained_model import TrainedModel, load_trained_model
 from clsa_search.errors import InputError
 from clsa_search.export import formats
 from clsa_search.export.describers import CropDescriber, ImageDescriber
+from clsa_search.files import replace_file
 
 EXPORTS = {"reid": CropDescriber, "model": ImageDescriber}
 """What can be exported."""
@@ -173,8 +173,7 @@ def _check_request(path: Path, what: str, file_format: str, images: Sequence) ->
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(str(path)) as file:
+        with replace_file(path) as file:
             file.write(data)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error}") from error

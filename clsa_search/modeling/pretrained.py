@@ -4,7 +4,6 @@ Detectron2 matches a foreign checkpoint's names to a model's by their ends, whic
 ambiguous; here every tensor gets the full name that it has in the model.
 """
 
-import os
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -14,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from clsa_search.errors import InputError
+from clsa_search.files import replace_file
 from clsa_search.modeling.pretrained_resnet import (
     CONVENTIONS,
     UNUSED,
@@ -102,9 +102,8 @@ def save_weights(filled: list[FilledTrunk], path: str) -> None:
     if not path.endswith(".pth"):
         raise InputError(f"output {path!r}: expected a name that ends in .pth")
     tensors = {f"{f.trunk}.{name}": value for f in filled for name, value in f.tensors.items()}
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    torch.save({"model": tensors}, f"{path}.partial")
-    os.replace(f"{path}.partial", path)
+    with replace_file(path) as file:
+        torch.save({"model": tensors}, file)
 
 
 def needed_keys(cfg: CfgNode, filled: list[FilledTrunk]) -> dict[str, object]:
