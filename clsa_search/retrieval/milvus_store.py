@@ -73,6 +73,9 @@ class MilvusStore(GalleryStore):
       similarity; of more, the server chooses.
     - Sources, images and cameras are told apart by keys of 63 bits. Of sources with one key the
       second is refused.
+
+    The tests run on milvus-lite, which gives no proof of a server's own: several proxies, the order
+    of equal rows, limits of requests, logging in.
     """
 
     def __init__(

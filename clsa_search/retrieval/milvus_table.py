@@ -34,7 +34,7 @@ class Field(NamedTuple):
 
     name: str
     type: str
-    options: dict[str, Any] = {}  # noqa: RUF012
+    options: dict[str, Any] = {}
 
 
 def text_field(name: str, **options: Any) -> Field:
