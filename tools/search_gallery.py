@@ -4,15 +4,16 @@
 tools/search_gallery.py index --weights model_final.pth --store street.db videos/ photo.jpg
 tools/search_gallery.py query --store street.db --image person.jpg
 tools/search_gallery.py query --store street.db --image a.jpg --person 2 --image b.jpg --person 1
+tools/search_gallery.py serve --store street.db
 tools/search_gallery.py list street.db
 tools/search_gallery.py delete street.db videos/door.mp4
 tools/search_gallery.py copy street.db http://localhost:19530/street
 
 `index` finds the people of images, folders and videos and adds them to the store; what is in it
 already is skipped, so that the same command goes on from where it was interrupted. `query` prints
-the most similar people and leaves a ranking sheet, an HTML report and results.json. `copy` copies
-a gallery, also from one engine to the other. A store is a file, or the address of a gallery on a
-Milvus server.
+the most similar people and leaves a ranking sheet, an HTML report and results.json. `serve` does
+the same in a browser, for this machine alone. `copy` copies a gallery, also from one engine to the
+other. A store is a file, or the address of a gallery on a Milvus server.
 """
 
 import argparse
@@ -27,12 +28,12 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
-from clsa_search.data.images import read_image
 from clsa_search.errors import InputError, reported_input_errors
 from clsa_search.retrieval.answers import Answer, answers_as_json, draw_answers, format_answers
 from clsa_search.retrieval.choosing import Undecided, choose_people, parse_box, parse_time
 from clsa_search.retrieval.gallery import Filter
 from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
+from clsa_search.retrieval.media import read_frame
 from clsa_search.retrieval.person_searcher import MIN_SCORE
 from clsa_search.retrieval.report import write_report
 from clsa_search.retrieval.search import Gallery, open_gallery
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_index(commands.add_parser("index", help="add images and videos to a store"))
     _add_query(commands.add_parser("query", help="search for a person"))
+    _add_serve(commands.add_parser("serve", help="search in a browser"))
     for name, text, further in (
         ("list", "show what is indexed", {}),
         ("delete", "forget files and their people", {"nargs": "+", "metavar": "FILE"}),
@@ -119,6 +121,14 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     add("--half", action="store_true", help="hold descriptors in half precision")
     add("--json", action="store_true", help="print JSON in place of a table")
     add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    add = parser.add_argument
+    add("--weights", help="by default where they were when the store was made")
+    add("--host", default="127.0.0.1", help="to listen at; others than this let the network in")
+    add("--port", type=int, default=7860, help="default 7860")
 
 
 def index(args: argparse.Namespace) -> None:
@@ -198,7 +208,7 @@ def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Si
     for picture in pictures:
         if picture.get("person") == "all" and len(pictures) > 1:
             raise InputError("--person all with several images; expected one person in all of them")
-        image = read_image(picture["path"])
+        image = read_frame(picture["path"], None)
         box = parse_box(picture["box"]) if "box" in picture else None
         try:
             chosen.append(
@@ -242,6 +252,18 @@ def copy(args: argparse.Namespace) -> None:
     )
 
 
+def serve(args: argparse.Namespace) -> None:
+    from clsa_search.page import serve as serve_page  # an extra, which takes seconds to import
+
+    with open_gallery(args.store, args.weights, args.config_file, device=args.device) as gallery:
+        serve_page(
+            gallery,
+            host=args.host,
+            port=args.port,
+            on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
+        )
+
+
 def name(person: Sequence[Sighting]) -> str:
     return " + ".join(picture.caption for picture in person)
 
@@ -261,6 +283,7 @@ def write(answers: list[Answer], args: argparse.Namespace) -> None:
 COMMANDS = {
     "index": index,
     "query": query,
+    "serve": serve,
     "list": list_sources,
     "delete": delete,
     "copy": copy,

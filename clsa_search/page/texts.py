@@ -1,0 +1,41 @@
+"""What the page says, as HTML; names of files and cameras are escaped."""
+
+import html
+import os
+
+from clsa_search.retrieval import Entry, GalleryStore
+from clsa_search.retrieval.answers import Answer, count_matches, format_time
+
+
+def describe_gallery(store: GalleryStore) -> str:
+    sources = sum(source.detections > 0 for source in store.sources())
+    name = html.escape(os.path.basename(store.address))
+    return f"<h1>Find a person</h1><p>{store.count():,} people in {sources:,} files · {name}</p>"
+
+
+def describe_answer(answer: Answer) -> str:
+    title, count = html.escape(answer.title), count_matches(len(answer.entries))
+    return f"<strong>{title}</strong><p class='quiet'>{count}, the most similar first</p>"
+
+
+def name_match(rank: int, entry: Entry) -> str:
+    return f"<strong>match {rank}</strong> · {html.escape(os.path.basename(entry.source))}"
+
+
+def describe_match(entry: Entry, similarity: float) -> str:
+    box = ", ".join(f"{value:.0f}" for value in entry.box)
+    rows = {
+        "similarity": f"{similarity:.3f}",
+        "file": entry.source,
+        "frame": entry.frame,
+        "time": format_time(entry.time),
+        "camera": entry.camera,
+        "box": f"{box} (detection score {entry.score:.2f})",
+        "row": entry.row_id,
+    }
+    cells = "".join(
+        f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>"
+        for name, value in rows.items()
+        if value not in (None, "")
+    )
+    return f"<table>{cells}</table>"

@@ -1,0 +1,296 @@
+"""The page over HTTP: what visitors do, that they stay apart, and what nobody may do."""
+
+import importlib.util
+import os
+import socket
+import urllib.parse
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page is built with Gradio, which is not installed")
+
+import gradio
+import httpx
+from conftest import ROOT
+from footage import BlockSearcher, draw_scene
+from page_cases import BLUE, GREEN, RED, Visitor, as_file, encode, find_free_port, make_gallery
+
+from clsa_search.errors import InputError
+from clsa_search.page.pictures import MAX_UPLOAD_BYTES
+from clsa_search.page.server import serving
+from clsa_search.retrieval.person_searcher import PersonSearcher
+
+FIELDS = [[], "", "", "", 0.5, False, 6]  # of a wish
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def url(folder):
+    """Of a page served where the environment would open it to everybody."""
+    with pytest.MonkeyPatch.context() as patch, make_gallery(folder) as gallery:
+        patch.setenv("GRADIO_ALLOWED_PATHS", "/")
+        patch.setenv("GRADIO_SHARE", "True")
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+        with serving(gallery, port=find_free_port()) as page:
+            assert page.share is False and page.analytics_enabled is False
+            yield page.local_url
+
+
+@pytest.fixture
+def visitor(url):
+    return Visitor(url)
+
+
+def picture(*people):
+    return encode(draw_scene({person: 10 + 40 * i for i, person in enumerate(people)}))
+
+
+def search(visitor, fields=FIELDS):
+    """Captions under the matches, and the text above them."""
+    worked, output, told = visitor.do("name", "submit", *fields)
+    assert worked and not told
+    _, _, _, _, text, matches, _ = output["data"]
+    return [item["caption"] for item in matches["value"]], text
+
+
+def test_a_visit_from_the_upload_to_the_next_search(visitor):
+    worked, output, told = visitor.take(picture(RED, GREEN))
+    assert worked and not told
+    number, people = output["data"][1], output["data"][4]
+    assert [value for _, value in number["choices"]] == [1, 2] and number["value"] is None
+    shown = visitor.http.get(people["value"]["url"])
+    assert shown.status_code == 200 and shown.headers["content-type"] == "image/jpeg"
+
+    scale = 10  # of the picture with numbers
+    _, output, _ = visitor.do("people", "select", select=[15 * scale, 40 * scale])
+    red = output["data"][1]
+    captions, text = search(visitor)
+    assert f"person {red} of picture.png" in text and "6 matches" in text
+    assert captions[0].startswith("1 · 1.00\n")
+    cameras = [caption.split("\n")[1] for caption in captions]
+    assert sorted(cameras[:4]) == ["door", "street", "street", "yard"]
+
+    place = cameras.index("door")
+    _, output, told = visitor.do("matches", "select", select=place)
+    assert "match" in output["data"][2] and "door.png" in output["data"][4] and not told
+    worked, _, told = visitor.do("go_on", "click")
+    assert worked and not told
+    assert "door · door" in search(visitor)[1]
+
+    captions, _ = search(visitor, [["yard"], *FIELDS[1:]])
+    assert [caption.split("\n")[1:] for caption in captions] == [["yard", "yard.png"]]
+
+
+def test_an_indexed_picture_can_be_picked(visitor):
+    visitor.do("sought", "submit", "street")
+    worked, output, told = visitor.do("shelf", "select", select=0)
+    assert worked and not told
+    assert output["data"][4]["label"] == "street.avi · 0:00:01.0"
+    captions, text = search(visitor)  # one person is there, who is taken
+    assert "person 1 of street.avi · 0:00:01.0" in text
+    assert all("street" in caption for caption in captions[:4])
+
+
+def test_visits_stay_apart(url):
+    red, blue = Visitor(url), Visitor(url)
+    red.take(picture(RED), "red.png")
+    blue.take(picture(BLUE), "blue.png")
+    assert "person 1 of red.png" in search(red)[1]
+    captions, text = search(blue)
+    assert "person 1 of blue.png" in text and "street" in captions[0]
+    worked, output, _ = Visitor(url).do("name", "submit", *FIELDS)
+    assert worked and output["data"][5] == {"visible": False, "__type__": "update"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<b>text</b>", "bad&lt;b&gt;.jpg: is not readable as an image; expected one of"),
+        (picture(RED)[:150], "bad&lt;b&gt;.jpg: not readable as an image"),
+        (b"", "bad&lt;b&gt;.jpg: is not readable"),
+        (picture(), "bad&lt;b&gt;.jpg: nobody is found with score 0.5 or more"),
+    ],
+)
+def test_a_bad_upload_is_told_in_words(visitor, folder, capfd, content, reason):
+    path = visitor.upload(content, "bad.jpg")
+    worked, _, told = visitor.do("upload", "input", as_file(path, "bad<b>.jpg"))
+    assert worked and len(told) == 1 and reason in told[0]
+    assert str(path) not in told[0]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_uploads_are_bounded(visitor, url):
+    address = urllib.parse.urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        connection.sendall(f"{head}Content-Length: {MAX_UPLOAD_BYTES + (1 << 17)}\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"
+    # a file a little too large, in a form that is not
+    content = b"0" * (MAX_UPLOAD_BYTES + 1)
+    refused = visitor.http.post("/gradio_api/upload", files={"files": ("a.png", content)})
+    assert refused.status_code == 413
+    endless = visitor.http.post("/gradio_api/upload", content=iter([b"0" * 9]))
+    assert endless.status_code == 411
+    message = visitor.http.post("/gradio_api/queue/join", json={"data": "0" * (1 << 20)})
+    assert message.status_code == 413
+
+
+def list_forbidden_files(folder):
+    store, indexed = folder / "gallery.db", folder / "media" / "door.png"
+    shown = os.environ["GRADIO_TEMP_DIR"]
+    return [
+        "/etc/passwd",
+        *(str(store), str(indexed), __file__),
+        f"{shown}/../{os.path.basename(__file__)}",
+        f"{shown}/../../etc/passwd",
+        "http://example.com/",
+        "https://example.com/a.png",
+        "file:///etc/passwd",
+        *(shown, f"{shown}x"),
+    ]
+
+
+def test_no_file_is_reached_but_those_shown(visitor, folder):
+    for path in list_forbidden_files(folder):
+        for quoted in (path, urllib.parse.quote(path, safe=""), path.replace("..", "%2e%2e")):
+            for address in (f"/gradio_api/file={quoted}", f"/gradio_api/file/{quoted}"):
+                answer = visitor.http.get(address)
+                assert answer.status_code in (403, 404), address
+                assert "root:" not in answer.text
+
+
+def test_a_link_out_of_the_folder_leads_nowhere(visitor):
+    link = os.path.join(os.environ["GRADIO_TEMP_DIR"], "link")
+    os.symlink("/etc/passwd", link)
+    assert visitor.http.get(f"/gradio_api/file={link}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("info", "openapi.json", "proxy=http://example.com/", "vibe-code/", "runs", "token"),
+        *("run-history/records", "dev/reload", "user", "app_id", "profiling/traces"),
+    ],
+)
+def test_what_the_page_does_not_need_is_not_there(visitor, path):
+    assert visitor.http.get(f"/gradio_api/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json"])
+def test_nor_is_anything_beside_it(visitor, path):
+    assert visitor.http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["run/search", "api/search", "call/search", "vibe-edit/"])
+def test_there_is_no_programming_interface(visitor, path):
+    answer = visitor.http.post(f"/gradio_api/{path}", json={"data": [None, *FIELDS]})
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["store", "indexed", "/etc/passwd", "missing"])
+def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, path):
+    places = {"store": folder / "gallery.db", "indexed": folder / "media" / "door.png"}
+    path = str(places.get(path, path))
+    worked, output, _ = visitor.do("upload", "input", as_file(path))
+    assert not worked and "data" not in output
+    assert visitor.do("name", "submit", *FIELDS)[1]["data"][5]["visible"] is False
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png"])
+def test_the_server_fetches_nothing(visitor, path):
+    assert visitor.join("upload", "input", as_file(path)).status_code == 403
+    assert visitor.join("upload", "input", [{"nested": as_file(path)}]).status_code == 403
+
+
+def test_pictures_within_a_message_are_not_taken(visitor):
+    data = as_file(None, url="data:image/png;base64,AAAA")
+    assert not visitor.do("upload", "input", data)[0]
+
+
+@pytest.mark.parametrize("index", [-1, 99, 10**20, 1.5, "0", None, [0, 1], {"a": 1}])
+def test_choices_that_were_not_offered_change_nothing(visitor, index):
+    visitor.take(picture(RED))
+    before = search(visitor)
+    for part in ("matches", "shelf"):
+        visitor.do(part, "select", select=index)
+    _, output, told = visitor.do("go_on", "click")
+    assert len(told) == 1 and "is not there any more" in told[0]
+    assert search(visitor, [*FIELDS[:6], 5])[1] == before[1].replace("6 m", "5 m")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example:80"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "localhost"}, 200),
+    ],
+)
+def test_other_pages_in_the_browser_are_refused(visitor, headers, status):
+    assert visitor.http.get("/config", headers=headers).status_code == status
+
+
+def test_the_page_names_no_other_server_to_load_from(visitor):
+    css = visitor.http.get("/theme.css").text
+    assert css and "@import" not in css and "url(http" not in css and "@font-face" not in css
+    assert visitor.http.get("/config").json()["analytics_enabled"] is False
+
+
+def test_it_listens_on_this_machine_alone(url):
+    port = urllib.parse.urlsplit(url).port
+    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
+    for address in addresses:
+        if not address.startswith(("127.", "::1")):
+            with pytest.raises(OSError):
+                socket.create_connection((address, port), timeout=2)
+
+
+def test_nothing_is_left_when_it_ends(tmp_path):
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    with make_gallery(tmp_path) as gallery:
+        with serving(gallery, port=find_free_port()) as page:
+            shown = os.environ["GRADIO_TEMP_DIR"]
+            Visitor(page.local_url).take(picture(RED))
+            assert shown != before and os.listdir(shown)
+        assert not os.path.exists(shown) and os.environ.get("GRADIO_TEMP_DIR") == before
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(page.local_url)
+
+
+def test_a_port_that_is_taken_is_named(tmp_path):
+    with make_gallery(tmp_path) as gallery, socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=rf"127\.0\.0\.1:{port}: cannot listen there"):
+            with serving(gallery, port=port):
+                pass
+
+
+def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, capsys):
+    make_gallery(tmp_path).close()
+    monkeypatch.setattr(PersonSearcher, "load", lambda *args, **options: BlockSearcher())
+    visits = []
+
+    def visit(page):
+        visits.append(Visitor(page.local_url).take(picture(RED))[0])
+
+    monkeypatch.setattr(gradio.Blocks, "block_thread", visit)
+    port = find_free_port()
+    store = str(tmp_path / "gallery.db")
+    load_tool().main(["serve", "--store", store, "--weights", "w.pth", "--port", str(port)])
+    assert visits == [True]
+    assert capsys.readouterr().out == f"http://127.0.0.1:{port}/  Ctrl+C ends it\n"
+
+
+def load_tool():
+    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "search_gallery.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
