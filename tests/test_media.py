@@ -1,5 +1,6 @@
 """Photographs and videos on disk: found, sampled by time, read again, and refused by name."""
 
+import cv2
 import numpy as np
 import pytest
 from footage import draw_scene, write_picture, write_video
@@ -9,6 +10,7 @@ from clsa_search.retrieval.media import (
     FrameReader,
     count_samples,
     list_media,
+    locate_frame,
     read_frame,
     read_video,
 )
@@ -95,7 +97,7 @@ def test_a_video_that_is_cut_short_gives_its_frames_and_then_says_so(tmp_path):
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     indices = []
-    with pytest.raises(InputError, match=r"cut.avi: ends after frame \d+ .*; expected 120 frames"):
+    with pytest.raises(InputError, match=r"cut.avi: ends after \d+ frames at .*; expected 120: "):
         for frame in read_video(str(cut), 10):
             indices.append(frame.index)
     assert 40 < len(indices) < 80
@@ -111,3 +113,68 @@ def test_what_is_no_video_is_refused(tmp_path, content):
     assert count_samples(str(path), 1) == 0
     with pytest.raises(InputError, match="gone.avi: does not exist"):
         read_frame(str(tmp_path / "gone.avi"), 0)
+
+
+class VariableCapture:
+    """What OpenCV does with a video of a telephone: the rate varies, and jumps miss their goal."""
+
+    stamps = [i * 300 for i in range(20)] + [6000 + i * 100 for i in range(60)]  # milliseconds
+
+    def __init__(self, path):
+        self.at = -1
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return True
+
+    def release(self):
+        pass
+
+    def grab(self):
+        self.at += 1
+        return self.at < len(self.stamps)
+
+    def retrieve(self):
+        return True, np.full((4, 4, 3), self.at, np.uint8)
+
+    def get(self, key):
+        rate = 1000 * len(self.stamps) / self.stamps[-1]
+        known = {cv2.CAP_PROP_FPS: rate, cv2.CAP_PROP_FRAME_COUNT: len(self.stamps)}
+        return known.get(key, self.stamps[min(self.at, len(self.stamps) - 1)])
+
+    def set(self, key, milliseconds):
+        assert key == cv2.CAP_PROP_POS_MSEC
+        share = milliseconds / self.stamps[-1]
+        self.at = min(int(share * len(self.stamps)) + 3, len(self.stamps) - 1)
+
+
+@pytest.mark.parametrize("rate", [2, 5, 100])
+def test_frames_of_a_varying_rate_are_found_again(tmp_path, monkeypatch, rate):
+    path = tmp_path / "phone.mp4"
+    path.touch()
+    monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
+    frames = list(read_video(str(path), rate))
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices)) and len(indices) >= min(20, 6 * rate)
+    shown = [int(frame.image[0, 0, 0]) for frame in frames]
+    assert [frame.time for frame in frames] == [VariableCapture.stamps[i] / 1000 for i in shown]
+    reader = FrameReader()
+    for place in np.random.default_rng(0).permutation(len(frames)):
+        again = reader.read(str(path), frames[place].index)
+        assert (again == frames[place].image).all()
+    for frame in frames:
+        assert locate_frame(str(path), frame.index) == pytest.approx(frame.time, abs=0.1)
+
+
+def test_a_video_without_time_stamps_is_counted(tmp_path, monkeypatch):
+    path = tmp_path / "raw.avi"
+    path.touch()
+    monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
+    get = VariableCapture.get
+    monkeypatch.setattr(
+        VariableCapture, "get", lambda c, key: 0 if key == cv2.CAP_PROP_POS_MSEC else get(c, key)
+    )
+    frames = list(read_video(str(path), 100))
+    assert [frame.index for frame in frames] == list(range(80))
+    reader = FrameReader()
+    for index in (70, 3, 79, 0):
+        assert reader.read(str(path), index)[0, 0, 0] == index

@@ -204,7 +204,7 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--image", "gone.png"], "gone.png"),
+        (["--image", "gone.png"], "gone.png: does not exist"),
         (["--image", "footage/one.png", "--box", "200,0,300,50"], "inside the picture of 96 x 72"),
         (["--image", "footage/one.png", "--box", "1,2,3"], "box: '1,2,3'; expected x1,y1,x2,y2"),
         (["--image", "footage/empty.png"], "empty.png: nobody is found with score 0.5 or more"),

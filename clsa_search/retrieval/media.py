@@ -5,6 +5,7 @@ H x W a picture in pixels, as it is viewed: videos are turned as their container
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from clsa_search.errors import InputError
 IMAGE_SUFFIXES = frozenset(".bmp .jfif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())
 VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv".split())
 _QUICKER_TO_SEEK = 100  # from so many frames ahead on
+_SEEK_MARGIN = 5  # frames; decoders need some before they are right
 
 
 class Listing(NamedTuple):
@@ -30,7 +32,7 @@ class Listing(NamedTuple):
 class Frame(NamedTuple):
     """A picture of a video."""
 
-    index: int  # from 0
+    index: int  # from 0; see `_Video`
     time: float  # seconds since the beginning
     image: np.ndarray  # (H, W, 3) RGB uint8
 
@@ -77,55 +79,47 @@ def read_video(path: str, rate: float, start: int = 0) -> Iterator[Frame]:
         InputError: the file is no video that can be read, or, after its frames, it ended a second
             or more before it should have.
     """
-    capture = _open(path)
-    try:
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps < 1000 else 25.0  # what OpenCV says where the file does not
-        index, time, taken = -1, 0.0, -1
-        while capture.grab():
-            index += 1
-            time = _read_time(capture, index, fps)
-            period = int(time * rate + 1e-6)
-            if period == taken:
+    with closing(_Video(path)) as video:
+        announced = video.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        taken, count = -1, 0
+        while video.grab():
+            count += 1
+            period = int(video.time * rate + 1e-6)
+            if period == taken or not video.is_first:
                 continue
             taken = period
-            if index >= start:
-                yield Frame(index, time, _retrieve(capture, path, index))
-        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        if index < 0:
+            if video.frame >= start:
+                yield Frame(video.frame, video.time, video.retrieve())
+        if not count:
             raise InputError(f"{path}: has no frame that can be read; expected a video")
-        if announced - index - 1 >= max(fps, 2):
+        if announced - count >= max(video.fps, 2):
             raise InputError(
-                f"{path}: ends after frame {index} at {time:.1f} s; "
-                f"expected {announced:.0f} frames: the file is cut short or damaged"
+                f"{path}: ends after {count} frames at {video.time:.1f} s; "
+                f"expected {announced:.0f}: the file is cut short or damaged"
             )
-    finally:
-        capture.release()
 
 
 def count_samples(path: str, rate: float) -> int:
     """About as many frames as :func:`read_video` yields, by the file's header; 0: not known."""
-    capture = cv2.VideoCapture(path)
-    fps, frames = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    capture.release()
-    if not (0 < fps < 1000 and 0 < frames < 1e9):
+    try:
+        with closing(_Video(path)) as video:
+            fps, frames = video.fps, video.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    except InputError:
         return 0
-    return max(1, int(frames / fps * min(rate, fps)))
+    return max(1, int(frames / fps * min(rate, fps))) if 0 < frames < 1e9 else 0
 
 
 class FrameReader:
     """Reads stored frames again; of the video that was read last, further ones come quickly."""
 
     def __init__(self) -> None:
-        self._path: str | None = None
-        self._capture: cv2.VideoCapture | None = None
-        self._next = 0  # frame that grabbing would give
+        self._video: _Video | None = None
 
     def read(self, source: str, frame: int | None) -> np.ndarray:
         """
         Args:
             source: path of an image or a video.
-            frame: of the video, from 0; None: an image.
+            frame: of the video, as :class:`Frame` numbers them; None: an image.
 
         Returns:
             (H, W, 3) RGB uint8.
@@ -133,60 +127,109 @@ class FrameReader:
         Raises:
             InputError: the file is missing or unreadable, or has no such frame.
         """
+        if not os.path.isfile(source):
+            raise InputError(f"{source}: does not exist; expected a picture or a video")
         if frame is None:
             return read_image(source, "RGB")
-        if source != self._path:
+        if self._video is None or source != self._video.path:
             self.close()
-            self._capture, self._path, self._next = _open(source), source, 0
-        if not 0 <= frame - self._next < _QUICKER_TO_SEEK:
-            self._capture.set(cv2.CAP_PROP_POS_FRAMES, frame)
-            self._next = frame
-        while self._next <= frame:
-            if not self._capture.grab():
-                self.close()
-                raise InputError(f"{source}: has no frame {frame} that can be read")
-            self._next += 1
-        return _retrieve(self._capture, source, frame)
+            self._video = _Video(source)
+        self._video.go_to(frame)
+        return self._video.retrieve()
 
     def close(self) -> None:
         """Close the video."""
-        if self._capture is not None:
-            self._capture.release()
-        self._path = self._capture = None
+        if self._video is not None:
+            self._video.close()
+        self._video = None
 
 
 def read_frame(source: str, frame: int | None) -> np.ndarray:
     """See :meth:`FrameReader.read`."""
-    reader = FrameReader()
-    try:
+    with closing(FrameReader()) as reader:
         return reader.read(source, frame)
-    finally:
-        reader.close()
+
+
+def locate_frame(source: str, frame: int) -> float | None:
+    """Seconds since the beginning of the video; None where it cannot be read."""
+    try:
+        with closing(_Video(source)) as video:
+            return frame / video.fps
+    except InputError:
+        return None
+
+
+class _Video:
+    """A file whose frames are numbered by their time, in frames of the nominal rate.
+
+    Where the rate is constant that is counting. Where it varies, as telephones have it, OpenCV's
+    own numbers change with the way to a frame, but time stamps do not; of frames that come to the
+    same number, the first has it.
+    """
+
+    def __init__(self, path: str) -> None:
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: does not exist; expected a video")
+        self.path = path
+        self._open()
+
+    def _open(self) -> None:
+        self.capture = cv2.VideoCapture(self.path)
+        if not self.capture.isOpened():
+            raise InputError(
+                f"{self.path}: not readable as a video; expected a format that OpenCV decodes"
+            )
+        fps = self.capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps < 1000 else 25.0  # what OpenCV says where the file does not
+        self.frame, self.time, self.is_first, self._count = -1, 0.0, True, 0
+
+    def grab(self) -> bool:
+        """Go to the next frame; False at the end."""
+        if not self.capture.grab():
+            return False
+        stamp = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        # the first frame's is 0, as are all where the file has none
+        self.time = stamp if stamp > 0 else self._count / self.fps
+        before, self.frame = self.frame, round(self.time * self.fps)
+        self.is_first = self.frame > before
+        self._count += 1
+        return True
+
+    def go_to(self, frame: int) -> None:
+        """Go to a frame; raises InputError where there is none of that number."""
+        margin = _SEEK_MARGIN
+        if not self.frame <= frame < self.frame + _QUICKER_TO_SEEK:
+            while not self._jump(frame - margin) or self.frame >= frame > 0:
+                margin *= 4
+        while self.frame < frame:
+            if not self.grab():
+                break
+        if self.frame != frame:
+            raise InputError(f"{self.path}: has no frame {frame} that can be read")
+
+    def retrieve(self) -> np.ndarray:
+        """The picture at hand (H, W, 3), RGB."""
+        is_read, image = self.capture.retrieve()
+        if not is_read:
+            raise InputError(f"{self.path}: frame {self.frame} cannot be decoded")
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+    def close(self) -> None:
+        self.capture.release()
+
+    def _jump(self, frame: int) -> bool:
+        """Go near a frame, or to the beginning where that is before it; False: nobody knows where
+        that is."""
+        if frame <= 0:
+            self.close()
+            self._open()
+            return True
+        self.capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * frame / self.fps)
+        self._count = 0
+        return self.grab() and self.frame > 0
 
 
 def _walk(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(parent, name) for name in sorted(files) if name[0] != ".")
-
-
-def _open(path: str) -> cv2.VideoCapture:
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: does not exist; expected a video")
-    capture = cv2.VideoCapture(path)
-    if not capture.isOpened():
-        raise InputError(f"{path}: not readable as a video; expected a format that OpenCV decodes")
-    return capture
-
-
-def _read_time(capture: cv2.VideoCapture, index: int, fps: float) -> float:
-    """Of the frame just grabbed; by its number where the file has no time stamps."""
-    time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    return time if time > 0 else index / fps
-
-
-def _retrieve(capture: cv2.VideoCapture, path: str, index: int) -> np.ndarray:
-    is_read, image = capture.retrieve()
-    if not is_read:
-        raise InputError(f"{path}: frame {index} cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -8,14 +8,12 @@ from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
-import cv2
 import jinja2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval.answers import (
-    CALENDAR_FROM,
     Answer,
     count_matches,
     format_time,
@@ -23,6 +21,7 @@ from clsa_search.retrieval.answers import (
     read_sightings,
 )
 from clsa_search.retrieval.gallery import Entry
+from clsa_search.retrieval.media import locate_frame
 from clsa_search.visualize import Sighting
 from clsa_search.visualize.people import draw_outlined_box
 
@@ -90,17 +89,8 @@ def write_report(answers: Sequence[Answer], path: str | os.PathLike, *, address:
 def link_source(entry: Entry) -> str:
     """URI of the file, of a video at the moment of the frame."""
     uri = Path(entry.source).absolute().as_uri()
-    seconds = _seconds_into_video(entry)
+    seconds = None if entry.frame is None else locate_frame(entry.source, entry.frame)
     return uri if seconds is None else f"{uri}#t={seconds:.3f}"
-
-
-def _seconds_into_video(entry: Entry) -> float | None:
-    if entry.frame is None or entry.time is not None and entry.time < CALENDAR_FROM:
-        return None if entry.frame is None else entry.time
-    capture = cv2.VideoCapture(entry.source)
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return entry.frame / rate if rate > 0 else None
 
 
 def _show_match(found: Sighting | InputError) -> _Pictures:
