@@ -7,9 +7,13 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -39,7 +43,14 @@ SMALL = {
     "convert_weights.py": [
         *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
     ],
-    "benchmark.py": ["--scale", "0.02", "--widths", "8", "--repeat", "1"],
+    "export_model.py": [],
+    "search_gallery.py": [],
+    "benchmark.py": ["--widths", "8", "--repeat", "1"],
+}
+SMALL_OF = {  # further options of a command of a tool
+    "index": ["--min-score", "0"],
+    "evaluation": ["--scale", "0.02"],
+    "store": ["--rows", "2000"],
 }
 
 
@@ -59,6 +70,27 @@ def run(words, folder):
         capture_output=True,
         text=True,
     )
+
+
+def open_page(words, folder):
+    """What a command that serves a page sends to a browser."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, *words, "--port", str(port)]
+    server = subprocess.Popen(words, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        for _ in range(600):
+            assert server.poll() is None
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+                    return page.read().decode()
+            except URLError:
+                time.sleep(0.2)
+        raise AssertionError("no answer within two minutes")
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +119,12 @@ def test_every_command_of_the_readme_runs(workspace):
             assert "left as it is" in done.stdout
             continue
         small = [] if "--predictions" in arguments else SMALL[Path(tool).name]
+        small = [*small, *SMALL_OF.get(arguments[0], [])]
+        # a box in the pictures of 96 x 72
+        arguments = ["10,10,40,60" if word.count(",") == 3 else word for word in arguments]
+        if arguments[0] == "serve":
+            assert "Person search" in open_page([tool, *arguments], workspace)
+            continue
         done = run([tool, *arguments, *small], workspace)
         assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     for made in (
