@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import socket
 import urllib.parse
 
@@ -282,6 +283,7 @@ def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, 
         visits.append(Visitor(page.local_url).take(picture(RED))[0])
 
     monkeypatch.setattr(gradio.Blocks, "block_thread", visit)
+    monkeypatch.setattr(signal, "signal", lambda *handler: None)  # this is not its process
     port = find_free_port()
     store = str(tmp_path / "gallery.db")
     load_tool().main(["serve", "--store", store, "--weights", "w.pth", "--port", str(port)])

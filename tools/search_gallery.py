@@ -20,6 +20,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,7 @@ def copy(args: argparse.Namespace) -> None:
 def serve(args: argparse.Namespace) -> None:
     from clsa_search.page import serve as serve_page  # an extra, which takes seconds to import
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then, too
     with open_gallery(args.store, args.weights, args.config_file, device=args.device) as gallery:
         serve_page(
             gallery,

@@ -54,6 +54,7 @@ class Layout:
                 )
                 self.shelf = gr.Gallery(
                     columns=4,
+                    fit_columns=False,
                     allow_preview=False,
                     interactive=False,
                     show_label=False,
@@ -130,6 +131,7 @@ class Layout:
         )
         self.matches = gr.Gallery(
             columns=6,
+            fit_columns=False,
             allow_preview=False,
             interactive=False,
             show_label=False,
