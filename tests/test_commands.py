@@ -123,7 +123,7 @@ def test_every_command_of_the_readme_runs(workspace):
         # a box in the pictures of 96 x 72
         arguments = ["10,10,40,60" if word.count(",") == 3 else word for word in arguments]
         if arguments[0] == "serve":
-            assert "Person search" in open_page([tool, *arguments], workspace)
+            assert "Find a person" in open_page([tool, *arguments], workspace)
             continue
         done = run([tool, *arguments, *small], workspace)
         assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
