@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from processes import run_together
 
 from clsa_search.data import UNLABELLED
 from clsa_search.modeling import alignment_loss, identity_loss
+from clsa_search.modeling.processes import mean_count
 
 
 def softmax(row, temperature):
@@ -115,3 +117,19 @@ def test_half_precision_logits_are_summed_in_float32(dtype):
     assert loss.dtype == torch.float32 and torch.isfinite(loss)
     aligned = alignment_loss(logits, logits.flip(1), temperature=3.0)
     assert aligned.dtype == torch.float32 and torch.isfinite(aligned)
+
+
+def share_of_losses(rank, folder):
+    logits = torch.arange(6.0).reshape(1, 6)
+    labelled = torch.tensor([rank == 0])
+    counts = mean_count(torch.stack([labelled.sum(), torch.tensor(0)]))
+    loss = identity_loss(logits[labelled], torch.tensor([2])[labelled], count=counts[0])
+    torch.save((loss, counts), folder / str(rank))
+
+
+def test_one_person_on_two_processes_weighs_as_on_one(tmp_path):
+    run_together(share_of_losses, tmp_path)
+    (first, counts), (second, _) = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    alone = identity_loss(torch.arange(6.0).reshape(1, 6), torch.tensor([2]))
+    torch.testing.assert_close((first + second) / 2, alone)  # what the processes' gradients do
+    assert counts.tolist() == [0.5, 0.5]  # of nobody too, something to divide by

@@ -70,3 +70,12 @@ def test_a_dataset_without_identities_cannot_train(demo_config_file, tiny_opts, 
 def test_faults_are_found_before_training(demo_config_file, tiny_opts, opts, message):
     with pytest.raises(InputError, match=message):
         setup(arguments(demo_config_file, [*tiny_opts, *opts]))
+
+
+def test_a_config_file_runs_no_code(tmp_path):
+    made = tmp_path / "made"
+    config = tmp_path / "config.yaml"
+    config.write_text(f"OUTPUT_DIR: !!python/object/apply:os.mkdir ['{made}']")
+    with pytest.raises(InputError, match="config.yaml: could not determine a constructor"):
+        load_config(str(config))
+    assert not made.exists()

@@ -60,12 +60,12 @@ def test_rows_follow_the_images():
     assert [len(b) for b in boxes] == [1, 1] and pids.tolist() == [1, 3]
 
 
-def test_too_few_people_are_filled_up_with_whole_images():
+def test_too_few_people_are_filled_up_with_halves_of_images():
     empty = annotated([], [])
     background = sampled([[0, 0, 5, 5]], [1], empty, None)
     boxes, pids = select_training_boxes([empty, empty], [background] * 2, proposals_per_image=4)
     assert [len(b) for b in boxes] == [0, 2] and pids.tolist() == [FILLER, FILLER]
-    assert boxes[1].tensor.tolist() == [[0, 0, 200, 100]] * 2
+    assert boxes[1].tensor.tolist() == [[0, 0, 100, 100], [100, 0, 200, 100]]
     one = annotated([[0, 0, 10, 20]], [1])
     boxes, pids = select_training_boxes(
         [one, empty], [sampled([], [], one, []), background], proposals_per_image=4

@@ -31,11 +31,11 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     source = config_file
     try:
         if config_file:
-            cfg.merge_from_file(config_file)
+            cfg.merge_from_file(config_file, allow_unsafe=False)  # no tags that run code
         source = "command line"
         cfg.merge_from_list(list(opts or []))
     except (KeyError, ValueError, AssertionError, AttributeError, YAMLError) as error:
-        message = error.args[0] if error.args else error
+        message = (error.args and error.args[0]) or " ".join(str(error).split())  # YAML's are long
         raise InputError(f"{source}: {message}") from error
     return cfg
 

@@ -62,7 +62,8 @@ class AccumulatingTrainer(SimpleTrainer):
                 the gradients are unscaled.
             amp_dtype: see :func:`read_amp_dtype`; float16 scales the losses.
             accumulation_steps: equal parts that a batch is split into, one forward and backward
-                pass each. Batch norm sees one part at a time.
+                pass each. Batch norm sees one part at a time, and the mean of each loss is of a
+                part: people of a part with few of them weigh more than in the whole batch.
 
         Raises:
             InputError: the batch does not divide into so many parts.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from clsa_search.errors import InputError
 from clsa_search.modeling.identity import IDENTITY_REGISTRY
 from clsa_search.modeling.losses import alignment_loss, identity_loss
-from clsa_search.modeling.processes import mean_over_processes
+from clsa_search.modeling.processes import mean_count
 from clsa_search.modeling.registries import find_class
 from clsa_search.modeling.training_boxes import FILLER
 
@@ -141,7 +141,8 @@ class CLSAHeads(nn.Module):
         """
         embeddings = {level: head(level_features[level]) for level, head in self.heads.items()}
         if self.training:
-            return self.losses(embeddings, pids)
+            with torch.autocast(pids.device.type, enabled=False):  # softmax has no digit to spare
+                return self.losses(embeddings, pids)
         levels = [F.normalize(embedding, dim=1) for embedding in embeddings.values()]
         return F.normalize(torch.cat(levels, dim=1), dim=1)
 
@@ -158,7 +159,7 @@ class CLSAHeads(nn.Module):
         }
         labelled = pids >= 0
         aligned = pids != FILLER if self.align_unlabelled else labelled
-        counts = mean_over_processes(torch.stack([labelled.sum(), aligned.sum()]))
+        counts = mean_count(torch.stack([labelled.sum(), aligned.sum()]))
         losses = {}
         for level in self.id_levels:
             loss = identity_loss(logits[level][labelled], pids[labelled], count=counts[0])

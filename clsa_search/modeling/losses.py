@@ -17,11 +17,11 @@ def identity_loss(
     Args:
         logits: (R, P or more), any float dtype; computed in float32.
         pids: (R,) int64 in [0, P), or UNLABELLED.
-        count: what the sum is divided by, at least 1; by default the number of labelled people.
+        count: what the sum is divided by, above 0; by default the number of labelled people.
     """
     total = F.cross_entropy(logits.float(), pids, ignore_index=UNLABELLED, reduction="sum")
-    count = (pids != UNLABELLED).sum() if count is None else count
-    return total / count.clamp(min=1)
+    count = (pids != UNLABELLED).sum().clamp(min=1) if count is None else count
+    return total / count
 
 
 def alignment_loss(
@@ -39,10 +39,10 @@ def alignment_loss(
     Args:
         source_logits, target_logits: (R, P or more), any float dtype; computed in float32.
         temperature: T > 0.
-        count: what the sum is divided by, at least 1; by default R.
+        count: what the sum is divided by, above 0; by default R.
     """
     source = F.log_softmax(source_logits.float() / temperature, dim=1)
     target = F.log_softmax(target_logits.float() / temperature, dim=1)
     total = F.kl_div(target, source, reduction="sum", log_target=True)
-    count = total.new_tensor(len(source)) if count is None else count
-    return temperature**2 * total / count.clamp(min=1)
+    count = max(len(source), 1) if count is None else count
+    return temperature**2 * total / count

@@ -9,16 +9,16 @@ from detectron2.utils import comm
 from torch.nn import functional as F
 
 
-def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """The mean of a tensor over the processes, float32, without gradient.
+def mean_count(counts: torch.Tensor) -> torch.Tensor:
+    """Counts, at least 1 in all, divided by the number of processes; float32, without gradient.
 
     A loss summed over a process's rows and divided by the mean count of rows has, after
     DistributedDataParallel's averaging, the gradient of the joint batch.
     """
-    values = values.detach().to(torch.float32, copy=True)
+    counts = counts.detach().to(torch.float32, copy=True)
     if comm.get_world_size() > 1:
-        dist.all_reduce(values)
-    return values / comm.get_world_size()
+        dist.all_reduce(counts)
+    return counts.clamp(min=1) / comm.get_world_size()
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ def select_training_boxes(
     """Every annotated box, and foreground proposals that inherit the identity of theirs.
 
     Batch norm needs two rows to have a variance, and every process of a distributed run must take
-    the same path: where there are fewer than two boxes, whole images fill up, marked FILLER.
+    the same path: where there are fewer than two boxes, halves of an image fill up, marked FILLER.
 
     Args:
         people: per image gt_boxes, gt_pids (UNLABELLED where not known).
@@ -35,8 +35,9 @@ def select_training_boxes(
     missing = 2 - sum(len(b) for b in boxes)
     if missing > 0:
         height, width = people[-1].image_size
-        whole = boxes[-1].tensor.new_tensor([[0.0, 0.0, width, height]]).expand(missing, 4)
-        boxes[-1] = Boxes.cat([boxes[-1], Boxes(whole)])
+        # two that differ: equal rows would tell batch norm that nothing varies
+        halves = [[0.0, 0.0, width / 2, height], [width / 2, 0.0, width, height]]
+        boxes[-1] = Boxes.cat([boxes[-1], Boxes(boxes[-1].tensor.new_tensor(halves[:missing]))])
         pids.append(pids[-1].new_full((missing,), FILLER))
     return boxes, torch.cat(pids)
 
