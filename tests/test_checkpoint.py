@@ -47,6 +47,38 @@ def test_checkpoints_that_do_not_fit_are_refused(tiny_cfg, checkpoint, fault, me
         checkpointer.load_strictly(str(checkpoint), checkpointables=[])
 
 
+SHARED = [
+    *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
+    *("MODEL.REID.NAME", "SharedBranch"),
+]
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (SHARED, r"reid_branch.trunk.stem.conv1.weight is not in .* \(and \d+ more\)"),
+        (["MODEL.REID.LEVELS", "['res3', 'res5']"], r"heads.res4.reduce.weight is not .*\d+ more"),
+    ],
+)
+def test_parameters_that_the_model_lacks_are_refused(tiny_cfg, checkpoint, opts, message):
+    # no classifiers: as a trained model is loaded to search with
+    tiny_cfg.merge_from_list([*opts, "MODEL.REID.NUM_IDS", "0"])
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
+    with pytest.raises(InputError, match=rf"model.pth: is of another model.*{message}"):
+        checkpointer.load_strictly(str(checkpoint), checkpointables=[])
+
+
+def test_what_no_network_computes_with_may_be_left_over(tiny_cfg, checkpoint):
+    content = torch.load(checkpoint)
+    content["model"]["proposal_generator.anchor_generator.cell_anchors.0"] = torch.zeros(3, 4)
+    torch.save(content, checkpoint)
+    tiny_cfg.MODEL.RESNETS.NORM = tiny_cfg.MODEL.REID.RESNETS.NORM = "FrozenBN"
+    model = build_model(tiny_cfg)
+    PersonSearchCheckpointer(model).load_strictly(str(checkpoint), checkpointables=[])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, content["model"][name]), name
+
+
 def test_a_checkpoint_is_replaced_when_the_new_one_is_whole(tiny_cfg, checkpoint, monkeypatch):
     content = checkpoint.read_bytes()
     checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg), str(checkpoint.parent))

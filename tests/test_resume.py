@@ -43,10 +43,18 @@ def test_a_finished_run_has_nothing_to_resume(six_steps):
     assert train(six_steps, resume=True)[1] == {}
 
 
-def test_resuming_another_model_is_refused(six_steps):
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["MODEL.REID.NUM_IDS", "7"], "is of another model.*classifiers.res3.weight has shape"),
+        (["MODEL.REID.LEVELS", "['res3', 'res5']"], "is of another model.*res4.* is not in"),
+        (["MODEL.REID.FREEZE_AT", "3"], "its trainer is of another training.*parameter group"),
+    ],
+)
+def test_resuming_another_run_is_refused(six_steps, opts, message):
     train(six_steps)
-    six_steps.MODEL.REID.NUM_IDS = 7
-    with pytest.raises(InputError, match="is of another model.*classifiers"):
+    six_steps.merge_from_list(opts)
+    with pytest.raises(InputError, match=message):
         train(six_steps, resume=True)
 
 

@@ -10,6 +10,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from clsa_search.errors import InputError
 from clsa_search.files import remove_partial_files, replace_file
 from clsa_search.modeling.pretrained import TRUNKS
+from clsa_search.modeling.pretrained_resnet import UNUSED
 from clsa_search.modeling.weight_files import read_checkpoint
 
 OF_A_RUN = re.compile(r"model_(\d{7}|final)\.pth")
@@ -73,7 +74,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         return newest
 
     def load_strictly(self, path: str, *, checkpointables: list[str] | None = None) -> None:
-        """Load a checkpoint that must fill the whole model; classifiers may be left over.
+        """Load a checkpoint of exactly this model; classifiers may be left over.
 
         Args:
             path: of the checkpoint.
@@ -81,20 +82,34 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                 constructor, which is what resuming wants.
 
         Raises:
-            InputError: the file is missing or is not a checkpoint, a parameter is missing or has
-                another shape.
+            InputError: the file is missing or is not a checkpoint, a parameter is missing, has
+                another shape or is not the model's, or what else is loaded does not fit the config.
         """
-        self._load_readable(path, checkpointables)
+        rest = self._load_readable(path)
         wrong = [
             f"{key} has shape {tuple(found)}, the config's model {tuple(wanted)}"
             for key, found, wanted in self.incompatible.incorrect_shapes
         ]
         wrong += [f"{key} is missing" for key in self.incompatible.missing_keys]
+        wrong += [
+            f"{key} is not in the config's model"
+            for key in self.incompatible.unexpected_keys
+            if not key.endswith(UNUSED)  # BN counts batches, FrozenBN does not
+        ]
         if wrong:
             raise InputError(
                 f"{path}: is of another model than the config describes: {wrong[0]}"
                 + (f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else "")
             )
+        # after the model, whose faults explain theirs
+        for key in self.checkpointables if checkpointables is None else checkpointables:
+            try:
+                self.checkpointables[key].load_state_dict(rest[key])
+            except (KeyError, ValueError, RuntimeError) as error:
+                raise InputError(
+                    f"{path}: its {key} is of another training than the config describes: {error}; "
+                    "resume with that run's config, or start anew without --resume"
+                ) from error
 
     def load_weights(self, path: str) -> None:
         """Start from what fits the model in a checkpoint, and warn of trunks that it leaves random.
@@ -102,7 +117,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         Raises:
             InputError: the file is missing or is not a checkpoint.
         """
-        self._load_readable(path, checkpointables=[])
+        self._load_readable(path)
         shapes = [key for key, *_ in self.incompatible.incorrect_shapes]
         if shapes:
             logger.warning(
@@ -126,11 +141,12 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                     sum(value.numel() for _, value in parameters),
                 )
 
-    def _load_readable(self, path: str, checkpointables: list[str] | None) -> None:
+    def _load_readable(self, path: str) -> dict:
+        """Load into the model what fits; returns what else the checkpoint holds."""
         if "://" not in path and not os.path.isfile(path):
             raise InputError(f"checkpoint {path!r} does not exist; name one with MODEL.WEIGHTS")
         try:
-            self.load(path, checkpointables)
+            return self.load(path, checkpointables=[])
         except InputError:
             raise
         except Exception as error:  # what a broken pickle or archive raises has no other base
