@@ -135,13 +135,20 @@ def test_a_folder_without_checkpoints_has_none(tmp_path):
 
 
 @pytest.mark.parametrize("trunk", ["backbone.bottom_up", "reid_branch.trunk"])
-def test_a_trunk_that_weights_leave_at_random_is_named(tiny_cfg, tmp_path, trunk, caplog):
-    state = build_model(tiny_cfg).state_dict()
-    state = {name: value for name, value in state.items() if not name.startswith(trunk)}
-    torch.save({"model": state}, tmp_path / "half.pth")
-    PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(tmp_path / "half.pth"))
+@pytest.mark.parametrize("part", ["", ".res4", ".res5.2.conv3.weight"])
+def test_what_weights_leave_at_random_in_a_trunk_is_counted(
+    tiny_cfg, tmp_path, trunk, part, caplog
+):
+    model = build_model(tiny_cfg)
+    state = model.state_dict()
+    state = {name: value for name, value in state.items() if not name.startswith(trunk + part)}
+    torch.save({"model": state}, tmp_path / "part.pth")
+    PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(tmp_path / "part.pth"))
     (warning,) = [r.getMessage() for r in caplog.records if "START AT RANDOM" in r.getMessage()]
-    assert f"nothing of {trunk}" in warning and "convert_weights.py" in warning
+    sizes = {n: p.numel() for n, p in model.named_parameters() if n.startswith(trunk)}
+    random = sum(size for name, size in sizes.items() if name.startswith(trunk + part))
+    assert f"{random} of {sum(sizes.values())} parameters of {trunk} START AT" in warning
+    assert f"the first those of {trunk}{part}" in warning and "convert_weights.py" in warning
 
 
 def test_parameters_of_another_shape_are_named(tiny_cfg, checkpoint, caplog):

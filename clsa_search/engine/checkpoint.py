@@ -127,18 +127,20 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
             )
         unfilled = {*self.incompatible.missing_keys, *shapes}
         for trunk in TRUNKS:
-            parameters = [
-                (name, value)
+            parameters = {
+                name: value.numel()
                 for name, value in self.model.named_parameters()
                 if name.startswith(f"{trunk}.")
-            ]
-            if parameters and all(name in unfilled for name, _ in parameters):
+            }
+            if random := [name for name in parameters if name in unfilled]:
                 logger.warning(
-                    "%s fills nothing of %s: ALL ITS %d PARAMETERS START AT RANDOM. "
+                    "%s: %d of %d parameters of %s START AT RANDOM, the first those of %s. "
                     "tools/convert_weights.py makes a file that fills the trunks.",
                     path,
+                    sum(parameters[name] for name in random),
+                    sum(parameters.values()),
                     trunk,
-                    sum(value.numel() for _, value in parameters),
+                    random[0],
                 )
 
     def _load_readable(self, path: str) -> dict:
