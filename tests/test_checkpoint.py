@@ -4,6 +4,7 @@ import argparse
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -156,6 +157,27 @@ def test_parameters_of_another_shape_are_named(tiny_cfg, checkpoint, caplog):
     PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(checkpoint))
     assert "another shape there: clsa_heads.classifiers.res3.weight, clsa_heads" in caplog.text
     assert "START AT RANDOM" not in caplog.text
+
+
+STEM = {"conv1.weight": torch.ones(64, 3, 7, 7)}
+BLOBS = {"conv1_w": np.ones((64, 3, 7, 7), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("reid.pth", {"epoch": 6, "state_dict": STEM}, "holds 'epoch', a int"),
+        ("resnet.pth", STEM, "fills no parameter"),
+        ("zoo.pkl", {"blobs": BLOBS}, "holds 'blobs', a dict"),
+        ("blobs.pkl", BLOBS, "fills no parameter"),
+    ],
+)
+def test_weights_of_others_are_sent_to_the_converter(tiny_cfg, tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(content)) if path.suffix == ".pkl" else torch.save(content, path)
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
+    with pytest.raises(InputError, match=rf"{name}: {message}.*tools/convert_weights.py"):
+        checkpointer.load_weights(str(path))
 
 
 def test_weights_that_cannot_be_read_are_named(tiny_cfg, checkpoint):

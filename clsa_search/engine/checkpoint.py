@@ -4,6 +4,7 @@ import logging
 import os
 import re
 
+import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
@@ -17,6 +18,7 @@ OF_A_RUN = re.compile(r"model_(\d{7}|final)\.pth")
 """The names of a run's checkpoints; other weights may lie beside them."""
 
 _CLASSIFIERS = "clsa_heads.classifiers."
+_CONVERT = "tools/convert_weights.py makes a file that fills the trunks from a ResNet of others"
 logger = logging.getLogger(__name__)
 
 
@@ -115,7 +117,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         """Start from what fits the model in a checkpoint, and warn of trunks that it leaves random.
 
         Raises:
-            InputError: the file is missing or is not a checkpoint.
+            InputError: the file is missing or is not a checkpoint, or nothing in it fits.
         """
         self._load_readable(path)
         shapes = [key for key, *_ in self.incompatible.incorrect_shapes]
@@ -126,6 +128,8 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                 ", ".join(shapes),
             )
         unfilled = {*self.incompatible.missing_keys, *shapes}
+        if unfilled.issuperset(name for name, _ in self.model.named_parameters()):
+            raise InputError(f"{path}: fills no parameter of the config's model; {_CONVERT}")
         for trunk in TRUNKS:
             parameters = {
                 name: value.numel()
@@ -134,13 +138,13 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
             }
             if random := [name for name in parameters if name in unfilled]:
                 logger.warning(
-                    "%s: %d of %d parameters of %s START AT RANDOM, the first those of %s. "
-                    "tools/convert_weights.py makes a file that fills the trunks.",
+                    "%s: %d of %d parameters of %s START AT RANDOM, the first those of %s; %s",
                     path,
                     sum(parameters[name] for name in random),
                     sum(parameters.values()),
                     trunk,
                     random[0],
+                    _CONVERT,
                 )
 
     def _load_readable(self, path: str) -> dict:
@@ -157,7 +161,14 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict:
         """As Detectron2's, but no code in the file is run."""
         loaded = read_checkpoint(filename)
-        return loaded if "model" in loaded else {"model": loaded}
+        loaded = loaded if "model" in loaded else {"model": loaded}
+        for name, value in loaded["model"].items():
+            if not isinstance(value, torch.Tensor | np.ndarray):
+                raise InputError(
+                    f"{filename}: holds {name!r}, a {type(value).__name__}, where a model's "
+                    f"tensors are expected; {_CONVERT}"
+                )
+        return loaded
 
     def _load_model(self, checkpoint: dict) -> object:
         if not any(key.startswith(_CLASSIFIERS) for key in self.model.state_dict()):
