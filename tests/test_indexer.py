@@ -205,6 +205,51 @@ def test_an_interrupted_run_is_taken_up_where_it_was(media, tmp_path, batch_size
         assert pictures == 23  # nothing twice
 
 
+def test_a_failed_replacement_keeps_the_people_there_were(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        index(store, media)
+        rows = list_rows(store)
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        frames = [{p: (20 * p + i) % 80 for p in range(4)} for i in range(300)]
+        write_video(media / "door.avi", frames)
+        with pytest.raises(InputError, match="disk is full"):
+            index(store, media / "door.avi", rate=10, batch_size=300)
+        assert list_rows(store) == rows
+
+
+def test_of_two_processes_that_replace_a_file_one_is_left(media, tmp_path):
+    with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
+        index(store, media)
+        write_picture(media / "a.png", {1: 70})
+        os.utime(media / "a.png", ns=(1, 1))
+        first, second = (Indexer(BlockSearcher(), s, IndexOptions()) for s in (store, other))
+        first.plan([media])
+        second.plan([media])
+        first.run()
+        rows = list_rows(store)
+        second.run()
+        assert second.report.overtaken == [str(media / "a.png")]
+        assert list_rows(store) == rows
+
+
+def test_odd_files_are_reported_and_do_not_stop_it(media, tmp_path):
+    cv2.imwrite(str(media / "c_thin.png"), np.zeros((3, 2000, 3), np.uint8))
+    os.mkfifo(media / "c_pipe.jpg")
+    for name in (b"caf\xe9.jpg", b"caf\xe9.avi"):
+        with open(os.fsencode(media) + b"/" + name, "wb") as file:
+            file.write((media / "a.png").read_bytes())
+    with open_gallery(tmp_path) as store:
+        report, _, _ = index(store, media)
+        reasons = sorted(reason.removeprefix(f"{media}/") for _, reason in report.problems)
+        assert len(reasons) == 4
+        assert [reason.isprintable() for reason in reasons] == [True] * 4
+        assert reasons[0].endswith("caf\\udce9.avi': has a name that is not UTF-8")
+        assert "c_pipe.jpg: is no regular file" in reasons[2]
+        assert "c_thin.png: 2000 x 3 pixels; expected sides of which none is more" in reasons[3]
+        assert report.people == len(list_rows(store)) == 5
+
+
 def test_of_a_file_that_two_processes_begin_one_is_left(media, tmp_path):
     with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
         first, second = (Indexer(BlockSearcher(), s, IndexOptions()) for s in (store, other))

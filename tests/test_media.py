@@ -1,5 +1,7 @@
 """Photographs and videos on disk: found, sampled by time, read again, and refused by name."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -34,10 +36,30 @@ def test_folders_are_searched_for_media_by_their_names(tmp_path):
     assert listing.others == 2
 
 
+def test_linked_folders_are_searched_once_and_unreadable_ones_told(tmp_path, monkeypatch):
+    write_picture(tmp_path / "far" / "a.png", {})
+    write_picture(tmp_path / "near" / "b.png", {})
+    (tmp_path / "near" / "locked").mkdir()
+    (tmp_path / "near" / "link").symlink_to(tmp_path / "far")
+    (tmp_path / "far" / "back").symlink_to(tmp_path / "near")
+    scandir = os.scandir
+
+    def deny(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", deny)
+    listing = list_media([tmp_path / "near"])
+    assert listing.images == [str(tmp_path / "near" / name) for name in ("b.png", "link/a.png")]
+    locked = str(tmp_path / "near" / "locked")
+    assert listing.problems == [(locked, f"{locked}: Permission denied")]
+
+
 def test_a_folder_of_ten_thousand_other_files_is_passed_over(tmp_path):
     for number in range(10_000):
         (tmp_path / f"{number}.txt").touch()
-    assert list_media([tmp_path]) == ([], [], 10_000)
+    assert list_media([tmp_path]) == ([], [], 10_000, [])
 
 
 def test_paths_are_absolute_whatever_the_folder(tmp_path, monkeypatch):
@@ -46,9 +68,7 @@ def test_paths_are_absolute_whatever_the_folder(tmp_path, monkeypatch):
     assert list_media(["a.png", "./a.png"]).images == [str(tmp_path / "a.png")]
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("gone", "does not exist"), ("a.txt", "suffix '.txt'")]
-)
+@pytest.mark.parametrize(("name", "words"), [("gone", "No such file"), ("a.txt", "suffix '.txt'")])
 def test_what_is_named_must_be_a_medium(tmp_path, name, words):
     (tmp_path / "a.txt").touch()
     with pytest.raises(InputError, match=words) as error:

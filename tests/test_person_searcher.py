@@ -92,6 +92,12 @@ def test_arrays_that_are_no_rgb_pictures_are_refused(searcher, array):
         searcher.find([array])
 
 
+def test_pictures_too_narrow_for_the_model_are_refused(searcher):
+    assert len(searcher.find([np.zeros((3, 300, 3), np.uint8)])) == 1
+    with pytest.raises(InputError, match="picture: 301 x 3 pixels; expected sides"):
+        searcher.find([np.zeros((3, 301, 3), np.uint8)])
+
+
 def test_only_sure_detections_exist(weights, pictures):
     every = PersonSearcher.load(weights, min_score=0.0).find(pictures)
     least = np.median(np.concatenate([people.scores for people in every]))

@@ -362,3 +362,26 @@ def test_addresses_that_cannot_be_opened(tmp_path, monkeypatch, address, options
     with pytest.raises(InputError, match=words):
         open_store(address, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_source_is_replaced_at_once_or_not_at_all(store_address):
+    with new_store(store_address) as store:
+        store.add([make_scene(draw_rows(3), "a.jpg")], [Progress("a.jpg", "1")])
+        store.add([make_scene(draw_rows(2), "b.jpg")])
+        (stored, _) = store.sources()
+        new = make_scene(draw_rows(1), "a.jpg")
+        with pytest.raises(InputError, match="unit length"):
+            wrong = make_scene(2 * draw_rows(1), "a.jpg")
+            store.add([wrong], [Progress("a.jpg", "2", replaces=stored)])
+        assert store.count() == 5
+        (row_id,) = store.add([new], [Progress("a.jpg", "2", replaces=stored)])
+        assert store.count() == 3 and row_id > 5
+        assert {s.path: (s.fingerprint, s.detections) for s in store.sources()} == {
+            "a.jpg": ("2", 1),
+            "b.jpg": (None, 2),
+        }
+        found = store.search(draw_rows(1), 9)
+        assert row_id in found.row_ids and found.row_ids.shape == (1, 3)
+        with pytest.raises(Overtaken):  # by the one before
+            store.add([new], [Progress("a.jpg", "3", replaces=stored)])
+        assert store.count() == 3

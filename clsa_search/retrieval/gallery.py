@@ -37,6 +37,7 @@ class Progress:
     fingerprint: str  # what shows that it changed, such as its size and time
     next_frame: int | None = None  # all before it are stored; None: the whole file is
     after: int | None = None  # the stored `next_frame` that this goes on from; None: a beginning
+    replaces: "Source | None" = None  # what is stored of another state of the file, and goes
 
 
 class Overtaken(InputError):
@@ -118,7 +119,7 @@ class GalleryStore(ABC):
 
         Args:
             scenes: may be none.
-            progress: replaces what is known of these sources.
+            progress: replaces what is known of these sources, and where it says so, their people.
 
         Returns:
             Their row ids (int64), scene after scene.
@@ -235,6 +236,8 @@ def check_progress(
     overtaken = []
     for one in progress:
         expected = (None, None) if one.after is None else (one.fingerprint, one.after)
+        if one.replaces is not None:
+            expected = one.replaces.fingerprint, one.replaces.next_frame
         if stored.get(one.source, (None, None)) != expected:
             overtaken.append(one.source)
     if overtaken:

@@ -3,7 +3,7 @@
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -12,9 +12,9 @@ import numpy as np
 
 from clsa_search.data.images import read_image
 from clsa_search.errors import InputError
-from clsa_search.retrieval.gallery import GalleryStore, Overtaken, Progress
-from clsa_search.retrieval.media import count_samples, list_media, read_video
-from clsa_search.retrieval.person_searcher import PersonSearcher
+from clsa_search.retrieval.gallery import GalleryStore, Overtaken, Progress, Source
+from clsa_search.retrieval.media import count_samples, describe_file, list_media, read_video
+from clsa_search.retrieval.person_searcher import PersonSearcher, check_picture
 from clsa_search.retrieval.scenes import Scene
 
 _T = TypeVar("_T")
@@ -62,7 +62,7 @@ class _Job(NamedTuple):
     fingerprint: str
     is_video: bool
     next_frame: int | None  # of a video that was interrupted
-    is_stale: bool  # what the gallery holds of it comes from another state of the file
+    stale: Source | None  # what the gallery holds of another state of the file
 
 
 class _Shot(NamedTuple):
@@ -117,13 +117,18 @@ class Indexer:
         """
         listing = list_media(paths)
         self.report.others += listing.others
+        self.report.problems += listing.problems
         known = {source.path: source for source in self.store.sources()}
         expected = 0
         files = [(p, False) for p in listing.images] + [(p, True) for p in listing.videos]
         for path, is_video in files:
             try:
+                path.encode()  # a name that is no text can be in no gallery
                 fingerprint = self._fingerprint(path, is_video)
-            except OSError as error:
+            except UnicodeEncodeError:
+                self.report.problems.append((path, f"{ascii(path)}: has a name that is not UTF-8"))
+                continue
+            except InputError as error:
                 self.report.problems.append((path, str(error)))
                 continue
             stored = known.get(path)
@@ -132,9 +137,8 @@ class Indexer:
                 self.report.skipped += 1
                 continue
             begun = stored.next_frame if is_same else None
-            self._jobs.append(
-                _Job(path, fingerprint, is_video, begun, stored is not None and not is_same)
-            )
+            stale = None if is_same else stored
+            self._jobs.append(_Job(path, fingerprint, is_video, begun, stale))
             expected += count_samples(path, self.options.rate) if is_video else 1
         return expected
 
@@ -148,7 +152,7 @@ class Indexer:
             InputError: the store cannot be written; what was stored before stays.
         """
         jobs, self._jobs = self._jobs, []
-        shots = _read_ahead(self._read(jobs), 2 * self.options.batch_size)
+        shots = _read_ahead(self._read(jobs), self.options.batch_size)
         while batch := list(islice(shots, self.options.batch_size)):
             pictures, people = self._index(batch)
             self.report.pictures += pictures
@@ -157,10 +161,10 @@ class Indexer:
 
     def _fingerprint(self, path: str, is_video: bool) -> str:
         """What makes a file new when it changes."""
-        state, options = os.stat(path), self.options
+        options = self.options
         sampling = f" {options.rate:g}/s from {options.start_time!r}" if is_video else ""
         return (
-            f"{state.st_size} bytes of {state.st_mtime_ns}, score {self.searcher.min_score:g}, "
+            f"{describe_file(path)}, score {self.searcher.min_score:g}, "
             f"camera {options.camera!r}{sampling}"
         )
 
@@ -172,12 +176,15 @@ class Indexer:
                 yield _Shot(job, problem=str(error))
 
     def _read_photograph(self, job: _Job) -> Iterator[_Shot]:
-        yield _Shot(job, read_image(job.path, "RGB"))
+        image = read_image(job.path, "RGB")
+        check_picture(image, job.path)
+        yield _Shot(job, image)
 
     def _read_video(self, job: _Job) -> Iterator[_Shot]:
         for frame in read_video(job.path, self.options.rate, job.next_frame or 0):
             if job.path in self._left:
                 return
+            check_picture(frame.image, job.path)
             time = self.options.start_time + frame.time
             yield _Shot(job, frame.image, frame.index, time)
         yield _Shot(job)
@@ -200,30 +207,24 @@ class Indexer:
             )
             for shot, people in zip(shown, found, strict=True)
         ]
-        self._forget_stale({shot.job for shot in shown})
         self._add(scenes, self._advance(shots))
         stored = [scene for scene in scenes if scene.source not in self._left]
         return len(stored), sum(len(scene.scores) for scene in stored)
-
-    def _forget_stale(self, jobs: Iterable[_Job]) -> None:
-        """Delete the people of an earlier state of files, now that new ones are at hand."""
-        for job in jobs:
-            if job.is_stale and job.path not in self._reached:
-                self.store.delete(job.path)
 
     def _advance(self, shots: Sequence[_Shot]) -> list[Progress]:
         """How far each file of a batch will be indexed with it."""
         progress: dict[str, Progress] = {}
         for shot in shots:
-            path, fingerprint, is_video, begun, _ = shot.job
+            path, fingerprint, is_video, begun, stale = shot.job
             if shot.image is not None:
                 reached = shot.frame + 1 if is_video else None
             elif path in progress or path in self._reached or begun is not None:
                 reached = None  # the end of a video, be it too early
             else:
                 continue  # nothing of it could be read
-            after = self._reached.get(path, begun)
-            progress[path] = Progress(path, fingerprint, reached, after)
+            if path in self._reached:
+                begun, stale = self._reached[path], None
+            progress[path] = Progress(path, fingerprint, reached, begun, stale)
         return list(progress.values())
 
     def _add(self, scenes: Sequence[Scene], progress: Sequence[Progress]) -> None:
@@ -278,4 +279,4 @@ def _read_ahead(items: Iterator[_T], count: int) -> Iterator[_T]:
                 raise item
     finally:
         is_over.set()
-        thread.join()
+        thread.join(5)  # it may wait for a disk for longer

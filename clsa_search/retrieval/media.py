@@ -4,6 +4,7 @@ H x W a picture in pixels, as it is viewed: videos are turned as their container
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,11 +23,13 @@ _SEEK_MARGIN = 5  # frames; decoders need some before they are right
 
 
 class Listing(NamedTuple):
-    """Absolute paths of media, each once, and how many other files were passed over."""
+    """Absolute paths of media, each once; how many other files were passed over; and (path, reason)
+    of folders that cannot be read."""
 
     images: list[str]
     videos: list[str]
     others: int
+    problems: list[tuple[str, str]]
 
 
 class Frame(NamedTuple):
@@ -40,18 +43,22 @@ class Frame(NamedTuple):
 def list_media(paths: Sequence[str | os.PathLike]) -> Listing:
     """Files as they are named, and what has the name of an image or a video in folders.
 
-    Folders are searched with all their folders, in the order of names; hidden ones are left out.
+    Folders are searched with all their folders, in the order of names; hidden ones are left out,
+    links are followed.
 
     Raises:
-        InputError: a path does not exist, or a file that is named itself has another suffix.
+        InputError: a path cannot be reached, or a file that is named itself has another suffix.
     """
-    images, videos, others = {}, {}, 0
+    images, videos, others, problems = {}, {}, 0, []
     for path in paths:
         path = os.path.abspath(path)
-        if not os.path.exists(path):
-            raise InputError(f"{path}: does not exist; expected an image, a video or a folder")
-        is_folder = os.path.isdir(path)
-        for file in _walk(path) if is_folder else [path]:
+        try:
+            is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        except OSError as error:
+            raise InputError(
+                f"{path}: {error.strerror}; expected an image, a video or a folder"
+            ) from error
+        for file in _walk(path, problems) if is_folder else [path]:
             suffix = Path(file).suffix.lower()
             if suffix in IMAGE_SUFFIXES:
                 images[file] = None
@@ -64,7 +71,22 @@ def list_media(paths: Sequence[str | os.PathLike]) -> Listing:
                 raise InputError(
                     f"{file}: suffix {suffix!r}; expected a folder or one of {expected}"
                 )
-    return Listing(list(images), list(videos), others)
+    return Listing(list(images), list(videos), others, problems)
+
+
+def describe_file(path: str) -> str:
+    """What tells that a file changed: its size and the time of its last change.
+
+    Raises:
+        InputError: it cannot be reached, or is no regular file.
+    """
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected an image or a video") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{path}: is no regular file; expected an image or a video")
+    return f"{state.st_size} bytes of {state.st_mtime_ns}"
 
 
 def read_video(path: str, rate: float, start: int = 0) -> Iterator[Frame]:
@@ -229,7 +251,18 @@ class _Video:
         return self.grab() and self.frame > 0
 
 
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
+def _walk(folder: str, problems: list[tuple[str, str]]) -> Iterator[str]:
+    """Files of a folder and its folders; adds those that cannot be read to the problems."""
+
+    def note(error: OSError) -> None:
+        problems.append((error.filename, f"{error.filename}: {error.strerror}"))
+
+    seen = set()
+    for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(parent, name) for name in sorted(files) if name[0] != ".")

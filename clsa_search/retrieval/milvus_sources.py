@@ -66,6 +66,10 @@ class SourceTable:
         known = self._read(paths)
         stored = {path: (row["fingerprint"], row["next_frame"]) for path, row in known.items()}
         check_progress(self._table.address, progress, stored)
+        for one in progress:
+            if one.replaces is not None:
+                self.delete(one.source)
+                known.pop(one.source, None)
         for row in known.values():
             self._remove_leftovers(row)
         now = time.time_ns()

@@ -16,6 +16,7 @@ from clsa_search.data.mapper import PersonSearchMapper
 from clsa_search.engine import TrainedModel, load_trained_model
 from clsa_search.errors import InputError
 
+MOST_ELONGATED = 100  # long side of a picture to its short side
 MIN_SCORE = 0.5  # the field's threshold, as in evaluation
 
 
@@ -105,15 +106,30 @@ class PersonSearcher:
         return output["queries"].reid_features.float().cpu().numpy()
 
     def _convert(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:
-        if np.ndim(image) != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            found = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"
-            raise InputError(f"picture: {found}; expected (H, W, 3) RGB uint8")
+        check_picture(image)
         record = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
         return self._mapper.convert(image[..., ::-1] if self._is_bgr else image, record)
 
     @torch.inference_mode()
     def _infer(self, inputs: list[dict], known: list[Instances] | None = None) -> list[dict]:
         return self.model.inference(inputs, known)
+
+
+def check_picture(image: np.ndarray, name: str = "picture") -> None:
+    """
+    Raises:
+        InputError: not (H, W, 3) RGB uint8, or so narrow that nothing is left of it when it is
+            brought to the model's size.
+    """
+    if np.ndim(image) != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        found = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"
+        raise InputError(f"{name}: {found}; expected (H, W, 3) RGB uint8")
+    height, width = image.shape[:2]
+    if max(height, width) > MOST_ELONGATED * min(height, width):
+        raise InputError(
+            f"{name}: {width} x {height} pixels; expected sides of which none is more than "
+            f"{MOST_ELONGATED} times the other"
+        )
 
 
 def check_boxes(boxes: Sequence[Sequence[float]], image: np.ndarray) -> np.ndarray:

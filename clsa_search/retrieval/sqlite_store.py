@@ -90,6 +90,9 @@ class SQLiteStore(GalleryStore):
             query = "path, fingerprint, next_frame FROM sources WHERE path = ?"
             known = [row for one in progress for row in self._select(query, one.source)]
             check_progress(self.address, progress, {row[0]: row[1:] for row in known})
+            for one in progress:
+                if one.replaces is not None:
+                    self._forget(one.source)
             row_ids = np.empty(0, np.int64) if batch is None else self._insert(scenes, batch)
             self._connection.executemany(
                 "UPDATE sources SET fingerprint = ?, next_frame = ? WHERE id = ?",
@@ -99,15 +102,7 @@ class SQLiteStore(GalleryStore):
 
     def delete(self, source: str) -> int:
         with self._writing("delete"):
-            found = self._select("id FROM sources WHERE path = ?", source)
-            if not found:
-                return 0
-            execute = self._connection.execute
-            rows = execute("DELETE FROM detections WHERE source = ?", found[0]).rowcount
-            execute("DELETE FROM sources WHERE id = ?", found[0])
-            if rows:
-                execute("INSERT INTO deletions (source) VALUES (?)", found[0])
-        return rows
+            return self._forget(source)
 
     def count(self, where: Filter | None = None) -> int:
         if where is None:
@@ -158,6 +153,18 @@ class SQLiteStore(GalleryStore):
         with self._lock:
             self._index = None
             self._connection.close()
+
+    def _forget(self, source: str) -> int:
+        """Delete a source and its rows; gives their number."""
+        found = self._select("id FROM sources WHERE path = ?", source)
+        if not found:
+            return 0
+        execute = self._connection.execute
+        rows = execute("DELETE FROM detections WHERE source = ?", found[0]).rowcount
+        execute("DELETE FROM sources WHERE id = ?", found[0])
+        if rows:
+            execute("INSERT INTO deletions (source) VALUES (?)", found[0])
+        return rows
 
     def _insert(self, scenes: Sequence[Scene], batch: Batch) -> np.ndarray:
         """Write the rows of a batch; gives their ids."""
