@@ -122,24 +122,10 @@ class Indexer:
         expected = 0
         files = [(p, False) for p in listing.images] + [(p, True) for p in listing.videos]
         for path, is_video in files:
-            try:
-                path.encode()  # a name that is no text can be in no gallery
-                fingerprint = self._fingerprint(path, is_video)
-            except UnicodeEncodeError:
-                self.report.problems.append((path, f"{ascii(path)}: has a name that is not UTF-8"))
-                continue
-            except InputError as error:
-                self.report.problems.append((path, str(error)))
-                continue
-            stored = known.get(path)
-            is_same = stored is not None and stored.fingerprint == fingerprint
-            if is_same and stored.is_complete:
-                self.report.skipped += 1
-                continue
-            begun = stored.next_frame if is_same else None
-            stale = None if is_same else stored
-            self._jobs.append(_Job(path, fingerprint, is_video, begun, stale))
-            expected += count_samples(path, self.options.rate) if is_video else 1
+            job = self._make_job(path, is_video, known.get(path))
+            if job is not None:
+                self._jobs.append(job)
+                expected += count_samples(path, self.options.rate) if is_video else 1
         return expected
 
     def run(self, on_stored: Callable[[int, int], None] = lambda pictures, people: None) -> None:
@@ -158,6 +144,24 @@ class Indexer:
             self.report.pictures += pictures
             self.report.people += people
             on_stored(pictures, people)
+
+    def _make_job(self, path: str, is_video: bool, stored: Source | None) -> _Job | None:
+        """What is to be done with a file; None, and a note in the report, where that is nothing."""
+        try:
+            path.encode()  # a name that is no text can be in no gallery
+            fingerprint = self._fingerprint(path, is_video)
+        except UnicodeEncodeError:
+            self.report.problems.append((path, f"{ascii(path)}: has a name that is not UTF-8"))
+            return None
+        except InputError as error:
+            self.report.problems.append((path, str(error)))
+            return None
+        if stored is None or stored.fingerprint != fingerprint:
+            return _Job(path, fingerprint, is_video, None, stored)
+        if stored.is_complete:
+            self.report.skipped += 1
+            return None
+        return _Job(path, fingerprint, is_video, stored.next_frame, None)
 
     def _fingerprint(self, path: str, is_video: bool) -> str:
         """What makes a file new when it changes."""
