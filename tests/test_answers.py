@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import time
 from dataclasses import replace
@@ -24,7 +25,7 @@ from clsa_search.retrieval.answers import (
     format_time,
     read_sightings,
 )
-from clsa_search.retrieval.media import FrameReader
+from clsa_search.retrieval.media import FrameReader, describe_file
 from clsa_search.retrieval.report import link_source, write_report
 from clsa_search.visualize import Sighting
 
@@ -186,6 +187,22 @@ def test_what_cannot_be_shown_says_why(photo, video, tmp_path):
     }
     for row_id, reason in reasons.items():
         assert re.search(reason, faults[row_id])
+
+
+def test_a_file_that_changed_since_is_not_shown(photo):
+    asked = answer(entry(1, photo))
+    described = describe_file(str(photo))
+    told = {str(photo): f"{described}, score 0.5, camera None"}
+    ((_, found),) = read_sightings([replace(asked, fingerprints=told)])
+    assert isinstance(found, Sighting)
+    Image.fromarray(SCENE[..., ::-1] // 2).save(photo)
+    os.utime(photo, ns=(0, 7))
+    ((_, found),) = read_sightings([replace(asked, fingerprints=told)])
+    assert f"{photo}: changed since it was indexed" in str(found)
+    assert described in str(found)
+    for silent in (None, "", "sha256 of 12 bytes"):  # of other programs
+        ((_, found),) = read_sightings([replace(asked, fingerprints={str(photo): silent})])
+        assert isinstance(found, Sighting)
 
 
 def test_sheets_are_drawn_for_each_answer(photo, tmp_path):

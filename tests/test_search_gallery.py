@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from detectron2.modeling import build_model
 from footage import BlockSearcher, draw_scene, write_picture, write_video
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import Indexer, open_gallery, open_store
+from clsa_search.retrieval import Filter, Indexer, IndexOptions, open_gallery, open_store
+from clsa_search.retrieval.answers import read_sightings
 from clsa_search.retrieval.choosing import parse_box, parse_time
 from clsa_search.retrieval.person_searcher import PersonSearcher
 
@@ -166,6 +168,39 @@ def test_the_same_person_is_asked_for_by_row(run, fails, gallery, footage):
     (again,) = ask(run, "--row", matches[0]["row_id"])
     assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
     assert "there is no row 99" in fails("query", "--store", gallery, "--row", 99)
+
+
+@pytest.mark.parametrize("fate", ["gone", "changed"])
+def test_a_row_is_asked_for_without_its_picture(run, gallery, footage, tmp_path, fate):
+    (matches,) = ask(run, "--image", footage / "two.png")
+    path = footage / "one.png"
+    if fate == "gone":
+        path.unlink()
+    else:
+        write_picture(path, {2: 10})
+        os.utime(path, ns=(0, 0))
+    (again,) = ask(run, "--row", matches[0]["row_id"])
+    assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
+    results = json.loads((tmp_path / "output/query/results.json").read_text())
+    assert results["queries"][0]["pictures"][0]["caption"] == "one.png, no picture"
+    reason = {"gone": "No such file", "changed": "changed since it was indexed"}[fate]
+    assert reason in (tmp_path / "output/query/report.html").read_text()
+
+
+def test_what_is_indexed_again_is_shown_again(gallery, footage):
+    """Also by a gallery that was open all the time."""
+    with open_gallery(gallery) as opened:
+        sources = {"where": Filter(sources=[str(footage / "one.png")]), "k": 1}
+        for left in (10, 12):
+            write_picture(footage / "one.png", {0: left})
+            os.utime(footage / "one.png", ns=(0, left))
+            ((_, found),) = read_sightings([opened.ask_like(11, **sources)])
+            assert "changed since it was indexed" in str(found)
+            indexer = Indexer(opened.searcher, opened.store, IndexOptions(rate=2))
+            indexer.plan([footage / "one.png"])
+            indexer.run()
+            ((_, found),) = read_sightings([opened.ask_like(11, **sources)])
+            assert found.box[0] == left
 
 
 def test_a_copy_answers_the_same(run, gallery, footage):

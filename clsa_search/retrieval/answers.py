@@ -1,8 +1,9 @@
 """What a gallery answers to queries: who that is and where, as text, as JSON, as ranking sheets."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,7 @@ from tabulate import tabulate
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval.gallery import Entry
-from clsa_search.retrieval.media import FrameReader
+from clsa_search.retrieval.media import FrameReader, describe_file
 from clsa_search.visualize import (
     RankedSighting,
     Ranking,
@@ -26,6 +27,7 @@ from clsa_search.visualize import (
 CALENDAR_FROM = 1e8  # seconds; times from here on are POSIX times, those before are a video's own
 # at most, so that a picture stays one that programs open
 SHEET_MATCHES, OVERVIEW_MATCHES, OVERVIEW_QUERIES = 100, 10, 50
+_STATE = re.compile(r"\d+ bytes of -?\d+")  # what `describe_file` said, as fingerprints begin
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Answer:
     pictures: Sequence[Sighting]  # of the query, at least one
     entries: Sequence[Entry]  # best first
     similarities: Sequence[float]  # of the entries
+    # of the entries' sources, where they are known: without, a changed file is shown as it is
+    fingerprints: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def format_answers(answers: Sequence[Answer]) -> str:
@@ -95,15 +99,40 @@ def read_sightings(answers: Sequence[Answer]) -> Iterator[tuple[Entry, Sighting 
     large: of many, keep no more than a part.
     """
     entries = {entry.row_id: entry for answer in answers for entry in answer.entries}
+    known = {path: said for answer in answers for path, said in answer.fingerprints.items()}
     with closing(FrameReader()) as reader:
-        for _, people in groupby(sorted(entries.values(), key=_place), key=_place):
-            yield from _find_people(reader, list(people))
+        for (source, _), people in groupby(sorted(entries.values(), key=_place), key=_place):
+            yield from _find_people(reader, list(people), known.get(source))
 
 
 def rank_entries(answer: Answer) -> Iterator[tuple[int, Entry, float]]:
     """Rank from 1, entry and similarity of each match."""
     ranks = range(1, len(answer.entries) + 1)
     return zip(ranks, answer.entries, answer.similarities, strict=True)
+
+
+def check_unchanged(path: str, fingerprint: str | None) -> None:
+    """See that a file is the one that was indexed, by its size and time of change.
+
+    Args:
+        path: of the file.
+        fingerprint: as `Progress` has it; one that does not say these lets any file pass.
+
+    Raises:
+        InputError: the file is another, or cannot be reached.
+    """
+    said = _STATE.match(fingerprint or "")
+    if said and said[0] != (now := describe_file(path)):
+        raise InputError(f"{path}: changed since it was indexed: {now}; expected {said[0]}")
+
+
+def draw_placeholder(caption: str) -> Sighting:
+    """What is shown of a person whose picture cannot be: an empty tile, crossed out."""
+    picture = Image.new("RGB", (114, 162), "#ececec")
+    draw = ImageDraw.Draw(picture)
+    draw.line([0, 0, 114, 162], fill="#b0b0b0", width=2)
+    draw.line([0, 162, 114, 0], fill="#b0b0b0", width=2)
+    return Sighting(np.asarray(picture), np.array([0, 0, 114, 162]), caption)
 
 
 def format_time(seconds: float | None) -> str:
@@ -157,9 +186,7 @@ def _printable(text: str) -> str:
 
 def _as_plain(entry: Entry) -> dict[str, Any]:
     values = {
-        field.name: getattr(entry, field.name)
-        for field in fields(entry)
-        if field.name != "descriptor"
+        one.name: getattr(entry, one.name) for one in fields(entry) if one.name != "descriptor"
     }
     return values | {"box": _as_floats(entry.box), "score": float(entry.score)}
 
@@ -174,11 +201,12 @@ def _place(entry: Entry) -> tuple[str, int]:
 
 
 def _find_people(
-    reader: FrameReader, entries: Sequence[Entry]
+    reader: FrameReader, entries: Sequence[Entry], fingerprint: str | None
 ) -> Iterator[tuple[Entry, Sighting | InputError]]:
     """Entries of one picture."""
     source, frame = entries[0].source, entries[0].frame
     try:
+        check_unchanged(source, fingerprint)
         image = reader.read(source, frame)
     except InputError as error:
         yield from ((entry, error) for entry in entries)
@@ -200,13 +228,7 @@ def _describe(entry: Entry) -> str:
 
 
 def _as_tile(entry: Entry, found: Sighting | InputError) -> Sighting:
-    if isinstance(found, Sighting):
-        return found.trim()
-    picture = Image.new("RGB", (114, 162), "#ececec")
-    draw = ImageDraw.Draw(picture)
-    draw.line([0, 0, 114, 162], fill="#b0b0b0", width=2)
-    draw.line([0, 162, 114, 0], fill="#b0b0b0", width=2)
-    return Sighting(np.asarray(picture), np.array([0, 0, 114, 162]), _describe(entry))
+    return found.trim() if isinstance(found, Sighting) else draw_placeholder(_describe(entry))
 
 
 def _cut(answer: Answer, count: int) -> Answer:

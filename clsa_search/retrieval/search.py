@@ -4,16 +4,21 @@ D width of a descriptor, m people of a picture.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.answers import Answer
+from clsa_search.retrieval.answers import (
+    Answer,
+    check_unchanged,
+    draw_placeholder,
+    read_sightings,
+)
 from clsa_search.retrieval.gallery import Filter, GalleryStore
-from clsa_search.retrieval.media import FrameReader
 from clsa_search.retrieval.person_searcher import MIN_SCORE, People, PersonSearcher
 from clsa_search.retrieval.store import open_store
 from clsa_search.visualize import Sighting
@@ -27,6 +32,7 @@ class Gallery:
     def __init__(self, store: GalleryStore, searcher: PersonSearcher) -> None:
         self.store = store
         self.searcher = searcher
+        self._fingerprints: dict[str, str | None] = {}  # of sources, as last read
 
     def find(self, image: np.ndarray) -> People:
         """The people of a picture (H, W, 3) RGB uint8."""
@@ -62,17 +68,20 @@ class Gallery:
     ) -> Answer:
         """Search for a person of the gallery itself, who is among the matches.
 
+        A picture that is gone or was changed leaves a placeholder.
+
         Raises:
-            InputError: there is no such row, or its file is gone.
+            InputError: there is no such row.
         """
         (entry,) = self.store.get([row_id])
-        reader = FrameReader()
-        try:
-            image = reader.read(entry.source, entry.frame)
-        finally:
-            reader.close()
-        person = [Sighting(image, np.array(entry.box), os.path.basename(entry.source))]
-        return self.ask_with(entry.descriptor, person, k, where, per, f"row {row_id}")
+        one = Answer("", [], [entry], [1.0], self._recall_fingerprints([entry.source]))
+        ((_, found),) = read_sightings([one])
+        name = os.path.basename(entry.source)
+        if isinstance(found, Sighting):
+            person = replace(found, caption=name)
+        else:
+            person = draw_placeholder(f"{name}, no picture")
+        return self.ask_with(entry.descriptor, [person], k, where, per, f"row {row_id}")
 
     def ask_with(
         self,
@@ -86,10 +95,20 @@ class Gallery:
         """Search with a descriptor (D,) that is known already; `person` is to be shown only."""
         found = self.store.search(np.array(descriptor, dtype=np.float32)[None], k, where, per)
         entries = self.store.get(found.row_ids[0])
-        return Answer(title, person, entries, found.similarities[0].tolist())
+        fingerprints = self._recall_fingerprints({entry.source for entry in entries})
+        return Answer(title, person, entries, found.similarities[0].tolist(), fingerprints)
 
     def close(self) -> None:
         self.store.close()
+
+    def _recall_fingerprints(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """Of these sources; all are read again only if one is new here or a file has changed."""
+        try:
+            for path in filter(os.path.isfile, paths):
+                check_unchanged(path, self._fingerprints[path])
+        except (KeyError, InputError):
+            self._fingerprints = {one.path: one.fingerprint for one in self.store.sources()}
+        return {path: self._fingerprints.get(path) for path in paths}
 
     def __enter__(self) -> "Gallery":
         return self
