@@ -13,7 +13,7 @@ import torch
 from detectron2.engine import HookBase
 from training import SIX_STEPS, train
 
-from clsa_search.engine import PersonSearchTrainer, load_config
+from clsa_search.engine import PersonSearchTrainer, load_config, load_trained_model
 from clsa_search.errors import InputError
 
 LOSSES = "losses.txt"
@@ -54,8 +54,11 @@ def test_a_finished_run_has_nothing_to_resume(six_steps):
 def test_resuming_another_run_is_refused(six_steps, opts, message):
     train(six_steps)
     six_steps.merge_from_list(opts)
+    config = Path(six_steps.OUTPUT_DIR) / "config.yaml"
+    before = config.read_text()
     with pytest.raises(InputError, match=message):
         train(six_steps, resume=True)
+    assert config.read_text() == before
 
 
 def lines_of(cfg):
@@ -80,12 +83,18 @@ def test_a_new_run_leaves_the_earlier_one_as_it_was(six_steps, caplog):
     names = ["last_checkpoint", "metrics.json", "model_0000002.pth", "model_0000005.pth"]
     names.append("model_final.pth")
     before = {name: (folder / name).read_bytes() for name in names}
+    before["config.yaml"] = (folder / "config.yaml").read_bytes()
+    before["curves.png"] = (folder / "curves.png").read_bytes()
     (folder / "model_of_mine.pth").write_bytes(b"")
     six_steps.MODEL.WEIGHTS = str(folder / "model_final.pth")
+    six_steps.MODEL.REID.HEAD.EMBED_DIM = 4
     train(six_steps)
-    assert {name: (folder / "earlier_run_1" / name).read_bytes() for name in names} == before
+    assert {name: (folder / "earlier_run_1" / name).read_bytes() for name in before} == before
     assert list((folder / "earlier_run_1").glob("events*"))
-    assert len(list((folder / "earlier_run_1").iterdir())) == len(names) + 1, "nothing else"
+    assert list((folder / "earlier_run_1").glob("inference/*/predictions.npz"))
+    assert len(list((folder / "earlier_run_1").iterdir())) == len(before) + 2, "nothing else"
+    for weights, width in (("earlier_run_1/model_final.pth", 8), ("model_final.pth", 4)):
+        assert load_trained_model(folder / weights).cfg.MODEL.REID.HEAD.EMBED_DIM == width
     assert "earlier_run_1" in caplog.text
     assert lines_of(six_steps) == [5, 6]
     six_steps.MODEL.WEIGHTS = ""

@@ -20,8 +20,16 @@ def test_setup_counts_the_identities_and_finds_the_device(demo_config_file, tiny
     cfg = setup(arguments(demo_config_file, opts))
     assert cfg.MODEL.REID.NUM_IDS == 3 and cfg.is_frozen()
     assert cfg.MODEL.DEVICE == ("cuda" if torch.cuda.is_available() else "cpu")
-    saved = load_config(str(Path(cfg.OUTPUT_DIR) / "config.yaml"))
-    assert saved.MODEL.REID.NUM_IDS == 3, "the saved config builds the trained model"
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_setup_leaves_the_config_of_a_run_as_it_was(demo_config_file, tiny_opts, eval_only):
+    cfg = setup(arguments(demo_config_file, tiny_opts, eval_only))
+    config = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    assert not config.exists()
+    config.write_text("SEED: 3\n")
+    setup(arguments(demo_config_file, tiny_opts, eval_only))
+    assert config.read_text() == "SEED: 3\n"
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,46 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
+from detectron2.config import CfgNode
 from detectron2.utils.events import EventWriter
 
 from clsa_search.engine.checkpoint import OF_A_RUN
 from clsa_search.files import replace_file
 
 METRICS = "metrics.json"
+CONFIG_FILE = "config.yaml"
+"""Of the run whose checkpoints it lies beside; Detectron2's default_setup calls it so."""
+
 _LEFT = re.compile(rf"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|{OF_A_RUN.pattern}")
 
+_BESIDE = {CONFIG_FILE, "curves.png", "inference"}  # made by a run that left some of the above
+
 logger = logging.getLogger(__name__)
+
+
+def save_config(output_dir: str, cfg: CfgNode) -> None:
+    """Put the config of a run beside its checkpoints, from which it is loaded with them."""
+    with replace_file(os.path.join(output_dir, CONFIG_FILE)) as file:
+        file.write(cfg.dump().encode())
+
+
+@contextmanager
+def kept_config(output_dir: str) -> Iterator[None]:
+    """Leaves config.yaml as it is: what is set up here may fail, or evaluate another model."""
+    path = Path(output_dir, CONFIG_FILE)
+    before = path.read_bytes() if path.is_file() else None
+    try:
+        yield
+    finally:
+        if before is None:
+            path.unlink(missing_ok=True)
+        else:
+            with replace_file(path) as file:
+                file.write(before)
 
 
 def trim_metrics(output_dir: str, start_iter: int) -> None:
@@ -35,11 +64,13 @@ def trim_metrics(output_dir: str, start_iter: int) -> None:
 
 
 def put_aside(output_dir: str) -> None:
-    """Move metrics and checkpoints of an earlier run into a folder of their own."""
-    names = os.listdir(output_dir) if os.path.isdir(output_dir) else []
-    names = [name for name in names if _LEFT.fullmatch(name)]
+    """Move what an earlier run left, its log aside, into a folder of its own."""
+    there = os.listdir(output_dir) if os.path.isdir(output_dir) else []
+    names = [name for name in there if _LEFT.fullmatch(name)]
     if not names:
         return
+    # first: after a kill in between, the config must not be written over
+    names = [*sorted(_BESIDE.intersection(there)), *names]
     folders = (os.path.join(output_dir, f"earlier_run_{i}") for i in itertools.count(1))
     folder = next(path for path in folders if not os.path.exists(path))
     os.mkdir(folder)
@@ -47,7 +78,7 @@ def put_aside(output_dir: str) -> None:
         os.replace(os.path.join(output_dir, name), os.path.join(folder, name))
     logger.warning(
         "%s held an earlier run, which --resume would have continued: "
-        "its metrics and checkpoints are in %s now",
+        "its config, metrics and checkpoints are in %s now",
         output_dir,
         folder,
     )

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from contextlib import nullcontext
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -13,6 +14,7 @@ from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
 from clsa_search.data import count_identities, get_records, load_training_records
+from clsa_search.engine.run_folder import kept_config
 from clsa_search.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -63,7 +65,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if not args.eval_only:
         _check_data(cfg)
     cfg.freeze()
-    default_setup(cfg, args)
+    # config.yaml is the trainer's to write, once the run can begin
+    with kept_config(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
+        default_setup(cfg, args)
     # beside Detectron2's own; an application's handlers get it too
     setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="clsa_search").propagate = True
     if no_gpu:

@@ -11,10 +11,9 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.engine.run_folder import CONFIG_FILE
 from clsa_search.engine.settings import load_config
 from clsa_search.errors import InputError
-
-CONFIG_FILE = "config.yaml"  # what Detectron2's default_setup calls it
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from clsa_search.data.loader import TrainingLoader, build_test_loader, build_tra
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
-from clsa_search.engine.run_folder import DeferredWriters, put_aside, trim_metrics
+from clsa_search.engine.run_folder import DeferredWriters, put_aside, save_config, trim_metrics
 from clsa_search.engine.train_loop import AccumulatingTrainer, read_amp_dtype
 from clsa_search.evaluation import PersonSearchEvaluator
 
@@ -67,7 +67,7 @@ class PersonSearchTrainer(DefaultTrainer):
         """As Detectron2's, and the run's folder is put in order.
 
         Resumed, `metrics.json` ends where the run goes on. Otherwise what an earlier run left is
-        moved into a folder of its own.
+        moved into a folder of its own. Then `config.yaml` is this run's.
 
         Raises:
             InputError: see `PersonSearchCheckpointer`; the main process's checkpoint is not there
@@ -81,10 +81,13 @@ class PersonSearchTrainer(DefaultTrainer):
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
         self.data_loader.start_iter = self.start_iter
         comm.synchronize()  # the weights may be one of the files that move
-        if comm.is_main_process() and resume:
+        if not comm.is_main_process():
+            return
+        if resume:
             trim_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
-        elif comm.is_main_process():
+        else:
             put_aside(self.cfg.OUTPUT_DIR)
+        save_config(self.cfg.OUTPUT_DIR, self.cfg)
 
     def state_dict(self) -> dict:
         # Detectron2 v0.6 leaves optimizer and gradient scaler out of its checkpoints
