@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import urllib.parse
+import uuid
 
 import pytest
 
@@ -192,13 +193,24 @@ def test_there_is_no_programming_interface(visitor, path):
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("path", ["store", "indexed", "/etc/passwd", "missing"])
-def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, path):
-    places = {"store": folder / "gallery.db", "indexed": folder / "media" / "door.png"}
-    path = str(places.get(path, path))
-    worked, output, _ = visitor.do("upload", "input", as_file(path))
-    assert not worked and "data" not in output
-    assert visitor.do("name", "submit", *FIELDS)[1]["data"][5]["visible"] is False
+@pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {"_type": "other"}}])
+def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, meta):
+    indexed = str(folder / "media" / "door.png")
+    shown = os.environ["GRADIO_TEMP_DIR"]
+    link = os.path.join(shown, f"link to {uuid.uuid4().hex}")
+    os.symlink(indexed, link)
+    relative = os.path.relpath(indexed)
+    for path in (indexed, relative, link, str(folder / "gallery.db"), "missing", "\0", shown, 7):
+        unmarked = {"path": path, **meta}
+        for file in (as_file(path), unmarked, [{"nested": unmarked}]):
+            assert visitor.join("upload", "input", file).status_code == 403, file
+    assert visitor.http.get("/gradio_api/file=%00").status_code == 403
+
+
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_a_message_that_is_nested_deeply_is_refused(visitor, depth):
+    content = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
+    assert visitor.http.post("/gradio_api/queue/join", content=content).status_code == 400
 
 
 @pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png"])
@@ -209,7 +221,8 @@ def test_the_server_fetches_nothing(visitor, path):
 
 def test_pictures_within_a_message_are_not_taken(visitor):
     data = as_file(None, url="data:image/png;base64,AAAA")
-    assert not visitor.do("upload", "input", data)[0]
+    worked, _, told = visitor.do("upload", "input", data)
+    assert worked and len(told) == 1 and "picture.png: is not there; expected" in told[0]
 
 
 @pytest.mark.parametrize("index", [-1, 99, 10**20, 1.5, "0", None, [0, 1], {"a": 1}])

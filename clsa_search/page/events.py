@@ -15,6 +15,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.page.desk import Desk, Person, Scene, Wish, choose_at
+from clsa_search.page.folder import holds
 from clsa_search.page.layout import Layout
 from clsa_search.page.pictures import draw_frame, draw_tile
 from clsa_search.page.shelf import browse
@@ -151,11 +152,19 @@ class Events:
             return gr.skip()
         name = os.path.basename(file.get("orig_name") or "the picture")
         try:
-            scene = self.desk.look_at_upload(file["path"], name)
+            scene = self.desk.look_at_upload(self._find_upload(file, name), name)
         except InputError as error:
             _tell(error)
             return {self.parts.upload: None}
         return {self.parts.upload: None, **self._show_scene(visit, scene)}
+
+    def _find_upload(self, file: dict, name: str) -> str:
+        """Path of an upload; Gradio checks those alone that a visitor's program marks as one."""
+        path = file.get("path")
+        if isinstance(path, str) and holds(self.parts.upload.GRADIO_CACHE, path):
+            if os.path.isfile(path):
+                return path
+        raise InputError(f"{name}: is not there; expected a picture that was uploaded lately")
 
     def take_indexed(self, visit: Visit, event: gr.SelectData) -> Changes:
         """Show the people of a picture of the gallery."""

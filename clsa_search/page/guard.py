@@ -1,14 +1,15 @@
 """What may be asked of the page's server, whatever else Gradio would answer."""
 
 import json
-import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from clsa_search.page.folder import holds
 
 _API = "/gradio_api"
 _FILE, _UPLOAD, _JOIN = f"{_API}/file=", f"{_API}/upload", f"{_API}/queue/join"
@@ -18,6 +19,7 @@ _READ |= {f"{_API}/upload_progress"}
 _READ_UNDER = "/assets/", "/static/", "/svelte/", f"{_API}/heartbeat/"
 _WRITE = {_UPLOAD, _JOIN, f"{_API}/cancel", f"{_API}/reset"}
 _MAX_MESSAGE_BYTES = 1 << 20
+_MAX_DEPTH = 32  # of lists and dictionaries in each other; the page's own have a few
 _FORM_BYTES = 1 << 16  # around the file that is uploaded
 
 
@@ -40,7 +42,7 @@ class Guard:
             hosts: names that the server may be called by; None: any.
         """
         self.app = app
-        self._folder = os.path.realpath(folder)
+        self._folder = folder
         self._max_upload = max_upload
         self._hosts = hosts
 
@@ -55,7 +57,7 @@ class Guard:
         refusal = self._refuse(request)
         if not refusal and request.method == "POST" and request.url.path != _UPLOAD:
             body = await request.body()
-            refusal = _refuse_message(body)
+            refusal = self._refuse_message(body)
             receive = _replay(body, receive)
         if refusal:
             status, reason = refusal
@@ -79,31 +81,34 @@ class Guard:
             return None if int(size) <= limit else (413, f"At most {limit} bytes are taken.")
         if request.method in ("GET", "HEAD"):
             if path.startswith(_FILE):
-                is_shown = self._holds(path.removeprefix(_FILE))
+                is_shown = holds(self._folder, path.removeprefix(_FILE))
                 return None if is_shown else (403, "This file is not shown here.")
             if path in _READ or path.startswith(_READ_UNDER):
                 return None
         return 404, "There is nothing here."
 
-    def _holds(self, path: str) -> bool:
-        """Whether a file lies in the folder."""
-        return os.path.realpath(path).startswith(self._folder + os.sep)
+    def _refuse_message(self, body: bytes) -> tuple[int, str] | None:
+        """Files of a message must have been uploaded: the server reads and fetches no others."""
+        try:
+            paths = list(_list_paths(json.loads(body)))
+        except (ValueError, RecursionError):
+            return 400, "This is no JSON that the page would send."
+        if all(isinstance(path, str) and holds(self._folder, path) for path in paths):
+            return None
+        return 403, "Files are uploaded, not read or fetched from elsewhere."
 
 
-def _refuse_message(body: bytes) -> tuple[int, str] | None:
-    """Files of a message must have been uploaded: the server fetches none from elsewhere."""
-    try:
-        message = json.loads(body)
-    except ValueError:
-        return 400, "This is no JSON."
-    return (403, "Files are uploaded, not fetched.") if _names_remote_file(message) else None
-
-
-def _names_remote_file(value: Any) -> bool:
+def _list_paths(value: Any, depth: int = _MAX_DEPTH) -> Iterator[Any]:
+    """What calls itself the path of a file, wherever it stands."""
+    if not depth:
+        raise ValueError("is nested too deeply")  # Gradio would descend without end
     if isinstance(value, dict):
-        is_remote = "://" in str(value.get("path"))
-        return is_remote or any(map(_names_remote_file, value.values()))
-    return isinstance(value, list) and any(map(_names_remote_file, value))
+        if value.get("path") is not None:
+            yield value["path"]
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _list_paths(one, depth - 1)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
