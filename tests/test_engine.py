@@ -15,6 +15,7 @@ from clsa_search.engine import (
     PersonSearchCheckpointer,
     PersonSearchTrainer,
     SeedEveryStep,
+    load_config,
     predict,
     predict_test_sets,
 )
@@ -51,6 +52,31 @@ def test_levels_that_the_trunk_lacks_are_named(tiny_cfg, levels):
 def test_a_batch_needs_images(tiny_cfg, size):
     tiny_cfg.SOLVER.IMS_PER_BATCH = size
     with pytest.raises(InputError, match="IMS_PER_BATCH"):
+        PersonSearchTrainer(tiny_cfg)
+
+
+def test_a_trainer_counts_the_identities_without_setup(tiny_cfg):
+    tiny_cfg.merge_from_list(["MODEL.REID.NUM_IDS", "0", "SOLVER.MAX_ITER", "1"])
+    trainer, losses = train(tiny_cfg)
+    assert len(losses) == 1
+    assert trainer.cfg.MODEL.REID.NUM_IDS == 3 and tiny_cfg.MODEL.REID.NUM_IDS == 0
+    saved = load_config(str(Path(tiny_cfg.OUTPUT_DIR) / "config.yaml"))
+    assert saved.MODEL.REID.NUM_IDS == 3, "the saved config builds the trained model"
+
+
+@pytest.mark.parametrize(
+    ("num_ids", "labelled", "message"),
+    [(2, True, "NUM_IDS is 2.*holds 3 identities"), (3, False, "train.json.*no box has a person")],
+)
+def test_a_trainer_needs_a_place_for_everyone(tiny_cfg, tiny_data, num_ids, labelled, message):
+    tiny_cfg.MODEL.REID.NUM_IDS = num_ids
+    if not labelled:
+        document = json.loads((tiny_data / "train.json").read_text())
+        for annotation in document["annotations"]:
+            annotation["person_id"] = -1
+        (tiny_data / "unlabelled_train.json").write_text(json.dumps(document))
+        tiny_cfg.DATASETS.TRAIN = (str(tiny_data / "unlabelled_train.json"),)
+    with pytest.raises(InputError, match=message):
         PersonSearchTrainer(tiny_cfg)
 
 

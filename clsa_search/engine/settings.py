@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -63,7 +64,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
     if no_gpu:
         cfg.MODEL.DEVICE = "cpu"
     if not args.eval_only:
-        _check_data(cfg)
+        # faults of the datasets are found before a run instead of in it
+        cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
+        for name in cfg.DATASETS.TEST:
+            get_records(name)
     cfg.freeze()
     # config.yaml is the trainer's to write, once the run can begin
     with kept_config(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
@@ -75,9 +79,13 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def _check_data(cfg: CfgNode) -> None:
-    """Fill in MODEL.REID.NUM_IDS, and find faults of the datasets before a run instead of in it."""
-    identities = count_identities(load_training_records(cfg.DATASETS.TRAIN))
+def with_identities(cfg: CfgNode, records: Sequence[dict]) -> CfgNode:
+    """The config with as many identities as the records of DATASETS.TRAIN where NUM_IDS is 0.
+
+    Raises:
+        InputError: the records label nobody, or more people than NUM_IDS.
+    """
+    identities = count_identities(records)
     if identities == 0:
         raise InputError(
             f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: no box has a person_id; "
@@ -88,6 +96,9 @@ def _check_data(cfg: CfgNode) -> None:
             f"MODEL.REID.NUM_IDS is {cfg.MODEL.REID.NUM_IDS}, but DATASETS.TRAIN "
             f"{cfg.DATASETS.TRAIN} holds {identities} identities; 0 takes as many as there are"
         )
-    cfg.MODEL.REID.NUM_IDS = cfg.MODEL.REID.NUM_IDS or identities
-    for name in cfg.DATASETS.TEST:
-        get_records(name)
+    if cfg.MODEL.REID.NUM_IDS == 0:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.REID.NUM_IDS = identities
+        cfg.freeze()
+    return cfg

@@ -18,6 +18,7 @@ from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
 from clsa_search.engine.run_folder import DeferredWriters, put_aside, save_config, trim_metrics
+from clsa_search.engine.settings import with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer, read_amp_dtype
 from clsa_search.evaluation import PersonSearchEvaluator
 
@@ -29,19 +30,21 @@ class PersonSearchTrainer(DefaultTrainer):
         """
         Raises:
             InputError: SOLVER.IMS_PER_BATCH does not divide into processes and
-                ACCUMULATION_STEPS; see also :func:`read_amp_dtype`.
+                ACCUMULATION_STEPS; see also :func:`with_identities` and :func:`read_amp_dtype`.
         """
         # not DefaultTrainer's: it knows no processes on a CPU, no other steps and checkpointer
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         amp_dtype = read_amp_dtype(cfg)
+        loader = self.build_train_loader(cfg)
+        cfg = with_identities(cfg, loader.stream.records)
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         # no device_ids: the model moves its inputs itself, and a CPU has none
         model = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
         self._trainer = AccumulatingTrainer(
             model,
-            self.build_train_loader(cfg),
+            loader,
             optimizer,
             amp_dtype=amp_dtype,
             accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
