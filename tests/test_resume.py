@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.engine import HookBase
+from detectron2.utils import comm
+from processes import run_together
 from training import SIX_STEPS, train
 
 from clsa_search.engine import PersonSearchTrainer, load_config, load_trained_model
@@ -168,6 +170,27 @@ def kill_after_an_iteration(process, losses, delay):
 
 def count_lines(path):
     return path.read_text().count("\n")
+
+
+def resume_together(rank, config_file, opts):
+    cfg = load_config(config_file, opts)
+    whole, _ = train(cfg)
+    whole = {name: value.clone() for name, value in whole.model.state_dict().items()}
+    if rank == 0:
+        (Path(cfg.OUTPUT_DIR) / "last_checkpoint").write_text("model_0000001.pth")
+    comm.synchronize()
+    resumed, _ = train(cfg, resume=True)
+    assert resumed.start_iter == 2
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(whole[name], value), name
+    memory = resumed.model.module.clsa_heads.classifiers["res5"]
+    assert memory.table.any() and memory.queue.any()
+
+
+def test_two_processes_resume_exactly_with_the_memory_of_oim(demo_config_file, tiny_opts):
+    opts = [*tiny_opts, "MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.OIM.QUEUE_SIZE", "9"]
+    opts += ["SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "DATASETS.TEST", "()"]
+    run_together(resume_together, demo_config_file, opts)
 
 
 def test_a_run_killed_at_any_moment_ends_as_if_left_alone(demo_config_file, tiny_opts, tmp_path):

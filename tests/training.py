@@ -1,6 +1,7 @@
 """Training runs as tests make them, with the loss of every iteration."""
 
 from detectron2.engine import HookBase
+from detectron2.utils import comm
 
 from clsa_search.engine import PersonSearchTrainer
 
@@ -12,14 +13,15 @@ SIX_STEPS = [
 
 
 class Losses(HookBase):
-    """Keeps the total loss of every iteration."""
+    """Keeps the total loss of every iteration, on the main process."""
 
     def __init__(self):
         self.by_iteration = {}
 
     def after_step(self):
-        latest = self.trainer.storage.latest()
-        self.by_iteration[self.trainer.iter] = latest["total_loss"][0]
+        if comm.is_main_process():
+            latest = self.trainer.storage.latest()
+            self.by_iteration[self.trainer.iter] = latest["total_loss"][0]
 
 
 def train(cfg, *, resume=False):
