@@ -112,7 +112,7 @@ def test_only_what_lies_in_the_upload_folder_is_looked_at(
         "nowhere": "\0",
     }[place]
     with gradio.Blocks():
-        events = Events(Desk(gallery), Layout(0))
+        events = Events(Desk(gallery), Layout())
     with pytest.warns(UserWarning, match="the picture: is not there; expected a picture that was"):
         changes = events.take_upload(Visit(), {**meta, "orig_name": None, "path": path})
     assert changes == {events.parts.upload: None}

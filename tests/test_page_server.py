@@ -22,7 +22,7 @@ from clsa_search.page.pictures import MAX_UPLOAD_BYTES
 from clsa_search.page.server import serving
 from clsa_search.retrieval.person_searcher import PersonSearcher
 
-FIELDS = [[], "", "", "", 0.5, False, 6]  # of a wish
+FIELDS = [[], "", "", "", 0, False, 6]  # of a wish
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,12 @@ def test_a_visit_from_the_upload_to_the_next_search(visitor):
 
     captions, _ = search(visitor, [["yard"], *FIELDS[1:]])
     assert [caption.split("\n")[1:] for caption in captions] == [["yard", "yard.png"]]
+
+
+def test_at_first_all_are_found_whom_the_gallery_holds(visitor):
+    parts = visitor.http.get("/config").json()["components"]
+    (score,) = [part["props"] for part in parts if part["props"].get("label") == "Least score"]
+    assert (score["minimum"], score["maximum"], score["value"]) == (0, 1, 0)
 
 
 def test_an_indexed_picture_can_be_picked(visitor):

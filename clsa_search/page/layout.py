@@ -8,17 +8,13 @@ from clsa_search.page.desk import MOST_MATCHES, Wish
 class Layout:
     """Its components, by name; made inside `gr.Blocks`."""
 
-    def __init__(self, least_score: float) -> None:
-        """
-        Args:
-            least_score: of all detections in the gallery.
-        """
+    def __init__(self) -> None:
         self.headline = gr.HTML(elem_id="headline", padding=False)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 self._lay_picture()
                 self._lay_people()
-                self._lay_filters(least_score)
+                self._lay_filters()
             with gr.Column(scale=3, min_width=300):
                 self._lay_matches()
                 self._lay_details()
@@ -80,7 +76,7 @@ class Layout:
                 )
                 self.later = gr.Button("Next people ›", size="sm", min_width=60)
 
-    def _lay_filters(self, least_score: float) -> None:
+    def _lay_filters(self) -> None:
         default = Wish()
         with gr.Accordion("Filters", open=True):
             with gr.Row():
@@ -98,9 +94,7 @@ class Layout:
                     "", label="To", placeholder="h:mm:ss or date", elem_id="until", max_lines=1
                 )
             with gr.Row():
-                self.min_score = gr.Slider(
-                    least_score, 1, least_score, step=0.01, label="Least score"
-                )
+                self.min_score = gr.Slider(0, 1, default.min_score, step=0.01, label="Least score")
                 self.count = gr.Slider(1, MOST_MATCHES, default.count, step=1, label="Matches")
             self.every_match = gr.Checkbox(
                 default.every_match,

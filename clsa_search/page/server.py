@@ -48,8 +48,7 @@ def build_page(gallery: Gallery) -> gr.Blocks:
         fill_width=True,
         delete_cache=(_KEPT_SECONDS // 6, _KEPT_SECONDS),
     ) as page:
-        parts = Layout(gallery.searcher.min_score)
-        Events(Desk(gallery), parts).connect(page)
+        Events(Desk(gallery), Layout()).connect(page)
     return page.queue(default_concurrency_limit=4, max_size=_VISITORS)
 
 
