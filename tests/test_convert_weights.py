@@ -1,7 +1,7 @@
 """Pretrained ResNets of others in both trunks: the same features, full names, and refusals."""
 
-import importlib.util
 import pickle
+import runpy
 from collections import OrderedDict
 
 import numpy as np
@@ -12,7 +12,7 @@ from conftest import ROOT, TINY_MODEL
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
-from clsa_search.engine import load_config
+from clsa_search.engine import PersonSearchCheckpointer, load_config
 from clsa_search.errors import InputError
 from clsa_search.modeling.pretrained import convert_weights, save_weights
 from clsa_search.modeling.weight_files import read_checkpoint
@@ -23,6 +23,7 @@ SHARED = [
     *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
     *("MODEL.REID.NAME", "SharedBranch", "MODEL.REID.LEVELS", "['res4', 'res5']"),
 ]
+COMMAND = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))
 CONFIG_FILE = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
 
 
@@ -48,6 +49,13 @@ def randomise_norms(network):
             low, high = (0.5, 1.5) if name.endswith(("weight", "running_var")) else (-0.2, 0.2)
             value.uniform_(low, high)
     return network.eval()
+
+
+def fold_norms(network):
+    """Norms that are scale and shift alone."""
+    for norm in (m for m in network.modules() if hasattr(m, "running_var")):
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1 - norm.eps)
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +140,7 @@ def test_caffe2s_pickles_fill_both_trunks(tmp_path, folded):
     cfg = config(stride_in_1x1=True, norm="FrozenBN" if folded else "BN")
     trunk = randomise_norms(build_model(cfg).eval().backbone.bottom_up)
     if folded:
-        for norm in (m for m in trunk.modules() if hasattr(m, "running_var")):
-            norm.running_mean.zero_()
-            norm.running_var.fill_(1 - 1e-5)
+        fold_norms(trunk)
     blobs = caffe2_names(trunk.state_dict(), folded=folded)
     assert {"conv1_w", "res_conv1_bn_b", "res2_0_branch1_w", "res5_2_branch2c_bn_b"} <= set(blobs)
     blobs |= {"fc1000_w": np.ones((3, 8), np.float32), "conv1_w_momentum": blobs["conv1_w"]}
@@ -146,6 +152,35 @@ def test_caffe2s_pickles_fill_both_trunks(tmp_path, folded):
     with torch.no_grad():
         wanted = trunk(model.preprocess_image([{"image": picture}]).tensor)["res5"]
     assert_same_features(trunk_features(model, picture), wanted)
+
+
+MSRA = [
+    *("MODEL.RESNETS.STRIDE_IN_1X1", "True", "MODEL.REID.RESNETS.STRIDE_IN_1X1", "True"),
+    *("MODEL.REID.RESNETS.NORM", "FrozenBN"),
+]
+"""What the README has one append to the command, and to the training, for MSRA's R-50.pkl."""
+
+
+def test_msras_pickle_is_converted_and_trained_from_as_the_readme_says(
+    tmp_path, monkeypatch, capsys, caplog
+):
+    monkeypatch.chdir(ROOT)  # the default config's path is relative
+    trunk = randomise_norms(build_model(config(stride_in_1x1=True)).backbone.bottom_up)
+    fold_norms(trunk)
+    blobs = caffe2_names(trunk.state_dict(), folded=True)
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(blobs, protocol=2))
+    output = str(tmp_path / "r50_msra.pth")
+    opts = [*MSRA, *(w for key in RESNETS for w in (f"{key}.WIDTH_PER_GROUP", "4"))]
+    COMMAND["main"]([str(tmp_path / "R-50.pkl"), output, *opts])
+    assert capsys.readouterr().out.count("265 / 265") == 2
+    cfg = load_config(COMMAND["CONFIG"], ["MODEL.DEVICE", "cpu", *opts])
+    model = build_model(cfg).eval()
+    PersonSearchCheckpointer(model).load_weights(output)
+    assert "START AT RANDOM" not in caplog.text
+    picture = torch.randint(0, 256, (3, 64, 64)).float()  # BGR, as MSRA trained with
+    with torch.no_grad():
+        wanted = trunk(picture[None] - torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1))
+    assert_same_features(trunk_features(model, picture.flip(0)), wanted["res5"])
 
 
 def detectron2_names(filled):
@@ -248,13 +283,9 @@ def test_files_without_a_resnet_or_with_several_are_refused(resnet_file, resnet,
 
 
 def test_the_command_says_what_it_did(resnet_file, tmp_path, capsys):
-    path = ROOT / "tools" / "convert_weights.py"
-    spec = importlib.util.spec_from_file_location("convert_weights", path)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     output = str(tmp_path / "both.pth")
     arguments = [resnet_file, output, "--config-file", CONFIG_FILE]
-    tool.main([*arguments, "--reid", resnet_file, *options()])
+    COMMAND["main"]([*arguments, "--reid", resnet_file, *options()])
     text = capsys.readouterr().out
     assert text.count("265 / 265") == 2
     assert "left over: fc.weight, fc.bias" in text
@@ -262,6 +293,6 @@ def test_the_command_says_what_it_did(resnet_file, tmp_path, capsys):
     assert f"MODEL.WEIGHTS {output}" in text
     assert len(read_checkpoint(output)["model"]) == 530
     with pytest.raises(SystemExit) as exit_:
-        tool.main([*arguments, *options(stride_in_1x1=True)])
+        COMMAND["main"]([*arguments, *options(stride_in_1x1=True)])
     assert exit_.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {resnet_file} (convention: torchvision)")
