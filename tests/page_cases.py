@@ -16,8 +16,13 @@ from clsa_search.retrieval.search import Gallery
 RED, GREEN, BLUE = 0, 1, 2  # people, by their place in COLOURS
 
 
-def make_gallery(folder):
-    """Red and green at the door; red alone in the yard; blue and then red pass in the street."""
+def make_gallery(folder, start_time=0.0):
+    """Red and green at the door; red alone in the yard; blue and then red pass in the street.
+
+    Args:
+        folder: to make it in.
+        start_time: of the street.
+    """
     media = folder / "media"
     write_picture(media / "door.png", {RED: 10, GREEN: 60})
     write_picture(media / "yard.png", {RED: 40})
@@ -25,7 +30,8 @@ def make_gallery(folder):
     searcher = BlockSearcher()
     store = open_store(folder / "gallery.db", weights=searcher.weights_sha256, create=True)
     for name, camera in (("door.png", "door"), ("yard.png", "yard"), ("street.avi", "street")):
-        indexer = Indexer(searcher, store, IndexOptions(camera=camera, rate=2))
+        options = IndexOptions(camera=camera, rate=2, start_time=start_time)
+        indexer = Indexer(searcher, store, options)
         indexer.plan([media / name])
         indexer.run()
     assert store.count() == 3 + 2 + 4

@@ -3,6 +3,8 @@
 import io
 import os
 import sys
+from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ from clsa_search.page.pictures import (
     fit_browser,
     read_upload,
 )
-from clsa_search.page.texts import describe_match, name_match
+from clsa_search.page.texts import describe_match, describe_times, name_match
 from clsa_search.retrieval import Entry
 from clsa_search.visualize import Sighting
 
@@ -40,6 +42,7 @@ def gallery(tmp_path):
         yield gallery
 
 
+NOON = datetime(2026, 5, 1, 12).timestamp()
 PICTURE = draw_scene({RED: 10, BLUE: 60})
 
 
@@ -186,6 +189,46 @@ def test_people_of_indexed_pictures(gallery, monkeypatch, enough):
         shelf.list_people(store, "/etc/passwd")
 
 
+@pytest.mark.parametrize("start", [0.0, 600.0, NOON, NOON + 0.1234567])
+def test_later_in_a_video_counts_from_its_beginning(tmp_path, start):
+    with make_gallery(tmp_path, start) as gallery, gradio.Blocks():
+        events = Events(Desk(gallery), Layout())
+        street = gallery.store.sources()[2].path
+        visit = Visit(scene=events.desk.look_at_indexed(street))
+
+        def go_to(text):
+            return events.take_later(visit, text)[events.visit].scene.time - start
+
+        for text, expected in (("0", 1), ("1.1", 1.5), ("0:00:01.5", 1.5), ("0:00:02", 2)):
+            assert go_to(text) == pytest.approx(expected), text
+        with pytest.raises(InputError, match="shows nobody from then on"):
+            go_to("0:00:03")
+        if start == NOON:
+            assert go_to("2026-05-01T12:00:02") == pytest.approx(2)
+
+
+def test_there_is_nothing_later_than_a_photograph(gallery):
+    with gradio.Blocks():
+        events = Events(Desk(gallery), Layout())
+    door = events.desk.look_at_indexed(gallery.store.sources()[0].path)
+    for scene in (None, door):
+        assert events.take_later(Visit(scene=scene), "0:00:01") == gradio.skip()
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"), [(0.0, "h:mm:ss"), (NOON, "2026-05-01T12:00"), (None, "")]
+)
+def test_the_page_says_how_times_are_written(tmp_path, start, expected):
+    with make_gallery(tmp_path, start or 0) as gallery, gradio.Blocks():
+        if start is None:
+            gallery.store.delete(gallery.store.sources()[2].path)
+        assert describe_times(gallery.store) == expected
+        events = Events(Desk(gallery), Layout())
+        shown = events.welcome()
+        for part in (events.parts.since, events.parts.until):
+            assert shown[part]["placeholder"] == (expected or "nobody has a time")
+
+
 def test_an_indexed_picture_needs_no_model(gallery):
     desk = Desk(gallery)
     door, _, street = [source.path for source in gallery.store.sources()]
@@ -230,6 +273,20 @@ def test_a_wish_for_no_time_is_refused(gallery, tmp_path):
     person = desk.look_at_upload(write_picture(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
     with pytest.raises(InputError, match="time: 'noon'; expected"):
         desk.search(person, Wish(since="noon"))
+
+
+@pytest.mark.parametrize(
+    "wish", [Wish(since="0:01:00"), Wish(until="0.5"), Wish(since="2", until="1")]
+)
+def test_a_wish_for_a_time_when_nobody_was_seen_is_told(gallery, tmp_path, wish):
+    desk = Desk(gallery)
+    person = desk.look_at_upload(write_picture(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
+    with pytest.raises(InputError, match="From, To: nobody of the gallery was seen then; .* h:mm"):
+        desk.search(person, wish)
+    assert not desk.search(person, replace(wish, since="", until="", name="nowhere")).entries
+    gallery.store.delete(gallery.store.sources()[2].path)
+    with pytest.raises(InputError, match="expected none: nobody has a time"):
+        desk.search(person, wish)
 
 
 def test_matches_whose_file_is_gone_keep_their_place(gallery, tmp_path):

@@ -128,6 +128,8 @@ def test_an_indexed_picture_and_a_number(screen):
     screen.count("#number input", 2)
     screen.tab.locator("#number label").nth(1).click()
     screen.expect("#answer", "person 2 of street.avi · 0:00:02.0")
+    since = screen.tab.get_by_label("From", exact=True)
+    sync_api.expect(since).to_have_attribute("placeholder", "h:mm:ss")
     screen.tab.get_by_label("To", exact=True).fill("never")
     screen.tab.get_by_label("To", exact=True).press("Enter")
     screen.expect(".toast-wrap", "time: 'never'; expected")

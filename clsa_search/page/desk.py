@@ -21,6 +21,7 @@ from clsa_search.page.pictures import (
     read_upload,
 )
 from clsa_search.page.shelf import list_people, match_sources
+from clsa_search.page.texts import describe_times
 from clsa_search.retrieval import Entry, Filter
 from clsa_search.retrieval.answers import Answer, format_time, rank_entries, read_sightings
 from clsa_search.retrieval.choosing import parse_time
@@ -115,17 +116,22 @@ class Desk:
     def search(self, person: Person, wish: Wish) -> Answer:
         """
         Raises:
-            InputError: a time is none.
+            InputError: a time is none, or nobody at all was seen at the times.
         """
-        count = min(max(int(wish.count), 1), MOST_MATCHES)
-        return self.gallery.ask_with(
+        count, where = min(max(int(wish.count), 1), MOST_MATCHES), self._as_filter(wish)
+        answer = self.gallery.ask_with(
             person.descriptor,
             [person.sighting],
             count,
-            self._as_filter(wish),
+            where,
             "match" if wish.every_match else "image",
             person.sighting.caption,
         )
+        times = Filter(since=where.since, until=where.until)
+        if not answer.entries and times != Filter() and not self.gallery.store.count(times):
+            known = describe_times(self.gallery.store) or "none: nobody has a time"
+            raise InputError(f"From, To: nobody of the gallery was seen then; expected {known}")
+        return answer
 
     def draw_matches(self, answer: Answer) -> list[tuple[np.ndarray, str]]:
         """A tile of each match, and what stands under it."""

@@ -6,7 +6,7 @@ Listeners give a dictionary of the parts that change; all others stay as they ar
 import functools
 import html
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,14 +14,19 @@ import gradio as gr
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.page.claims import as_point, find_upload, pick
 from clsa_search.page.desk import Desk, Person, Scene, Wish, choose_at
-from clsa_search.page.folder import holds
 from clsa_search.page.layout import Layout
 from clsa_search.page.pictures import draw_frame, draw_tile
-from clsa_search.page.shelf import browse
-from clsa_search.page.texts import describe_answer, describe_gallery, describe_match, name_match
+from clsa_search.page.shelf import browse, find_time
+from clsa_search.page.texts import (
+    describe_answer,
+    describe_gallery,
+    describe_match,
+    describe_times,
+    name_match,
+)
 from clsa_search.retrieval.answers import Answer
-from clsa_search.retrieval.choosing import parse_time
 from clsa_search.visualize import number_people
 
 _A_MOMENT = 1e-3  # seconds, shorter than any frame lasts
@@ -76,7 +81,8 @@ class Events:
         number = [visit, parts.number]
         scene = [*number, parts.upload, parts.people_part, parts.people, parts.time_part]
         sought = [visit, parts.sought]
-        self._on([page.load], self.welcome, [], [parts.headline, parts.cameras])
+        about = [parts.headline, parts.cameras, parts.since, parts.until]
+        self._on([page.load], self.welcome, [], about)
         self._on([page.load, parts.sought.submit], self.seek, sought, shelf)
         self._on([parts.back.click], self.turn_back, sought, shelf)
         self._on([parts.forward.click], self.turn_forward, sought, shelf)
@@ -134,8 +140,13 @@ class Events:
     def welcome(self) -> Changes:
         """What the gallery holds at this moment."""
         store = self.desk.gallery.store
-        cameras = gr.update(choices=store.cameras())
-        return {self.parts.headline: describe_gallery(store), self.parts.cameras: cameras}
+        times = gr.update(placeholder=describe_times(store) or "nobody has a time")
+        return {
+            self.parts.headline: describe_gallery(store),
+            self.parts.cameras: gr.update(choices=store.cameras()),
+            self.parts.since: times,
+            self.parts.until: times,
+        }
 
     def seek(self, visit: Visit, sought: str) -> Changes:
         return self._show_shelf(visit, sought, 0)
@@ -152,28 +163,24 @@ class Events:
             return gr.skip()
         name = os.path.basename(file.get("orig_name") or "the picture")
         try:
-            scene = self.desk.look_at_upload(self._find_upload(file, name), name)
+            path = find_upload(self.parts.upload.GRADIO_CACHE, file, name)
+            scene = self.desk.look_at_upload(path, name)
         except InputError as error:
             _tell(error)
             return {self.parts.upload: None}
         return {self.parts.upload: None, **self._show_scene(visit, scene)}
 
-    def _find_upload(self, file: dict, name: str) -> str:
-        """Path of an upload; Gradio checks those alone that a visitor's program marks as one."""
-        path = file.get("path")
-        if isinstance(path, str) and holds(self.parts.upload.GRADIO_CACHE, path):
-            if os.path.isfile(path):
-                return path
-        raise InputError(f"{name}: is not there; expected a picture that was uploaded lately")
-
     def take_indexed(self, visit: Visit, event: gr.SelectData) -> Changes:
         """Show the people of a picture of the gallery."""
-        path = _pick(visit.paths, event.index)
+        path = pick(visit.paths, event.index)
         return self._show_scene(visit, self.desk.look_at_indexed(path))
 
     def take_later(self, visit: Visit, text: str) -> Changes:
         """Go on to a time of the video."""
-        return self._move(visit, parse_time(text))
+        scene = visit.scene
+        if scene is None or scene.time is None:
+            return gr.skip()
+        return self._move(visit, find_time(self.desk.gallery.store, scene.path, text))
 
     def take_next(self, visit: Visit) -> Changes:
         """Go on to the next frame of the video that shows people."""
@@ -185,7 +192,7 @@ class Events:
         if visit.scene is None or not len(visit.scene.boxes):
             return gr.skip()
         scale = _number(visit.scene).shape[1] / visit.scene.image.shape[1]
-        x, y = np.divide(_as_point(event.index), scale)
+        x, y = np.divide(as_point(event.index), scale)
         return self._choose(visit, choose_at(visit.scene.boxes, x, y) + 1)
 
     def choose_by_number(self, visit: Visit, number: int | None) -> Changes:
@@ -193,7 +200,7 @@ class Events:
 
     def choose_match(self, visit: Visit) -> Changes:
         """Go on with the match that is looked at."""
-        entry = _pick(visit.answer.entries if visit.answer else (), visit.opened)
+        entry = pick(visit.answer.entries if visit.answer else (), visit.opened)
         person = Person(entry.descriptor, self.desk.show(entry).trim())
         return {self.visit: replace(visit, person=person), self.parts.number: None}
 
@@ -221,7 +228,7 @@ class Events:
     def open_match(self, visit: Visit, event: gr.SelectData) -> Changes:
         """Show a match in its whole scene."""
         answer = visit.answer
-        entry = _pick(answer.entries if answer else (), event.index)
+        entry = pick(answer.entries if answer else (), event.index)
         return {
             self.visit: replace(visit, opened=event.index),
             self.parts.details_part: gr.update(visible=True),
@@ -283,22 +290,6 @@ class Events:
 
 def _number(scene: Scene) -> np.ndarray:
     return number_people(scene.image, scene.boxes, scene.scores)
-
-
-def _pick(items: Sequence[Any], index: object) -> Any:
-    """What a visitor's program says is not to be trusted."""
-    if not isinstance(index, int) or not 0 <= index < len(items):
-        raise InputError("choice: is not there any more; expected one of those shown")
-    return items[index]
-
-
-def _as_point(index: object) -> tuple[float, float]:
-    """See `_pick`."""
-    try:
-        x, y = map(float, index)
-    except (TypeError, ValueError) as error:
-        raise InputError("choice: is no point; expected one of the picture") from error
-    return x, y
 
 
 def _tell(message: object) -> None:

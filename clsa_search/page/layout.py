@@ -72,7 +72,10 @@ class Layout:
             self.number = gr.Radio([], label="or choose the number", elem_id="number")
             with gr.Row(visible=False) as self.time_part:
                 self.time = gr.Textbox(
-                    "", label="Later in the video", placeholder="h:mm:ss, then Enter", scale=2
+                    "",
+                    label="Later in the video",
+                    placeholder="h:mm:ss from its beginning, then Enter",
+                    scale=2,
                 )
                 self.later = gr.Button("Next people ›", size="sm", min_width=60)
 
@@ -87,12 +90,8 @@ class Layout:
                     "", label="File", info="part of its path", elem_id="name", max_lines=1
                 )
             with gr.Row():
-                self.since = gr.Textbox(
-                    "", label="From", placeholder="h:mm:ss or date", elem_id="since", max_lines=1
-                )
-                self.until = gr.Textbox(
-                    "", label="To", placeholder="h:mm:ss or date", elem_id="until", max_lines=1
-                )
+                self.since = gr.Textbox("", label="From", elem_id="since", max_lines=1)
+                self.until = gr.Textbox("", label="To", elem_id="until", max_lines=1)
             with gr.Row():
                 self.min_score = gr.Slider(0, 1, default.min_score, step=0.01, label="Least score")
                 self.count = gr.Slider(1, MOST_MATCHES, default.count, step=1, label="Matches")

@@ -6,6 +6,9 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval import Entry, Filter, GalleryStore
+from clsa_search.retrieval.answers import CALENDAR_FROM
+from clsa_search.retrieval.choosing import parse_time
+from clsa_search.retrieval.media import locate_frame
 
 PER_PAGE = 8
 _ENOUGH = 100  # people to look through for the first picture
@@ -59,6 +62,20 @@ def list_people(store: GalleryStore, path: str, since: float | None = None) -> l
     frame = min(entry.frame or 0 for entry in people)
     people = [entry for entry in people if (entry.frame or 0) == frame]
     return sorted(people, key=lambda entry: (-entry.score, entry.row_id))
+
+
+def find_time(store: GalleryStore, path: str, text: str) -> float:
+    """A time of a video as the gallery has it, from a date or a time since its beginning.
+
+    Raises:
+        InputError: the text is neither, or nobody of this video is stored.
+    """
+    seconds = parse_time(text)
+    if seconds >= CALENDAR_FROM:
+        return seconds
+    first = list_people(store, path)[0]
+    passed = locate_frame(first.source, first.frame or 0) or 0.0
+    return (first.time or 0.0) - passed + seconds - _INSTANT  # no rounding hides a frame
 
 
 def _find_first(store: GalleryStore, path: str, since: float) -> Filter:

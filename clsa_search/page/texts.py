@@ -1,16 +1,26 @@
 """What the page says, as HTML; names of files and cameras are escaped."""
 
 import html
+import math
 import os
 
-from clsa_search.retrieval import Entry, GalleryStore
-from clsa_search.retrieval.answers import Answer, count_matches, format_time
+from clsa_search.retrieval import Entry, Filter, GalleryStore
+from clsa_search.retrieval.answers import CALENDAR_FROM, Answer, count_matches, format_time
 
 
 def describe_gallery(store: GalleryStore) -> str:
     sources = sum(source.detections > 0 for source in store.sources())
     name = html.escape(os.path.basename(store.address))
     return f"<h1>Find a person</h1><p>{store.count():,} people in {sources:,} files · {name}</p>"
+
+
+def describe_times(store: GalleryStore) -> str:
+    """How the times of the gallery's people are written."""
+    kinds = {
+        "h:mm:ss": Filter(until=math.nextafter(CALENDAR_FROM, 0)),
+        "2026-05-01T12:00": Filter(since=CALENDAR_FROM),
+    }
+    return " or ".join(text for text, times in kinds.items() if store.count(times))
 
 
 def describe_answer(answer: Answer) -> str:
