@@ -128,8 +128,8 @@ def _format_levels(summaries: Sequence[RowSummary]) -> str:
     columns = {
         (group, name): header.format(name)
         for group, (header, _) in groups.items()
-        for summary in summaries
-        for name in summary.spread[group]
+        # of rows with different levels, their stages' names sort from the lowest up
+        for name in sorted({name for summary in summaries for name in summary.spread[group]})
     }
     lines = [
         [summary.row.label]
