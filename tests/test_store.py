@@ -1,6 +1,5 @@
 """The gallery store: exact search, filters, deletes, what it refuses, and several processes."""
 
-import sqlite3
 import threading
 
 import numpy as np
@@ -323,28 +322,6 @@ def test_other_weights_and_widths_are_not_mixed_in(store_address):
     for create in (False, True):
         with pytest.raises(InputError, match=f"weights {WEIGHTS}.*not {'b' * 64}"):
             open_store(store_address, weights="b" * 64, create=create)
-
-
-def test_only_galleries_of_this_version_are_opened(tmp_path):
-    path = tmp_path / "gallery.db"
-    new_store(path).close()
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 1")
-    connection.close()
-    with pytest.raises(InputError, match="gallery.db: is a gallery of version 1; expected vers"):
-        open_store(path)
-    foreign = tmp_path / "foreign.db"
-    connection = sqlite3.connect(foreign)
-    connection.execute("CREATE TABLE gallery (name)")
-    connection.close()
-    text = tmp_path / "text.db"
-    text.write_text("no database at all" * 100)
-    for file, words in ((foreign, "is no gallery"), (text, "file is not a database")):
-        for options in ({}, {"weights": WEIGHTS, "create": True}):
-            before = file.read_bytes()
-            with pytest.raises(InputError, match=words):
-                open_store(file, **options)
-            assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

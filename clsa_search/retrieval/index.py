@@ -3,6 +3,7 @@
 Shape letters: Q queries, N rows, K matches of each query, D width of a descriptor.
 """
 
+import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,7 +47,16 @@ class GalleryIndex:
         return int(columns.row_ids[-1]) if len(columns.row_ids) else 0
 
     def append(self, rows: Sequence[tuple]) -> None:
-        """Add rows of ascending ids: (id, image, camera, time, score, descriptor as bytes)."""
+        """Add rows of ascending ids: (id, image, camera, time, score, descriptor as bytes).
+
+        Raises:
+            sqlite3.DataError: a descriptor has another width.
+        """
+        for row_id, *_, descriptor in rows:
+            if len(descriptor) != 4 * self._matrix.width:
+                raise sqlite3.DataError(
+                    f"row {row_id} holds {len(descriptor)} bytes of {4 * self._matrix.width}"
+                )
         row_ids, images, cameras, times, scores, descriptors = zip(*rows, strict=True)
         table = np.frombuffer(bytearray().join(descriptors), dtype="<f4")
         self._matrix.append(table.reshape(len(rows), self._matrix.width))

@@ -4,6 +4,7 @@ WAL lets processes read while one writes; synchronous=FULL makes a commit wait f
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,12 +44,13 @@ def connect(path: Path, *, create_for: str | None, about: Mapping[str, str]) -> 
         about: see `open_store`.
 
     Raises:
-        InputError: there is none, or it is no gallery or one of another version.
+        InputError: there is none and none can be made, or it is no gallery or one of another
+            version.
     """
-    if create_for is None and not path.is_file():
+    if create_for is None and not os.path.isfile(path):
         raise InputError(f"{path}: there is no gallery; expected one, or to be asked to create it")
     if create_for is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path)
     with reported(path, "open"):
         mode = "rw" if create_for is None else "rwc"
         connection = sqlite3.connect(
@@ -85,9 +87,23 @@ def reported(path: Path, action: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, UnicodeEncodeError) as error:  # the latter of a path that is no text
+        if type(error) in (sqlite3.DatabaseError, sqlite3.DataError):
+            expected = "a gallery that is whole: this file is damaged, or none"
+        else:  # of the disk, or of others that use the file
+            expected = (
+                "a readable gallery on a writable disk with free space; "
+                "what was stored before is kept"
+            )
+        raise InputError(f"{path}: cannot {action}: {error}; expected {expected}") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise InputError(
-            f"{path}: cannot {action}: {error}; expected a readable gallery on a writable disk "
-            "with free space; what was stored before is kept"
+            f"{path}: cannot be made: {error.filename}: {error.strerror}; "
+            "expected a file in a folder that can be written"
         ) from error
 
 
