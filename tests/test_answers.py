@@ -21,6 +21,7 @@ from clsa_search.retrieval.answers import (
     Answer,
     answers_as_json,
     draw_answers,
+    dump_answers,
     format_answers,
     format_time,
     read_sightings,
@@ -148,6 +149,12 @@ def test_json_has_all_but_descriptors(photo):
     ]
     assert first["pictures"] == [{"caption": "asked for", "box": list(BOX)}]
     assert (second["title"], second["matches"]) == ("nobody", [])
+
+
+def test_json_is_text_whatever_files_are_called():
+    written = dump_answers([answer(entry(1, "/caf\udce9.jpg", camera="Süd"))])
+    (found,) = json.loads(written.encode("utf-8"))["queries"][0]["matches"]
+    assert (found["source"], found["camera"]) == ("/caf?.jpg", "Süd")
 
 
 def test_each_picture_is_read_once_and_in_order(photo, video, monkeypatch):

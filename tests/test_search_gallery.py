@@ -14,8 +14,8 @@ from footage import BlockSearcher, draw_scene, write_picture, write_video
 from clsa_search.errors import InputError
 from clsa_search.retrieval import Filter, Indexer, IndexOptions, open_gallery, open_store
 from clsa_search.retrieval.answers import read_sightings
-from clsa_search.retrieval.choosing import parse_box, parse_time
 from clsa_search.retrieval.person_searcher import PersonSearcher
+from clsa_search.retrieval.sqlite_store import SQLiteStore
 
 
 @pytest.fixture
@@ -33,8 +33,14 @@ def run(tool, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(PersonSearcher, "load", lambda *args, **options: BlockSearcher())
     monkeypatch.chdir(tmp_path)
 
-    def run(*argv):
-        tool.main([str(word) for word in argv])
+    def run(*argv, status=None):
+        words = [str(word) for word in argv]
+        if status is None:
+            tool.main(words)
+        else:
+            with pytest.raises(SystemExit) as stop:
+                tool.main(words)
+            assert stop.value.code == status
         return capsys.readouterr().out
 
     return run
@@ -82,11 +88,43 @@ def test_index_says_what_it_did(run, footage):
     words = ["index", "--weights", "weights.pth", "--store", "street.db", "--rate", 2, footage]
     (footage / "cut.png").write_bytes(b"")
     (footage / "notes.txt").touch()
-    printed = run(*words).splitlines()
+    printed = run(*words, status=1).splitlines()
     assert printed[0].startswith("street.db: 11 people of 6 pictures added, 0 files were there")
     assert printed[1].startswith("1 files are neither")
     assert printed[2].startswith(f"problem: {footage / 'cut.png'}: not readable as an image")
+    assert printed[3:] == ["street.db: 11 people in all"]
+    (footage / "cut.png").unlink()
     assert run(*words).startswith("street.db: 0 people of 0 pictures added, 3 files were there")
+
+
+def test_every_problem_is_named_and_does_nothing_to_a_terminal(run, footage):
+    for i in range(30):
+        (footage / f"torn\x1b[2J\n{i}.png").write_bytes(b"")
+    printed = run("index", "--weights", "weights.pth", "--store", "a\tb.db", footage, status=1)
+    assert "\x1b" not in printed
+    lines = printed.splitlines()
+    assert sum(line.startswith("problem: ") for line in lines) == 30
+    assert all(any(rf"torn\x1b[2J\n{i}.png" in line for line in lines) for i in range(30))
+    name = footage / "odd\x1b[2J\n.png"
+    write_picture(footage / "good.png", {0: 10}).rename(name)
+    run("index", "--weights", "weights.pth", "--store", "odd.db", name)
+    assert r"odd\x1b[2J\n.png" in run("list", "odd.db")
+    assert r"odd\x1b[2J\n.png" in run("delete", "odd.db", name)
+
+
+def test_what_was_done_is_told_of_a_failure_too(run, fails, footage, monkeypatch, capsys):
+    (footage / "a.png").write_bytes(b"")
+
+    def fail(*args):
+        raise InputError("street.db: cannot add: the disk is full")
+
+    monkeypatch.setattr(SQLiteStore, "add", fail)
+    with pytest.raises(SystemExit) as stop:
+        run("index", "--weights", "weights.pth", "--store", "street.db", footage)
+    assert stop.value.code == 2
+    printed, error = capsys.readouterr()
+    assert f"problem: {footage / 'a.png'}: not readable" in printed
+    assert error.splitlines()[-1] == "error: street.db: cannot add: the disk is full"
 
 
 def test_a_person_is_found_wherever_he_is(run, gallery, footage, tmp_path):
@@ -144,8 +182,8 @@ def test_several_pictures_of_a_person_are_combined(run, fails, gallery, footage)
         (["--since", "0:00:00.5"], 3),
         (["--since", "0.5", "--until", "1"], 2),
         (["--source", "footage/one.png", "footage/two.png"], 2),
-        (["--camera", "nowhere"], 0),
-        (["--min-score", "2"], 0),
+        (["--source", "elsewhere/../footage/one.png"], 1),
+        (["--every-match", "--min-score", "0.95"], 6),
         (["--half"], 6),
     ],
 )
@@ -157,10 +195,87 @@ def test_filters_leave_what_passes(run, gallery, footage, options, count):
 def test_cameras_and_dates_can_be_asked_for(run, footage):
     video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
     run(*video, "--camera", "door", "--start-time", "2026-05-01T12:00:00+00:00")
+    photograph = write_picture(footage / "three.png", {2: 10})
+    run(*video[:-1], photograph, "--camera", "yard")
     found = ["--image", footage / "two.png", "--camera", "door", "yard"]
     assert len(ask(run, *found, "--since", "2026-05-01T12:00:01+00:00")[0]) == 1
     assert len(ask(run, *found, "--until", "2026-05-01T14:00:00.5+02:00")[0]) == 1
     assert len(ask(run, *found, "--since", "2026-05-02")[0]) == 0
+
+
+def test_times_of_another_kind_are_refused(run, fails, footage):
+    video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
+    run(*video, "--start-time", "2026-05-01T12:00:00+00:00")
+    asked = ["query", "--store", "street.db", "--image", footage / "two.png"]
+    for option in ("--since", "--until"):
+        message = fails(*asked, option, "12:00:01")
+        expected = "12:00:01.0 is a time within a video; expected a date and time as 2026"
+        assert f"{option[2:]}: {expected}" in message
+    write_video(footage / "yard.avi", [{0: 10}] * 20)
+    run(*video[:-1], footage / "yard.avi")  # with both kinds, each has its meaning
+    assert len(ask(run, *asked[3:], "--until", "0:00:00.5")[0]) == 1
+    message = fails(*asked, "--source", footage / "yard.avi", "--since", "2026-05-01")
+    assert "is a date; expected a time within the video as 0:01:30" in message
+
+
+def test_filters_that_cannot_match_are_refused(run, fails, gallery, footage):
+    asked = ["query", "--store", gallery, "--image", footage / "two.png"]
+    assert "camera: nowhere has nobody; expected none" in fails(*asked, "--camera", "nowhere")
+    write_picture(footage / "empty.png", {})
+    words = ["index", "--weights", "weights.pth", "--store", gallery, "--camera"]
+    for i in range(12):
+        run(*words, f"c{i:02}", write_picture(footage / f"{i:02}.png", {2: 10}))
+    run(*words, "c00", footage / "empty.png")
+    message = fails(*asked, "--camera", "c00", "c1")
+    named = ", ".join(f"c{i:02}" for i in range(10))
+    assert f"camera: c1 has nobody; expected {named} or one of 2 more" in message
+    message = fails(*asked, "--source", footage / "gone.png")
+    assert f"gone.png is not indexed; expected {footage / '00.png'}, " in message
+    assert ask(run, *asked[3:], "--source", footage / "empty.png") == [[]]
+    for score in ("2", "-0.1", "nan"):
+        assert "expected a score from 0 to 1" in fails(*asked, "--min-score", score)
+
+
+def test_outputs_that_cannot_be_written_are_told_first(run, fails, gallery, footage, monkeypatch):
+    asked = ["query", "--store", gallery, "--image", footage / "two.png", "--output-dir"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PersonSearcher, "load", None)  # before the model is loaded
+        for folder in ("weights.pth", "weights.pth/new"):
+            assert f"{folder}: cannot be written: " in fails(*asked, folder)
+    (footage / "results.json").mkdir()
+    assert "footage: cannot be written: Is a directory" in fails(*asked, footage)
+    (footage / "people.png").mkdir()
+    asked[4] = footage / "one.png"
+    assert "people.png: cannot be written: Is a directory" in fails(*asked, footage)
+    words = ["index", "--weights", "weights.pth", footage, "--store", "weights.pth/x.db"]
+    assert "weights.pth/x.db: cannot be made: weights.pth: File exists" in fails(*words)
+
+
+def test_wrong_paths_make_no_store(fails, footage, tmp_path):
+    words = ["index", "--weights", "weights.pth", "--store", "new.db"]
+    assert "gone: No such file" in fails(*words, footage, "gone")
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_names_that_are_no_text_are_asked_with(run, gallery, footage, tmp_path):
+    odd = footage / "caf\udce9.png"
+    write_picture(footage / "odd.png", {0: 30}).rename(odd)
+    assert "two.png" in run("query", "--store", gallery, "--image", odd)
+    assert (
+        "caf\N{REPLACEMENT CHARACTER}.png" in (tmp_path / "output/query/results.json").read_text()
+    )
+    assert len(ask(run, "--image", odd)[0]) == 6
+
+
+def test_boxes_may_begin_outside(run, fails, gallery, footage):
+    (matches,) = ask(run, "--image", footage / "two.png")
+    for box in (["--box", "-5,-10,300,80"], ["--box=-.5,0,96,72"]):
+        assert len(ask(run, "--image", footage / "two.png", *box)[0]) == len(matches)
+    both = ["--image", footage / "one.png", "--box", "8,20,25,60", "--image", footage / "two.png"]
+    words = ["query", "--store", gallery, *both, "--box"]
+    message = fails(*words, "200,0,300,50")
+    assert "two.png: box: [200.0, 0.0, 300.0, 50.0]; expected x1 < x2" in message
+    assert "two.png: box: '1,2'; expected x1,y1,x2,y2" in fails(*words, "1,2")
 
 
 def test_the_same_person_is_asked_for_by_row(run, fails, gallery, footage):
@@ -232,7 +347,8 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
     words = ["index", "--weights", "weights.pth", "--store", "street.db", "--batch-size", 2]
     with monkeypatch.context() as patch:
         patch.setattr(BlockSearcher, "find", find_some)
-        assert "3 people of 2 pictures added" in run(*words, footage)
+        printed = run(*words, footage, status=130)
+    assert "3 people of 2 pictures added" in printed and "interrupted: the same" in printed
     assert "2 files were there already" in run(*words, footage)
 
 
@@ -245,6 +361,8 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
         (["--image", "footage/empty.png"], "empty.png: nobody is found with score 0.5 or more"),
         (["--image", "footage/two.png", "--since", "noon"], "time: 'noon'; expected seconds"),
         (["--image", "footage/two.png", "--top", "0"], "k: 0; expected 1 or more"),
+        (["--image", "footage/two.png", "--since", "nan"], "time: 'nan'; expected seconds"),
+        (["--image", "footage/one.png", "--person", "x"], "'x'; expected a number from 1, or all"),
         ([], "expected one or more --image, or --row"),
         (["--image", "footage/two.png", "--row", "1"], "expected one or more --image, or --row"),
         (["--box", "1,2,3,4"], "stands before any --image"),
@@ -268,7 +386,10 @@ def test_the_weights_are_found_where_they_were_or_asked_for(run, fails, gallery,
     words = ["query", "--store", gallery, "--image", footage / "two.png"]
     (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
     message = fails(*words)
-    assert f"the weights that made it, {tmp_path / 'weights.pth'}, are not there" in message
+    assert (
+        f"the weights that made it, {tmp_path / 'weights.pth'}, are not there; expected --weights"
+        in message
+    )
     assert "two.png" in run(*words, "--weights", "moved.pth")
     assert "there is no gallery" in fails("query", "--store", "gone.db", *words[3:])
 
@@ -286,24 +407,3 @@ def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
         answer = gallery.ask_like(1, k=3, per="match")
         assert answer.entries[0].row_id == 1
         assert answer.similarities[0] == pytest.approx(1, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        *(("90", 90), ("1:30", 90), ("0:01:30.5", 90.5), ("-5", -5), ("100:00:00", 360_000)),
-        ("2026-05-01T12:00:30+00:00", 1777636830),
-    ],
-)
-def test_times_are_read(text, seconds):
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "1:x", "2026-13-01"])
-def test_other_times_are_refused(text):
-    with pytest.raises(InputError, match="time: .*; expected seconds"):
-        parse_time(text)
-
-
-def test_boxes_are_four_numbers():
-    assert parse_box("1,2.5,30,4e1").tolist() == [1, 2.5, 30, 40]

@@ -14,13 +14,16 @@ already is skipped, so that the same command goes on from where it was interrupt
 the most similar people and leaves a ranking sheet, an HTML report and results.json. `serve` does
 the same in a browser, for this machine alone. `copy` copies a gallery, also from one engine to the
 other. A store is a file, or the address of a gallery on a Milvus server.
+
+Exit status: 0, or 1 if `index` named files with problems, 2 if nothing could be done or it had to
+stop (the last line says why), 130 after Ctrl+C.
 """
 
 import argparse
-import json
 import logging
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,19 +33,26 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from clsa_search.errors import InputError, reported_input_errors
-from clsa_search.retrieval.answers import Answer, answers_as_json, draw_answers, format_answers
-from clsa_search.retrieval.choosing import Undecided, choose_people, parse_box, parse_time
+from clsa_search.retrieval.answers import Answer, dump_answers, format_answers, printable
+from clsa_search.retrieval.choosing import (
+    Undecided,
+    choose_people,
+    join_negatives,
+    parse_box,
+    parse_time,
+)
+from clsa_search.retrieval.filters import check_filter
 from clsa_search.retrieval.gallery import Filter
 from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
-from clsa_search.retrieval.media import read_frame
+from clsa_search.retrieval.media import list_media, read_frame
 from clsa_search.retrieval.person_searcher import MIN_SCORE
-from clsa_search.retrieval.report import write_report
+from clsa_search.retrieval.report import prepare_folder, reported_writes, write_answers
 from clsa_search.retrieval.search import Gallery, open_gallery
 from clsa_search.retrieval.store import open_store
 from clsa_search.retrieval.transfer import copy_gallery
 from clsa_search.visualize import Sighting, draw_numbered_people
 
-_SHOWN_PROBLEMS = 20
+_PROBLEMS, _INTERRUPTED = 1, 130  # exit status
 
 
 class _OfAPicture(argparse.Action):
@@ -57,6 +67,8 @@ class _OfAPicture(argparse.Action):
 
 
 def to_person(text: str) -> int | str:
+    if text != "all" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a number from 1, or all")
     return text if text == "all" else int(text)
 
 
@@ -132,13 +144,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--port", type=int, default=7860, help="default 7860")
 
 
-def index(args: argparse.Namespace) -> None:
+def index(args: argparse.Namespace) -> int:
     options = IndexOptions(
         rate=args.rate,
         camera=args.camera,
         start_time=parse_time(args.start_time),
         batch_size=args.batch_size,
     )
+    list_media(args.paths)  # wrong ones are told before there is a store
     with open_gallery(
         args.store,
         args.weights,
@@ -149,32 +162,34 @@ def index(args: argparse.Namespace) -> None:
     ) as gallery:
         indexer = Indexer(gallery.searcher, gallery.store, options)
         total = indexer.plan(args.paths)
-        with tqdm(total=total, unit="picture", desc="indexing") as bar:
+        try:
+            with tqdm(total=total, unit="picture", desc="indexing") as bar:
 
-            def show(pictures: int, people: int) -> None:
-                bar.update(pictures)
-                bar.set_postfix(people=indexer.report.people)
+                def show(pictures: int, people: int) -> None:
+                    bar.update(pictures)
+                    bar.set_postfix(people=indexer.report.people)
 
-            try:
                 indexer.run(show)
-            except KeyboardInterrupt:
-                bar.write("interrupted: the same command goes on from here")
-        print_report(indexer.report, args.store, gallery.store.count())
+        except KeyboardInterrupt:
+            print("interrupted: the same command goes on from here")
+            return _INTERRUPTED
+        finally:
+            print_report(indexer.report, args.store)
+        print(f"{args.store}: {gallery.store.count()} people in all")
+    return _PROBLEMS if indexer.report.problems else 0
 
 
-def print_report(report: IndexReport, address: str, count: int) -> None:
+def print_report(report: IndexReport, address: str) -> None:
     print(
         f"{address}: {report.people} people of {report.pictures} pictures added, "
-        f"{report.skipped} files were there already; {count} people in all"
+        f"{report.skipped} files were there already"
     )
     if report.others:
         print(f"{report.others} files are neither images nor videos by their names")
     for path in report.overtaken:
-        print(f"{path}: left to another process that indexes it")
-    for path, reason in report.problems[:_SHOWN_PROBLEMS]:
-        print(f"problem: {reason if path in reason else f'{path}: {reason}'}")
-    if len(report.problems) > _SHOWN_PROBLEMS:
-        print(f"... and {len(report.problems) - _SHOWN_PROBLEMS} more files with problems")
+        print(f"{printable(path)}: left to another process that indexes it")
+    for path, reason in report.problems:
+        print(f"problem: {printable(reason if path in reason else f'{path}: {reason}')}")
 
 
 def query(args: argparse.Namespace) -> None:
@@ -182,11 +197,12 @@ def query(args: argparse.Namespace) -> None:
         raise InputError("query: expected one or more --image, or --row")
     where = Filter(
         cameras=args.camera,
-        sources=args.source and [str(path.absolute()) for path in args.source],
+        sources=args.source and [os.path.abspath(path) for path in args.source],
         since=None if args.since is None else parse_time(args.since),
         until=None if args.until is None else parse_time(args.until),
         min_score=args.min_score,
     )
+    prepare_folder(args.output_dir)
     with open_gallery(
         args.store,
         args.weights,
@@ -194,6 +210,7 @@ def query(args: argparse.Namespace) -> None:
         device=args.device,
         dtype=torch.float16 if args.half else torch.float32,
     ) as gallery:
+        check_filter(gallery.store, where)
         how = {"k": args.top, "where": where, "per": "match" if args.every_match else "image"}
         if args.row is not None:
             answers = [gallery.ask_like(args.row, **how)]
@@ -210,7 +227,7 @@ def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Si
         if picture.get("person") == "all" and len(pictures) > 1:
             raise InputError("--person all with several images; expected one person in all of them")
         image = read_frame(picture["path"], None)
-        box = parse_box(picture["box"]) if "box" in picture else None
+        box = parse_box(picture["box"], picture["path"]) if "box" in picture else None
         try:
             chosen.append(
                 choose_people(
@@ -219,7 +236,8 @@ def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Si
             )
         except Undecided as error:
             drawn = folder / "people.png"
-            draw_numbered_people(image, error.people.boxes, error.people.scores, drawn)
+            with reported_writes(drawn):
+                draw_numbered_people(image, error.people.boxes, error.people.scores, drawn)
             raise InputError(f"{error}; {drawn} shows the numbers") from error
     return [[one] for one in chosen[0]] if len(chosen) == 1 else [[one for (one,) in chosen]]
 
@@ -227,7 +245,11 @@ def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Si
 def list_sources(args: argparse.Namespace) -> None:
     with open_store(args.store) as gallery:
         rows = [
-            (one.path, one.detections, "yes" if one.is_complete else f"until {one.next_frame}")
+            (
+                printable(one.path),
+                one.detections,
+                "yes" if one.is_complete else f"until {one.next_frame}",
+            )
             for one in gallery.sources()
         ]
         print(tabulate(rows, ["source", "people", "indexed"], disable_numparse=True))
@@ -239,9 +261,10 @@ def delete(args: argparse.Namespace) -> None:
         paths = [os.path.abspath(path) for path in args.target]
         known = {source.path for source in gallery.sources()}
         if unknown := [path for path in paths if path not in known]:
-            raise InputError(f"{args.store}: {unknown[0]} is not indexed; expected a file that is")
+            path = printable(unknown[0])
+            raise InputError(f"{args.store}: {path} is not indexed; expected a file that is")
         for path in paths:
-            print(f"{path}: {gallery.delete(path)} people forgotten")
+            print(f"{printable(path)}: {gallery.delete(path)} people forgotten")
 
 
 def copy(args: argparse.Namespace) -> None:
@@ -271,15 +294,10 @@ def name(person: Sequence[Sighting]) -> str:
 
 
 def write(answers: list[Answer], args: argparse.Namespace) -> None:
-    plain = json.dumps(answers_as_json(answers), indent=1, ensure_ascii=False)
-    print(plain if args.json else format_answers(answers))
-    folder = args.output_dir
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(plain, encoding="utf-8")
-    sheet = draw_answers(answers, folder)[0]
-    write_report(answers, folder / "report.html", address=args.store)
+    print(dump_answers(answers) if args.json else format_answers(answers))
+    report, sheet = write_answers(answers, args.output_dir, address=args.store)
     if not args.json:
-        print(f"report: {folder / 'report.html'}   sheet: {sheet}")
+        print(f"report: {report}   sheet: {sheet}")
 
 
 COMMANDS = {
@@ -293,10 +311,15 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(join_negatives(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(level=logging.WARNING)
-    with reported_input_errors():
-        COMMANDS[args.command](args)
+    try:
+        with reported_input_errors():
+            status = COMMANDS[args.command](args)
+    except KeyboardInterrupt:
+        status = _INTERRUPTED
+    if status:
+        raise SystemExit(status)
 
 
 if __name__ == "__main__":

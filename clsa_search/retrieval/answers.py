@@ -1,5 +1,6 @@
 """What a gallery answers to queries: who that is and where, as text, as JSON, as ranking sheets."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -44,7 +45,7 @@ class Answer:
 
 def format_answers(answers: Sequence[Answer]) -> str:
     """A table for each query; its boxes are written as the command takes them."""
-    return "\n\n".join(f"{_printable(answer.title)}\n{_format_table(answer)}" for answer in answers)
+    return "\n\n".join(f"{printable(answer.title)}\n{_format_table(answer)}" for answer in answers)
 
 
 def answers_as_json(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -65,6 +66,12 @@ def answers_as_json(answers: Sequence[Answer]) -> dict[str, Any]:
             for answer in answers
         ]
     }
+
+
+def dump_answers(answers: Sequence[Answer]) -> str:
+    """`answers_as_json` written out; what is no text in a file name is replaced."""
+    written = json.dumps(answers_as_json(answers), indent=1, ensure_ascii=False)
+    return written.encode(errors="replace").decode()
 
 
 def draw_answers(answers: Sequence[Answer], output_dir: str | Path) -> list[Path]:
@@ -150,6 +157,11 @@ def format_time(seconds: float | None) -> str:
     return f"{sign}{minutes // 60}:{minutes % 60:02}:{tenths // 10:02}.{tenths % 10}"
 
 
+def printable(text: str) -> str:
+    """The text, or its escaped form where it would do something to a terminal."""
+    return text if text.isprintable() else ascii(text)
+
+
 def count_matches(count: int) -> str:
     """The number as one says it."""
     return f"{count or 'no'} match{'' if count == 1 else 'es'}"
@@ -162,10 +174,10 @@ def _format_table(answer: Answer) -> str:
         [
             rank,
             f"{similarity:.3f}",
-            _printable(entry.source),
+            printable(entry.source),
             "" if entry.frame is None else entry.frame,
             format_time(entry.time),
-            _printable(entry.camera or ""),
+            printable(entry.camera or ""),
             ",".join(f"{value:.0f}" for value in entry.box),
             f"{entry.score:.2f}",
             entry.row_id,
@@ -177,11 +189,6 @@ def _format_table(answer: Answer) -> str:
     aligned = ["right" if header in right else "left" for header in headers]
     # a camera "007" is no number
     return tabulate(rows, headers, disable_numparse=True, colalign=aligned)
-
-
-def _printable(text: str) -> str:
-    """The text, or its escaped form where it would do something to a terminal."""
-    return text if text.isprintable() else ascii(text)
 
 
 def _as_plain(entry: Entry) -> dict[str, Any]:

@@ -1,15 +1,20 @@
 """Which person of a picture is meant, and when: what a user says, in words."""
 
+import math
 import os
+import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.person_searcher import People
+from clsa_search.retrieval.person_searcher import People, check_boxes
 from clsa_search.retrieval.search import Gallery
 from clsa_search.visualize import Sighting
+
+_MAY_BE_NEGATIVE = "--box", "--since", "--until", "--start-time"
 
 
 class Undecided(InputError):
@@ -41,11 +46,16 @@ def choose_people(
         person: a number from 1, in the order of detection scores; or all. None: the only one.
 
     Raises:
-        InputError: nobody is detected, or there is no such number.
+        InputError: nobody is detected, there is no such number, or the box is not in the picture.
         Undecided: several are detected, and `person` is None.
     """
-    name = os.path.basename(path)
+    # which need not be text
+    name = os.fsencode(os.path.basename(path)).decode(errors="replace")
     if box is not None:
+        try:
+            check_boxes([box], image)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
         return [Sighting(image, box, name)]
     people = gallery.find(image)
     count = len(people.scores)
@@ -60,8 +70,23 @@ def choose_people(
     return [Sighting(image, people.boxes[n - 1], f"{name}, person {n}") for n in numbers]
 
 
-def parse_box(text: str) -> np.ndarray:
+def join_negatives(words: Sequence[str]) -> list[str]:
+    """A command's words with `--box=-5,61,181,188` for two: argparse would see two options."""
+    joined = []
+    for word in words:
+        if joined and joined[-1] in _MAY_BE_NEGATIVE and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def parse_box(text: str, path: str | os.PathLike) -> np.ndarray:
     """ "x1,y1,x2,y2" in pixels, as (4,).
+
+    Args:
+        text: what was said.
+        path: of the picture, for errors.
 
     Raises:
         InputError: it is not that.
@@ -69,7 +94,7 @@ def parse_box(text: str) -> np.ndarray:
     try:
         x0, y0, x1, y1 = map(float, text.split(","))
     except ValueError as error:
-        raise InputError(f"box: {text!r}; expected x1,y1,x2,y2 in pixels") from error
+        raise InputError(f"{path}: box: {text!r}; expected x1,y1,x2,y2 in pixels") from error
     return np.array([x0, y0, x1, y1])
 
 
@@ -84,13 +109,16 @@ def parse_time(text: str) -> float:
     try:
         if "-" in text[1:]:
             return datetime.fromisoformat(text).timestamp()
-        *larger, seconds = text.split(":")
+        *larger, seconds = text.removeprefix("-").split(":")
         if len(larger) > 2:
             raise ValueError("more than hours, minutes and seconds")
         total = 0.0
         for part in larger:
             total = 60 * (total + int(part))
-        return total + float(seconds)
+        total += float(seconds)
+        if not math.isfinite(total):
+            raise ValueError("no end of seconds")
+        return -total if text.startswith("-") else total
     except (ValueError, OverflowError, OSError) as error:
         raise InputError(
             f"time: {text!r}; expected seconds, h:mm:ss, or a date as 2026-05-01T12:00:30"

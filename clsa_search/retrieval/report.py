@@ -2,11 +2,13 @@
 
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import jinja2
 import numpy as np
@@ -16,6 +18,8 @@ from clsa_search.errors import InputError
 from clsa_search.retrieval.answers import (
     Answer,
     count_matches,
+    draw_answers,
+    dump_answers,
     format_time,
     rank_entries,
     read_sightings,
@@ -39,6 +43,48 @@ class _Pictures:
     crop: str = ""
     scene: str = ""
     fault: str = ""
+
+
+@contextmanager
+def reported_writes(path: str | os.PathLike) -> Iterator[None]:
+    """Faults of writing there as InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror or error}; "
+            "expected a place where files can be made, on a disk with free space"
+        ) from error
+
+
+def prepare_folder(path: str | os.PathLike) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        InputError: it cannot be made, or no file in it.
+    """
+    with reported_writes(path):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path).close()
+
+
+def write_answers(
+    answers: Sequence[Answer], folder: str | os.PathLike, *, address: str
+) -> tuple[Path, Path]:
+    """Write all that is left of a search: results.json, the sheets and report.html.
+
+    Returns:
+        The report, and the sheet that shows most.
+
+    Raises:
+        InputError: one of them cannot be written.
+    """
+    folder = Path(folder)
+    with reported_writes(folder):
+        (folder / "results.json").write_text(dump_answers(answers), encoding="utf-8")
+        sheet = draw_answers(answers, folder)[0]
+    write_report(answers, folder / "report.html", address=address)
+    return folder / "report.html", sheet
 
 
 def write_report(answers: Sequence[Answer], path: str | os.PathLike, *, address: str) -> None:
@@ -76,14 +122,10 @@ def write_report(answers: Sequence[Answer], path: str | os.PathLike, *, address:
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
     )
     path = Path(path)
-    try:
+    with reported_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # a file name need not be text
         path.write_text(page, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; expected the path of a file to make"
-        ) from error
 
 
 def link_source(entry: Entry) -> str:

@@ -18,6 +18,7 @@ from clsa_search.retrieval.answers import (
     draw_placeholder,
     read_sightings,
 )
+from clsa_search.retrieval.filters import check_times
 from clsa_search.retrieval.gallery import Filter, GalleryStore
 from clsa_search.retrieval.person_searcher import MIN_SCORE, People, PersonSearcher
 from clsa_search.retrieval.store import open_store
@@ -92,7 +93,13 @@ class Gallery:
         per: Literal["image", "match"] = "image",
         title: str = "query",
     ) -> Answer:
-        """Search with a descriptor (D,) that is known already; `person` is to be shown only."""
+        """Search with a descriptor (D,) that is known already; `person` is to be shown only.
+
+        Raises:
+            InputError: see :func:`check_times`.
+        """
+        if where is not None:
+            check_times(self.store, where)
         found = self.store.search(np.array(descriptor, dtype=np.float32)[None], k, where, per)
         entries = self.store.get(found.row_ids[0])
         fingerprints = self._recall_fingerprints({entry.source for entry in entries})
@@ -184,6 +191,6 @@ def _recall_weights(
     if not weights or not os.path.isfile(weights):
         raise InputError(
             f"{address}: the weights that made it, {weights or 'unknown'}, are not there; "
-            "expected to be told where they are"
+            "expected --weights with their path"
         )
     return weights, config_file or about.get(CONFIG)
