@@ -218,22 +218,10 @@ def test_times_of_another_kind_are_refused(run, fails, footage):
     assert "is a date; expected a time within the video as 0:01:30" in message
 
 
-def test_filters_that_cannot_match_are_refused(run, fails, gallery, footage):
+def test_filters_that_cannot_match_are_refused(fails, gallery, footage):
     asked = ["query", "--store", gallery, "--image", footage / "two.png"]
     assert "camera: nowhere has nobody; expected none" in fails(*asked, "--camera", "nowhere")
-    write_picture(footage / "empty.png", {})
-    words = ["index", "--weights", "weights.pth", "--store", gallery, "--camera"]
-    for i in range(12):
-        run(*words, f"c{i:02}", write_picture(footage / f"{i:02}.png", {2: 10}))
-    run(*words, "c00", footage / "empty.png")
-    message = fails(*asked, "--camera", "c00", "c1")
-    named = ", ".join(f"c{i:02}" for i in range(10))
-    assert f"camera: c1 has nobody; expected {named} or one of 2 more" in message
-    message = fails(*asked, "--source", footage / "gone.png")
-    assert f"gone.png is not indexed; expected {footage / '00.png'}, " in message
-    assert ask(run, *asked[3:], "--source", footage / "empty.png") == [[]]
-    for score in ("2", "-0.1", "nan"):
-        assert "expected a score from 0 to 1" in fails(*asked, "--min-score", score)
+    assert "expected a score from 0 to 1" in fails(*asked, "--min-score", 2)
 
 
 def test_outputs_that_cannot_be_written_are_told_first(run, fails, gallery, footage, monkeypatch):
