@@ -14,6 +14,7 @@ from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from clsa_search.retrieval.search import Gallery
 
 RED, GREEN, BLUE = 0, 1, 2  # people, by their place in COLOURS
+FIELDS = [[], "", "", "", 0, False, 6]  # of a wish
 
 
 def make_gallery(folder, start_time=0.0):

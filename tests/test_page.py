@@ -1,7 +1,6 @@
 """What the page does: pictures of unknown origin, choosing people, indexed pictures, searching."""
 
 import io
-import os
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -13,7 +12,7 @@ pytest.importorskip("gradio", reason="the page is built with Gradio, which is no
 
 import gradio
 from footage import draw_scene, write_picture
-from page_cases import BLUE, GREEN, RED, as_file, encode, make_gallery
+from page_cases import BLUE, GREEN, RED, encode, make_gallery
 from PIL import Image
 
 from clsa_search.errors import InputError
@@ -94,33 +93,6 @@ def test_bad_uploads_are_named_without_their_place(tmp_path, content, message):
     with pytest.raises(InputError, match=message) as caught:
         read_upload(path, "mine")
     assert str(tmp_path) not in str(caught.value)
-
-
-@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "other"}}, as_file(None)])
-@pytest.mark.parametrize("place", ["beside", "relative", "link", "folder", "nothing", "nowhere"])
-def test_only_what_lies_in_the_upload_folder_is_looked_at(
-    gallery, tmp_path, monkeypatch, place, meta
-):
-    shown, beside = tmp_path / "shown", tmp_path / "shown beside.png"
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(shown))
-    write_picture(beside, {RED: 10})
-    uploaded = write_picture(shown / "hash" / "mine.png", {RED: 10})
-    (shown / "link.png").symlink_to(beside)
-    path = {
-        "beside": str(beside),
-        "relative": os.path.relpath(beside),
-        "link": str(shown / "link.png"),
-        "folder": str(uploaded.parent),
-        "nothing": None,
-        "nowhere": "\0",
-    }[place]
-    with gradio.Blocks():
-        events = Events(Desk(gallery), Layout())
-    with pytest.warns(UserWarning, match="the picture: is not there; expected a picture that was"):
-        changes = events.take_upload(Visit(), {**meta, "orig_name": None, "path": path})
-    assert changes == {events.parts.upload: None}
-    changes = events.take_upload(Visit(), {**meta, "path": str(uploaded)})
-    assert len(changes[events.visit].scene.boxes) == 1
 
 
 def test_a_click_chooses_the_smallest_box_around_it_or_the_nearest():

@@ -1,11 +1,9 @@
-"""The page over HTTP: what visitors do, that they stay apart, and what nobody may do."""
+"""The page over HTTP: what visitors do, that they stay apart, and how it is served."""
 
 import importlib.util
 import os
 import signal
 import socket
-import urllib.parse
-import uuid
 
 import pytest
 
@@ -15,14 +13,21 @@ import gradio
 import httpx
 from conftest import ROOT
 from footage import BlockSearcher, draw_scene
-from page_cases import BLUE, GREEN, RED, Visitor, as_file, encode, find_free_port, make_gallery
+from page_cases import (
+    BLUE,
+    FIELDS,
+    GREEN,
+    RED,
+    Visitor,
+    as_file,
+    encode,
+    find_free_port,
+    make_gallery,
+)
 
 from clsa_search.errors import InputError
-from clsa_search.page.pictures import MAX_UPLOAD_BYTES
 from clsa_search.page.server import serving
 from clsa_search.retrieval.person_searcher import PersonSearcher
-
-FIELDS = [[], "", "", "", 0, False, 6]  # of a wish
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +37,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(folder):
-    """Of a page served where the environment would open it to everybody."""
-    with pytest.MonkeyPatch.context() as patch, make_gallery(folder) as gallery:
-        patch.setenv("GRADIO_ALLOWED_PATHS", "/")
-        patch.setenv("GRADIO_SHARE", "True")
-        patch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
-        with serving(gallery, port=find_free_port()) as page:
-            assert page.share is False and page.analytics_enabled is False
-            yield page.local_url
+    with make_gallery(folder) as gallery, serving(gallery, port=find_free_port()) as page:
+        yield page.local_url
 
 
 @pytest.fixture
@@ -131,106 +130,6 @@ def test_a_bad_upload_is_told_in_words(visitor, folder, capfd, content, reason):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_uploads_are_bounded(visitor, url):
-    address = urllib.parse.urlsplit(url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
-        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\n"
-        connection.sendall(f"{head}Content-Length: {MAX_UPLOAD_BYTES + (1 << 17)}\r\n\r\n".encode())
-        assert connection.recv(12) == b"HTTP/1.1 413"
-    # a file a little too large, in a form that is not
-    content = b"0" * (MAX_UPLOAD_BYTES + 1)
-    refused = visitor.http.post("/gradio_api/upload", files={"files": ("a.png", content)})
-    assert refused.status_code == 413
-    endless = visitor.http.post("/gradio_api/upload", content=iter([b"0" * 9]))
-    assert endless.status_code == 411
-    message = visitor.http.post("/gradio_api/queue/join", json={"data": "0" * (1 << 20)})
-    assert message.status_code == 413
-
-
-def list_forbidden_files(folder):
-    store, indexed = folder / "gallery.db", folder / "media" / "door.png"
-    shown = os.environ["GRADIO_TEMP_DIR"]
-    return [
-        "/etc/passwd",
-        *(str(store), str(indexed), __file__),
-        f"{shown}/../{os.path.basename(__file__)}",
-        f"{shown}/../../etc/passwd",
-        "http://example.com/",
-        "https://example.com/a.png",
-        "file:///etc/passwd",
-        *(shown, f"{shown}x"),
-    ]
-
-
-def test_no_file_is_reached_but_those_shown(visitor, folder):
-    for path in list_forbidden_files(folder):
-        for quoted in (path, urllib.parse.quote(path, safe=""), path.replace("..", "%2e%2e")):
-            for address in (f"/gradio_api/file={quoted}", f"/gradio_api/file/{quoted}"):
-                answer = visitor.http.get(address)
-                assert answer.status_code in (403, 404), address
-                assert "root:" not in answer.text
-
-
-def test_a_link_out_of_the_folder_leads_nowhere(visitor):
-    link = os.path.join(os.environ["GRADIO_TEMP_DIR"], "link")
-    os.symlink("/etc/passwd", link)
-    assert visitor.http.get(f"/gradio_api/file={link}").status_code == 403
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        *("info", "openapi.json", "proxy=http://example.com/", "vibe-code/", "runs", "token"),
-        *("run-history/records", "dev/reload", "user", "app_id", "profiling/traces"),
-    ],
-)
-def test_what_the_page_does_not_need_is_not_there(visitor, path):
-    assert visitor.http.get(f"/gradio_api/{path}").status_code == 404
-
-
-@pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json"])
-def test_nor_is_anything_beside_it(visitor, path):
-    assert visitor.http.get(path).status_code == 404
-
-
-@pytest.mark.parametrize("path", ["run/search", "api/search", "call/search", "vibe-edit/"])
-def test_there_is_no_programming_interface(visitor, path):
-    answer = visitor.http.post(f"/gradio_api/{path}", json={"data": [None, *FIELDS]})
-    assert answer.status_code == 404
-
-
-@pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {"_type": "other"}}])
-def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, meta):
-    indexed = str(folder / "media" / "door.png")
-    shown = os.environ["GRADIO_TEMP_DIR"]
-    link = os.path.join(shown, f"link to {uuid.uuid4().hex}")
-    os.symlink(indexed, link)
-    relative = os.path.relpath(indexed)
-    for path in (indexed, relative, link, str(folder / "gallery.db"), "missing", "\0", shown, 7):
-        unmarked = {"path": path, **meta}
-        for file in (as_file(path), unmarked, [{"nested": unmarked}]):
-            assert visitor.join("upload", "input", file).status_code == 403, file
-    assert visitor.http.get("/gradio_api/file=%00").status_code == 403
-
-
-@pytest.mark.parametrize("depth", [100, 100_000])
-def test_a_message_that_is_nested_deeply_is_refused(visitor, depth):
-    content = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
-    assert visitor.http.post("/gradio_api/queue/join", content=content).status_code == 400
-
-
-@pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png"])
-def test_the_server_fetches_nothing(visitor, path):
-    assert visitor.join("upload", "input", as_file(path)).status_code == 403
-    assert visitor.join("upload", "input", [{"nested": as_file(path)}]).status_code == 403
-
-
-def test_pictures_within_a_message_are_not_taken(visitor):
-    data = as_file(None, url="data:image/png;base64,AAAA")
-    worked, _, told = visitor.do("upload", "input", data)
-    assert worked and len(told) == 1 and "picture.png: is not there; expected" in told[0]
-
-
 @pytest.mark.parametrize("index", [-1, 99, 10**20, 1.5, "0", None, [0, 1], {"a": 1}])
 def test_choices_that_were_not_offered_change_nothing(visitor, index):
     visitor.take(picture(RED))
@@ -240,35 +139,6 @@ def test_choices_that_were_not_offered_change_nothing(visitor, index):
     _, output, told = visitor.do("go_on", "click")
     assert len(told) == 1 and "is not there any more" in told[0]
     assert search(visitor, [*FIELDS[:6], 5])[1] == before[1].replace("6 m", "5 m")
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"host": "evil.example"}, 403),
-        ({"host": "127.0.0.1.evil.example:80"}, 403),
-        ({"origin": "http://evil.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({"host": "localhost"}, 200),
-    ],
-)
-def test_other_pages_in_the_browser_are_refused(visitor, headers, status):
-    assert visitor.http.get("/config", headers=headers).status_code == status
-
-
-def test_the_page_names_no_other_server_to_load_from(visitor):
-    css = visitor.http.get("/theme.css").text
-    assert css and "@import" not in css and "url(http" not in css and "@font-face" not in css
-    assert visitor.http.get("/config").json()["analytics_enabled"] is False
-
-
-def test_it_listens_on_this_machine_alone(url):
-    port = urllib.parse.urlsplit(url).port
-    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
-    for address in addresses:
-        if not address.startswith(("127.", "::1")):
-            with pytest.raises(OSError):
-                socket.create_connection((address, port), timeout=2)
 
 
 def test_nothing_is_left_when_it_ends(tmp_path):

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clsa_search.page.folder import holds
+from clsa_search.page.folder import holds, measure
+from clsa_search.retrieval.media import IMAGE_SUFFIXES
 
 _API = "/gradio_api"
 _FILE, _UPLOAD, _JOIN = f"{_API}/file=", f"{_API}/upload", f"{_API}/queue/join"
@@ -28,22 +32,31 @@ class Guard:
 
     Refused are other addresses (the programming interface, fetching from other servers), files
     outside the folder of shown and uploaded pictures, hosts and origins other than the page's own
-    (a page of somebody else's in the same browser), and bodies that are too large.
+    (a page of somebody else's in the same browser), bodies that are too large, and uploads that
+    are no pictures by their names or more than the folder may hold.
     """
 
     def __init__(
-        self, app: ASGIApp, *, folder: str, max_upload: int, hosts: Collection[str] | None
+        self,
+        app: ASGIApp,
+        *,
+        folder: str,
+        max_upload: int,
+        max_folder: int,
+        hosts: Collection[str] | None,
     ) -> None:
         """
         Args:
             app: that is guarded.
             folder: of the files that may be read.
             max_upload: bytes of a file.
+            max_folder: bytes of all files.
             hosts: names that the server may be called by; None: any.
         """
         self.app = app
         self._folder = folder
         self._max_upload = max_upload
+        self._max_folder = max_folder
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,9 +68,12 @@ class Guard:
             return
         request = Request(scope, receive)
         refusal = self._refuse(request)
-        if not refusal and request.method == "POST" and request.url.path != _UPLOAD:
+        if not refusal and request.method == "POST":
             body = await request.body()
-            refusal = self._refuse_message(body)
+            if request.url.path == _UPLOAD:
+                refusal = await self._refuse_upload(request)
+            else:
+                refusal = self._refuse_message(body)
             receive = _replay(body, receive)
         if refusal:
             status, reason = refusal
@@ -86,6 +102,20 @@ class Guard:
             if path in _READ or path.startswith(_READ_UNDER):
                 return None
         return 404, "There is nothing here."
+
+    async def _refuse_upload(self, request: Request) -> tuple[int, str] | None:
+        """Gradio would take a thousand files of any kind, and forget those under other names."""
+        held = await run_in_threadpool(measure, self._folder)
+        if held + len(await request.body()) > self._max_folder:
+            return 507, "There are too many pictures at the moment; they are deleted after an hour."
+        try:
+            async with request.form(max_files=1, max_fields=0) as form:
+                names = [file.filename for file in form.getlist("files")]
+        except (HTTPException, ValueError):
+            names = []
+        if any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
+            return None
+        return 415, f"This is no picture; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}."
 
     def _refuse_message(self, body: bytes) -> tuple[int, str] | None:
         """Files of a message must have been uploaded: the server reads and fetches no others."""

@@ -11,6 +11,7 @@ from clsa_search.visualize import Sighting
 from clsa_search.visualize.people import draw_outlined_box
 
 MAX_UPLOAD_BYTES = 20 << 20
+MAX_FOLDER_BYTES = 1 << 30  # of what was uploaded and shown lately, all visitors' together
 MAX_UPLOAD_PIXELS = 64_000_000
 TILE_SIZE = 228, 324  # width and height in pixels; the proportions of a ranking sheet's tiles
 THUMBNAIL_SIZE = 240, 180

@@ -15,7 +15,7 @@ from clsa_search.page.events import Events
 from clsa_search.page.guard import Guard
 from clsa_search.page.layout import Layout
 from clsa_search.page.looks import CSS, THEME
-from clsa_search.page.pictures import MAX_UPLOAD_BYTES
+from clsa_search.page.pictures import MAX_FOLDER_BYTES, MAX_UPLOAD_BYTES
 from clsa_search.retrieval.search import Gallery
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -97,7 +97,13 @@ def serving(gallery: Gallery, *, host: str = "127.0.0.1", port: int = 7860) -> I
 
 def _launch(page: gr.Blocks, folder: str, host: str, port: int) -> None:
     host = host.strip("[]")  # of an address with colons, as in a URL
-    guard = Middleware(Guard, folder=folder, max_upload=MAX_UPLOAD_BYTES, hosts=_choose_names(host))
+    guard = Middleware(
+        Guard,
+        folder=folder,
+        max_upload=MAX_UPLOAD_BYTES,
+        max_folder=MAX_FOLDER_BYTES,
+        hosts=_choose_names(host),
+    )
     try:
         page.launch(
             server_name=f"[{host}]" if ":" in host else host,
