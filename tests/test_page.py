@@ -240,19 +240,33 @@ def test_wishes_choose_the_matches(gallery, tmp_path, wish, expected):
     assert list(answer.similarities) == sorted(answer.similarities, reverse=True)
 
 
-def test_a_wish_for_no_time_is_refused(gallery, tmp_path):
+def choose_indexed(desk):
+    """Red in the yard."""
+    return desk.look_at_indexed(desk.gallery.store.sources()[1].path).choose(1)
+
+
+@pytest.mark.parametrize("time", ["noon", "nan", "inf"])
+def test_a_wish_for_no_time_is_refused(gallery, time):
     desk = Desk(gallery)
-    person = desk.look_at_upload(write_picture(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
-    with pytest.raises(InputError, match="time: 'noon'; expected"):
-        desk.search(person, Wish(since="noon"))
+    with pytest.raises(InputError, match=f"time: '{time}'; expected"):
+        desk.search(choose_indexed(desk), Wish(since=time))
+
+
+@pytest.mark.parametrize(("start", "time"), [(NOON, "0:00:10"), (0.0, "2026-05-01")])
+def test_a_wish_for_a_time_of_the_other_kind_is_told(tmp_path, start, time):
+    with make_gallery(tmp_path, start) as gallery:
+        desk = Desk(gallery)
+        for wish in (Wish(since=time), Wish(until=time)):
+            with pytest.raises(InputError, match="expected a "):
+                desk.search(choose_indexed(desk), wish)
 
 
 @pytest.mark.parametrize(
     "wish", [Wish(since="0:01:00"), Wish(until="0.5"), Wish(since="2", until="1")]
 )
-def test_a_wish_for_a_time_when_nobody_was_seen_is_told(gallery, tmp_path, wish):
+def test_a_wish_for_a_time_when_nobody_was_seen_is_told(gallery, wish):
     desk = Desk(gallery)
-    person = desk.look_at_upload(write_picture(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
+    person = choose_indexed(desk)
     with pytest.raises(InputError, match="From, To: nobody of the gallery was seen then; .* h:mm"):
         desk.search(person, wish)
     assert not desk.search(person, replace(wish, since="", until="", name="nowhere")).entries
@@ -263,8 +277,7 @@ def test_a_wish_for_a_time_when_nobody_was_seen_is_told(gallery, tmp_path, wish)
 
 def test_matches_whose_file_is_gone_keep_their_place(gallery, tmp_path):
     desk = Desk(gallery)
-    person = desk.look_at_upload(write_picture(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
-    answer = desk.search(person, Wish(cameras=["door", "yard"]))
+    answer = desk.search(choose_indexed(desk), Wish(cameras=["door", "yard"]))
     yard = next(entry for entry in answer.entries if entry.camera == "yard")
     (tmp_path / "media" / "yard.png").unlink()
     shown = {text.split("\n")[1]: tile for tile, text in desk.draw_matches(answer)}
