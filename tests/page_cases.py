@@ -39,6 +39,11 @@ def make_gallery(folder, start_time=0.0):
     return Gallery(store, searcher)
 
 
+def choose_indexed(desk):
+    """Red in the yard."""
+    return desk.look_at_indexed(desk.gallery.store.sources()[1].path).choose(1)
+
+
 def encode(image, image_format="PNG", **options):
     """An array as the bytes of a file."""
     content = io.BytesIO()

@@ -12,7 +12,7 @@ pytest.importorskip("gradio", reason="the page is built with Gradio, which is no
 
 import gradio
 from footage import draw_scene, write_picture
-from page_cases import BLUE, GREEN, RED, encode, make_gallery
+from page_cases import BLUE, GREEN, RED, choose_indexed, encode, make_gallery
 from PIL import Image
 
 from clsa_search.errors import InputError
@@ -238,11 +238,6 @@ def test_wishes_choose_the_matches(gallery, tmp_path, wish, expected):
         assert sorted(names) == sorted(expected)
     assert answer.title == "person 1 of q.png"
     assert list(answer.similarities) == sorted(answer.similarities, reverse=True)
-
-
-def choose_indexed(desk):
-    """Red in the yard."""
-    return desk.look_at_indexed(desk.gallery.store.sources()[1].path).choose(1)
 
 
 @pytest.mark.parametrize("time", ["noon", "nan", "inf"])
