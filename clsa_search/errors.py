@@ -17,5 +17,7 @@ def reported_input_errors() -> Iterator[None]:
     except InputError as error:
         # a loading process hands its error on with its whole traceback as the message
         message = str(error).rsplit("InputError: ", 1)[-1].strip()
+        # a file's name may hold what would do something to a terminal
+        message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error

@@ -1,6 +1,7 @@
 """What the page does: pictures of unknown origin, choosing people, indexed pictures, searching."""
 
 import io
+import os
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -270,6 +271,15 @@ def test_a_wish_for_a_time_when_nobody_was_seen_is_told(gallery, wish):
         desk.search(person, wish)
 
 
+def test_a_match_whose_file_changed_is_not_shown(gallery, tmp_path):
+    desk = Desk(gallery)
+    answer = desk.search(choose_indexed(desk), Wish(cameras=["yard"]))
+    desk.show(answer.entries[0], answer)
+    os.utime(answer.entries[0].source, ns=(1, 1))
+    with pytest.raises(InputError, match="changed since it was indexed"):
+        desk.show(answer.entries[0], answer)
+
+
 def test_matches_whose_file_is_gone_keep_their_place(gallery, tmp_path):
     desk = Desk(gallery)
     answer = desk.search(choose_indexed(desk), Wish(cameras=["door", "yard"]))
@@ -279,7 +289,7 @@ def test_matches_whose_file_is_gone_keep_their_place(gallery, tmp_path):
     assert np.array_equal(shown["yard"], draw_missing(TILE_SIZE))
     assert not np.array_equal(shown["door"], draw_missing(TILE_SIZE))
     with pytest.raises(InputError, match=r"yard\.png"):
-        desk.show(yard)
+        desk.show(yard, answer)
     thumbnails = desk.draw_thumbnails([yard.source])
     assert np.array_equal(thumbnails[0][0], draw_missing(THUMBNAIL_SIZE))
 

@@ -45,6 +45,8 @@ def test_a_damaged_row_is_named(tmp_path):
             with pytest.raises(InputError, match=words) as error:
                 store.search(draw_rows(1), 3)
             assert "is kept" not in str(error.value)
+        with pytest.raises(InputError, match="gallery.db: row 2: its descriptor is damaged"):
+            store.get([2])
 
 
 def test_what_is_kept_is_said_of_full_disks_alone(tmp_path):

@@ -150,13 +150,13 @@ class Desk:
         """Indexed pictures, and what stands under them."""
         return [(self._draw_thumbnail(path), os.path.basename(path)) for path in paths]
 
-    def show(self, entry: Entry) -> Sighting:
-        """A match in its whole scene.
+    def show(self, entry: Entry, answer: Answer) -> Sighting:
+        """A match of an answer in its whole scene.
 
         Raises:
             InputError: the file is gone, or shows something else by now.
         """
-        one = Answer("", [], [entry], [0.0])
+        one = replace(answer, entries=[entry], similarities=[0.0])
         ((_, found),) = read_sightings([one])
         if isinstance(found, InputError):
             raise found

@@ -201,7 +201,7 @@ class Events:
     def choose_match(self, visit: Visit) -> Changes:
         """Go on with the match that is looked at."""
         entry = pick(visit.answer.entries if visit.answer else (), visit.opened)
-        person = Person(entry.descriptor, self.desk.show(entry).trim())
+        person = Person(entry.descriptor, self.desk.show(entry, visit.answer).trim())
         return {self.visit: replace(visit, person=person), self.parts.number: None}
 
     def search(self, visit: Visit, *fields: Any) -> Changes:
@@ -232,7 +232,7 @@ class Events:
         return {
             self.visit: replace(visit, opened=event.index),
             self.parts.details_part: gr.update(visible=True),
-            self.parts.frame: draw_frame(self.desk.show(entry)),
+            self.parts.frame: draw_frame(self.desk.show(entry, answer)),
             self.parts.opened: name_match(event.index + 1, entry),
             self.parts.details: describe_match(entry, answer.similarities[event.index]),
         }

@@ -126,7 +126,11 @@ class Table:
             index = self._client.prepare_index_params()
             # exact; of other kinds a server makes approximate ones of its own meanwhile
             index.add_index(self._vector()["name"], index_type="FLAT", metric_type="IP")
-            self._call("create", "create_index", index, sync=False)  # of nothing: soon done
+            try:
+                self._call("create", "create_index", index, sync=False)  # of nothing: soon done
+            except InputError:
+                if not self._call("read", "list_indexes"):  # else somebody was quicker
+                    raise
         with reported(self.address, "read"):
             self._client.load_collection(self._name)  # takes long where much is stored
 

@@ -194,10 +194,13 @@ class SQLiteStore(GalleryStore):
             f"FROM detections JOIN sources ON source = sources.id WHERE {condition}",
             *values,
         )
-        return [
-            Entry(*labels, (x0, y0, x1, y1), score, np.frombuffer(descriptor, dtype="<f4"))
-            for *labels, x0, y0, x1, y1, score, descriptor in rows
-        ]
+        entries = []
+        for *labels, x0, y0, x1, y1, score, descriptor in rows:
+            if len(descriptor) % 4:
+                raise InputError(f"{self.address}: row {labels[0]}: its descriptor is damaged")
+            values = np.frombuffer(descriptor, dtype="<f4")
+            entries.append(Entry(*labels, (x0, y0, x1, y1), score, values))
+        return entries
 
     def _select(self, query: str, *values: object) -> list[tuple]:
         with self._lock, reported(self._path, "read"):
