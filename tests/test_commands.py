@@ -61,6 +61,19 @@ def readme_commands():
     return [shlex.split(line) for line in lines if line.startswith("python tools/")]
 
 
+SET_THE_SCENE = """
+from clsa_search.data.images import read_image
+image = read_image("datasets/synthetic_demo/gallery/images/c1_00006.jpg")
+box = 10, 10, 40, 60
+"""
+
+
+def readme_search():
+    """The search in Python."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(r"### In Python\n\n```python\n(.*?)```", text, flags=re.S)[1]
+
+
 def run(words, folder):
     environment = {k: v for k, v in os.environ.items() if k != "DETECTRON2_DATASETS"}
     return subprocess.run(
@@ -127,6 +140,8 @@ def test_every_command_of_the_readme_runs(workspace):
             continue
         done = run([tool, *arguments, *small], workspace)
         assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    done = run(["-c", SET_THE_SCENE + readme_search()], workspace)
+    assert done.returncode == 0 and "gallery/images/c" in done.stdout, done.stdout + done.stderr
     for made in (
         *("output/demo/model_final.pth", "output/demo/curves.png", "output/demo/metrics.json"),
         *("output/demo/eval/results.json", "output/demo/eval/sheets/rankings.png"),

@@ -74,6 +74,10 @@ class Screen:
     def click_person(self, x, y):
         """Click a place of the scene of 96 x 72."""
         picture = self.tab.locator("#people img")
+        # before it is there, it has another size
+        self.tab.wait_for_function(
+            "() => document.querySelector('#people img')?.naturalWidth > 0", timeout=20_000
+        )
         box = picture.bounding_box()
         scale = box["width"] / 96
         picture.click(position={"x": x * scale, "y": y * scale})
