@@ -274,12 +274,12 @@ def test_a_video_that_another_process_has_begun_is_left(media, tmp_path):
         assert indexer.report.people == store.count() == 3
 
 
-def index_slowly(folder, media, seed):
+def index_slowly(folder, media, seed, delay):
     """In a process that is to be killed."""
 
     class Slow(BlockSearcher):
         def find(self, images):
-            time.sleep(0.02)
+            time.sleep(delay)
             return super().find(images)
 
     with open_gallery(folder) as store:
@@ -293,7 +293,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(media, tmp_path)
     known: set = set()
     kills = 0
     for seed in range(8):
-        process = PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed))
+        process = PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed, 0.1))
         process.start()
         time.sleep(chance.uniform(0.2, 0.5))
         process.kill()
@@ -316,7 +316,8 @@ def test_two_processes_share_the_work_without_doubles(media, tmp_path):
     for number in range(30):
         write_picture(media / f"many_{number}.png", {number % 4: number})
     processes = [
-        PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed)) for seed in (0, 1)
+        PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed, 0.02))
+        for seed in (0, 1)
     ]
     for process in processes:
         process.start()
