@@ -1,5 +1,6 @@
 """A dataset of a few small pictures and a model small enough to train in seconds."""
 
+import importlib.util
 import uuid
 from pathlib import Path
 
@@ -59,6 +60,29 @@ def draw_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
         queries=list(firsts.values()) if queries else [],
     )
     return folder / f"{name}.json"
+
+
+def load_tool(name):
+    """The module of a command, tools/<name>.py."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def fails(run, capsys):
+    """Runs a test module's command, which must fail, and returns the last line of its complaint."""
+
+    def fails(*argv):
+        with pytest.raises(SystemExit) as stop:
+            run(*argv)
+        assert stop.value.code == 2
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        return error.splitlines()[-1]
+
+    return fails
 
 
 @pytest.fixture(scope="session")

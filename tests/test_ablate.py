@@ -1,6 +1,5 @@
 """The command tools/ablate.py: its figures, what it repeats and what not, and what it refuses."""
 
-import importlib.util
 import json
 import statistics
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 import reference_metrics
 import torch
 from ablation_cases import describe_people
-from conftest import ROOT
+from conftest import ROOT, load_tool
 from detectron2.modeling import build_model
 
 from clsa_search.ablation import (
@@ -64,9 +63,7 @@ def processes(monkeypatch, tiny_data):
 @pytest.fixture
 def ablate(demo_config_file, tiny_opts, tmp_path, capsys):
     """Runs the command into tmp_path / "grid"; returns what it printed."""
-    spec = importlib.util.spec_from_file_location("ablate", ROOT / "tools" / "ablate.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool("ablate")
 
     def ablate(*argv, opts=()):
         folder = ["--output-dir", str(tmp_path / "grid")]

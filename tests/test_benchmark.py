@@ -1,18 +1,16 @@
 """The command tools/benchmark.py, and the predictions that it generates."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import load_tool
 
 from clsa_search.errors import InputError
 from clsa_search.evaluation import benchmark, check_predictions, evaluate_search, save_predictions
 from clsa_search.measuring import peak_memory
 
-TOOL = Path(__file__).parent.parent / "tools" / "benchmark.py"
 SMALL = benchmark.SIZES["CUHK-SYSU"].scale(0.02)
 
 
@@ -40,10 +38,7 @@ def test_memory_of_what_is_done_is_seen():
 
 @pytest.fixture
 def tool():
-    spec = importlib.util.spec_from_file_location("benchmark_tool", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
+    return load_tool("benchmark")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The command tools/eval_search.py: what it prints and writes, and what it says of bad input."""
 
-import importlib.util
 import json
 import math
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import load_tool
 from detectron2.modeling import build_model
 from evaluation_cases import make_image
 
@@ -23,36 +23,17 @@ from clsa_search.evaluation import (
     score_predictions,
 )
 
-TOOL = Path(__file__).parent.parent / "tools" / "eval_search.py"
-
 
 @pytest.fixture
 def run(capsys):
     """Runs the command and returns the lines that it printed."""
-    spec = importlib.util.spec_from_file_location("eval_search", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    tool = load_tool("eval_search")
 
     def run(*argv):
         tool.main([str(word) for word in argv])
         return capsys.readouterr().out.splitlines()
 
     return run
-
-
-@pytest.fixture
-def fails(run, capsys):
-    """Runs the command, which must fail, and returns the last line of its complaint."""
-
-    def fails(*argv):
-        with pytest.raises(SystemExit) as stop:
-            run(*argv)
-        assert stop.value.code == 2
-        error = capsys.readouterr().err
-        assert "Traceback" not in error
-        return error.splitlines()[-1]
-
-    return fails
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The page over HTTP: what visitors do, that they stay apart, and how it is served."""
 
-import importlib.util
 import os
 import signal
 import socket
@@ -11,7 +10,7 @@ pytest.importorskip("gradio", reason="the page is built with Gradio, which is no
 
 import gradio
 import httpx
-from conftest import ROOT
+from conftest import load_tool
 from footage import BlockSearcher, draw_scene
 from page_cases import (
     BLUE,
@@ -175,13 +174,8 @@ def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, 
     monkeypatch.setattr(signal, "signal", lambda *handler: None)  # this is not its process
     port = find_free_port()
     store = str(tmp_path / "gallery.db")
-    load_tool().main(["serve", "--store", store, "--weights", "w.pth", "--port", str(port)])
+    load_tool("search_gallery").main(
+        ["serve", "--store", store, "--weights", "w.pth", "--port", str(port)]
+    )
     assert visits == [True]
     assert capsys.readouterr().out == f"http://127.0.0.1:{port}/  Ctrl+C ends it\n"
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location("tool", ROOT / "tools" / "search_gallery.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

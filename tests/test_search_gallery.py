@@ -1,13 +1,12 @@
 """The command tools/search_gallery.py: from files on disk to the answers about a person."""
 
-import importlib.util
 import json
 import os
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import load_tool
 from detectron2.modeling import build_model
 from footage import BlockSearcher, draw_scene, write_picture, write_video
 
@@ -20,11 +19,7 @@ from clsa_search.retrieval.sqlite_store import SQLiteStore
 
 @pytest.fixture
 def tool():
-    path = ROOT / "tools" / "search_gallery.py"
-    spec = importlib.util.spec_from_file_location("search_gallery", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("search_gallery")
 
 
 @pytest.fixture
@@ -44,21 +39,6 @@ def run(tool, capsys, monkeypatch, tmp_path):
         return capsys.readouterr().out
 
     return run
-
-
-@pytest.fixture
-def fails(run, capsys):
-    """Runs the command, which must fail, and returns the last line of its complaint."""
-
-    def fails(*argv):
-        with pytest.raises(SystemExit) as stop:
-            run(*argv)
-        assert stop.value.code == 2
-        error = capsys.readouterr().err
-        assert "Traceback" not in error
-        return error.splitlines()[-1]
-
-    return fails
 
 
 @pytest.fixture

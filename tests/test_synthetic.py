@@ -1,14 +1,13 @@
 """The synthetic scenes: what the files and pictures hold, how drawing can fail."""
 
-import importlib.util
 import json
 from collections import Counter, defaultdict
 from dataclasses import fields, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import load_tool
 
 from clsa_search.data import UNLABELLED, load_search_json
 from clsa_search.errors import InputError
@@ -30,7 +29,6 @@ TINY = SyntheticSpec(
     max_people=5,
     cameras=3,
 )
-TOOL = Path(__file__).parent.parent / "tools" / "make_synthetic.py"
 
 
 def contents(folder):
@@ -283,10 +281,7 @@ def test_presets_show_every_test_identity_often_and_by_several_cameras(name):
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("make_synthetic", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("make_synthetic")
 
 
 def test_the_command_draws_what_its_options_say(tool, drawn, tmp_path, capsys):

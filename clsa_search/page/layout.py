@@ -4,6 +4,15 @@ import gradio as gr
 
 from clsa_search.page.desk import MOST_MATCHES, Wish
 
+_OF_PICTURES = {  # that are chosen by a click
+    "fit_columns": False,
+    "allow_preview": False,
+    "interactive": False,
+    "show_label": False,
+    "format": "jpeg",
+    "buttons": [],
+}
+
 
 class Layout:
     """Its components, by name; made inside `gr.Blocks`."""
@@ -50,12 +59,7 @@ class Layout:
                 )
                 self.shelf = gr.Gallery(
                     columns=4,
-                    fit_columns=False,
-                    allow_preview=False,
-                    interactive=False,
-                    show_label=False,
-                    format="jpeg",
-                    buttons=[],
+                    **_OF_PICTURES,
                     elem_id="shelf",
                 )
                 with gr.Row(equal_height=True):
@@ -124,12 +128,7 @@ class Layout:
         )
         self.matches = gr.Gallery(
             columns=6,
-            fit_columns=False,
-            allow_preview=False,
-            interactive=False,
-            show_label=False,
-            format="jpeg",
-            buttons=[],
+            **_OF_PICTURES,
             visible=False,
             elem_id="matches",
         )
