@@ -43,6 +43,14 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
     return cfg
 
 
+def fall_back_to_cpu(cfg: CfgNode) -> bool:
+    """Put MODEL.DEVICE on the CPU where it is a GPU and there is none; says whether it did."""
+    no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
+    if no_gpu:
+        cfg.MODEL.DEVICE = "cpu"
+    return no_gpu
+
+
 def setup(args: argparse.Namespace) -> CfgNode:
     """The frozen config of a command, with logging and seeds set up.
 
@@ -60,9 +68,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     weights = cfg.MODEL.WEIGHTS
     if weights and "://" not in weights and not os.path.isfile(weights):
         raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist")
-    no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
-    if no_gpu:
-        cfg.MODEL.DEVICE = "cpu"
+    no_gpu = fall_back_to_cpu(cfg)
     if not args.eval_only:
         # faults of the datasets are found before a run instead of in it
         cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))

@@ -5,14 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.run_folder import CONFIG_FILE
-from clsa_search.engine.settings import load_config
+from clsa_search.engine.settings import fall_back_to_cpu, load_config
 from clsa_search.errors import InputError
 
 
@@ -50,8 +49,7 @@ def load_trained_model(
     cfg = load_config(os.fspath(config_file or beside), list(opts))
     cfg.MODEL.WEIGHTS = path
     cfg.MODEL.REID.NUM_IDS = 0  # classifiers are for training only
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = "cpu"
+    fall_back_to_cpu(cfg)
     cfg.freeze()
     model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
