@@ -9,7 +9,7 @@ from conftest import load_tool
 
 from clsa_search.errors import InputError
 from clsa_search.evaluation import benchmark, check_predictions, evaluate_search, save_predictions
-from clsa_search.measuring import peak_memory
+from clsa_search.benchmark.measuring import peak_memory
 
 SMALL = benchmark.SIZES["CUHK-SYSU"].scale(0.02)
 

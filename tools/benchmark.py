@@ -1,29 +1,41 @@
 #!/usr/bin/env python
-"""Measure this project's own speed on this machine.
+"""Measure this project's own speed on this machine, each figure beside the limit it has there.
+
+tools/benchmark.py inference --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
+    the model at the field's test size: detector, re-ID branch and whole, plain and tuned
+
+tools/benchmark.py training --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
+    a training step in each precision, and the loader apart from the model
 
 tools/benchmark.py evaluation
-    scores generated predictions of the size of CUHK-SYSU (six gallery sizes) and PRW, against one
-    float32 product of all queries with all detections
+    the search metrics, on generated predictions of the size of CUHK-SYSU (six galleries) and PRW
 
-tools/benchmark.py store
-    fills a gallery with random descriptors, opens it and searches it, against one float32 product
-    of the queries with the same descriptors in memory and its top k
+tools/benchmark.py index --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
+    pictures and a video into a gallery: reading, the model, storing
 
-Uses a GPU where there is one.
+tools/benchmark.py query
+    a gallery of random descriptors: filling, opening and searching it
+
+tools/benchmark.py growth --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
+    how cost grows: with people, picture size, identities, gallery size and processes
+
+Prints a Markdown table, whose limits are what the machine's measured rate of products, or its
+measured bandwidth, leaves of the arithmetic or the traffic that is counted. Uses a GPU where there
+is one.
 """
 
 import argparse
 import tempfile
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from clsa_search.benchmark import evaluation, query
+from clsa_search.benchmark.figures import Figure, format_rows, to_row
+from clsa_search.benchmark.machine import describe_machine, measure_machine
 from clsa_search.errors import reported_input_errors
-from clsa_search.evaluation import benchmark
 from clsa_search.evaluation.report import save_json
-from clsa_search.measuring import describe_machine
-from clsa_search.retrieval.benchmark import measure_store
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,18 +43,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subjects = parser.add_subparsers(dest="subject", required=True)
-    evaluation = subjects.add_parser("evaluation", help="time and memory of the search metrics")
-    evaluation.add_argument("--widths", type=int, nargs="+", default=[256, 1536], metavar="D")
-    evaluation.add_argument("--benchmarks", nargs="+", choices=list(benchmark.SIZES))
-    evaluation.add_argument("--repeat", type=int, default=3, help="times that are measured")
-    evaluation.add_argument("--scale", type=float, default=1, help="share of the real size")
-    store = subjects.add_parser("store", help="time and memory of the gallery store")
-    store.add_argument("--rows", type=int, default=200_000, help="detections in the gallery")
-    store.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
-    store.add_argument("--queries", type=int, default=64, help="of a batch")
-    store.add_argument("--repeat", type=int, default=5, help="times that are measured")
-    store.add_argument("--folder", type=Path, help="on the disk to measure; by default temporary")
-    for subject in (evaluation, store):
+    evaluating = subjects.add_parser("evaluation", help="the search metrics")
+    evaluating.add_argument("--widths", type=int, nargs="+", default=[256, 1536], metavar="D")
+    evaluating.add_argument("--benchmarks", nargs="+", choices=list(evaluation.SIZES))
+    evaluating.add_argument("--scale", type=float, default=1, help="share of the real size")
+    querying = subjects.add_parser("query", help="a gallery: filling, opening and searching it")
+    querying.add_argument("--rows", type=int, default=200_000, help="detections in the gallery")
+    querying.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
+    querying.add_argument("--queries", type=int, default=64, help="of a batch")
+    querying.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
+    for subject in (evaluating, querying):
+        subject.add_argument("--repeat", type=int, default=5, help="times that are measured")
         subject.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
         subject.add_argument("--json", type=Path, help="write the numbers here")
     args = parser.parse_args(argv)
@@ -67,31 +78,18 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error(f"--device: {args.device}: {reason}; expected one that is here")
 
 
-def measure_evaluation(args: argparse.Namespace) -> list[dict]:
-    print(
-        "                 width   product   metrics   ratio    memory      CBGM   k-recip.     mAP"
-    )
-    rows = []
-    for name in args.benchmarks or benchmark.SIZES:
+def measure_evaluation(args: argparse.Namespace) -> Iterator[Figure]:
+    for name in args.benchmarks or evaluation.SIZES:
         for width in args.widths:
-            row = benchmark.measure_evaluation(
+            yield from evaluation.measure_evaluation(
                 name, width, device=args.device, repeat=args.repeat, scale=args.scale
             )
-            print(
-                f"{name + f' x {row.protocols}':<16}{width:>6}{row.product_seconds:>8.2f} s"
-                f"{row.seconds:>8.2f} s{row.ratio:>8.1f}{row.extra_mb:>7.0f} MB"
-                f"{row.cbgm_seconds:>8.2f} s{row.k_reciprocal_seconds:>9.2f} s{row.mAP:>8.2f}",
-                flush=True,
-            )
-            rows.append(row)
-    return benchmark.to_rows(rows)
 
 
-def measure_stores(args: argparse.Namespace) -> list[dict]:
-    rows = []
+def measure_query(args: argparse.Namespace) -> Iterator[Figure]:
     for width in args.widths:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-            row = measure_store(
+            yield from query.measure_query(
                 Path(folder),
                 rows=args.rows,
                 width=width,
@@ -99,23 +97,26 @@ def measure_stores(args: argparse.Namespace) -> list[dict]:
                 device=args.device,
                 repeat=args.repeat,
             )
-        rows.append(asdict(row))
-        for name, value in rows[-1].items():
-            number = f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
-            print(f"{name.replace('_', ' '):<22}{number:>12}", flush=True)
-        print()
-    return rows
+
+
+SUBJECTS = {"evaluation": measure_evaluation, "query": measure_query}
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    machine = describe_machine(args.device)
-    print(", ".join(f"{key} {value}" for key, value in machine.items()) + "\n")
-    measure = {"evaluation": measure_evaluation, "store": measure_stores}[args.subject]
+    description = describe_machine(args.device)
+    print(", ".join(f"{key} {value}" for key, value in description.items()), flush=True)
+    machine = measure_machine(args.device)
+    print(f"{machine}\n", flush=True)
+    rows = []
     with reported_input_errors():
-        rows = measure(args)
+        for figure in SUBJECTS[args.subject](args):
+            rows.append(to_row(figure, machine))
+            print(f"{figure.name}: {figure.seconds:.4g} s / {figure.unit}", flush=True)
         if args.json:
-            save_json(args.json, {"machine": machine, args.subject: rows})
+            limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
+            save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})
+    print("\n" + format_rows(rows))
 
 
 if __name__ == "__main__":

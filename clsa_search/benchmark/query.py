@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clsa_search.measuring import peak_memory, time_work
+from clsa_search.benchmark.measuring import peak_memory, time_work
 from clsa_search.retrieval.gallery import Filter, GalleryStore
 from clsa_search.retrieval.scenes import Scene
 from clsa_search.retrieval.store import open_store

@@ -7,19 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
-
-
-def describe_machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers hold for."""
-    is_gpu = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if is_gpu else _name_cpu(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
 
 
 def time_work(work: Callable[[], Any], device: torch.device, repeat: int | None = None) -> float:
@@ -56,9 +44,3 @@ def _highest_memory() -> float:
         line = next(row for row in status.read_text().splitlines() if row.startswith("VmHWM"))
         return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def _name_cpu() -> str:
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    return next((row.partition(": ")[2] for row in lines if row.startswith("model name")), "CPU")

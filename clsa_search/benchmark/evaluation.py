@@ -16,7 +16,7 @@ from clsa_search.evaluation.options import SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
 from clsa_search.evaluation.reranking import CBGM, KReciprocal, Reranker
-from clsa_search.measuring import peak_memory, time_work
+from clsa_search.benchmark.measuring import peak_memory, time_work
 
 SIGNAL = 0.7  # share of an identity in its descriptors: mAP between 90 and 99
 

@@ -1,0 +1,69 @@
+"""What this machine can do at most: products a second, bytes moved a second."""
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from clsa_search.benchmark.measuring import time_work
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_REPEAT = 5
+
+
+@dataclass(frozen=True)
+class Machine:
+    """flops: floating-point operations a second by the name of the type, the best of products and
+    convolutions that was seen. bandwidth: bytes a second, read and written, of a large copy."""
+
+    flops: dict[str, float]
+    bandwidth: float
+
+
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """What the numbers hold for."""
+    is_gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if is_gpu else _name_cpu(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def measure_machine(device: torch.device, dtypes: tuple[str, ...] = ("float32",)) -> Machine:
+    """Measure the limits of a device.
+
+    Args:
+        device: CPU or GPU.
+        dtypes: names of `DTYPES`.
+    """
+    size = 8192 if device.type == "cuda" else 2048
+    flops = {name: _measure_flops(device, DTYPES[name], size) for name in dtypes}
+    source = torch.ones(2**28, dtype=torch.uint8, device=device)  # beyond any cache
+    target = torch.empty_like(source)
+    seconds = time_work(lambda: target.copy_(source), device, _REPEAT)
+    return Machine(flops, 2 * source.nbytes / seconds)
+
+
+@torch.inference_mode()
+def _measure_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
+    square = torch.randn(size, size, device=device).to(dtype)
+    product = 2 * size**3 / time_work(lambda: square @ square, device, _REPEAT)
+    channels, side = 256, size // 16
+    maps = torch.randn(1, channels, side, side, device=device)
+    weight = torch.randn(channels, channels, 3, 3, device=device)
+    maps, weight = (x.to(dtype, memory_format=torch.channels_last) for x in (maps, weight))
+    seconds = time_work(lambda: F.conv2d(maps, weight, padding=1), device, _REPEAT)
+    return max(product, 2 * 9 * channels**2 * side**2 / seconds)
+
+
+def _name_cpu() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    return next((row.partition(": ")[2] for row in lines if row.startswith("model name")), "CPU")
