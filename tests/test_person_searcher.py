@@ -65,6 +65,16 @@ def test_what_is_computed_together_changes_nothing(searcher, pictures):
     assert searcher.find([]) == []
 
 
+def test_prepared_pictures_are_taken_as_the_pictures_are(searcher, pictures):
+    mixed = [pictures[0], searcher.prepare(pictures[1]), searcher.prepare(pictures[2][:50])]
+    for people, expected in zip(
+        searcher.find(mixed), searcher.find([*pictures[:2], pictures[2][:50]]), strict=True
+    ):
+        assert len(people.scores) > 0
+        for one, other in zip(people, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_detection_is_described_as_its_box_is(searcher, pictures):
     (people,) = searcher.find(pictures[:1])
     described = searcher.describe(pictures[0], people.boxes)

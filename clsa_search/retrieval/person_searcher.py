@@ -6,6 +6,7 @@ m people of a picture, D width of a descriptor, H x W a picture in pixels.
 import os
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -69,22 +70,36 @@ class PersonSearcher:
         """Of the model."""
         return self.model.device
 
-    def find(self, images: Sequence[np.ndarray]) -> list[People]:
+    def prepare(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:
+        """A picture at the model's size, which :meth:`find` takes too; threads may share the work.
+
+        Args:
+            image: (H, W, 3) RGB uint8.
+            queries: boxes that are to be described, as the mapper takes them.
+
+        Raises:
+            InputError: the array is no such picture.
+        """
+        check_picture(image)
+        record = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
+        return self._mapper.convert(image[..., ::-1] if self._is_bgr else image, record)
+
+    def find(self, images: Sequence[np.ndarray | dict]) -> list[People]:
         """The people of each picture.
 
         Pictures of one size that follow each other are computed together; what is found does not
         depend on it.
 
         Args:
-            images: (H, W, 3) RGB uint8.
+            images: (H, W, 3) RGB uint8, or what :meth:`prepare` made of one.
 
         Raises:
             InputError: an array is no such picture.
         """
+        inputs = (image if isinstance(image, dict) else self.prepare(image) for image in images)
         found: list[People] = []
-        for _, group in groupby(images, key=np.shape):
-            inputs = [self._convert(image) for image in group]
-            found += [_as_people(output["instances"]) for output in self._infer(inputs)]
+        for _, group in groupby(inputs, key=itemgetter("height", "width")):
+            found += [_as_people(output["instances"]) for output in self._infer(list(group))]
         return found
 
     def describe(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
@@ -100,15 +115,10 @@ class PersonSearcher:
         """
         boxes = check_boxes(boxes, image)
         queries = [{"query_id": i, "bbox": box} for i, box in enumerate(boxes)]
-        example = self._convert(image, queries)
+        example = self.prepare(image, queries)
         nobody = Instances(tuple(example["image"].shape[-2:]), pred_boxes=Boxes(torch.empty(0, 4)))
         (output,) = self._infer([example], [nobody.to(self.device)])
         return output["queries"].reid_features.float().cpu().numpy()
-
-    def _convert(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:
-        check_picture(image)
-        record = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
-        return self._mapper.convert(image[..., ::-1] if self._is_bgr else image, record)
 
     @torch.inference_mode()
     def _infer(self, inputs: list[dict], known: list[Instances] | None = None) -> list[dict]:
