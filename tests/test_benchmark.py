@@ -7,15 +7,16 @@ import pytest
 import torch
 from conftest import load_tool
 
-from clsa_search.errors import InputError
-from clsa_search.evaluation import benchmark, check_predictions, evaluate_search, save_predictions
+from clsa_search.benchmark.evaluation import SIZES, generate_predictions
 from clsa_search.benchmark.measuring import peak_memory
+from clsa_search.errors import InputError
+from clsa_search.evaluation import check_predictions, evaluate_search, save_predictions
 
-SMALL = benchmark.SIZES["CUHK-SYSU"].scale(0.02)
+SMALL = SIZES["CUHK-SYSU"].scale(0.02)
 
 
 def test_generated_predictions_are_like_real_ones(tmp_path):
-    predictions, protocols = benchmark.generate_predictions(SMALL, width=128)
+    predictions, protocols = generate_predictions(SMALL, width=128)
     save_predictions(predictions, tmp_path / "p.npz")  # which validates
     assert [len(p.gallery_images) for p in protocols] == [58 * g for g in SMALL.galleries]
     for protocol in protocols:
@@ -55,29 +56,48 @@ def test_bad_options_are_named(tool, capsys, option, value):
 def test_the_command_prints_a_table_and_writes_json(tool, tmp_path, capsys):
     options = "--widths 8 16 --scale 0.02 --repeat 1 --device cpu --json".split()
     tool.main(["evaluation", *options, str(tmp_path / "new" / "b.json")])
-    lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith(("CUHK-SYSU x 6", "PRW x 1")) for line in lines) == 4
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     document = json.loads((tmp_path / "new" / "b.json").read_text())
     assert document["machine"]["torch"] == torch.__version__
     rows = document["evaluation"]
-    assert [(r["benchmark"], r["width"], r["protocols"]) for r in rows] == [
-        *(("CUHK-SYSU", 8, 6), ("CUHK-SYSU", 16, 6), ("PRW", 8, 1), ("PRW", 16, 1))
+    assert len(table) == 2 + len(rows)
+    plain = [row for row in rows if " x " in row["name"]]
+    assert [row["name"] for row in plain] == [
+        *("CUHK-SYSU x 6, width 8", "CUHK-SYSU x 6, width 16"),
+        *("PRW x 1, width 8", "PRW x 1, width 16"),
     ]
+    rest = [row["name"] for row in rows if row not in plain]
+    assert [sum(name in row for row in rest) for name in ("CBGM", "k-reciprocal")] == [4, 4]
     for row in rows:
-        assert row["ratio"] == pytest.approx(row["seconds"] / row["product_seconds"])
-        seconds = [row[name] for name in ("seconds", "cbgm_seconds", "k_reciprocal_seconds")]
-        assert min(*seconds, row["mAP"]) > 0
+        assert row["times the product"] == pytest.approx(row["seconds"] / row["limit_seconds"])
+        assert row["mAP"] > 0
+    for row, queries, width in zip(plain, (58, 58, 41, 41), (8, 16, 8, 16), strict=True):
+        assert row["flops"] == 2 * queries * 760 * width
+        assert row["bytes"] == 4 * (queries + 760) * width
 
 
-def test_the_store_is_measured_too(tool, tmp_path, capsys):
-    options = "--rows 1003 --widths 8 16 --queries 3 --repeat 1 --device cpu".split()
+def test_the_query_is_measured_too(tool, tmp_path, capsys):
+    options = "--rows 1002 --widths 8 16 --queries 3 --repeat 1 --device cpu".split()
     paths = ["--folder", str(tmp_path), "--json", str(tmp_path / "b.json")]
-    tool.main(["store", *options, *paths])
-    assert capsys.readouterr().out.count("added per second") == 2
-    rows = json.loads((tmp_path / "b.json").read_text())["store"]
-    assert [(row["rows"], row["width"]) for row in rows] == [(1003, 8), (1003, 16)]
-    assert all(value > 0 for row in rows for name, value in row.items() if name != "memory")
+    tool.main(["query", *options, *paths])
+    rows = json.loads((tmp_path / "b.json").read_text())["query"]
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]  # nothing is left
+    assert [row["name"] for row in rows if "16" in row["name"]] == [
+        *("adding, width 16", "opening, width 16", "one query, width 16"),
+        *("one query, one camera in four, width 16", "one query, best of each picture, width 16"),
+        *("batch of 3, width 16", "batch of 3, one camera in four, width 16"),
+        "batch of 3, best of each picture, width 16",
+    ]
+    assert all(row["seconds"] > 0 and row["limit_seconds"] > 0 for row in rows)
+    named = {row["name"]: row for row in rows}
+    assert named["opening, width 8"]["bytes"] == 2 * 4 * 1002 * 8  # from the file, to memory
+    one, batch = named["one query, width 8"], named["batch of 3, width 8"]
+    assert one["flops"] == batch["flops"] == 2 * 1002 * 8
+    assert one["bytes"] == 3 * batch["bytes"] == 4 * 1002 * 8
+    camera = named["one query, one camera in four, width 8"]
+    assert camera["flops"] == 2 * 8 * 250  # 201 pictures of 5 people, the last of 2
+    assert one["times a bare product"] > 0 and batch["times a bare product"] > 0
+    assert camera["times all cameras"] == pytest.approx(camera["seconds"] / one["seconds"])
     with pytest.raises(SystemExit):
-        tool.main(["store", "--rows", "0"])
+        tool.main(["query", "--rows", "0"])
     assert "error: --rows: 0; expected" in capsys.readouterr().err

@@ -1,24 +1,29 @@
 """How long the metrics take on generated predictions of the benchmarks' sizes, and how much memory.
 
-The unit is one float32 product of all queries with all detections on the same device: no evaluation
-can do without it.
+The limit is one float32 product of all queries with all detections on the same device: no
+evaluation can do without it.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
 
 import numpy as np
 import torch
 
+from clsa_search.benchmark.figures import Figure
+from clsa_search.benchmark.inputs import draw_descriptors, normalise
+from clsa_search.benchmark.measuring import peak_memory, time_work
+from clsa_search.benchmark.work import Work
 from clsa_search.data.galleries import Gallery
 from clsa_search.evaluation.metrics import evaluate_protocols
-from clsa_search.evaluation.options import SearchOptions
+from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
-from clsa_search.evaluation.reranking import CBGM, KReciprocal, Reranker
-from clsa_search.benchmark.measuring import peak_memory, time_work
+from clsa_search.evaluation.reranking import CBGM, KReciprocal
 
 SIGNAL = 0.7  # share of an identity in its descriptors: mAP between 90 and 99
+_PRODUCTS = 1 << 26  # similarities at a time of the bare product
 
 
 @dataclass(frozen=True)
@@ -53,63 +58,45 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Medians over the repetitions, in seconds and MB."""
-
-    benchmark: str
-    width: int
-    protocols: int
-    product_seconds: float
-    seconds: float  # all protocols together
-    ratio: float  # of the two
-    extra_mb: float  # peak memory beyond the inputs; of the GPU, where it is used
-    cbgm_seconds: float  # with CBGM, on the gallery of 100 images or the only one
-    k_reciprocal_seconds: float  # with k-reciprocal re-ranking, there too
-    mAP: float  # of the last protocol, in percent: that there was something to rank
-
-
 def measure_evaluation(
     name: str, width: int, *, device: torch.device, repeat: int = 3, scale: float = 1
-) -> Measurement:
-    """Score generated predictions.
+) -> Iterator[Figure]:
+    """Score generated predictions: all protocols together, then each re-ranker on one of them.
 
     Args:
         name: of `SIZES`.
         width: of the descriptors.
         device: where to compute.
-        repeat: how often each thing is timed, after a first time that is not.
+        repeat: how often all protocols are timed; a re-ranker, which takes longer, is timed once.
         scale: share of the benchmark's size.
     """
     size = SIZES[name].scale(scale)
     predictions, protocols = generate_predictions(size, width)
-    small = protocols[min(1, len(protocols) - 1)]
-    product = _time_product(predictions, device, repeat)
+    small = protocols[min(1, len(protocols) - 1)]  # the gallery of 100 images or the only one
+    limit = _time_product(predictions, device, repeat)
 
-    def evaluate() -> list:
-        return evaluate_protocols(predictions, protocols, device=device)
+    def measure(
+        label: str, chosen: Sequence[SearchProtocol], options: SearchOptions, repeat: int
+    ) -> Figure:
+        def evaluate() -> list:
+            return evaluate_protocols(predictions, chosen, options, device=device)
 
-    extra, results = peak_memory(evaluate, device)
-    seconds = time_work(evaluate, device, repeat)
-
-    def time_reranker(reranker: Reranker) -> float:
-        options = SearchOptions(reranker=reranker)
-        return time_work(
-            lambda: evaluate_protocols(predictions, [small], options, device=device), device, 1
+        memory_mb, results = peak_memory(evaluate, device)  # a first time that is not timed
+        seconds = median(time_work(evaluate, device) for _ in range(repeat))
+        return Figure(
+            name=f"{label}, width {width}",
+            unit="evaluation",
+            seconds=seconds,
+            memory_mb=memory_mb,
+            work=_count_product(predictions),
+            limit_seconds=limit,
+            notes={"times the product": seconds / limit, "mAP": results[-1].metrics()["mAP"]},
         )
 
-    return Measurement(
-        benchmark=name,
-        width=width,
-        protocols=len(protocols),
-        product_seconds=product,
-        seconds=seconds,
-        ratio=seconds / product,
-        extra_mb=extra,
-        cbgm_seconds=time_reranker(size.cbgm),
-        k_reciprocal_seconds=time_reranker(KReciprocal()),
-        mAP=results[-1].metrics()["mAP"],
-    )
+    yield measure(f"{name} x {len(protocols)}", protocols, DEFAULTS, repeat)
+    for label, reranker in (("CBGM", size.cbgm), ("k-reciprocal", KReciprocal())):
+        options = SearchOptions(reranker=reranker)
+        yield measure(f"{name} {small.name} with {label}", [small], options, 1)
 
 
 def generate_predictions(
@@ -123,13 +110,11 @@ def generate_predictions(
     person_ids = np.full(size.detections, -1)
     labelled = rng.choice(size.detections, size.labelled, replace=False)
     person_ids[labelled] = rng.integers(0, size.identities, size.labelled)
-    centres = _draw_unit(rng, size.identities, width)
-    features = _draw_unit(rng, size.detections, width)
+    centres = draw_descriptors(rng, size.identities, width)
+    features = draw_descriptors(rng, size.detections, width)
     features[labelled] += SIGNAL * centres[person_ids[labelled]]
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
     asked = np.arange(size.queries) % size.identities
-    query_features = _draw_unit(rng, size.queries, width) + SIGNAL * centres[asked]
-    query_features /= np.linalg.norm(query_features, axis=1, keepdims=True)
+    query_features = draw_descriptors(rng, size.queries, width) + SIGNAL * centres[asked]
     query_images = rng.integers(0, size.images, size.queries)
     names = np.array([f"s{image:05d}" for image in range(size.images)])
     predictions = Predictions(
@@ -137,25 +122,17 @@ def generate_predictions(
         offsets=np.searchsorted(images, np.arange(size.images + 1)),
         boxes=boxes.astype(np.float32),
         scores=rng.uniform(0.5, 1, size.detections).astype(np.float32),
-        features=features,
+        features=normalise(features),
         query_ids=np.arange(size.queries),
-        query_features=query_features,
+        query_features=normalise(query_features),
         query_boxes=np.tile(np.float32([0, 0, 10, 20]), (size.queries, 1)),
         query_image_ids=names[query_images],
         meta={},
     )
     records = _make_records(predictions, person_ids, query_images, asked)
-    return predictions, [_make_protocol(rng, records, count) for count in size.galleries]
-
-
-def to_rows(measurements: list[Measurement]) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [asdict(measurement) for measurement in measurements]
-
-
-def _draw_unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
-    rows = rng.standard_normal((count, width), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    holders = _find_holders(images, person_ids, query_images, asked)
+    protocols = [_make_protocol(rng, records, holders, count) for count in size.galleries]
+    return predictions, protocols
 
 
 def _make_records(
@@ -175,23 +152,51 @@ def _make_records(
     return records
 
 
-def _make_protocol(rng: np.random.Generator, records: list[dict], count: int) -> SearchProtocol:
+def _find_holders(
+    images: np.ndarray, person_ids: np.ndarray, query_images: np.ndarray, asked: np.ndarray
+) -> list[np.ndarray]:
+    """For each query, the images that hold its person, its own left out."""
+    order = np.argsort(person_ids, kind="stable")
+    starts, stops = (np.searchsorted(person_ids[order], asked, side) for side in ("left", "right"))
+    return [
+        np.setdiff1d(images[order[start:stop]], own)
+        for start, stop, own in zip(starts, stops, query_images, strict=True)
+    ]
+
+
+def _make_protocol(
+    rng: np.random.Generator, records: list[dict], holders: list[np.ndarray], count: int
+) -> SearchProtocol:
     """A gallery of `count` images for each query, those that hold the person first."""
-    full = full_gallery_protocol(records)
     if count == 0:
-        return full
-    galleries = []
-    for start, stop in zip(full.target_offsets, full.target_offsets[1:], strict=False):
-        holders = np.unique(full.target_images[start:stop])[:count]
-        others = rng.permutation(len(records))[: count + len(holders)]
-        others = others[~np.isin(others, holders)][: count - len(holders)]
-        galleries.append(np.concatenate([holders, others]).astype(np.int32))
-    offsets = np.arange(len(galleries) + 1) * count
-    gallery = Gallery(full.query_ids, offsets, np.concatenate(galleries))
+        return full_gallery_protocol(records)
+    images = np.empty((len(holders), count), dtype=np.int32)
+    for row, mine in zip(images, holders, strict=True):
+        mine = mine[:count]
+        spare = min(count + len(mine), len(records))
+        drawn = rng.choice(len(records), spare, replace=False, shuffle=False)
+        others = drawn[~np.isin(drawn, mine)]
+        row[:] = np.concatenate([mine, others])[:count]
+    offsets = np.arange(len(holders) + 1) * count
+    gallery = Gallery(np.arange(len(holders)), offsets, images.reshape(-1))
     return build_protocol(records, gallery, f"g{count}")
 
 
+def _count_product(predictions: Predictions) -> Work:
+    """The arithmetic, and the descriptors read once."""
+    queries, features = predictions.query_features, predictions.features
+    return Work(2 * len(queries) * features.size, queries.nbytes + features.nbytes, 0)
+
+
 def _time_product(predictions: Predictions, device: torch.device, repeat: int) -> float:
+    """In blocks of queries into the same memory: all similarities need not fit."""
     queries = torch.from_numpy(predictions.query_features).to(device)
     features = torch.from_numpy(predictions.features).to(device)
-    return time_work(lambda: queries @ features.T, device, repeat)
+    blocks = queries.split(max(1, _PRODUCTS // len(features)))
+    products = torch.empty(len(blocks[0]), len(features), device=device)
+
+    def multiply() -> None:
+        for block in blocks:
+            torch.mm(block, features.T, out=products[: len(block)])
+
+    return time_work(multiply, device, repeat)

@@ -1,4 +1,4 @@
-"""Models with random weights and random pictures: speed depends on neither.
+"""Models with random weights, random pictures and descriptors: speed depends on none of them.
 
 Every picture holds a stated number of people, whose boxes are given: what a random detector finds
 is no measure of anything.
@@ -6,6 +6,7 @@ is no measure of anything.
 
 import math
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -50,6 +51,17 @@ def draw_inputs(
     """
     generator = torch.Generator().manual_seed(0)
     return [_draw_input(generator, size, people, identities) for _ in range(count)]
+
+
+def draw_descriptors(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
+    """Unit rows (count, width) float32 of random directions."""
+    return normalise(rng.standard_normal((count, width), dtype=np.float32))
+
+
+def normalise(rows: np.ndarray) -> np.ndarray:
+    """Make rows (N, D) unit where they are: they may be most of the memory."""
+    rows /= np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
+    return rows
 
 
 def _draw_input(

@@ -1,11 +1,11 @@
 """How quickly a gallery is filled, opened and searched, and how much memory searching takes.
 
-The unit of a search is one float32 product of the queries with a matrix of the same descriptors in
-memory, and its top k.
+A search is compared with one float32 product of the queries with a matrix of the same descriptors
+in memory, and its top k; adding with writing as many bytes to the same disk.
 """
 
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from clsa_search.benchmark.figures import Figure
+from clsa_search.benchmark.inputs import draw_descriptors
 from clsa_search.benchmark.measuring import peak_memory, time_work
+from clsa_search.benchmark.work import Work
 from clsa_search.retrieval.gallery import Filter, GalleryStore
 from clsa_search.retrieval.scenes import Scene
 from clsa_search.retrieval.store import open_store
@@ -23,30 +26,20 @@ TOP = 20
 PEOPLE = 5  # of a scene
 _BATCH = 2000  # scenes that are added at a time
 _CAMERAS = 4
+_ONE_CAMERA = Filter(cameras=["camera 1"])
 
 
-@dataclass(frozen=True)
-class StoreMeasurement:
-    """Times in seconds, memory in units of the descriptors' own size."""
-
-    rows: int
-    width: int
-    added_per_second: float  # on disk
-    opening_seconds: float  # until the descriptors are in memory
-    memory: float  # highest while opening and answering the batch, beyond that before
-    single_seconds: float  # one query
-    single_ratio: float  # to the bare product and top k
-    single_camera_ratio: float  # of one query in one of four cameras, to one in all
-    batch_seconds: float  # the batch of queries
-    batch_ratio: float
-    batch_camera_ratio: float
-    image_ratio: float  # of the batch with the best match per image, to that with every match
-
-
-def measure_store(
-    folder: Path, *, rows: int, width: int, queries: int, device: torch.device, repeat: int
-) -> StoreMeasurement:
-    """Fill a new gallery with random descriptors and search it.
+def measure_query(
+    folder: Path,
+    *,
+    rows: int,
+    width: int,
+    queries: int,
+    device: torch.device,
+    repeat: int,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Figure]:
+    """Fill a new gallery with random descriptors, open it and search it.
 
     Args:
         folder: where its file is made, and deleted.
@@ -54,43 +47,25 @@ def measure_store(
         width: of the descriptors.
         queries: of a batch.
         device: where to search.
-        repeat: how often a search is timed, after a first time that is not.
+        repeat: how often opening and each search are timed.
+        dtype: in which the descriptors are held, see `open_store`.
     """
     address = folder / "gallery.db"
     with open_store(address, weights="random", create=True) as store:
-        added_per_second = _fill(store, rows, width)
-    store = open_store(address, device=device)
-    batch = _draw_unit(np.random.default_rng(1), queries, width)
-    first: list[float] = []
-
-    def open_and_ask() -> None:
-        first.append(time_work(lambda: store.search(batch[:1], TOP), device))
-        store.search(batch, TOP)
-
-    extra, _ = peak_memory(open_and_ask, device)
-    matrix = torch.cat([torch.from_numpy(x) for x in _draw_batches(rows, width)]).to(device)
-    single = _time_searches(store, matrix, batch[:1], device, repeat)
-    whole = _time_searches(store, matrix, batch, device, repeat)
-    store.close()
-    return StoreMeasurement(
-        rows=rows,
-        width=width,
-        added_per_second=added_per_second,
-        opening_seconds=first[0],
-        memory=extra * 2**20 / (4 * rows * width),
-        single_seconds=single["all"],
-        single_ratio=single["all"] / single["bare"],
-        single_camera_ratio=single["camera"] / single["all"],
-        batch_seconds=whole["all"],
-        batch_ratio=whole["all"] / whole["bare"],
-        batch_camera_ratio=whole["camera"] / whole["all"],
-        image_ratio=whole["image"] / whole["all"],
-    )
+        yield _measure_adding(store, folder / "plain", rows, width)
+    reopen = partial(open_store, address, device=device, dtype=dtype)
+    batch = draw_descriptors(np.random.default_rng(1), queries, width)
+    yield _measure_opening(reopen, batch, rows, dtype.itemsize, device, repeat)
+    matrix = _draw_matrix(rows, width).to(device)
+    with reopen() as store:
+        for asked in (batch[:1], batch):
+            yield from _measure_searches(store, asked, matrix, dtype.itemsize, repeat)
 
 
-def _fill(store: GalleryStore, rows: int, width: int) -> float:
-    """Rows a second while adding."""
-    seconds, frame = 0.0, 0
+def _measure_adding(store: GalleryStore, plain: Path, rows: int, width: int) -> Figure:
+    """Beside each batch as many bytes go to a plain file, so that both meet the same disk."""
+    seconds, limit, frame = 0.0, 0.0, 0
+    device = torch.device("cpu")
     for descriptors in _draw_batches(rows, width):
         scenes = []
         for start in range(0, len(descriptors), PEOPLE):
@@ -100,26 +75,82 @@ def _fill(store: GalleryStore, rows: int, width: int) -> float:
             camera = f"camera {frame % _CAMERAS}"
             scenes.append(Scene("video.mp4", boxes, scores, mine, frame, frame / 25, camera))
             frame += 1
-        seconds += time_work(partial(store.add, scenes), torch.device("cpu"))
-    return rows / seconds
+        seconds += time_work(partial(store.add, scenes), device)
+        limit += time_work(partial(_write, plain, descriptors), device)
+    plain.unlink()
+    return Figure(
+        name=f"adding, width {width}",
+        unit="row",
+        seconds=seconds / rows,
+        limit_seconds=limit / rows,
+        notes={"rows": rows},
+    )
 
 
-def _time_searches(
-    store: GalleryStore,
-    matrix: torch.Tensor,
-    queries: np.ndarray,
+def _write(path: Path, descriptors: np.ndarray) -> None:
+    """To the disk itself, as a commit does."""
+    with path.open("wb") as file:
+        file.write(descriptors.data)
+        os.fsync(file.fileno())
+
+
+def _measure_opening(
+    reopen: Callable[[], GalleryStore],
+    batch: np.ndarray,
+    rows: int,
+    held_bytes: int,
     device: torch.device,
     repeat: int,
-) -> dict[str, float]:
-    on_device = torch.from_numpy(queries).to(device)
-    camera = Filter(cameras=["camera 1"])
+) -> Figure:
+    """Until a first query is answered: every descriptor is read from the file and held."""
+    seconds, width = [], batch.shape[1]
+
+    def open_and_ask(queries: np.ndarray) -> None:
+        with reopen() as store:
+            seconds.append(time_work(lambda: store.search(batch[:1], TOP), device))
+            store.search(queries, TOP)
+
+    memory_mb, _ = peak_memory(lambda: open_and_ask(batch), device)
+    for _ in range(repeat - 1):
+        open_and_ask(batch[:1])
+    held = held_bytes * rows * width
+    return Figure(
+        name=f"opening, width {width}",
+        unit="opening",
+        seconds=median(seconds),
+        memory_mb=memory_mb,
+        work=Work(0, 4 * rows * width + held, 0),
+        notes={"rows": rows, "memory / matrix": memory_mb * 2**20 / held},
+    )
+
+
+def _measure_searches(
+    store: GalleryStore, queries: np.ndarray, matrix: torch.Tensor, held_bytes: int, repeat: int
+) -> Iterator[Figure]:
+    """In all rows, in those of one camera in four, and for the best match of each picture."""
+    on_device = torch.from_numpy(queries).to(matrix.device)
     works = {
         "bare": lambda: [part.cpu() for part in (on_device @ matrix.T).topk(TOP)],
         "all": lambda: store.search(queries, TOP),
-        "camera": lambda: store.search(queries, TOP, camera),
+        "camera": lambda: store.search(queries, TOP, _ONE_CAMERA),
         "image": lambda: store.search(queries, TOP, per="image"),
     }
-    return _time_in_turn(works, device, repeat)
+    seconds = _time_in_turn(works, matrix.device, repeat)
+    (rows, width), count = matrix.shape, len(queries)
+    label = f"batch of {count}" if count > 1 else "one query"
+    for name, what, base, ratio in (
+        ("all", "", "bare", "times a bare product"),
+        ("camera", ", one camera in four", "all", "times all cameras"),
+        ("image", ", best of each picture", "all", "times every match"),
+    ):
+        searched = store.count(_ONE_CAMERA) if name == "camera" else rows
+        yield Figure(
+            name=f"{label}{what}, width {width}",
+            unit="query",
+            seconds=seconds[name] / count,
+            work=Work(2 * searched * width, held_bytes * searched * width // count, 0),
+            notes={"rows": rows, ratio: seconds[name] / seconds[base]},
+        )
 
 
 def _time_in_turn(
@@ -132,13 +163,17 @@ def _time_in_turn(
     return {name: median(times[name] for times in rounds[1:]) for name in works}
 
 
+def _draw_matrix(rows: int, width: int) -> torch.Tensor:
+    """The descriptors that were added, never there twice."""
+    matrix, start = torch.empty(rows, width), 0
+    for batch in _draw_batches(rows, width):
+        matrix[start : start + len(batch)] = torch.from_numpy(batch)
+        start += len(batch)
+    return matrix
+
+
 def _draw_batches(rows: int, width: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
     step = _BATCH * PEOPLE
     for start in range(0, rows, step):
-        yield _draw_unit(rng, min(step, rows - start), width)
-
-
-def _draw_unit(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
-    rows = rng.standard_normal((count, width), dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        yield draw_descriptors(rng, min(step, rows - start), width)
