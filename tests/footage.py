@@ -45,9 +45,12 @@ class BlockSearcher:
     def __init__(self):
         self.pictures = 0
 
+    def prepare(self, image):
+        return {"picture": image}
+
     def find(self, images):
         self.pictures += len(images)
-        return [self._find_one(image) for image in images]
+        return [self._find_one(_raw(image)) for image in images]
 
     def describe(self, image, boxes):
         rows = []
@@ -67,6 +70,10 @@ class BlockSearcher:
         boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
         scores = np.linspace(1, 0.9, len(boxes), dtype=np.float32)
         return People(boxes, scores, np.array(rows, dtype=np.float32).reshape(-1, WIDTH))
+
+
+def _raw(image):
+    return image["picture"] if isinstance(image, dict) else image
 
 
 def _distances(image):

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 
 import cv2
@@ -356,8 +357,31 @@ def test_an_error_of_the_model_reaches_the_caller(media, tmp_path):
         index(store, media, searcher=Failing())
 
 
+def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
+    class Sociable(BlockSearcher):
+        """Prepares pictures in pairs only."""
+
+        pair = threading.Barrier(2)
+
+        def prepare(self, image):
+            self.pair.wait(10)
+            return super().prepare(image)
+
+    write_picture(media / "z.png", {2: 5})
+    with open_gallery(tmp_path / "alone") as alone, open_gallery(tmp_path) as store:
+        index(alone, media, rate=2, threads=1)
+        report, _, _ = index(store, media, searcher=Sociable(), rate=2, threads=2)
+        assert (report.pictures, report.problems) == (12, [])
+        rows, expected = ([(e.source, e.frame, e.box) for e in s.scan()] for s in (store, alone))
+        assert rows == expected and len(rows) == 8
+
+
 @pytest.mark.parametrize(
-    "options", [{"rate": 0}, {"rate": float("nan")}, {"batch_size": 0}, {"start_time": 1e13}]
+    "options",
+    [
+        *({"rate": 0}, {"rate": float("nan")}, {"batch_size": 0}, {"threads": 0}),
+        {"start_time": 1e13},
+    ],
 )
 def test_faulty_options_are_named(options):
     (name,) = options

@@ -1,41 +1,41 @@
 """Filling a gallery from photographs and videos, in a way that may be interrupted at any moment."""
 
 import os
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import NamedTuple, TypeVar
-
-import numpy as np
+from typing import NamedTuple
 
 from clsa_search.data.images import read_image
 from clsa_search.errors import InputError
+from clsa_search.retrieval.ahead import work_ahead
 from clsa_search.retrieval.gallery import GalleryStore, Overtaken, Progress, Source
-from clsa_search.retrieval.media import count_samples, describe_file, list_media, read_video
+from clsa_search.retrieval.media import Frame, count_samples, describe_file, list_media, read_video
 from clsa_search.retrieval.person_searcher import PersonSearcher, check_picture
 from clsa_search.retrieval.scenes import Scene
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class IndexOptions:
     """rate: frames of a video a second. camera: name for all files. start_time: of each video's
     first frame, in seconds of whatever clock is asked for later. batch_size: pictures that are
-    computed and stored together."""
+    computed and stored together. threads: that read photographs and bring pictures to the model's
+    size, ahead of it."""
 
     rate: float = 1.0
     camera: str | None = None
     start_time: float = 0.0
     batch_size: int = 8
+    threads: int = min(8, os.cpu_count() or 1)
 
     def __post_init__(self) -> None:
         for name, is_right, expected in (
             ("rate", 0 < self.rate <= 1000, "frames a second, above 0 and up to 1000"),
             ("start_time", abs(self.start_time) < 1e12, "seconds"),
             ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("threads", self.threads >= 1, "1 or more"),
         ):
             if not is_right:
                 raise InputError(f"{name}: {getattr(self, name)}; expected {expected}")
@@ -66,10 +66,11 @@ class _Job(NamedTuple):
 
 
 class _Shot(NamedTuple):
-    """A picture to index; without one, the end of a video or a reason why there is no more."""
+    """A picture to index, at the model's size; without one, the end of a video or a reason why
+    there is no more."""
 
     job: _Job
-    image: np.ndarray | None = None
+    picture: dict | None = None
     frame: int | None = None
     time: float | None = None
     problem: str | None = None
@@ -138,12 +139,14 @@ class Indexer:
             InputError: the store cannot be written; what was stored before stays.
         """
         jobs, self._jobs = self._jobs, []
-        shots = _read_ahead(self._read(jobs), self.options.batch_size)
-        while batch := list(islice(shots, self.options.batch_size)):
-            pictures, people = self._index(batch)
-            self.report.pictures += pictures
-            self.report.people += people
-            on_stored(pictures, people)
+        size, threads = self.options.batch_size, self.options.threads
+        # a batch that waits while each thread is at the next
+        with closing(work_ahead(self._read(jobs), count=size + threads, threads=threads)) as shots:
+            while batch := list(islice(shots, size)):
+                pictures, people = self._index(batch)
+                self.report.pictures += pictures
+                self.report.people += people
+                on_stored(pictures, people)
 
     def _make_job(self, path: str, is_video: bool, stored: Source | None) -> _Job | None:
         """What is to be done with a file; None, and a note in the report, where that is nothing."""
@@ -172,26 +175,36 @@ class Indexer:
             f"camera {options.camera!r}{sampling}"
         )
 
-    def _read(self, jobs: Sequence[_Job]) -> Iterator[_Shot]:
+    def _read(self, jobs: Sequence[_Job]) -> Iterator[Callable[[], _Shot]]:
+        """What makes each picture; frames of a video are decoded on the way, in their order."""
         for job in jobs:
+            if not job.is_video:
+                yield partial(self._read_photograph, job)
+                continue
             try:
-                yield from self._read_video(job) if job.is_video else self._read_photograph(job)
+                yield from self._read_video(job)
             except InputError as error:
-                yield _Shot(job, problem=str(error))
+                yield partial(_Shot, job, problem=str(error))
 
-    def _read_photograph(self, job: _Job) -> Iterator[_Shot]:
-        image = read_image(job.path, "RGB")
-        check_picture(image, job.path)
-        yield _Shot(job, image)
+    def _read_photograph(self, job: _Job) -> _Shot:
+        try:
+            image = read_image(job.path, "RGB")
+            check_picture(image, job.path)
+        except InputError as error:
+            return _Shot(job, problem=str(error))
+        return _Shot(job, self.searcher.prepare(image))
 
-    def _read_video(self, job: _Job) -> Iterator[_Shot]:
+    def _read_video(self, job: _Job) -> Iterator[Callable[[], _Shot]]:
         for frame in read_video(job.path, self.options.rate, job.next_frame or 0):
             if job.path in self._left:
                 return
             check_picture(frame.image, job.path)
-            time = self.options.start_time + frame.time
-            yield _Shot(job, frame.image, frame.index, time)
-        yield _Shot(job)
+            yield partial(self._prepare_frame, job, frame)
+        yield partial(_Shot, job)
+
+    def _prepare_frame(self, job: _Job, frame: Frame) -> _Shot:
+        time = self.options.start_time + frame.time
+        return _Shot(job, self.searcher.prepare(frame.image), frame.index, time)
 
     def _index(self, batch: Sequence[_Shot]) -> tuple[int, int]:
         """Store a batch; gives the number of its pictures and people."""
@@ -199,8 +212,8 @@ class Indexer:
             if shot.problem:
                 self.report.problems.append((shot.job.path, shot.problem))
         shots = [shot for shot in batch if shot.job.path not in self._left]
-        shown = [shot for shot in shots if shot.image is not None]
-        found = self.searcher.find([shot.image for shot in shown])
+        shown = [shot for shot in shots if shot.picture is not None]
+        found = self.searcher.find([shot.picture for shot in shown])
         scenes = [
             Scene(
                 shot.job.path,
@@ -220,7 +233,7 @@ class Indexer:
         progress: dict[str, Progress] = {}
         for shot in shots:
             path, fingerprint, is_video, begun, stale = shot.job
-            if shot.image is not None:
+            if shot.picture is not None:
                 reached = shot.frame + 1 if is_video else None
             elif path in progress or path in self._reached or begun is not None:
                 reached = None  # the end of a video, be it too early
@@ -245,42 +258,3 @@ class Indexer:
             else:
                 self._reached |= {one.source: one.next_frame for one in progress}
                 return
-
-
-def _read_ahead(items: Iterator[_T], count: int) -> Iterator[_T]:
-    """The items, made by a thread that is up to `count` ahead."""
-    ready: queue.Queue = queue.Queue(count)
-    is_over = threading.Event()
-
-    def put(entry: tuple[bool, object]) -> bool:
-        while not is_over.is_set():
-            try:
-                ready.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put((True, item)):
-                    return
-            put((False, None))
-        except BaseException as error:  # belongs to whoever takes the items
-            put((False, error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            is_item, item = ready.get()
-            if is_item:
-                yield item
-            elif item is None:
-                return
-            else:
-                raise item
-    finally:
-        is_over.set()
-        thread.join(5)  # it may wait for a disk for longer
