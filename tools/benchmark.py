@@ -16,8 +16,8 @@ tools/benchmark.py index --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
 tools/benchmark.py query
     a gallery of random descriptors: filling, opening and searching it
 
-tools/benchmark.py growth --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
-    how cost grows: with people, picture size, identities, gallery size and processes
+tools/benchmark.py growth --of gallery
+    how the cost of a gallery grows with its size, and the law beyond what was measured
 
 Prints a Markdown table, whose limits are what the machine's measured rate of products, or its
 measured bandwidth, leaves of the arithmetic or the traffic that is counted. Uses a GPU where there
@@ -27,12 +27,14 @@ is one.
 import argparse
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from clsa_search.benchmark import evaluation, query
 from clsa_search.benchmark.figures import Figure, format_rows, to_row
+from clsa_search.benchmark.growth import measure_sizes
 from clsa_search.benchmark.machine import describe_machine, measure_machine
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.report import save_json
@@ -49,10 +51,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     evaluating.add_argument("--scale", type=float, default=1, help="share of the real size")
     querying = subjects.add_parser("query", help="a gallery: filling, opening and searching it")
     querying.add_argument("--rows", type=int, default=200_000, help="detections in the gallery")
-    querying.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
-    querying.add_argument("--queries", type=int, default=64, help="of a batch")
-    querying.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
-    for subject in (evaluating, querying):
+    growing = subjects.add_parser("growth", help="how cost grows with a size")
+    growing.add_argument("--of", choices=list(GROWTHS), required=True, help="what grows")
+    growing.add_argument("--sizes", type=int, nargs="+", metavar="N", help="where to measure")
+    growing.add_argument("--until", type=int, metavar="N", help="where to extrapolate to")
+    for subject in (querying, growing):
+        subject.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
+        subject.add_argument("--queries", type=int, default=64, help="of a batch")
+        subject.add_argument("--half", action="store_true", help="hold descriptors in float16")
+        subject.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
+    for subject in (evaluating, querying, growing):
         subject.add_argument("--repeat", type=int, default=5, help="times that are measured")
         subject.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
         subject.add_argument("--json", type=Path, help="write the numbers here")
@@ -63,11 +71,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    for name in ("repeat", "scale", "widths", "rows", "queries"):
-        value = getattr(args, name, 1)
+    for name in ("repeat", "scale", "widths", "rows", "queries", "sizes", "until"):
+        value = getattr(args, name, None)
         value = min(value) if isinstance(value, list) else value
-        if not 0 < value < float("inf"):
+        if value is not None and not 0 < value < float("inf"):
             parser.error(f"--{name}: {value}; expected more than 0")
+    if (sizes := getattr(args, "sizes", None)) and len(set(sizes)) < 3:
+        shown = " ".join(map(str, sizes))
+        parser.error(f"--sizes: {shown}; expected three different ones or more, to see a law")
+    if (folder := getattr(args, "folder", None)) and not folder.is_dir():
+        parser.error(f"--folder: {folder} is not there; expected a folder that is")
     if args.json and args.json.is_dir():
         parser.error(f"--json: {args.json} is a folder; expected a file to write")
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -86,20 +99,32 @@ def measure_evaluation(args: argparse.Namespace) -> Iterator[Figure]:
             )
 
 
-def measure_query(args: argparse.Namespace) -> Iterator[Figure]:
+def measure_query(args: argparse.Namespace, rows: int | None = None) -> Iterator[Figure]:
     for width in args.widths:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             yield from query.measure_query(
                 Path(folder),
-                rows=args.rows,
+                rows=rows or args.rows,
                 width=width,
                 queries=args.queries,
                 device=args.device,
                 repeat=args.repeat,
+                dtype=torch.float16 if args.half else torch.float32,
             )
 
 
-SUBJECTS = {"evaluation": measure_evaluation, "query": measure_query}
+def grow_gallery(args: argparse.Namespace) -> Iterator[Figure]:
+    sizes = args.sizes or (100_000, 200_000, 500_000, 1_000_000, 2_000_000)
+    until = args.until or 10_000_000
+    yield from measure_sizes(partial(measure_query, args), sizes, of="rows", until=until)
+
+
+GROWTHS = {"gallery": grow_gallery}
+SUBJECTS = {
+    "evaluation": measure_evaluation,
+    "query": measure_query,
+    "growth": lambda args: GROWTHS[args.of](args),
+}
 
 
 def main(argv: list[str] | None = None) -> None:
