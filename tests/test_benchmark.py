@@ -72,8 +72,10 @@ def test_the_command_prints_a_table_and_writes_json(tool, tmp_path, capsys):
         assert row["times the product"] == pytest.approx(row["seconds"] / row["limit_seconds"])
         assert row["mAP"] > 0
     for row, queries, width in zip(plain, (58, 58, 41, 41), (8, 16, 8, 16), strict=True):
-        assert row["flops"] == 2 * queries * 760 * width
-        assert row["bytes"] == 4 * (queries + 760) * width
+        assert row["queries"] == queries
+        assert row["seconds of all"] == pytest.approx(queries * row["seconds"])
+        assert row["flops"] == 2 * 760 * width  # of one query
+        assert row["bytes"] == 4 * 760 * width // queries  # all descriptors are read once
 
 
 def test_the_query_is_measured_too(tool, tmp_path, capsys):

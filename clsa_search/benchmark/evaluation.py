@@ -6,6 +6,7 @@ evaluation can do without it.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -23,6 +24,7 @@ from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full
 from clsa_search.evaluation.reranking import CBGM, KReciprocal
 
 SIGNAL = 0.7  # share of an identity in its descriptors: mAP between 90 and 99
+_RERANKED = 3000  # queries at most with a re-ranker: their cost is each query's own
 _PRODUCTS = 1 << 26  # similarities at a time of the bare product
 
 
@@ -67,36 +69,55 @@ def measure_evaluation(
         name: of `SIZES`.
         width: of the descriptors.
         device: where to compute.
-        repeat: how often all protocols are timed; a re-ranker, which takes longer, is timed once.
+        repeat: how often all protocols are timed; re-rankers, which take long, are run once.
         scale: share of the benchmark's size.
     """
     size = SIZES[name].scale(scale)
     predictions, protocols = generate_predictions(size, width)
-    small = protocols[min(1, len(protocols) - 1)]  # the gallery of 100 images or the only one
     limit = _time_product(predictions, device, repeat)
-
-    def measure(
-        label: str, chosen: Sequence[SearchProtocol], options: SearchOptions, repeat: int
-    ) -> Figure:
-        def evaluate() -> list:
-            return evaluate_protocols(predictions, chosen, options, device=device)
-
-        memory_mb, results = peak_memory(evaluate, device)  # a first time that is not timed
-        seconds = median(time_work(evaluate, device) for _ in range(repeat))
-        return Figure(
-            name=f"{label}, width {width}",
-            unit="evaluation",
-            seconds=seconds,
-            memory_mb=memory_mb,
-            work=_count_product(predictions),
-            limit_seconds=limit,
-            notes={"times the product": seconds / limit, "mAP": results[-1].metrics()["mAP"]},
-        )
-
-    yield measure(f"{name} x {len(protocols)}", protocols, DEFAULTS, repeat)
+    measure = partial(_measure, predictions, limit=limit, device=device)
+    yield measure(protocols, f"{name} x {len(protocols)}", repeat=repeat)
+    small = protocols[min(1, len(protocols) - 1)]  # the gallery of 100 images or the only one
+    small = small.select(small.query_ids[:_RERANKED])
     for label, reranker in (("CBGM", size.cbgm), ("k-reciprocal", KReciprocal())):
         options = SearchOptions(reranker=reranker)
-        yield measure(f"{name} {small.name} with {label}", [small], options, 1)
+        yield measure([small], f"{name} {small.name} with {label}", options, repeat=0)
+
+
+def _measure(
+    predictions: Predictions,
+    protocols: Sequence[SearchProtocol],
+    label: str,
+    options: SearchOptions = DEFAULTS,
+    *,
+    limit: float,
+    device: torch.device,
+    repeat: int,
+) -> Figure:
+    """The limit is the product's, in seconds of one query."""
+    seconds, results = [], []
+
+    def evaluate() -> None:
+        results[:] = evaluate_protocols(predictions, protocols, options, device=device)
+
+    memory_mb, _ = peak_memory(lambda: seconds.append(time_work(evaluate, device)), device)
+    seconds += [time_work(evaluate, device) for _ in range(repeat)]
+    whole, count = median(seconds[1:] or seconds), len(protocols[0].query_ids)
+    width = predictions.features.shape[1]
+    return Figure(
+        name=f"{label}, width {width}",
+        unit="query",
+        seconds=whole / count,
+        memory_mb=memory_mb,
+        work=Work(2 * predictions.features.size, predictions.features.nbytes // count, 0),
+        limit_seconds=limit,
+        notes={
+            "queries": count,
+            "seconds of all": whole,
+            "times the product": whole / count / limit,
+            "mAP": results[-1].metrics()["mAP"],
+        },
+    )
 
 
 def generate_predictions(
@@ -182,14 +203,8 @@ def _make_protocol(
     return build_protocol(records, gallery, f"g{count}")
 
 
-def _count_product(predictions: Predictions) -> Work:
-    """The arithmetic, and the descriptors read once."""
-    queries, features = predictions.query_features, predictions.features
-    return Work(2 * len(queries) * features.size, queries.nbytes + features.nbytes, 0)
-
-
 def _time_product(predictions: Predictions, device: torch.device, repeat: int) -> float:
-    """In blocks of queries into the same memory: all similarities need not fit."""
+    """Seconds of one query; in blocks into the same memory, as all similarities need not fit."""
     queries = torch.from_numpy(predictions.query_features).to(device)
     features = torch.from_numpy(predictions.features).to(device)
     blocks = queries.split(max(1, _PRODUCTS // len(features)))
@@ -199,4 +214,4 @@ def _time_product(predictions: Predictions, device: torch.device, repeat: int) -
         for block in blocks:
             torch.mm(block, features.T, out=products[: len(block)])
 
-    return time_work(multiply, device, repeat)
+    return time_work(multiply, device, repeat) / len(queries)
