@@ -100,6 +100,38 @@ def test_the_query_is_measured_too(tool, tmp_path, capsys):
     assert camera["flops"] == 2 * 8 * 250  # 201 pictures of 5 people, the last of 2
     assert one["times a bare product"] > 0 and batch["times a bare product"] > 0
     assert camera["times all cameras"] == pytest.approx(camera["seconds"] / one["seconds"])
-    with pytest.raises(SystemExit):
-        tool.main(["query", "--rows", "0"])
-    assert "error: --rows: 0; expected" in capsys.readouterr().err
+
+
+def test_a_gallery_that_grows_says_what_was_measured(tool, tmp_path, capsys):
+    options = "--of gallery --sizes 500 1000 1500 --until 9000 --widths 8 --half --repeat 1".split()
+    tool.main(["growth", *options, "--device", "cpu", "--json", str(tmp_path / "b.json")])
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert sum("(extrapolated)" in line and "rows 9,000" in line for line in table) == 8
+    rows = json.loads((tmp_path / "b.json").read_text())["growth"]
+    assert [row["rows"] for row in rows[::8]] == [500, 1000, 1500, 9000]
+    for row in rows:
+        assert ("extrapolated" in row["name"]) == (row["rows"] == 9000)
+        assert ("largest residual" in row) == (row["rows"] == 9000)
+    opening = [row for row in rows if row["name"].startswith("opening")]
+    assert [row["bytes"] for row in opening] == [(4 + 2) * 8 * n for n in (500, 1000, 1500, 9000)]
+    line = opening[-1]
+    assert line["seconds"] == pytest.approx(line["start"] + 9000 * line["slope"])
+
+
+@pytest.mark.parametrize(
+    ("subject", "option", "values"),
+    [
+        ("query", "rows", "0"),
+        ("query", "queries", "-1"),
+        ("query", "folder", "not_there"),
+        ("growth", "sizes", "1000 2000 1000"),
+        ("growth", "sizes", "0"),
+        ("growth", "until", "-5"),
+    ],
+)
+def test_bad_options_of_galleries_are_named(tool, capsys, subject, option, values):
+    kind = ["--of", "gallery"] if subject == "growth" else []
+    with pytest.raises(SystemExit) as stop:
+        tool.main([subject, *kind, f"--{option}", *values.split()])
+    assert stop.value.code == 2
+    assert f"error: --{option}: {values}" in capsys.readouterr().err
