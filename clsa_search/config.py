@@ -1,4 +1,4 @@
-"""The config keys that person search adds to Detectron2's: MODEL.REID, and two of the solver."""
+"""The config keys that person search adds to Detectron2's: MODEL.REID, some of SOLVER and TEST."""
 
 from detectron2.config import CfgNode as CN
 
@@ -67,3 +67,9 @@ def add_clsa_search_config(cfg: CN) -> None:
     # Parts that each process splits its share of IMS_PER_BATCH into, to train with a batch that
     # memory does not hold. Batch norm sees one part at a time.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
+
+    # Trunks, pyramid, RPN and box head at inference: "float32", "float16" or "bfloat16". Boxes,
+    # scores and the heads of the re-ID stay in float32.
+    cfg.TEST.DTYPE = "float32"
+    # Images of one size that a process computes together at inference.
+    cfg.TEST.IMS_PER_BATCH = 4

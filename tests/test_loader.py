@@ -15,6 +15,7 @@ from clsa_search.data.loader import (
     build_train_loader,
     iterate_batches,
 )
+from clsa_search.errors import InputError
 
 
 def draw(record):
@@ -103,6 +104,26 @@ def test_configured_loaders(tiny_cfg, tiny_data):
         assert example["instances"].has("gt_pids")
         assert min(example["image"].shape[1:]) in (72, 96)
     name = str(tiny_data / "gallery.json")
-    seen = [example for (example,) in build_test_loader(tiny_cfg, get_records(name))]
+    seen = list(itertools.chain(*build_test_loader(tiny_cfg, get_records(name))))
     assert [e["image_id"] for e in seen] == [r["image_id"] for r in get_records(name)]
     assert sorted(i for e in seen for i in e.get("query_ids", torch.empty(0)).tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_test_batches_hold_one_size_and_everyone_once(tiny_cfg, tiny_data, count):
+    records = [dict(r) for r in get_records(str(tiny_data / "gallery.json"))]
+    for record in records[::3]:  # who is never read
+        record["width"] += 1
+    tiny_cfg.TEST.IMS_PER_BATCH = count
+    batches = build_test_loader(tiny_cfg, records).batch_sampler
+    sizes = sorted((r["height"], r["width"]) for r in records)
+    assert sorted(itertools.chain(*batches)) == list(range(10))
+    assert all(len({sizes[i] for i in batch}) == 1 for batch in batches)
+    assert [len(batch) for batch in batches] == {1: [1] * 10, 3: [3, 3, 3, 1], 100: [6, 4]}[count]
+    assert len(batches) == len(list(batches))
+
+
+def test_a_batch_of_nobody_is_refused(tiny_cfg, tiny_data):
+    tiny_cfg.TEST.IMS_PER_BATCH = 0
+    with pytest.raises(InputError, match="TEST.IMS_PER_BATCH is 0; expected 1 or more"):
+        build_test_loader(tiny_cfg, get_records(str(tiny_data / "gallery.json")))

@@ -158,7 +158,7 @@ def test_a_type_that_the_device_lacks_is_named(tiny_cfg, monkeypatch):
     def refuse(*args):
         raise RuntimeError("not implemented for 'Half'")
 
-    monkeypatch.setattr("clsa_search.engine.train_loop.F.conv2d", refuse)
+    monkeypatch.setattr("torch.nn.functional.conv2d", refuse)
     tiny_cfg.merge_from_list(FP16)
     with pytest.raises(InputError, match="float16, in which cpu cannot compute; take bfloat16"):
         PersonSearchTrainer(tiny_cfg)

@@ -35,9 +35,18 @@ import torch
 from clsa_search.benchmark import evaluation, query
 from clsa_search.benchmark.figures import Figure, format_rows, to_row
 from clsa_search.benchmark.growth import measure_sizes
+from clsa_search.benchmark.inference import measure_inference
+from clsa_search.benchmark.inputs import FIELD_SIZE
 from clsa_search.benchmark.machine import describe_machine, measure_machine
+from clsa_search.engine import load_config
+from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.report import save_json
+
+POSITIVE = (
+    *("repeat", "scale", "widths", "rows", "queries", "sizes", "until"),
+    *("size", "people", "batch_sizes"),
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,6 +54,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subjects = parser.add_subparsers(dest="subject", required=True)
+    inferring = subjects.add_parser("inference", help="the model: its parts, plain and tuned")
+    inferring.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], metavar="N")
+    inferring.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=["float32"])
     evaluating = subjects.add_parser("evaluation", help="the search metrics")
     evaluating.add_argument("--widths", type=int, nargs="+", default=[256, 1536], metavar="D")
     evaluating.add_argument("--benchmarks", nargs="+", choices=list(evaluation.SIZES))
@@ -55,12 +67,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     growing.add_argument("--of", choices=list(GROWTHS), required=True, help="what grows")
     growing.add_argument("--sizes", type=int, nargs="+", metavar="N", help="where to measure")
     growing.add_argument("--until", type=int, metavar="N", help="where to extrapolate to")
+    for subject in (inferring, growing):
+        subject.add_argument("--config-file", help="of the model, whose weights are random")
+        subject.add_argument("--size", type=int, nargs=2, default=FIELD_SIZE, metavar=("H", "W"))
+        subject.add_argument("--people", type=int, default=8, help="of each picture (default 8)")
+        subject.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE")
     for subject in (querying, growing):
         subject.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
         subject.add_argument("--queries", type=int, default=64, help="of a batch")
         subject.add_argument("--half", action="store_true", help="hold descriptors in float16")
         subject.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
-    for subject in (evaluating, querying, growing):
+    for subject in (inferring, evaluating, querying, growing):
         subject.add_argument("--repeat", type=int, default=5, help="times that are measured")
         subject.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
         subject.add_argument("--json", type=Path, help="write the numbers here")
@@ -71,11 +88,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    for name in ("repeat", "scale", "widths", "rows", "queries", "sizes", "until"):
+    for name in POSITIVE:
         value = getattr(args, name, None)
-        value = min(value) if isinstance(value, list) else value
+        value = min(value) if isinstance(value, list | tuple) else value
         if value is not None and not 0 < value < float("inf"):
-            parser.error(f"--{name}: {value}; expected more than 0")
+            parser.error(f"--{name.replace('_', '-')}: {value}; expected more than 0")
     if (sizes := getattr(args, "sizes", None)) and len(set(sizes)) < 3:
         shown = " ".join(map(str, sizes))
         parser.error(f"--sizes: {shown}; expected three different ones or more, to see a law")
@@ -89,6 +106,18 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         parser.error(f"--device: {args.device}: {reason}; expected one that is here")
+
+
+def measure_model(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_inference(
+        load_config(args.config_file, args.opts),
+        device=args.device,
+        repeat=args.repeat,
+        size=tuple(args.size),
+        people=args.people,
+        batch_sizes=args.batch_sizes,
+        dtypes=args.dtypes,
+    )
 
 
 def measure_evaluation(args: argparse.Namespace) -> Iterator[Figure]:
@@ -121,6 +150,7 @@ def grow_gallery(args: argparse.Namespace) -> Iterator[Figure]:
 
 GROWTHS = {"gallery": grow_gallery}
 SUBJECTS = {
+    "inference": measure_model,
     "evaluation": measure_evaluation,
     "query": measure_query,
     "growth": lambda args: GROWTHS[args.of](args),
@@ -131,7 +161,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     description = describe_machine(args.device)
     print(", ".join(f"{key} {value}" for key, value in description.items()), flush=True)
-    machine = measure_machine(args.device)
+    machine = measure_machine(args.device, tuple(getattr(args, "dtypes", ["float32"])))
     print(f"{machine}\n", flush=True)
     rows = []
     with reported_input_errors():

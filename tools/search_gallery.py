@@ -32,6 +32,7 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
+from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import InputError, reported_input_errors
 from clsa_search.retrieval.answers import Answer, dump_answers, format_answers, printable
 from clsa_search.retrieval.choosing import (
@@ -97,6 +98,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--store", required=True, help="a file, or http://HOST:19530/NAME of Milvus")
     add("--config-file", help="of the weights; by default config.yaml beside them")
     add("--device", help="cpu, cuda, ...; by default a GPU where there is one")
+    add("--precision", choices=list(DTYPES), help="of the model's arithmetic (default float32)")
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -159,6 +161,7 @@ def index(args: argparse.Namespace) -> int:
         create=True,
         min_score=args.min_score,
         device=args.device,
+        precision=args.precision,
     ) as gallery:
         indexer = Indexer(gallery.searcher, gallery.store, options)
         total = indexer.plan(args.paths)
@@ -209,6 +212,7 @@ def query(args: argparse.Namespace) -> None:
         args.config_file,
         device=args.device,
         dtype=torch.float16 if args.half else torch.float32,
+        precision=args.precision,
     ) as gallery:
         check_filter(gallery.store, where)
         how = {"k": args.top, "where": where, "per": "match" if args.every_match else "image"}
@@ -280,7 +284,13 @@ def serve(args: argparse.Namespace) -> None:
     from clsa_search.page import serve as serve_page  # an extra, which takes seconds to import
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are deleted then, too
-    with open_gallery(args.store, args.weights, args.config_file, device=args.device) as gallery:
+    with open_gallery(
+        args.store,
+        args.weights,
+        args.config_file,
+        device=args.device,
+        precision=args.precision,
+    ) as gallery:
         serve_page(
             gallery,
             host=args.host,

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from clsa_search.benchmark.measuring import time_work
+from clsa_search.engine.precision import DTYPES
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _REPEAT = 5
 
 
@@ -44,7 +44,7 @@ def measure_machine(device: torch.device, dtypes: tuple[str, ...] = ("float32",)
         dtypes: names of `DTYPES`.
     """
     size = 8192 if device.type == "cuda" else 2048
-    flops = {name: _measure_flops(device, DTYPES[name], size) for name in dtypes}
+    flops = {name: _measure_flops(device, DTYPES[name], size) for name in {"float32", *dtypes}}
     source = torch.ones(2**28, dtype=torch.uint8, device=device)  # beyond any cache
     target = torch.empty_like(source)
     seconds = time_work(lambda: target.copy_(source), device, _REPEAT)

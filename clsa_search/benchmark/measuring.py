@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from clsa_search.engine.memory import release_freed_memory
+
 
 def time_work(work: Callable[[], Any], device: torch.device, repeat: int | None = None) -> float:
     """Seconds: of one time, or the median of `repeat` after a first time that does not count."""
@@ -29,6 +31,7 @@ def peak_memory(work: Callable[[], Any], device: torch.device) -> tuple[float, A
         before = torch.cuda.memory_allocated(device)
         result = work()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20, result
+    release_freed_memory()
     counter = Path("/proc/self/clear_refs")
     if counter.exists():  # Linux: forget the peak so far
         counter.write_text("5")

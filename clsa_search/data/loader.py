@@ -12,10 +12,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, build_detection_test_loader
+from detectron2.data import DatasetFromList, MapDataset
 from detectron2.data.build import trivial_batch_collator
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clsa_search.data.catalog import load_training_records
 from clsa_search.data.mapper import PersonSearchMapper
@@ -149,18 +150,55 @@ def build_train_loader(cfg: CfgNode) -> TrainingLoader:
     )
 
 
+class SameSizeBatches(Sampler):
+    """Batches of images of one size that follow each other; each image once over all processes."""
+
+    def __init__(self, sizes: list[tuple[int, int]], batch_size: int) -> None:
+        """
+        Args:
+            sizes: of the images, in order.
+            batch_size: at most.
+        """
+        mine = InferenceSampler(len(sizes))
+        groups = (list(group) for _, group in itertools.groupby(mine, key=sizes.__getitem__))
+        self._batches = [
+            group[start : start + batch_size]
+            for group in groups
+            for start in range(0, len(group), batch_size)
+        ]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
 def build_test_loader(
     cfg: CfgNode, records: list[dict], *, annotated_boxes: bool = False
 ) -> DataLoader:
-    """Every image once over all processes, with its queries.
+    """Every image once over all processes, with its queries, by size: TEST.IMS_PER_BATCH together.
 
     Args:
         cfg: of the model.
         records: of a dataset, at least one.
         annotated_boxes: see :class:`PersonSearchMapper`.
+
+    Raises:
+        InputError: TEST.IMS_PER_BATCH is less than 1.
     """
-    return build_detection_test_loader(
-        records,
-        mapper=PersonSearchMapper(cfg, is_train=False, annotated_boxes=annotated_boxes),
+    batch_size = cfg.TEST.IMS_PER_BATCH
+    if batch_size < 1:
+        raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; expected 1 or more")
+    records = sorted(records, key=_size)
+    mapper = PersonSearchMapper(cfg, is_train=False, annotated_boxes=annotated_boxes)
+    return DataLoader(
+        MapDataset(DatasetFromList(records, copy=False), mapper),
+        batch_sampler=SameSizeBatches([_size(record) for record in records], batch_size),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
     )
+
+
+def _size(record: dict) -> tuple[int, int]:
+    return record["height"], record["width"]

@@ -4,42 +4,12 @@ import time
 from contextlib import nullcontext
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.engine import SimpleTrainer
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from clsa_search.data.loader import TrainingLoader
 from clsa_search.errors import InputError
-
-AMP_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def read_amp_dtype(cfg: CfgNode) -> torch.dtype | None:
-    """SOLVER.AMP: the type of the convolutions and matrix products; None without AMP.
-
-    Raises:
-        InputError: no such type, or the device cannot compute in it.
-    """
-    name = cfg.SOLVER.AMP.DTYPE
-    if name not in AMP_DTYPES:
-        raise InputError(f"SOLVER.AMP.DTYPE is {name!r}; expected one of {', '.join(AMP_DTYPES)}")
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None
-    device = torch.device(cfg.MODEL.DEVICE)
-    picture = torch.ones(1, 1, 3, 3, device=device)
-    try:
-        with torch.autocast(device.type, AMP_DTYPES[name]):
-            supported = F.conv2d(picture, picture).dtype == AMP_DTYPES[name]
-    except RuntimeError:
-        supported = False
-    if not supported:
-        raise InputError(
-            f"SOLVER.AMP.DTYPE is {name}, in which {device} cannot compute; take "
-            f"{' or '.join(AMP_DTYPES.keys() - {name})}, or SOLVER.AMP.ENABLED False"
-        )
-    return AMP_DTYPES[name]
 
 
 class AccumulatingTrainer(SimpleTrainer):
@@ -60,7 +30,7 @@ class AccumulatingTrainer(SimpleTrainer):
             data_loader: its batches are the images of a step of this process.
             optimizer: where it clips gradients, it does so in `step`, which the scaler calls when
                 the gradients are unscaled.
-            amp_dtype: see :func:`read_amp_dtype`; float16 scales the losses.
+            amp_dtype: see :func:`.precision.read_amp_dtype`; float16 scales the losses.
             accumulation_steps: equal parts that a batch is split into, one forward and backward
                 pass each. Batch norm sees one part at a time, and the mean of each loss is of a
                 part: people of a part with few of them weigh more than in the whole batch.

@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.run_folder import CONFIG_FILE
 from clsa_search.engine.settings import fall_back_to_cpu, load_config
 from clsa_search.errors import InputError
@@ -51,6 +52,8 @@ def load_trained_model(
     cfg.MODEL.REID.NUM_IDS = 0  # classifiers are for training only
     fall_back_to_cpu(cfg)
     cfg.freeze()
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
     return TrainedModel(model, cfg, hash_file(path))

@@ -17,9 +17,10 @@ from clsa_search.data.loader import TrainingLoader, build_test_loader, build_tra
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
+from clsa_search.engine.precision import read_amp_dtype
 from clsa_search.engine.run_folder import DeferredWriters, put_aside, save_config, trim_metrics
 from clsa_search.engine.settings import with_identities
-from clsa_search.engine.train_loop import AccumulatingTrainer, read_amp_dtype
+from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.evaluation import PersonSearchEvaluator
 
 

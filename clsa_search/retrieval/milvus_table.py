@@ -27,8 +27,8 @@ MAX_TEXT = 65535  # bytes of a text
 _TALKERS = "pymilvus", "milvus_lite", "grpc._server"  # log tracebacks of what they also raise
 _CONNECT_SECONDS = 10.0
 _WAIT_SECONDS = 60.0  # for a busy server
-# pymilvus pings every ten seconds; a server that keeps to gRPC's own rule, as milvus-lite does, cuts
-# off who pings more than once in five minutes of silence
+# pymilvus pings every ten seconds; a server that keeps to gRPC's own rule, as milvus-lite does,
+# cuts off who pings more than once in five minutes of silence
 _CHANNEL = {"grpc.keepalive_time_ms": 330_000, "grpc.keepalive_permit_without_calls": False}
 
 

@@ -15,7 +15,9 @@ from detectron2.structures import Boxes, Instances
 
 from clsa_search.data.mapper import PersonSearchMapper
 from clsa_search.engine import TrainedModel, load_trained_model
+from clsa_search.engine.precision import read_test_dtype
 from clsa_search.errors import InputError
+from clsa_search.modeling.tuning import tune_for_inference
 
 MOST_ELONGATED = 100  # long side of a picture to its short side
 MIN_SCORE = 0.5  # the field's threshold, as in evaluation
@@ -50,20 +52,25 @@ class PersonSearcher:
         config_file: str | os.PathLike | None = None,
         *,
         device: str | None = None,
+        dtype: str | None = None,
         min_score: float = MIN_SCORE,
     ) -> "PersonSearcher":
-        """From a checkpoint; see :func:`load_trained_model`.
+        """From a checkpoint; see :func:`load_trained_model`. The model is tuned for inference.
 
         Args:
             weights, config_file: the checkpoint, and its config if it does not lie beside it.
             device: by default a GPU, where there is one.
+            dtype: TEST.DTYPE, by default the config's.
             min_score: detections below do not exist.
         """
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score: {min_score}; expected a score from 0 to 1")
         opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", min_score]
         opts += ["MODEL.DEVICE", device] if device else []
-        return cls(load_trained_model(weights, config_file, opts))
+        opts += ["TEST.DTYPE", dtype] if dtype else []
+        trained = load_trained_model(weights, config_file, opts)
+        tune_for_inference(trained.model, read_test_dtype(trained.cfg))
+        return cls(trained)
 
     @property
     def device(self) -> torch.device:

@@ -133,6 +133,7 @@ def open_gallery(
     min_score: float = MIN_SCORE,
     device: str | None = None,
     dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
 ) -> Gallery:
     """Open a gallery and load the model that made it.
 
@@ -144,6 +145,7 @@ def open_gallery(
         min_score: detections below do not exist.
         device: of the model and the search; by default a GPU, where there is one.
         dtype: see :func:`open_store`.
+        precision: TEST.DTYPE of the model, by default its config's.
 
     Raises:
         InputError: there is no gallery, the weights are missing, or others than the gallery's.
@@ -152,7 +154,9 @@ def open_gallery(
         if create:
             raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
         weights, config_file = _recall_weights(address, config_file)
-    searcher = PersonSearcher.load(weights, config_file, device=device, min_score=min_score)
+    searcher = PersonSearcher.load(
+        weights, config_file, device=device, dtype=precision, min_score=min_score
+    )
     about = {WEIGHTS: os.path.abspath(weights)}
     if config_file is not None:
         about[CONFIG] = os.path.abspath(config_file)

@@ -1,0 +1,91 @@
+"""Finding and describing people at the field's test size: the parts, and what tuning brings."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+
+from clsa_search.benchmark.figures import Figure, measure
+from clsa_search.benchmark.inputs import FIELD_SIZE, build_random_model, draw_inputs
+from clsa_search.engine.memory import keep_freed_memory
+from clsa_search.engine.precision import DTYPES
+from clsa_search.modeling import PersonSearchRCNN
+from clsa_search.modeling.tuning import tune_for_inference
+
+
+def measure_inference(
+    cfg: CfgNode,
+    *,
+    device: torch.device,
+    repeat: int,
+    size: tuple[int, int] = FIELD_SIZE,
+    people: int = 8,
+    batch_sizes: Sequence[int] = (1, 4),
+    dtypes: Sequence[str] = ("float32",),
+) -> Iterator[Figure]:
+    """The plain model, one picture at a time, then the tuned one in each type and batch size.
+
+    Args:
+        cfg: of the model; its weights are random.
+        device: where to compute.
+        repeat: how often each thing is timed.
+        size: (height, width) of the pictures.
+        people: of each picture, who are described.
+        batch_sizes: of the tuned model.
+        dtypes: of `DTYPES`.
+    """
+    inputs = draw_inputs(max(batch_sizes), size=size, people=people)
+    plain: dict[str, float] = {}
+
+    def measure_parts(
+        model: PersonSearchRCNN, name: str, count: int, dtype: str
+    ) -> Iterator[Figure]:
+        for part, call in _parts(model, inputs[:count]).items():
+            figure = measure(
+                call,
+                name=f"{part}, {name}, batch {count}",
+                unit="picture",
+                units=count,
+                device=device,
+                repeat=repeat,
+                dtype=dtype,
+            )
+            first = plain.setdefault(part, figure.seconds)
+            yield replace(figure, notes={"times plain": first / figure.seconds})
+
+    model = build_random_model(cfg, device)
+    yield from measure_parts(model, "plain", 1, "float32")
+    if device.type == "cpu":
+        keep_freed_memory()
+    for dtype in dtypes:
+        model = build_random_model(cfg, device)
+        tune_for_inference(model, DTYPES[dtype])
+        for count in batch_sizes:
+            yield from measure_parts(model, f"tuned, {dtype}", count, dtype)
+
+
+def _parts(model: PersonSearchRCNN, inputs: list[dict]) -> dict[str, Callable[[], Any]]:
+    """The model's parts and the whole, on the same pictures and people."""
+    with torch.no_grad():
+        images = model.preprocess_image(inputs)
+        features = model.find_features(images)
+    boxes = [x["query_boxes"].to(model.device) for x in inputs]
+
+    @torch.no_grad()
+    def detect() -> None:
+        images = model.preprocess_image(inputs)
+        features = model.find_features(images)
+        proposals, _ = model.proposal_generator(images, features)
+        model.roi_heads(images, features, proposals)
+
+    @torch.no_grad()
+    def describe() -> None:
+        model.clsa_heads(model.reid_branch(images, features, boxes))
+
+    return {
+        "detector": detect,
+        "re-ID branch": describe,
+        "whole model": torch.no_grad()(lambda: model(inputs)),
+    }

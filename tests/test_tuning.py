@@ -1,0 +1,169 @@
+"""The tuned model finds what the plain one finds, in the types that it says."""
+
+import copy
+import ctypes
+import subprocess
+import sys
+
+import pytest
+import torch
+from detectron2.layers import ROIAlign
+from detectron2.modeling import build_model
+from torch import nn
+
+from clsa_search.benchmark.inputs import build_random_model, draw_inputs
+from clsa_search.benchmark.work import count_work
+from clsa_search.engine import memory
+from clsa_search.engine.precision import read_test_dtype
+from clsa_search.errors import InputError
+from clsa_search.modeling import tuning
+from clsa_search.modeling.tuning import ParallelROIAlign, tune_for_inference
+
+SHARED = ["MODEL.REID.NAME", "SharedBranch"]
+SHARED += ["MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"]
+
+
+def shake_norms(model):
+    """Statistics and weights as training leaves them: not 0 and 1."""
+    for module in model.modules():
+        if hasattr(module, "running_var"):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.uniform_(-0.2, 0.2)
+    return model
+
+
+@pytest.fixture(params=["crop", "crop, FrozenBN", "shared"])
+def model(request, tiny_cfg):
+    if request.param == "shared":
+        tiny_cfg.merge_from_list(SHARED)
+    elif "FrozenBN" in request.param:
+        tiny_cfg.merge_from_list(["MODEL.RESNETS.NORM", "FrozenBN", "MODEL.FPN.NORM", ""])
+    return shake_norms(build_model(tiny_cfg).eval())
+
+
+@torch.inference_mode()
+def test_tuned_in_float32_finds_the_same(model):
+    inputs = draw_inputs(3, size=(96, 128), people=3)
+    expected = model(inputs)
+    tune_for_inference(model)
+    assert not any(hasattr(getattr(m, "norm", None), "running_var") for m in model.modules())
+    for one, other in zip(model(inputs), expected, strict=True):
+        assert len(one["instances"]) == len(other["instances"]) > 0
+        for kind, fields in (
+            ("instances", ("scores", "reid_features")),
+            ("queries", ("reid_features", "query_ids")),
+        ):
+            torch.testing.assert_close(
+                one[kind].pred_boxes.tensor, other[kind].pred_boxes.tensor, atol=1e-3, rtol=0
+            )
+            for field in fields:
+                torch.testing.assert_close(
+                    one[kind].get(field), other[kind].get(field), atol=1e-4, rtol=0
+                )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_where_it_is_safe(model, dtype):
+    inputs = draw_inputs(2, size=(96, 128), people=5)
+    expected = [output["queries"].reid_features for output in model(inputs)]
+    tune_for_inference(model, dtype)
+    assert {p.dtype for p in model.backbone.parameters()} == {dtype}
+    exact = [model.clsa_heads, model.roi_heads.box_predictor]
+    assert {p.dtype for part in exact for p in part.parameters()} == {torch.float32}
+    for output, rows in zip(model(inputs), expected, strict=True):
+        found = output["instances"]
+        for tensor in (found.scores, found.pred_boxes.tensor, output["queries"].reid_features):
+            assert tensor.dtype == torch.float32
+        cosines = (output["queries"].reid_features * rows).sum(dim=1)
+        assert not output["queries"].reid_features.equal(rows)
+        assert cosines.min() > 0.99
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [0, 2, 3, 40])
+def test_regions_cut_by_several_threads_are_the_same(monkeypatch, layout, count):
+    maps = torch.randn(2, 5, 30, 40).to(memory_format=layout)
+    corners = torch.rand(count, 2) * 20
+    rois = torch.cat([torch.randint(2, (count, 1)), corners, corners + 9], dim=1)
+    plain = ROIAlign((7, 3), 0.5, 0, aligned=True)
+    asked = []
+    align = ROIAlign.forward
+    monkeypatch.setattr(tuning.torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(ROIAlign, "forward", lambda *args: asked.append(1) or align(*args))
+    found = ParallelROIAlign((7, 3), 0.5, 0, aligned=True)(maps, rois)
+    assert len(asked) == (1 if count < 3 else 12)
+    assert found.equal(plain(maps, rois))
+
+
+def test_all_of_a_model_is_cut_by_several_threads(model):
+    tune_for_inference(model)
+    layers = [m for m in model.modules() if isinstance(m, ROIAlign)]
+    assert len(layers) > 4 and {type(layer) for layer in layers} == {ParallelROIAlign}
+
+
+def test_a_convolution_keeps_its_own_bias(model):
+    layer = copy.deepcopy(model.clsa_heads.heads["res5"].reduce)
+    layer.bias = nn.Parameter(torch.randn(len(layer.weight)))
+    maps = torch.randn(4, layer.in_channels, 1, 1)
+    expected = layer(maps)
+    tuning._fold_norms(layer)
+    assert layer.norm is None
+    torch.testing.assert_close(layer(maps), expected)
+
+
+def test_a_host_rarely_waits_for_each_image(tiny_cfg):
+    """Twelve times in Detectron2's RPN and box head, and once to leave out boxes of no size."""
+    model = build_random_model(tiny_cfg, torch.device("cpu"))
+    inputs = draw_inputs(2, size=(96, 128), people=3)
+    with torch.no_grad():
+        one, two = (count_work(lambda n=n: model(inputs[:n])).waits for n in (1, 2))
+    assert two - one <= 14
+    assert one <= 20
+
+
+def test_wrong_types_are_named(tiny_cfg, monkeypatch):
+    assert read_test_dtype(tiny_cfg) is torch.float32
+    tiny_cfg.TEST.DTYPE = "half"
+    with pytest.raises(InputError, match="TEST.DTYPE is 'half'; expected one of float32, float16"):
+        read_test_dtype(tiny_cfg)
+    tiny_cfg.TEST.DTYPE = "float16"
+
+    def refuse(*args):
+        raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", refuse)
+    with pytest.raises(InputError, match="is float16, in which cpu cannot compute; take float32"):
+        read_test_dtype(tiny_cfg)
+
+
+def count_faults(script):
+    """Pages that a new process is given, while a block of 64 MB comes and goes twenty times."""
+    code = f"""
+import resource
+import torch
+from clsa_search.engine.memory import keep_freed_memory, release_freed_memory
+{script}
+for _ in range(20):
+    torch.ones(1 << 24)
+    before = before if _ else resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "gnu_get_libc_version"),
+    reason="only glibc gives memory back at once",
+)
+def test_freed_memory_is_used_again():
+    assert 5 * count_faults("assert keep_freed_memory()") < count_faults("")
+
+
+def test_without_glibc_nothing_happens(monkeypatch):
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert not memory.keep_freed_memory()
+    memory.release_freed_memory()
