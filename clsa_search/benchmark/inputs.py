@@ -5,7 +5,9 @@ is no measure of anything.
 """
 
 import math
+from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -14,28 +16,70 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from clsa_search.data.records import UNLABELLED
+from clsa_search.data.search_json import save_search_json
 
 FIELD_SIZE = (900, 1500)  # (height, width): the field's largest test picture
+CAMERA_SIZE = (1080, 1920)  # (height, width): PRW's pictures, before they are resized
 _ASPECT = 0.4  # width / height of a person
 _HEIGHTS = (0.08, 0.6)  # of a person, in picture heights
 _LABELLED = 0.5  # share of the people whose identity is known
+_MOVED = 0.1  # of a person's size, at most, between a box and a proposal: IoU 0.68 and more
+_BLOTCH = 16  # pixels of one
+_GRAIN = 4  # grey levels to either side; with the blotches a JPEG file has 2 bits a pixel
 
 
-def build_random_model(cfg: CfgNode, device: torch.device, *, identities: int = 0) -> nn.Module:
-    """A model of a config, in evaluation mode, that detects nobody by itself.
+def with_options(cfg: CfgNode, *opts: object) -> CfgNode:
+    """A copy of a config with KEY, VALUE, KEY, VALUE changed."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+def build_random_model(
+    cfg: CfgNode, device: torch.device, *, identities: int = 0, detections: int = 0
+) -> nn.Module:
+    """A model of a config, in evaluation mode.
 
     Args:
         cfg: not modified; its MODEL.WEIGHTS are not read.
         device: where it is to be.
         identities: P of the classifiers; 0 for inference.
+        detections: boxes that it takes for people in each picture, wherever they are; at most,
+            where few anchors are apart.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.DEVICE = str(device)
-    cfg.MODEL.REID.NUM_IDS = identities
-    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 1.0
+    cfg = with_options(
+        cfg,
+        *("MODEL.DEVICE", str(device), "MODEL.REID.NUM_IDS", identities),
+        *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0 if detections else 1.0),
+        *("TEST.DETECTIONS_PER_IMAGE", detections),
+    )
     torch.manual_seed(0)
-    return build_model(cfg).eval()
+    model = build_model(cfg).eval()
+    if detections:
+        # not moved at random, which piles them up: the boxes are anchors, of all places and sizes
+        for layer in (
+            model.proposal_generator.rpn_head.anchor_deltas,
+            model.roi_heads.box_predictor.bbox_pred,
+        ):
+            nn.init.zeros_(layer.weight)
+    return model
+
+
+def propose_near_people(model: nn.Module, count: int) -> None:
+    """Let a random model propose, in training, what a trained one does: people, again and again.
+
+    Args:
+        model: proposes nobody by itself; modified.
+        count: of an image's proposals that lie near its people.
+    """
+
+    def add(module: nn.Module, args: tuple, result: tuple) -> tuple:
+        proposals, losses = result
+        near = [_move(people, count) for people in args[2]]
+        return [Instances.cat(pair) for pair in zip(proposals, near, strict=True)], losses
+
+    model.proposal_generator.register_forward_hook(add)
 
 
 def draw_inputs(
@@ -62,6 +106,55 @@ def normalise(rows: np.ndarray) -> np.ndarray:
     """Make rows (N, D) unit where they are: they may be most of the memory."""
     rows /= np.sqrt(np.einsum("nd,nd->n", rows, rows))[:, None]
     return rows
+
+
+def write_photographs(
+    folder: Path, count: int, *, size: tuple[int, int] = CAMERA_SIZE, people: int = 1
+) -> Path:
+    """JPEG files of smooth noise, about as large as photographs are, and their own-data file.
+
+    Args:
+        folder: where to write.
+        count: of pictures, `<number>.jpg`.
+        size: (height, width) of each.
+        people: annotated in each; every second one has an identity.
+
+    Returns:
+        Path of the JSON.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images, annotations = [], []
+    for number in range(count):
+        name = f"{number:04d}.jpg"
+        cv2.imwrite(str(folder / name), draw_photograph(number, size))
+        images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
+        for row, (x0, y0, x1, y1) in enumerate(_draw_boxes(generator, size, people).tolist()):
+            box = {"image_id": number, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+            annotations.append(box | {"person_id": row if row % 2 == 0 else UNLABELLED})
+    path = folder / "photographs.json"
+    save_search_json(path, images=images, annotations=annotations)
+    return path
+
+
+def draw_photograph(seed: int, size: tuple[int, int]) -> np.ndarray:
+    """Smooth noise with some grain, (H, W, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    height, width = size
+    coarse = (height // _BLOTCH + 1, width // _BLOTCH + 1, 3)
+    blotches = rng.integers(0, 256, coarse, dtype=np.uint8)
+    smooth = cv2.resize(blotches, (width, height), interpolation=cv2.INTER_CUBIC)
+    grain = rng.integers(-_GRAIN, _GRAIN + 1, (height, width, 1), dtype=np.int16)
+    return (smooth + grain).clip(0, 255).astype(np.uint8)
+
+
+def _move(people: Instances, count: int) -> Instances:
+    """Proposals near people."""
+    boxes = people.gt_boxes.tensor
+    boxes = boxes[torch.arange(count, device=boxes.device) % len(boxes)]
+    size = boxes[:, 2:] - boxes[:, :2]
+    moved = boxes + _MOVED * (size * (2 * torch.rand_like(size) - 1)).repeat(1, 2)
+    surest = torch.zeros(count, device=boxes.device)
+    return Instances(people.image_size, proposal_boxes=Boxes(moved), objectness_logits=surest)
 
 
 def _draw_input(
