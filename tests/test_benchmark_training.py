@@ -1,14 +1,17 @@
 """Training steps that are measured, the loader beside them, and several processes."""
 
+import json
 import os
 
 import pytest
 import torch
+from conftest import load_tool
 from detectron2.utils import comm
 
 from clsa_search.benchmark import processes
 from clsa_search.benchmark.figures import Figure
 from clsa_search.benchmark.inputs import build_random_model, draw_inputs, write_photographs
+from clsa_search.benchmark.measuring import count_up
 from clsa_search.benchmark.training import Step, judge, measure_loader, measure_training
 from clsa_search.data import get_records
 from clsa_search.errors import InputError
@@ -103,14 +106,24 @@ def test_who_limits_training_is_said_plainly():
 
 def test_the_limit_of_several_processes_is_as_many_times_one(tiny_cfg, monkeypatch):
     steps = {1: 4.0, 2: 5.0, 4: 8.0}
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
     monkeypatch.setattr(processes, "_run_together", lambda _, n, kind: {"step": steps[n]})
-    figures = list(
-        processes.measure_processes(
-            tiny_cfg, [1, 2, 4], batch=8, size=SIZE, people=1, device=CPU, repeat=1
-        )
-    )
+
+    def measure(*counts):
+        options = {"batch": 8, "size": SIZE, "people": 1, "device": CPU, "repeat": 1}
+        return list(processes.measure_processes(tiny_cfg, counts, **options))
+
+    figures = measure(1, 2, 4)
     assert [figure.seconds for figure in figures] == [4 / 8, 5 / 16, 8 / 32]
     assert [figure.limit_seconds for figure in figures] == [4 / 8, 4 / 16, 4 / 32]
+    with pytest.raises(InputError, match="5 processes on 4 cores; expected at most one on each"):
+        measure(1, 5)
+
+
+def test_numbers_of_processes_double_up_to_the_most():
+    assert [count_up(most) for most in (1, 2, 3, 4, 6)] == [
+        *([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 4, 6])
+    ]
 
 
 def count_processes(device):
@@ -121,3 +134,30 @@ def test_processes_meet_and_measure(tiny_cfg):
     assert processes._run_together(count_processes, 2, "cpu") == {"processes": 2, "threads": 1}
     share = processes._measure_share(tiny_cfg, 2, SIZE, 1, 1, CPU)
     assert share.keys() == {"training step", "extraction"} and min(share.values()) > 0
+
+
+def test_the_command_measures_growth_over_processes(
+    demo_config_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        processes, "_run_together", lambda measured, n, kind: {"training step": 1.0 + n}
+    )
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    main = load_tool("benchmark").main
+    options = ["--config-file", demo_config_file, "--device", "cpu"]
+    path = tmp_path / "b.json"
+    main(["growth", "--of", "processes", "--batch", "2", *options, "--json", str(path)])
+    rows = json.loads(path.read_text())["growth"]
+    assert [(row["processes"], row["per_second"]) for row in rows] == [(1, 1), (2, 4 / 3)]
+    assert rows[1]["share"] == pytest.approx(2 / 3)
+    assert "training step, 2 processes of batch 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("subject", "option"),
+    [("training", "--batch"), ("index", "--pictures"), ("index", "--threads")],
+)
+def test_bad_numbers_are_named(subject, option, capsys):
+    with pytest.raises(SystemExit):
+        load_tool("benchmark").main([subject, option, "0"])
+    assert f"error: {option}: 0; expected more than 0" in capsys.readouterr().err

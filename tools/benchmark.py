@@ -19,6 +19,9 @@ tools/benchmark.py query
 tools/benchmark.py growth --of gallery
     how the cost of a gallery grows with its size, and the law beyond what was measured
 
+tools/benchmark.py growth --of processes --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
+    training and extraction by 1, 2, ... processes, beside as many times what one does
+
 Prints a Markdown table, whose limits are what the machine's measured rate of products, or its
 measured bandwidth, leaves of the arithmetic or the traffic that is counted. Uses a GPU where there
 is one.
@@ -35,17 +38,30 @@ import torch
 from clsa_search.benchmark import evaluation, query
 from clsa_search.benchmark.figures import Figure, format_rows, to_row
 from clsa_search.benchmark.growth import measure_sizes
+from clsa_search.benchmark.index import measure_index
 from clsa_search.benchmark.inference import measure_inference
-from clsa_search.benchmark.inputs import FIELD_SIZE
+from clsa_search.benchmark.inputs import CAMERA_SIZE, FIELD_SIZE
 from clsa_search.benchmark.machine import describe_machine, measure_machine
+from clsa_search.benchmark.measuring import count_up
+from clsa_search.benchmark.model_growth import (
+    HEIGHTS,
+    IDENTITIES,
+    PEOPLE,
+    measure_identities,
+    measure_people,
+    measure_pictures,
+)
+from clsa_search.benchmark.processes import count_places, measure_processes
+from clsa_search.benchmark.training import BRANCHES, measure_training
 from clsa_search.engine import load_config
 from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.report import save_json
+from clsa_search.retrieval.indexer import IndexOptions
 
 POSITIVE = (
     *("repeat", "scale", "widths", "rows", "queries", "sizes", "until"),
-    *("size", "people", "batch_sizes"),
+    *("size", "people", "batch_sizes", "batch", "pictures", "threads"),
 )
 
 
@@ -57,27 +73,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     inferring = subjects.add_parser("inference", help="the model: its parts, plain and tuned")
     inferring.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], metavar="N")
     inferring.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=["float32"])
+    training = subjects.add_parser("training", help="a training step, and the loader beside it")
+    training.add_argument("--branches", nargs="+", choices=list(BRANCHES), default=list(BRANCHES))
+    training.add_argument(
+        "--dtypes", nargs="+", choices=list(DTYPES), default=["float32", "bfloat16"]
+    )
     evaluating = subjects.add_parser("evaluation", help="the search metrics")
     evaluating.add_argument("--widths", type=int, nargs="+", default=[256, 1536], metavar="D")
     evaluating.add_argument("--benchmarks", nargs="+", choices=list(evaluation.SIZES))
     evaluating.add_argument("--scale", type=float, default=1, help="share of the real size")
+    indexing = subjects.add_parser("index", help="photographs and a video into a gallery")
+    indexing.add_argument("--pictures", type=int, default=16, help="and seconds of video")
+    indexing.add_argument("--threads", type=int, default=IndexOptions.threads, help="that read")
     querying = subjects.add_parser("query", help="a gallery: filling, opening and searching it")
     querying.add_argument("--rows", type=int, default=200_000, help="detections in the gallery")
     growing = subjects.add_parser("growth", help="how cost grows with a size")
     growing.add_argument("--of", choices=list(GROWTHS), required=True, help="what grows")
     growing.add_argument("--sizes", type=int, nargs="+", metavar="N", help="where to measure")
     growing.add_argument("--until", type=int, metavar="N", help="where to extrapolate to")
-    for subject in (inferring, growing):
+    for subject in (training, growing):
+        subject.add_argument("--batch", type=int, default=4, help="pictures of a process")
+    for subject in (inferring, training, indexing, growing):
+        size = CAMERA_SIZE if subject is indexing else FIELD_SIZE
         subject.add_argument("--config-file", help="of the model, whose weights are random")
-        subject.add_argument("--size", type=int, nargs=2, default=FIELD_SIZE, metavar=("H", "W"))
+        subject.add_argument("--size", type=int, nargs=2, default=size, metavar=("H", "W"))
         subject.add_argument("--people", type=int, default=8, help="of each picture (default 8)")
         subject.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE")
     for subject in (querying, growing):
         subject.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
         subject.add_argument("--queries", type=int, default=64, help="of a batch")
         subject.add_argument("--half", action="store_true", help="hold descriptors in float16")
+    for subject in (indexing, querying, growing):
         subject.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
-    for subject in (inferring, evaluating, querying, growing):
+    for subject in subjects.choices.values():
         subject.add_argument("--repeat", type=int, default=5, help="times that are measured")
         subject.add_argument("--device", help="cpu or cuda; by default a GPU if there is one")
         subject.add_argument("--json", type=Path, help="write the numbers here")
@@ -93,7 +121,8 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         value = min(value) if isinstance(value, list | tuple) else value
         if value is not None and not 0 < value < float("inf"):
             parser.error(f"--{name.replace('_', '-')}: {value}; expected more than 0")
-    if (sizes := getattr(args, "sizes", None)) and len(set(sizes)) < 3:
+    sizes = getattr(args, "sizes", None)
+    if sizes and args.of != "processes" and len(set(sizes)) < 3:
         shown = " ".join(map(str, sizes))
         parser.error(f"--sizes: {shown}; expected three different ones or more, to see a law")
     if (folder := getattr(args, "folder", None)) and not folder.is_dir():
@@ -117,6 +146,32 @@ def measure_model(args: argparse.Namespace) -> Iterator[Figure]:
         people=args.people,
         batch_sizes=args.batch_sizes,
         dtypes=args.dtypes,
+    )
+
+
+def measure_steps(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_training(
+        load_config(args.config_file, args.opts),
+        branches=args.branches,
+        dtypes=args.dtypes,
+        batch=args.batch,
+        size=tuple(args.size),
+        people=args.people,
+        device=args.device,
+        repeat=args.repeat,
+    )
+
+
+def measure_indexing(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_index(
+        load_config(args.config_file, args.opts),
+        args.folder,
+        device=args.device,
+        repeat=args.repeat,
+        size=tuple(args.size),
+        people=args.people,
+        pictures=args.pictures,
+        threads=args.threads,
     )
 
 
@@ -148,9 +203,65 @@ def grow_gallery(args: argparse.Namespace) -> Iterator[Figure]:
     yield from measure_sizes(partial(measure_query, args), sizes, of="rows", until=until)
 
 
-GROWTHS = {"gallery": grow_gallery}
+def grow_processes(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_processes(
+        load_config(args.config_file, args.opts),
+        args.sizes or count_up(count_places(args.device)),
+        batch=args.batch,
+        size=tuple(args.size),
+        people=args.people,
+        device=args.device,
+        repeat=args.repeat,
+    )
+
+
+def grow_people(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_people(
+        load_config(args.config_file, args.opts),
+        args.sizes or PEOPLE,
+        size=tuple(args.size),
+        device=args.device,
+        repeat=args.repeat,
+        until=args.until,
+    )
+
+
+def grow_pictures(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_pictures(
+        load_config(args.config_file, args.opts),
+        args.sizes or HEIGHTS,
+        size=tuple(args.size),
+        people=args.people,
+        device=args.device,
+        repeat=args.repeat,
+        until=args.until,
+    )
+
+
+def grow_identities(args: argparse.Namespace) -> Iterator[Figure]:
+    yield from measure_identities(
+        load_config(args.config_file, args.opts),
+        args.sizes or IDENTITIES,
+        batch=args.batch,
+        size=tuple(args.size),
+        people=args.people,
+        device=args.device,
+        repeat=args.repeat,
+        until=args.until,
+    )
+
+
+GROWTHS = {
+    "people": grow_people,
+    "pictures": grow_pictures,
+    "identities": grow_identities,
+    "gallery": grow_gallery,
+    "processes": grow_processes,
+}
 SUBJECTS = {
     "inference": measure_model,
+    "training": measure_steps,
+    "index": measure_indexing,
     "evaluation": measure_evaluation,
     "query": measure_query,
     "growth": lambda args: GROWTHS[args.of](args),

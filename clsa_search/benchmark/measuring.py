@@ -24,6 +24,11 @@ def time_work(work: Callable[[], Any], device: torch.device, repeat: int | None 
     return median(times[1:] or times)
 
 
+def count_up(most: int) -> list[int]:
+    """1, 2, 4 and so on below a number, and the number."""
+    return [*(2**power for power in range((most - 1).bit_length())), most]
+
+
 def peak_memory(work: Callable[[], Any], device: torch.device) -> tuple[float, Any]:
     """Highest use of memory while at work beyond that before, in MB, and what the work gave."""
     if device.type == "cuda":

@@ -18,6 +18,7 @@ from clsa_search.benchmark.measuring import time_work
 from clsa_search.benchmark.training import Step
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import read_test_dtype
+from clsa_search.errors import InputError
 from clsa_search.modeling.tuning import tune_for_inference
 
 
@@ -48,7 +49,16 @@ def measure_processes(
         people: of each.
         device: of what kind.
         repeat: how often each is timed.
+
+    Raises:
+        InputError: there are more processes than places.
     """
+    places = count_places(device)
+    if max(counts) > places:
+        raise InputError(
+            f"{max(counts)} processes on {places} {'GPUs' if device.type == 'cuda' else 'cores'}; "
+            "expected at most one on each"
+        )
     first: dict[str, float] = {}
     for count in counts:
         measured = partial(_measure_share, cfg, batch, size, people, repeat)

@@ -23,7 +23,7 @@ from clsa_search.benchmark.inputs import (
     with_options,
     write_photographs,
 )
-from clsa_search.benchmark.measuring import time_work
+from clsa_search.benchmark.measuring import count_up, time_work
 from clsa_search.data.images import read_image
 from clsa_search.data.loader import TrainingLoader, build_train_loader
 from clsa_search.engine import AccumulatingTrainer, PersonSearchTrainer
@@ -177,7 +177,7 @@ def measure_loader(
         json_file = write_photographs(Path(folder), _PHOTOGRAPHS, size=size)
         files = sorted(Path(folder).glob("*.jpg"))
         decoding = time_work(lambda: [read_image(path) for path in files], _CPU, 1) / len(files)
-        for count in _up_to(cores) if workers is None else workers:
+        for count in [0, *count_up(cores)] if workers is None else workers:
             changed = with_options(
                 cfg,
                 *("DATASETS.TRAIN", (str(json_file),), "SOLVER.IMS_PER_BATCH", batch),
@@ -226,12 +226,6 @@ def _time_loader(loader: TrainingLoader) -> float:
     seconds = time_work(lambda: [next(batches) for _ in range(count)], _CPU)
     batches.close()
     return seconds / (count * loader.batch_size)
-
-
-def _up_to(cores: int) -> list[int]:
-    """0, 1, 2, 4 and so on, and the number of cores."""
-    powers = (2**power for power in range(cores.bit_length()))
-    return [0, *sorted({*(count for count in powers if count < cores), cores})]
 
 
 def _precision(dtype: str) -> tuple:
