@@ -65,7 +65,7 @@ class DescriptorMatrix:
         start = 0
         for table in self._iterate_all() if rows is None else self._iterate_chosen(rows):
             stop = start + len(table)
-            torch.mm(queries, table.float().T, out=products[:, start:stop])
+            _multiply(queries, table.float(), products[:, start:stop])
             start = stop
         return products
 
@@ -84,6 +84,20 @@ class DescriptorMatrix:
                 if len(piece):
                     yield torch.index_select(chunk, 0, piece, out=copy[: len(piece)])
             first += used
+
+
+def _multiply(queries: torch.Tensor, table: torch.Tensor, out: torch.Tensor) -> None:
+    """Inner products (Q, n) of queries (Q, D) with the rows of a table (n, D)."""
+    if table.device.type != "cpu":
+        torch.mm(queries, table.T, out=out)
+        return
+    # With one query or a few, MKL reaches half of the memory's speed or less, but all of it with
+    # the rows first and in a batch: here of two halves, which share a row if their number is odd.
+    count, width = table.shape
+    half = (count + 1) // 2
+    halves = table.as_strided((2, half, width), ((count - half) * width, width, 1))
+    first, second = torch.bmm(halves, queries.T.expand(2, -1, -1))
+    out[:, :half], out[:, count - half :] = first.T, second.T
 
 
 def rank_rows(similarities: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
