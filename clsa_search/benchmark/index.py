@@ -144,6 +144,7 @@ def _measure_model(
 def _measure_storing(place: Path, found: Sequence[People], repeat: int) -> Figure:
     """Batches of people into a gallery; the limit is writing as many bytes to the disk."""
     numbers = count()
+    (place / "bare").write_bytes(b"")
     content = b"".join(np.concatenate(people, axis=None).tobytes() for people in found)
 
     def store_batch(store: GalleryStore) -> None:
@@ -152,8 +153,9 @@ def _measure_storing(place: Path, found: Sequence[People], repeat: int) -> Figur
         store.add(scenes, [Progress(path, "new") for path in paths])
 
     def write_bare() -> None:
-        with open(place / "bare", "wb") as file:
+        with open(place / "bare", "r+b") as file:
             file.write(content)
+            file.flush()
             os.fsync(file.fileno())
 
     with open_store(place / "storing.db", weights=_WEIGHTS, create=True) as store:

@@ -45,23 +45,21 @@ def build_random_model(
         cfg: not modified; its MODEL.WEIGHTS are not read.
         device: where it is to be.
         identities: P of the classifiers; 0 for inference.
-        detections: boxes that it takes for people in each picture, wherever they are; at most,
-            where few anchors are apart.
+        detections: boxes that it takes for people in each picture, wherever they are.
     """
     cfg = with_options(
         cfg,
         *("MODEL.DEVICE", str(device), "MODEL.REID.NUM_IDS", identities),
         *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0 if detections else 1.0),
+        *("MODEL.ROI_HEADS.NMS_THRESH_TEST", 1.0),  # boxes at random lie over each other
         *("TEST.DETECTIONS_PER_IMAGE", detections),
     )
     torch.manual_seed(0)
     model = build_model(cfg).eval()
     if detections:
-        # not moved at random, which piles them up: the boxes are anchors, of all places and sizes
-        for layer in (
-            model.proposal_generator.rpn_head.anchor_deltas,
-            model.roi_heads.box_predictor.bbox_pred,
-        ):
+        # boxes stay anchors, each as likely a person as not: at random many would be empty
+        rpn, boxes = model.proposal_generator.rpn_head, model.roi_heads.box_predictor
+        for layer in (rpn.anchor_deltas, boxes.bbox_pred, boxes.cls_score):
             nn.init.zeros_(layer.weight)
     return model
 
