@@ -147,6 +147,7 @@ def test_search_agrees_with_the_literal_reference(seed, monkeypatch):
     rng = np.random.default_rng(seed)
     records, predictions = draw_dataset(rng)
     protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
+    monkeypatch.setattr(ranking, "_QUERIES", 1)
     monkeypatch.setattr(ranking, "_CHUNK", 100)  # so that there are several
     result = evaluate_search(predictions, protocol, device="cpu")
     columns = result.average_precision, result.first_rank, result.targets, result.found
@@ -162,6 +163,7 @@ def test_protocols_together_are_what_each_is_alone(seed, monkeypatch):
     some = rng.permutation(full.query_ids)[:3].tolist()
     protocols = [full, full.select(some), *(draw_protocol(rng, records) for _ in range(3))]
     protocols[-1] = replace(protocols[-1], lost=rng.integers(0, 3, len(full.query_ids)))
+    monkeypatch.setattr(ranking, "_QUERIES", 1)
     monkeypatch.setattr(ranking, "_CHUNK", 100)
     results = evaluate_protocols(predictions, protocols, device="cpu")
     for protocol, result in zip(protocols, results, strict=True):
@@ -370,6 +372,7 @@ def test_equal_detections_are_equal_however_many_queries_there_are(width, monkey
     device = torch.device("cpu")
     ((_, together),) = ranking.iterate_similarities(predictions, None, device)
     for size in (1, 2, 3, 5):
+        monkeypatch.setattr(ranking, "_QUERIES", 1)
         monkeypatch.setattr(ranking, "_CHUNK", size * len(rows))
         chunks = [part for _, part in ranking.iterate_similarities(predictions, None, device)]
         assert len(chunks) == math.ceil(7 / size)

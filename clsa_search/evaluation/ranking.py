@@ -21,6 +21,7 @@ from clsa_search.evaluation.reranking import Reranker
 from clsa_search.evaluation.sightings import Sightings
 
 _CHUNK = 1 << 22  # similarities at a time: what is made of them stays under about 100 MB
+_QUERIES = 64  # at a time at least: each time all descriptors are read
 _BLOCK = 16  # a product with few or odd rows rounds otherwise: equal detections would differ
 _MISSING = -float("inf")  # similarity of a positive that is not there
 
@@ -144,7 +145,7 @@ def iterate_similarities(
     features = torch.from_numpy(predictions.features).to(device)
     queries = torch.from_numpy(predictions.query_features).to(device)
     factors = None if weights is None else torch.from_numpy(weights).to(device)
-    step = max(1, _CHUNK // max(1, len(features), len(predictions.image_ids)))
+    step = max(_QUERIES, _CHUNK // max(1, len(features), len(predictions.image_ids)))
     for start in range(0, len(queries), step):
         chunk = slice(start, min(start + step, len(queries)))
         block = queries[chunk]
