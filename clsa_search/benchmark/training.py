@@ -203,10 +203,10 @@ def judge(loaders: Sequence[Figure], step: float) -> Iterator[Figure]:
     beside = [figure for figure in loaders if figure.notes["workers"]]  # others hold up the step
     enough = [figure.notes["workers"] for figure in beside if figure.seconds <= step]
     if enough:
-        verdict = f"{enough[0]} loading beside the step keep up: the model limits training"
+        verdict = f"{enough[0]} or more loading processes keep up: the model limits training"
     else:
         needed = min(math.ceil(x.notes["workers"] * x.seconds / step) for x in beside)
-        verdict = f"about {needed} would have to load: the loader limits training here"
+        verdict = f"about {needed} loading processes would keep up: the loader limits training"
     for figure in loaders:
         notes = {**figure.notes, "times the fastest step": step / figure.seconds}
         last = {"so": verdict} if figure is loaders[-1] else {}
