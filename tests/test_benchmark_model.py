@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import pytest
 import torch
 from conftest import load_tool
@@ -75,9 +76,11 @@ def test_identities_cost_their_products(tiny_cfg):
 def test_the_command_measures_the_model(demo_config_file, tiny_opts, tmp_path, capsys, command):
     argv = [*command.split(), "--config-file", demo_config_file, "--opts", *tiny_opts]
     how = ["--size", "72", "96", "--people", "2", "--repeat", "1", "--device", "cpu"]
-    load_tool("benchmark").main([*argv, *how, "--json", str(tmp_path / "b.json")])
+    plot = ["--plot", str(tmp_path / "b.png")] if "growth" in command else []
+    load_tool("benchmark").main([*argv, *how, *plot, "--json", str(tmp_path / "b.json")])
     document = json.loads((tmp_path / "b.json").read_text())
     rows = document[command.split()[0]]
     assert len(rows) == (6 if "inference" in command else 3)
     assert all(row["seconds"] > 0 and row["limit_seconds"] > 0 for row in rows)
+    assert not plot or cv2.imread(plot[1]).std() > 10  # something is drawn
     assert capsys.readouterr().out.count("| ") > len(rows)

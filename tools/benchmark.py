@@ -37,7 +37,7 @@ import torch
 
 from clsa_search.benchmark import evaluation, query
 from clsa_search.benchmark.figures import Figure, format_rows, to_row
-from clsa_search.benchmark.growth import measure_sizes
+from clsa_search.benchmark.growth import draw_rows, measure_sizes
 from clsa_search.benchmark.index import measure_index
 from clsa_search.benchmark.inference import measure_inference
 from clsa_search.benchmark.inputs import CAMERA_SIZE, FIELD_SIZE
@@ -90,6 +90,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     growing = subjects.add_parser("growth", help="how cost grows with a size")
     growing.add_argument("--of", choices=list(GROWTHS), required=True, help="what grows")
     growing.add_argument("--sizes", type=int, nargs="+", metavar="N", help="where to measure")
+    growing.add_argument("--plot", type=Path, help="draw seconds over size here")
     growing.add_argument("--until", type=int, metavar="N", help="where to extrapolate to")
     for subject in (training, growing):
         subject.add_argument("--batch", type=int, default=4, help="pictures of a process")
@@ -251,12 +252,12 @@ def grow_identities(args: argparse.Namespace) -> Iterator[Figure]:
     )
 
 
-GROWTHS = {
-    "people": grow_people,
-    "pictures": grow_pictures,
-    "identities": grow_identities,
-    "gallery": grow_gallery,
-    "processes": grow_processes,
+GROWTHS = {  # and what the figures' notes call it
+    "people": (grow_people, "people"),
+    "pictures": (grow_pictures, "pixels"),
+    "identities": (grow_identities, "identities"),
+    "gallery": (grow_gallery, "rows"),
+    "processes": (grow_processes, "processes"),
 }
 SUBJECTS = {
     "inference": measure_model,
@@ -264,7 +265,7 @@ SUBJECTS = {
     "index": measure_indexing,
     "evaluation": measure_evaluation,
     "query": measure_query,
-    "growth": lambda args: GROWTHS[args.of](args),
+    "growth": lambda args: GROWTHS[args.of][0](args),
 }
 
 
@@ -279,6 +280,8 @@ def main(argv: list[str] | None = None) -> None:
         for figure in SUBJECTS[args.subject](args):
             rows.append(to_row(figure, machine))
             print(f"{figure.name}: {figure.seconds:.4g} s / {figure.unit}", flush=True)
+        if getattr(args, "plot", None):
+            draw_rows(rows, GROWTHS[args.of][1], args.plot)
         if args.json:
             limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
             save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})

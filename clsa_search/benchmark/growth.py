@@ -1,13 +1,18 @@
 """How a cost grows with a size: measured at several, then the law, and what it says beyond them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
 from clsa_search.benchmark.figures import Figure
 from clsa_search.benchmark.work import Work
+from clsa_search.visualize import draw_growth
+
+_BEYOND = " (extrapolated)"
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,28 @@ def measure_sizes(
         yield _extrapolate(figures, sizes, of, until)
 
 
+def draw_rows(rows: Sequence[Mapping[str, Any]], of: str, path: str | Path) -> None:
+    """A plot of :func:`measure_sizes`' figures, as `to_row` makes them flat.
+
+    Args:
+        rows: measured and extrapolated.
+        of: as there.
+        path: the picture; its suffix chooses the format.
+    """
+    measured: dict[str, list[tuple[float, float]]] = {}
+    beyond: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        name = row["name"].removesuffix(_BEYOND)
+        lines = measured if name == row["name"] else beyond
+        lines.setdefault(f"{name}, per {row['unit']}", []).append((row[of], row["seconds"]))
+    draw_growth(measured, beyond, of, path)
+
+
 def _extrapolate(figures: Sequence[Figure], sizes: Sequence[int], of: str, until: int) -> Figure:
     line = fit_line(sizes, [figure.seconds for figure in figures])
     works = [figure.work for figure in figures]
     return Figure(
-        name=f"{figures[0].name} (extrapolated)",
+        name=figures[0].name + _BEYOND,
         unit=figures[0].unit,
         seconds=line.at(until),
         work=None if None in works else _grow_work(works, sizes, until),

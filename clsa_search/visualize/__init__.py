@@ -9,6 +9,7 @@ from clsa_search.visualize.breakdown import (
     draw_gallery_sizes,
 )
 from clsa_search.visualize.curves import draw_curves
+from clsa_search.visualize.growth import draw_growth
 from clsa_search.visualize.people import draw_numbered_people, draw_people, number_people
 from clsa_search.visualize.rankings import draw_changes, draw_rankings
 from clsa_search.visualize.sheets import draw_ranking_overview, draw_ranking_sheet
@@ -23,6 +24,7 @@ __all__ = [
     "draw_changes",
     "draw_curves",
     "draw_gallery_sizes",
+    "draw_growth",
     "draw_numbered_people",
     "draw_people",
     "draw_ranking_overview",

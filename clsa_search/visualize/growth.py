@@ -1,0 +1,41 @@
+"""How cost grows with a size."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from clsa_search.visualize.curves import COLOURS
+
+Points = Sequence[tuple[float, float]]
+
+
+def draw_growth(
+    measured: Mapping[str, Points], extrapolated: Mapping[str, Points], of: str, path: str | Path
+) -> None:
+    """Seconds over size, both on log scales.
+
+    Args:
+        measured: {label: (size, seconds)} of each line.
+        extrapolated: of the same labels: what a fitted law says, drawn hollow and dashed.
+        of: what grows.
+        path: the picture; its suffix chooses the format.
+    """
+    figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    for place, (label, points) in enumerate(measured.items()):
+        style = {"color": COLOURS[place % len(COLOURS)], "markersize": 3.5, "linewidth": 1.3}
+        axes.plot(*zip(*points, strict=True), "o-", label=label, **style)
+        if beyond := extrapolated.get(label):
+            axes.plot(
+                *zip(points[-1], *beyond, strict=True), "o--", markerfacecolor="white", **style
+            )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(of)
+    axes.set_ylabel("seconds")
+    axes.grid(alpha=0.25, linewidth=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200)
