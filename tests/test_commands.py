@@ -45,12 +45,17 @@ SMALL = {
     ],
     "export_model.py": [],
     "search_gallery.py": [],
-    "benchmark.py": ["--widths", "8", "--repeat", "1"],
+    "benchmark.py": ["--repeat", "1"],
 }
+_SMALL_MODEL = ["--size", "72", "96", "--people", "2", "--opts", *TINY_MODEL]
 SMALL_OF = {  # further options of a command of a tool
-    "index": ["--min-score", "0"],
-    "evaluation": ["--scale", "0.02"],
-    "store": ["--rows", "2000"],
+    "search_gallery.py index": ["--min-score", "0"],
+    "benchmark.py evaluation": ["--scale", "0.02", "--widths", "8"],
+    "benchmark.py query": ["--rows", "2000", "--widths", "8"],
+    "benchmark.py inference": _SMALL_MODEL,
+    "benchmark.py training": _SMALL_MODEL,
+    "benchmark.py index": ["--pictures", "2", *_SMALL_MODEL],
+    "benchmark.py growth": ["--sizes", "1", "2", "3", *_SMALL_MODEL],
 }
 
 
@@ -132,7 +137,7 @@ def test_every_command_of_the_readme_runs(workspace):
             assert "left as it is" in done.stdout
             continue
         small = [] if "--predictions" in arguments else SMALL[Path(tool).name]
-        small = [*small, *SMALL_OF.get(arguments[0], [])]
+        small = [*small, *SMALL_OF.get(f"{Path(tool).name} {arguments[0]}", [])]
         # a box in the pictures of 96 x 72
         arguments = ["10,10,40,60" if word.count(",") == 3 else word for word in arguments]
         if arguments[0] == "serve":

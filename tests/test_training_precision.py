@@ -162,3 +162,9 @@ def test_a_type_that_the_device_lacks_is_named(tiny_cfg, monkeypatch):
     tiny_cfg.merge_from_list(FP16)
     with pytest.raises(InputError, match="float16, in which cpu cannot compute; take bfloat16"):
         PersonSearchTrainer(tiny_cfg)
+
+
+def test_a_cpu_trains_channels_last(tiny_cfg):
+    weight = PersonSearchTrainer(tiny_cfg).model.backbone.bottom_up.res3[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()

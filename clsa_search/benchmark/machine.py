@@ -18,7 +18,8 @@ _REPEAT = 5
 @dataclass(frozen=True)
 class Machine:
     """flops: floating-point operations a second by the name of the type, the best of products and
-    convolutions that was seen. bandwidth: bytes a second, read and written, of a large copy."""
+    convolutions that was seen. bandwidth: bytes a second of memory, of a large copy (read and
+    written) or sum (read only), whichever has more."""
 
     flops: dict[str, float]
     bandwidth: float
@@ -45,10 +46,11 @@ def measure_machine(device: torch.device, dtypes: tuple[str, ...] = ("float32",)
     """
     size = 8192 if device.type == "cuda" else 2048
     flops = {name: _measure_flops(device, DTYPES[name], size) for name in {"float32", *dtypes}}
-    source = torch.ones(2**28, dtype=torch.uint8, device=device)  # beyond any cache
+    source = torch.ones(2**26, device=device)  # beyond any cache
     target = torch.empty_like(source)
-    seconds = time_work(lambda: target.copy_(source), device, _REPEAT)
-    return Machine(flops, 2 * source.nbytes / seconds)
+    copying = time_work(lambda: target.copy_(source), device, _REPEAT)
+    reading = time_work(lambda: source.sum(), device, _REPEAT)
+    return Machine(flops, source.nbytes * max(2 / copying, 1 / reading))
 
 
 @torch.inference_mode()

@@ -28,7 +28,7 @@ from clsa_search.data.images import read_image
 from clsa_search.data.loader import TrainingLoader, build_train_loader
 from clsa_search.engine import AccumulatingTrainer, PersonSearchTrainer
 from clsa_search.engine.memory import keep_freed_memory
-from clsa_search.engine.precision import read_amp_dtype
+from clsa_search.engine.precision import arrange_for_training, read_amp_dtype
 
 IDENTITIES = 5532  # of CUHK-SYSU's training set
 BRANCHES = {
@@ -73,6 +73,7 @@ class Step:
         cfg = with_options(cfg, "MODEL.DEVICE", str(device), "SOLVER.BASE_LR", 0.0)
         amp_dtype = read_amp_dtype(cfg)
         model = build_random_model(cfg, device, identities=identities).train()
+        arrange_for_training(model, amp_dtype)
         propose_near_people(model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
         model.clsa_heads.register_forward_pre_hook(self._count_boxes)
         optimizer = PersonSearchTrainer.build_optimizer(cfg, model)

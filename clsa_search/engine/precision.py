@@ -1,7 +1,8 @@
-"""The types that models compute in, and whether a device can."""
+"""The types and the layout that models compute in, and whether a device can."""
 
 import torch
 from detectron2.config import CfgNode
+from torch import nn
 from torch.nn import functional as F
 
 from clsa_search.errors import InputError
@@ -24,6 +25,17 @@ def read_amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     other = f"{' or '.join(HALVES.keys() - {name})}, or SOLVER.AMP.ENABLED False"
     _check_device(cfg.MODEL.DEVICE, "SOLVER.AMP.DTYPE", name, other)
     return HALVES[name]
+
+
+def arrange_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> None:
+    """Lay out weights channels-last, in place, where a CPU or a half type computes faster so.
+
+    Args:
+        model: on its device.
+        amp_dtype: see :func:`read_amp_dtype`.
+    """
+    if amp_dtype or next(model.parameters()).device.type == "cpu":
+        model.to(memory_format=torch.channels_last)
 
 
 def read_test_dtype(cfg: CfgNode) -> torch.dtype:

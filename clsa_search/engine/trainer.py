@@ -17,7 +17,7 @@ from clsa_search.data.loader import TrainingLoader, build_test_loader, build_tra
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
-from clsa_search.engine.precision import read_amp_dtype
+from clsa_search.engine.precision import arrange_for_training, read_amp_dtype
 from clsa_search.engine.run_folder import DeferredWriters, put_aside, save_config, trim_metrics
 from clsa_search.engine.settings import with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
@@ -40,6 +40,7 @@ class PersonSearchTrainer(DefaultTrainer):
         loader = self.build_train_loader(cfg)
         cfg = with_identities(cfg, loader.stream.records)
         model = self.build_model(cfg)
+        arrange_for_training(model, amp_dtype)
         optimizer = self.build_optimizer(cfg, model)
         # no device_ids: the model moves its inputs itself, and a CPU has none
         model = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
