@@ -273,8 +273,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     description = describe_machine(args.device)
     print(", ".join(f"{key} {value}" for key, value in description.items()), flush=True)
-    machine = measure_machine(args.device, tuple(getattr(args, "dtypes", ["float32"])))
-    print(f"{machine}\n", flush=True)
+    machine = measure_machine(args.device)
     rows = []
     with reported_input_errors():
         for figure in SUBJECTS[args.subject](args):
@@ -285,7 +284,9 @@ def main(argv: list[str] | None = None) -> None:
         if args.json:
             limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
             save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})
-    print("\n" + format_rows(rows))
+    limits = [f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in machine.flops.items()]
+    print("\n" + ", ".join([*limits, f"memory {machine.bandwidth / 1e9:,.1f} GB/s"]) + "\n")
+    print(format_rows(rows))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from clsa_search.benchmark.inputs import (
 from clsa_search.benchmark.measuring import time_work
 from clsa_search.data.images import read_image
 from clsa_search.engine import TrainedModel
+from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import read_test_dtype
 from clsa_search.modeling.tuning import tune_for_inference
 from clsa_search.retrieval.gallery import GalleryStore, Progress
@@ -75,7 +76,7 @@ def measure_index(
         searcher = build_random_searcher(cfg, device, people)
         media = _write_media(Path(place), size, pictures, sorted({1, threads}))
         images = [draw_photograph(number, size) for number in range(IndexOptions.batch_size)]
-        model = _measure_model(searcher, images, device, repeat)
+        model = _measure_model(searcher, images, cfg.TEST.DTYPE, repeat)
         storing = _measure_storing(Path(place), searcher.find(images), repeat)
         yield from (model, storing)
         for one in media:
@@ -91,6 +92,8 @@ def measure_index(
 def build_random_searcher(cfg: CfgNode, device: torch.device, people: int) -> PersonSearcher:
     """A tuned model with random weights that finds so many people in every picture."""
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
+    if device.type == "cpu":
+        keep_freed_memory()  # as load_trained_model does
     model = build_random_model(cfg, device, detections=people)
     tune_for_inference(model, read_test_dtype(cfg))
     return PersonSearcher(TrainedModel(model, cfg, _WEIGHTS))
@@ -128,7 +131,7 @@ def _decode(video: Path) -> None:
 
 
 def _measure_model(
-    searcher: PersonSearcher, images: Sequence[np.ndarray], device: torch.device, repeat: int
+    searcher: PersonSearcher, images: Sequence[np.ndarray], dtype: str, repeat: int
 ) -> Figure:
     prepared = [searcher.prepare(image) for image in images]
     return measure(
@@ -136,8 +139,9 @@ def _measure_model(
         name="model alone",
         unit="picture",
         units=len(images),
-        device=device,
+        device=searcher.device,
         repeat=repeat,
+        dtype=dtype,
     )
 
 

@@ -1,6 +1,7 @@
 """What this machine can do at most: products a second, bytes moved a second."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class Machine:
     convolutions that was seen. bandwidth: bytes a second of memory, of a large copy (read and
     written) or sum (read only), whichever has more."""
 
-    flops: dict[str, float]
+    flops: Mapping[str, float]
     bandwidth: float
 
 
@@ -37,20 +38,24 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def measure_machine(device: torch.device, dtypes: tuple[str, ...] = ("float32",)) -> Machine:
-    """Measure the limits of a device.
-
-    Args:
-        device: CPU or GPU.
-        dtypes: names of `DTYPES`.
-    """
-    size = 8192 if device.type == "cuda" else 2048
-    flops = {name: _measure_flops(device, DTYPES[name], size) for name in {"float32", *dtypes}}
+def measure_machine(device: torch.device) -> Machine:
+    """Measure the limits of a device; the rate of a type when it is first asked for."""
     source = torch.ones(2**26, device=device)  # beyond any cache
     target = torch.empty_like(source)
     copying = time_work(lambda: target.copy_(source), device, _REPEAT)
     reading = time_work(lambda: source.sum(), device, _REPEAT)
-    return Machine(flops, source.nbytes * max(2 / copying, 1 / reading))
+    return Machine(_Rates(device), source.nbytes * max(2 / copying, 1 / reading))
+
+
+class _Rates(dict[str, float]):
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
+
+    def __missing__(self, dtype: str) -> float:
+        size = 8192 if self._device.type == "cuda" else 2048
+        self[dtype] = _measure_flops(self._device, DTYPES[dtype], size)
+        return self[dtype]
 
 
 @torch.inference_mode()
