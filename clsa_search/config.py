@@ -54,8 +54,9 @@ def add_clsa_search_config(cfg: CN) -> None:
     reid.ALIGN = CN()
     reid.ALIGN.WEIGHT = 1.0
     reid.ALIGN.TEMPERATURE = 3.0  # T
-    # True: the source is a fixed teacher. False: it moves toward its targets as well.
-    reid.ALIGN.DETACH_SOURCE = False
+    # True: the source is a fixed teacher. False: it moves toward its targets as well, which was
+    # worse by 5 points of mAP where both were tried (docs/ablation.md); not in the paper.
+    reid.ALIGN.DETACH_SOURCE = True
     # Levels that are pulled toward the source; []: every level below it.
     reid.ALIGN.TARGETS = []
     # Whether people of unknown identity are aligned too: it needs no label.

@@ -34,7 +34,7 @@ _ROWS = (
     Row("single", "single level, res5", {"MODEL.REID.LEVELS": ["res5"]}),
     Row("no_alignment", "all levels, no alignment", _NO_ALIGNMENT),
     Row("alignment", "all levels, alignment", {}),
-    Row("detached", "source detached", {"MODEL.REID.ALIGN.DETACH_SOURCE": True}),
+    Row("free", "source free to move", {"MODEL.REID.ALIGN.DETACH_SOURCE": False}),
     Row("t1", "T = 1", {"MODEL.REID.ALIGN.TEMPERATURE": 1.0}),
     Row("t3", "T = 3", {"MODEL.REID.ALIGN.TEMPERATURE": 3.0}),
     Row("t6", "T = 6", {"MODEL.REID.ALIGN.TEMPERATURE": 6.0}),
@@ -48,7 +48,7 @@ _ROWS = (
 ROWS = {row.name: row for row in _ROWS}
 
 GRIDS = {
-    "main": ("single", "no_alignment", "alignment", "detached"),
+    "main": ("single", "no_alignment", "alignment", "free"),
     "full": tuple(name for name in ROWS if name != "t3"),  # what the configs have
 }
 
