@@ -82,6 +82,35 @@ def test_half_precision_is_where_it_is_safe(model, dtype):
         assert cosines.min() > 0.99
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    "opts",
+    [
+        [
+            *("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.OUT_FEATURES"),
+            *("['res4']", "MODEL.RPN.IN_FEATURES", "['res4']", "MODEL.ROI_HEADS.IN_FEATURES"),
+            *("['res4']", "MODEL.ROI_HEADS.NAME", "Res5ROIHeads"),
+            *("MODEL.ANCHOR_GENERATOR.SIZES", "[[16, 32, 64]]"),
+        ],
+        [
+            *("MODEL.ROI_HEADS.NAME", "CascadeROIHeads"),
+            *("MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
+        ],
+    ],
+    ids=["res5", "cascade"],
+)
+def test_other_heads_compute_in_half_too(tiny_cfg, opts):
+    tiny_cfg.merge_from_list(opts)
+    model = shake_norms(build_model(tiny_cfg).eval())
+    tune_for_inference(model, torch.bfloat16)
+    (output,) = model(draw_inputs(1, size=(96, 128), people=2))
+    assert len(output["instances"]) > 0
+    heads = {name.split(".")[0]: p.dtype for name, p in model.roi_heads.named_parameters()}
+    assert heads == {
+        part: torch.float32 if part == "box_predictor" else torch.bfloat16 for part in heads
+    }
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("count", [0, 2, 3, 40])
 def test_regions_cut_by_several_threads_are_the_same(monkeypatch, layout, count):

@@ -90,6 +90,7 @@ def measure_identities(
             units=batch,
             device=device,
             repeat=repeat,
+            dtype=cfg.SOLVER.AMP.DTYPE if cfg.SOLVER.AMP.ENABLED else "float32",
         )
 
     yield from measure_sizes(at, counts, of="identities", until=until)

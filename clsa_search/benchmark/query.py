@@ -130,7 +130,7 @@ def _measure_searches(
     """In all rows, in those of one camera in four, and for the best match of each picture."""
     on_device = torch.from_numpy(queries).to(matrix.device)
     works = {
-        "bare": lambda: [part.cpu() for part in (on_device @ matrix.T).topk(TOP)],
+        "bare": lambda: [part.cpu() for part in (on_device @ matrix.T).topk(min(TOP, len(matrix)))],
         "all": lambda: store.search(queries, TOP),
         "camera": lambda: store.search(queries, TOP, _ONE_CAMERA),
         "image": lambda: store.search(queries, TOP, per="image"),

@@ -1,4 +1,4 @@
-"""What a piece of work has to do at least: its arithmetic, its traffic, and where a host waits."""
+"""What a piece of work does: its arithmetic, its traffic, and where a host waits for its GPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,8 @@ class Work:
     """Of one call.
 
     flops: floating-point operations of products and convolutions; a multiply-add is two.
-    bytes: that operators read and write if each of them goes to memory and back.
+    bytes: that operators read and write if each of them goes to memory and back; where several are
+        fused, or a cache holds what they share, less has to move.
     waits: operators at which a host waits for its GPU, counted on every device; copies between the
         two are not among them.
     """
@@ -36,9 +37,14 @@ class Work:
 
 
 def count_work(call: Callable[[], Any]) -> Work:
-    """Run something once and count. What is compiled is not seen: count it before."""
-    with FlopCounterMode(display=False) as arithmetic, _Watch() as watch:
-        call()
+    """Run something once, by one thread, and count. What is compiled is not seen."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # others would not be watched
+    try:
+        with FlopCounterMode(display=False) as arithmetic, _Watch() as watch:
+            call()
+    finally:
+        torch.set_num_threads(threads)
     return Work(arithmetic.get_total_flops(), watch.bytes, watch.waits)
 
 
@@ -52,7 +58,7 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not func.is_view:
+        if not func.is_view and "empty" not in func.name():
             self.bytes += sum(x.nbytes for x in _tensors((args, kwargs, result)))
         self.waits += _waits(func.name().partition(".")[0], args)
         return result

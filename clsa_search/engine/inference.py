@@ -58,7 +58,7 @@ def predict(
         output_dir=output_dir,
         protocols=protocols,
         gt_boxes=gt_boxes,
-        meta={"config": cfg.dump(), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)},
+        meta={"config": _dump_what_matters(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)},
         shard_size=SHARD_SIZE,
     )
     done = evaluator.restore()
@@ -69,6 +69,14 @@ def predict(
         return evaluator.evaluate()
     loader = build_test_loader(cfg, rest, annotated_boxes=gt_boxes)
     return inference_on_dataset(model, loader, evaluator)
+
+
+def _dump_what_matters(cfg: CfgNode) -> str:
+    """The config without what may change between an extraction and its second part."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    del cfg.TEST["IMS_PER_BATCH"], cfg.DATALOADER["NUM_WORKERS"]
+    return cfg.dump()
 
 
 def predict_test_sets(cfg: CfgNode) -> OrderedDict:

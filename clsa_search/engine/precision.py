@@ -52,10 +52,14 @@ def read_test_dtype(cfg: CfgNode) -> torch.dtype:
 
 
 def _check_device(device: str, key: str, name: str, other: str) -> None:
-    picture = torch.ones(1, 1, 3, 3, device=device, dtype=DTYPES[name])
+    """Also that autocast gives the type, where an older torch knows it for convolutions only."""
+    kind, dtype = torch.device(device).type, DTYPES[name]
+    picture = torch.ones(1, 1, 3, 3, device=device)
     try:
-        F.conv2d(picture, picture)
-    except RuntimeError as error:
-        raise InputError(
-            f"{key} is {name}, in which {device} cannot compute; take {other}"
-        ) from error
+        F.conv2d(picture.to(dtype), picture.to(dtype))
+        with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+            supported = F.conv2d(picture, picture).dtype == dtype
+    except RuntimeError:
+        supported = False
+    if not supported:
+        raise InputError(f"{key} is {name}, in which {device} cannot compute; take {other}")

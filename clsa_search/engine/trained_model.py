@@ -28,7 +28,7 @@ class TrainedModel:
 def load_trained_model(
     weights: str | os.PathLike, config_file: str | os.PathLike | None = None, opts: Sequence = ()
 ) -> TrainedModel:
-    """Build the model of a checkpoint and fill it.
+    """Build the model of a checkpoint and fill it; on a CPU, see :func:`keep_freed_memory`.
 
     Args:
         weights: the checkpoint.

@@ -20,8 +20,8 @@ from clsa_search.evaluation.protocol import SearchProtocol
 from clsa_search.evaluation.reranking import Reranker
 from clsa_search.evaluation.sightings import Sightings
 
-_CHUNK = 1 << 22  # similarities at a time: what is made of them stays under about 100 MB
-_QUERIES = 64  # at a time at least: each time all descriptors are read
+_CHUNK = 1 << 22  # similarities at a time: some 100 MB with what is made of them
+_QUERIES = 64  # at a time at least, whatever that takes: each time all descriptors are read
 _BLOCK = 16  # a product with few or odd rows rounds otherwise: equal detections would differ
 _MISSING = -float("inf")  # similarity of a positive that is not there
 

@@ -9,7 +9,6 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
-from clsa_search.modeling.reid_branch import CropBranch
 
 _TASKS = 4  # of each thread: regions differ in size
 
@@ -73,8 +72,12 @@ def _spread_roi_align(model: nn.Module) -> None:
 
 
 def _heavy_parts(model: PersonSearchRCNN) -> list[nn.Module]:
-    parts = [model.backbone, model.proposal_generator.rpn_head, model.roi_heads.box_head]
-    return [*parts, model.reid_branch.trunk] if isinstance(model.reid_branch, CropBranch) else parts
+    """Those that the model has; what another kind of head computes elsewhere stays in float32."""
+    proposing, heads, branch = model.proposal_generator, model.roi_heads, model.reid_branch
+    named = (proposing, "rpn_head"), (heads, "box_head"), (heads, "res5"), (branch, "trunk")
+    parts = [model.backbone, *(getattr(owner, name, None) for owner, name in named)]
+    stages = (part if isinstance(part, nn.ModuleList) else [part] for part in parts)
+    return [stage for part in stages for stage in part if stage is not None]
 
 
 def _compute_in(part: nn.Module, dtype: torch.dtype) -> None:
