@@ -74,7 +74,8 @@ def test_identities_cost_their_products(tiny_cfg):
     ],
 )
 def test_the_command_measures_the_model(demo_config_file, tiny_opts, tmp_path, capsys, command):
-    argv = [*command.split(), "--config-file", demo_config_file, "--opts", *tiny_opts]
+    elsewhere = ["MODEL.DEVICE", "cuda"]  # as in the configs: --device decides
+    argv = [*command.split(), "--config-file", demo_config_file, "--opts", *tiny_opts, *elsewhere]
     how = ["--size", "72", "96", "--people", "2", "--repeat", "1", "--device", "cpu"]
     plot = ["--plot", str(tmp_path / "b.png")] if "growth" in command else []
     load_tool("benchmark").main([*argv, *how, *plot, "--json", str(tmp_path / "b.json")])

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from clsa_search.benchmark.figures import Figure, measure
 from clsa_search.benchmark.growth import measure_sizes
-from clsa_search.benchmark.inputs import build_random_model, draw_inputs
+from clsa_search.benchmark.inputs import build_random_model, draw_inputs, with_options
 from clsa_search.benchmark.training import Step
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import read_test_dtype
@@ -103,7 +103,9 @@ class _Inference:
         if device.type == "cpu":
             keep_freed_memory()
         self.model = build_random_model(cfg, device)
-        tune_for_inference(self.model, read_test_dtype(cfg))
+        tune_for_inference(
+            self.model, read_test_dtype(with_options(cfg, "MODEL.DEVICE", str(device)))
+        )
         self.dtype = cfg.TEST.DTYPE
         self.repeat = repeat
 
