@@ -10,7 +10,11 @@ def add_clsa_search_config(cfg: CN) -> None:
     """
     cfg.MODEL.META_ARCHITECTURE = "PersonSearchRCNN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
+    _add_reid(cfg)
+    _add_computing(cfg)
 
+
+def _add_reid(cfg: CN) -> None:
     cfg.MODEL.REID = reid = CN()
     # Where the features of a box come from: "CropBranch" (a trunk of its own on crops of the image,
     # the paper's way) or "SharedBranch" (the detector's own feature maps, pooled).
@@ -62,6 +66,8 @@ def add_clsa_search_config(cfg: CN) -> None:
     # Whether people of unknown identity are aligned too: it needs no label.
     reid.ALIGN.UNLABELLED = True
 
+
+def _add_computing(cfg: CN) -> None:
     # Convolutions and matrix products where AMP.ENABLED: "float16" (the loss is scaled) or
     # "bfloat16". Losses and whatever else is delicate stay in float32.
     cfg.SOLVER.AMP.DTYPE = "float16"

@@ -32,8 +32,10 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 
 from clsa_search.benchmark import evaluation, query
 from clsa_search.benchmark.figures import Figure, format_rows, to_row
@@ -113,6 +115,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     check_args(parser, args)
     args.device = torch.device(args.device)
+    if hasattr(args, "size"):
+        args.size = tuple(args.size)
     return args
 
 
@@ -138,42 +142,28 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error(f"--device: {args.device}: {reason}; expected one that is here")
 
 
+def load_model_config(args: argparse.Namespace) -> CfgNode:
+    return load_config(args.config_file, args.opts)
+
+
+def pick(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Keyword arguments by the names of their options; device and repeat always."""
+    return {name: getattr(args, name) for name in ("device", "repeat", *names)}
+
+
 def measure_model(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_inference(
-        load_config(args.config_file, args.opts),
-        device=args.device,
-        repeat=args.repeat,
-        size=tuple(args.size),
-        people=args.people,
-        batch_sizes=args.batch_sizes,
-        dtypes=args.dtypes,
-    )
+    options = pick(args, "size", "people", "batch_sizes", "dtypes")
+    yield from measure_inference(load_model_config(args), **options)
 
 
 def measure_steps(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_training(
-        load_config(args.config_file, args.opts),
-        branches=args.branches,
-        dtypes=args.dtypes,
-        batch=args.batch,
-        size=tuple(args.size),
-        people=args.people,
-        device=args.device,
-        repeat=args.repeat,
-    )
+    options = pick(args, "branches", "dtypes", "batch", "size", "people")
+    yield from measure_training(load_model_config(args), **options)
 
 
 def measure_indexing(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_index(
-        load_config(args.config_file, args.opts),
-        args.folder,
-        device=args.device,
-        repeat=args.repeat,
-        size=tuple(args.size),
-        people=args.people,
-        pictures=args.pictures,
-        threads=args.threads,
-    )
+    options = pick(args, "size", "people", "pictures", "threads")
+    yield from measure_index(load_model_config(args), args.folder, **options)
 
 
 def measure_evaluation(args: argparse.Namespace) -> Iterator[Figure]:
@@ -205,51 +195,24 @@ def grow_gallery(args: argparse.Namespace) -> Iterator[Figure]:
 
 
 def grow_processes(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_processes(
-        load_config(args.config_file, args.opts),
-        args.sizes or count_up(count_places(args.device)),
-        batch=args.batch,
-        size=tuple(args.size),
-        people=args.people,
-        device=args.device,
-        repeat=args.repeat,
-    )
+    counts = args.sizes or count_up(count_places(args.device))
+    options = pick(args, "batch", "size", "people")
+    yield from measure_processes(load_model_config(args), counts, **options)
 
 
 def grow_people(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_people(
-        load_config(args.config_file, args.opts),
-        args.sizes or PEOPLE,
-        size=tuple(args.size),
-        device=args.device,
-        repeat=args.repeat,
-        until=args.until,
-    )
+    options = pick(args, "size", "until")
+    yield from measure_people(load_model_config(args), args.sizes or PEOPLE, **options)
 
 
 def grow_pictures(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_pictures(
-        load_config(args.config_file, args.opts),
-        args.sizes or HEIGHTS,
-        size=tuple(args.size),
-        people=args.people,
-        device=args.device,
-        repeat=args.repeat,
-        until=args.until,
-    )
+    options = pick(args, "size", "people", "until")
+    yield from measure_pictures(load_model_config(args), args.sizes or HEIGHTS, **options)
 
 
 def grow_identities(args: argparse.Namespace) -> Iterator[Figure]:
-    yield from measure_identities(
-        load_config(args.config_file, args.opts),
-        args.sizes or IDENTITIES,
-        batch=args.batch,
-        size=tuple(args.size),
-        people=args.people,
-        device=args.device,
-        repeat=args.repeat,
-        until=args.until,
-    )
+    options = pick(args, "batch", "size", "people", "until")
+    yield from measure_identities(load_model_config(args), args.sizes or IDENTITIES, **options)
 
 
 GROWTHS = {  # and what the figures' notes call it
