@@ -192,6 +192,12 @@ def test_freed_memory_is_used_again():
     assert 5 * count_faults("assert keep_freed_memory()") < count_faults("")
 
 
+def test_another_device_changes_nothing(monkeypatch):
+    monkeypatch.setattr(memory, "_find_glibc", None)  # is not asked for
+    assert not memory.keep_freed_memory("cuda")
+    assert not memory.keep_freed_memory(torch.device("cuda", 1))
+
+
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(memory.sys, "platform", "darwin")
     assert not memory.keep_freed_memory()

@@ -55,7 +55,6 @@ def measure(
     device: torch.device,
     repeat: int,
     dtype: str = "float32",
-    counted: Callable[[], Any] | None = None,
     notes: dict[str, Any] | None = None,
 ) -> Figure:
     """Time something, warm, and count what it does.
@@ -65,12 +64,11 @@ def measure(
         name, unit, dtype, notes: see `Figure`.
         device: that is waited for.
         repeat: how often it is timed; the median counts.
-        counted: what to count in place of `call`: the same work, not compiled.
     """
     call()
     memory_mb, _ = peak_memory(call, device)
     seconds = time_work(call, device, repeat)
-    whole = count_work(counted or call)
+    whole = count_work(call)
     work = Work(whole.flops // units, whole.bytes // units, whole.waits / units)
     return Figure(
         name=name,

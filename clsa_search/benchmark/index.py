@@ -92,8 +92,7 @@ def measure_index(
 def build_random_searcher(cfg: CfgNode, device: torch.device, people: int) -> PersonSearcher:
     """A tuned model with random weights that finds so many people in every picture."""
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
-    if device.type == "cpu":
-        keep_freed_memory()  # as load_trained_model does
+    keep_freed_memory(device)  # as load_trained_model does
     model = build_random_model(cfg, device, detections=people)
     tune_for_inference(model, read_test_dtype(cfg))
     return PersonSearcher(TrainedModel(model, cfg, _WEIGHTS))

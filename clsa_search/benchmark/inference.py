@@ -57,8 +57,7 @@ def measure_inference(
 
     model = build_random_model(cfg, device)
     yield from measure_parts(model, "plain", 1, "float32")
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(device)
     for dtype in dtypes:
         model = build_random_model(cfg, device)
         tune_for_inference(model, DTYPES[dtype])

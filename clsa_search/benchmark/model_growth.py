@@ -76,8 +76,7 @@ def measure_identities(
     until: int | None = None,
 ) -> Iterator[Figure]:
     """Training steps by the number of training identities; see :class:`Step`."""
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(device)
 
     def at(identities: int) -> Iterator[Figure]:
         step = Step(
@@ -100,8 +99,7 @@ class _Inference:
     """One tuned model on one picture of any size, with any number of people."""
 
     def __init__(self, cfg: CfgNode, device: torch.device, repeat: int) -> None:
-        if device.type == "cpu":
-            keep_freed_memory()
+        keep_freed_memory(device)
         self.model = build_random_model(cfg, device)
         tune_for_inference(
             self.model, read_test_dtype(with_options(cfg, "MODEL.DEVICE", str(device)))

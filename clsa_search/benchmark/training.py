@@ -131,8 +131,7 @@ def measure_training(
     Raises:
         InputError: the device cannot compute in one of the dtypes.
     """
-    if device.type == "cpu":
-        keep_freed_memory()  # as a run does
+    keep_freed_memory(device)  # as a run does
     steps: list[Figure] = []
     for branch in branches:
         for dtype in dtypes:

@@ -76,8 +76,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         for name in cfg.DATASETS.TEST:
             get_records(name)
     cfg.freeze()
-    if cfg.MODEL.DEVICE == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(cfg.MODEL.DEVICE)
     # config.yaml is the trainer's to write, once the run can begin
     with kept_config(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
         default_setup(cfg, args)

@@ -52,8 +52,7 @@ def load_trained_model(
     cfg.MODEL.REID.NUM_IDS = 0  # classifiers are for training only
     fall_back_to_cpu(cfg)
     cfg.freeze()
-    if cfg.MODEL.DEVICE == "cpu":
-        keep_freed_memory()
+    keep_freed_memory(cfg.MODEL.DEVICE)
     model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
     return TrainedModel(model, cfg, hash_file(path))
