@@ -184,10 +184,14 @@ def test_the_batched_count_is_the_counted_one():
     """The way of a GPU, which sorts whole chunks, gives what the CPU's row by row gives."""
     rng = np.random.default_rng(0)
     values = torch.from_numpy(rng.integers(0, 9, (5, 30)) / 8)
-    times = torch.from_numpy(rng.integers(0, 3, (5, 30)).astype(np.int16))
+    images = torch.from_numpy(rng.integers(0, 7, 30))
+    listings = rng.integers(0, 3, (5, 7)).astype(np.int16)
     bounds = torch.from_numpy(rng.integers(0, 9, (5, 4)) / 8)
-    counted = ranking.count_at_least(values, times, bounds)
+    bounds[0, 1:3] = bounds[1] = -math.inf
+    counted = ranking.count_at_least(values, images, listings, bounds)
+    times = torch.from_numpy(listings)[:, images]
     literal = ((values[:, :, None] >= bounds[:, None]) * times[:, :, None]).sum(dim=1)
+    literal[bounds == -math.inf] = 0
     assert counted.equal(literal)
     assert ranking.count_batched(values, times, bounds).equal(literal)
 
@@ -374,6 +378,7 @@ def test_equal_detections_are_equal_however_many_queries_there_are(width, monkey
     for size in (1, 2, 3, 5):
         monkeypatch.setattr(ranking, "_QUERIES", 1)
         monkeypatch.setattr(ranking, "_CHUNK", size * len(rows))
-        chunks = [part for _, part in ranking.iterate_similarities(predictions, None, device)]
+        found = ranking.iterate_similarities(predictions, None, device)
+        chunks = [part.clone() for _, part in found]
         assert len(chunks) == math.ceil(7 / size)
         assert torch.cat(chunks).equal(together)

@@ -63,10 +63,10 @@ def evaluate_detection(
         pairs = [column[is_labelled[pairs[0]]] for column in pairs]
         box, found = _match(*pairs, aligned.scores, iou_threshold)
         counts[found], total = 1, int(is_labelled.sum())
-    scores, times = torch.from_numpy(aligned.scores)[None], torch.from_numpy(counts)[None]
-    at_least = count_at_least(scores, times, scores[:, found])[0].numpy()
+    scores = torch.from_numpy(aligned.scores)[None]
+    at_least = count_at_least(scores, torch.arange(len(counts)), counts[None], scores[:, found])
     nobody = np.zeros(len(found), dtype=np.int64)  # one ranking, that of nobody in particular
-    sightings = Sightings(nobody, people.images[box], nobody + 1, at_least)
+    sightings = Sightings(nobody, people.images[box], nobody + 1, at_least[0].numpy())
     precision = average_precision(sightings, 1, lost=np.array([total - len(found)]))
     return {
         "recall": _percent(len(found), total),

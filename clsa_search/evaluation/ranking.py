@@ -2,7 +2,8 @@
 
 All metrics need, for each positive, only how many detections of the gallery are at least as
 similar. So the similarities of a chunk of queries are computed once for all protocols; then, for
-each protocol, those of the gallery are sorted as plain numbers and the few positives looked up.
+each protocol, those that reach the least similar positive are sorted as plain numbers and the
+positives looked up.
 
 Shape letters: Q queries, B of them in a chunk, N images, M detections sorted by image, P places
 (the most images that hold one query's person), H holders and K candidates of all queries.
@@ -20,8 +21,8 @@ from clsa_search.evaluation.protocol import SearchProtocol
 from clsa_search.evaluation.reranking import Reranker
 from clsa_search.evaluation.sightings import Sightings
 
-_CHUNK = 1 << 22  # similarities at a time: some 100 MB with what is made of them
-_QUERIES = 64  # at a time at least, whatever that takes: each time all descriptors are read
+_CHUNK = 1 << 23  # similarities at a time: 32 MB
+_QUERIES = 128  # at a time at least, whatever that takes: each time all descriptors are read
 _BLOCK = 16  # a product with few or odd rows rounds otherwise: equal detections would differ
 _MISSING = -float("inf")  # similarity of a positive that is not there
 
@@ -89,6 +90,8 @@ def rank_holders(
         device: where similarities are computed and sorted.
     """
     rows = [np.searchsorted(predictions.query_ids, protocol.query_ids) for protocol in protocols]
+    counts = np.diff(predictions.offsets)
+    images = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
     ranks = [_start_ranking(found) for found in candidates]
     for chunk, similarities in iterate_similarities(predictions, weights, device):
         for protocol, mine, found, out in zip(protocols, rows, candidates, ranks, strict=True):
@@ -101,57 +104,69 @@ def rank_holders(
                 chosen = similarities[torch.from_numpy(local).to(device)]
             listings = count_listings(protocol, queries)
             if reranker is not None:
-                listed = _spread(listings > 0, predictions, device)
+                listed = _spread(listings > 0, images)
                 chosen = reranker(chosen, listed, predictions, mine[queries], weights)
-            _rank_chunk(chosen, listings, queries, found, predictions, out)
+            _rank_chunk(chosen, images, listings, queries, found, out)
     return ranks
 
 
-def count_at_least(values: torch.Tensor, times: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
-    """How many of a row's values (B, M), each counted `times` (B, M), reach each bound (B, P).
+def count_at_least(
+    values: torch.Tensor, images: torch.Tensor, listings: np.ndarray, bounds: torch.Tensor
+) -> torch.Tensor:
+    """How many of a row's values (B, M) reach each of its bounds (B, P).
 
     Args:
         values: real numbers.
-        times: int16.
-        bounds: those of a missing one are -inf.
+        images: (M,) the image of each.
+        listings: (B, N) int16, how often each image counts.
+        bounds: -inf where there is none.
 
     Returns:
-        int64 (B, P).
+        int64 (B, P), 0 where there is no bound.
     """
-    if values.device.type == "cpu":  # NumPy's sort of plain numbers is many times quicker here
-        rows = zip(values.numpy(), times.numpy(), bounds.numpy(), strict=True)
-        counts = np.zeros(bounds.shape, dtype=np.int64)
-        for count, (row, copies, bound) in zip(counts, rows, strict=True):
-            once = copies.max(initial=0) <= 1
-            ordered = np.sort(row[copies > 0] if once else np.repeat(row, copies))
-            count[:] = len(ordered) - np.searchsorted(ordered, bound)
-        return torch.from_numpy(counts)
-    return count_batched(values, times, bounds)
+    if values.device.type != "cpu":
+        return count_batched(values, _spread(listings, images), bounds)
+    # NumPy's sort of plain numbers is many times quicker here, and most need not be sorted
+    owners, counts = images.numpy(), np.zeros(bounds.shape, dtype=np.int64)
+    rows = zip(values.numpy(), listings, bounds.numpy(), strict=True)
+    for count, (row, listed, bound) in zip(counts, rows, strict=True):
+        there = bound > _MISSING
+        if there.any():
+            near = np.flatnonzero(row >= bound[there].min())
+            ordered = np.sort(np.repeat(row[near], listed[owners[near]]))
+            count[there] = len(ordered) - np.searchsorted(ordered, bound[there])
+    return torch.from_numpy(counts)
 
 
 def count_batched(values: torch.Tensor, times: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
-    """`count_at_least` for a GPU: whole chunks are sorted, as often as anything is counted."""
+    """`count_at_least` for a GPU, each value counted `times` (B, M): whole chunks are sorted."""
     counts = torch.zeros_like(bounds, dtype=torch.int64)
     for copy in range(1, 1 + int(times.max() if times.numel() else 0)):
         ordered = values.masked_fill(times < copy, _MISSING).sort(dim=1).values
         counts += values.shape[1] - torch.searchsorted(ordered, bounds)
-    return counts
+    return counts.masked_fill_(bounds == _MISSING, 0)
 
 
 def iterate_similarities(
     predictions: Predictions, weights: np.ndarray | None, device: torch.device
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Chunks of queries, with their similarities (B, M) to all detections, weighted by (M,)."""
+    """Chunks of queries, with their similarities (B, M) to all detections, weighted by (M,).
+
+    They lie in the same memory each time: good until the next ones.
+    """
     features = torch.from_numpy(predictions.features).to(device)
     queries = torch.from_numpy(predictions.query_features).to(device)
     factors = None if weights is None else torch.from_numpy(weights).to(device)
     step = max(_QUERIES, _CHUNK // max(1, len(features), len(predictions.image_ids)))
+    blocks = min(step, len(queries)) + -min(step, len(queries)) % _BLOCK
+    products = torch.empty(blocks, len(features), device=device)
     for start in range(0, len(queries), step):
         chunk = slice(start, min(start + step, len(queries)))
         block = queries[chunk]
-        padding = (0, 0, 0, -len(block) % _BLOCK)
-        similarities = (torch.nn.functional.pad(block, padding) @ features.T)[: len(block)]
-        yield chunk, similarities if weights is None else similarities * factors
+        block = torch.nn.functional.pad(block, (0, 0, 0, -len(block) % _BLOCK))
+        torch.mm(block, features.T, out=products[: len(block)])
+        similarities = products[: chunk.stop - start]
+        yield chunk, similarities if weights is None else similarities.mul_(factors)
 
 
 def _start_ranking(candidates: Candidates) -> Sightings:
@@ -161,38 +176,34 @@ def _start_ranking(candidates: Candidates) -> Sightings:
 
 def count_listings(protocol: SearchProtocol, queries: np.ndarray) -> np.ndarray:
     """How often each image (N) is in the gallery of each of the queries (B); int16."""
-    offsets, shape = protocol.gallery_offsets, (len(queries), len(protocol.image_ids))
-    query, listing = expand_ranges(offsets[queries], np.diff(offsets)[queries])
-    key = query * shape[1] + protocol.gallery_images[listing]
-    counts = np.bincount(key, minlength=shape[0] * shape[1])
-    return counts.astype(np.int16).reshape(shape)
+    counts = np.empty((len(queries), len(protocol.image_ids)), dtype=np.int16)
+    for row, query in zip(counts, queries.tolist(), strict=True):
+        gallery = protocol.gallery_images[slice(*protocol.gallery_offsets[query : query + 2])]
+        row[:] = np.bincount(gallery, minlength=len(row))
+    return counts
 
 
-def _spread(listings: np.ndarray, predictions: Predictions, device: torch.device) -> torch.Tensor:
-    """From images (B, N) to their detections (B, M)."""
-    counts = np.diff(predictions.offsets)
-    if device.type == "cpu":
-        return torch.from_numpy(np.repeat(listings, counts, axis=1))
-    images = torch.from_numpy(np.repeat(np.arange(len(counts)), counts)).to(device)
-    return torch.from_numpy(listings).to(device).index_select(1, images)
+def _spread(listings: np.ndarray, images: torch.Tensor) -> torch.Tensor:
+    """From images (B, N) to their detections (B, M), whose images (M,) are given."""
+    return torch.from_numpy(listings).to(images.device).index_select(1, images)
 
 
 def _rank_chunk(
     similarities: torch.Tensor,
+    images: torch.Tensor,
     listings: np.ndarray,
     queries: np.ndarray,
     candidates: Candidates,
-    predictions: Predictions,
     out: Sightings,
 ) -> None:
     """Fill in the ranks of the holders of some queries.
 
     Args:
         similarities: (B, M) of the queries.
+        images: (M,) of the detections.
         listings: (B, N) int16.
         queries: (B,) rows of the protocol.
         candidates: of all queries of the protocol.
-        predictions: whose detections they are.
         out: of all queries; what belongs to these ones is written.
     """
     query, holder = _rows_of(candidates.holder_query, queries)
@@ -208,8 +219,7 @@ def _rank_chunk(
     found.scatter_reduce_(0, key, mine, "amax")
     found = found.view(shape)
 
-    times = _spread(listings, predictions, similarities.device)
-    at_least = count_at_least(similarities, times, found).masked_fill_(found == _MISSING, 0)
+    at_least = count_at_least(similarities, images, listings, found)
     out.at_least[holder] = at_least.cpu().numpy()[query, place]
 
 
