@@ -78,5 +78,8 @@ def _add_computing(cfg: CN) -> None:
     # Trunks, pyramid, RPN and box head at inference: "float32", "float16" or "bfloat16". Boxes,
     # scores and the heads of the re-ID stay in float32.
     cfg.TEST.DTYPE = "float32"
+    # Whether torch compiles the trunk of MODEL.REID, whose crops are all of one size. It takes a
+    # C++ compiler on a CPU, and seconds at the first pictures.
+    cfg.TEST.COMPILE = False
     # Images of one size that a process computes together at inference.
     cfg.TEST.IMS_PER_BATCH = 4

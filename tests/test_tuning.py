@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import shutil
 import subprocess
 import sys
 
@@ -10,11 +11,12 @@ import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling import build_model
 from torch import nn
+from torch._dynamo.utils import counters
 
 from clsa_search.benchmark.inputs import build_random_model, draw_inputs
 from clsa_search.benchmark.work import count_work
 from clsa_search.engine import memory
-from clsa_search.engine.precision import read_test_dtype
+from clsa_search.engine.precision import arrange_for_inference, read_test_dtype
 from clsa_search.errors import InputError
 from clsa_search.modeling import tuning
 from clsa_search.modeling.tuning import ParallelROIAlign, tune_for_inference
@@ -138,9 +140,54 @@ def test_a_convolution_keeps_its_own_bias(model):
     layer.bias = nn.Parameter(torch.randn(len(layer.weight)))
     maps = torch.randn(4, layer.in_channels, 1, 1)
     expected = layer(maps)
-    tuning._fold_norms(layer)
+    tuning._simplify_convolutions(layer)
     assert layer.norm is None
     torch.testing.assert_close(layer(maps), expected)
+
+
+def test_channels_last_maps_become_contiguous_ones():
+    maps = torch.randn(3, 5, 7, 4)
+    turned = tuning._put_channels_first(maps.to(memory_format=torch.channels_last))
+    assert turned.is_contiguous() and turned.equal(maps)
+    assert tuning._put_channels_first(maps) is maps
+    assert tuning._put_channels_first(maps[:0]).shape == (0, 5, 7, 4)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles by g++ on a CPU")
+@torch.inference_mode()
+def test_a_compiled_trunk_describes_any_number_of_crops_alike(tiny_cfg):
+    tiny_cfg.merge_from_list(["TEST.COMPILE", True])
+    model = shake_norms(build_model(tiny_cfg).eval())
+    plain = copy.deepcopy(model)
+    arrange_for_inference(model, tiny_cfg)
+    counters.clear()
+    height, width = tiny_cfg.MODEL.REID.CROP_SIZE
+    for count in (4, 3, 1, 0):
+        crops = torch.randn(count, 3, height, width)
+        expected = plain.reid_branch.describe_crops(crops)
+        for level, maps in model.reid_branch.describe_crops(crops).items():
+            torch.testing.assert_close(maps, expected[level], atol=1e-4, rtol=1e-4)
+    assert 1 < counters["stats"]["unique_graphs"] <= 4
+    assert not counters["graph_break"]
+
+
+def test_what_cannot_be_compiled_is_said(tiny_cfg, monkeypatch):
+    tiny_cfg.merge_from_list(["TEST.COMPILE", True])
+
+    def refuse(function):
+        def fail(*args):
+            raise RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: no g++\nand so on")
+
+        return fail
+
+    monkeypatch.setattr("torch.compile", refuse)
+    model = build_model(tiny_cfg).eval()
+    message = r"cannot compile for cpu here \(backend='inductor' raised: InvalidCxxCompiler: no g"
+    with pytest.raises(InputError, match=message):
+        arrange_for_inference(model, tiny_cfg)
+    tiny_cfg.merge_from_list(SHARED)
+    with pytest.raises(InputError, match="TEST.COMPILE is True, but SharedBranch has no trunk"):
+        arrange_for_inference(build_model(tiny_cfg).eval(), tiny_cfg)
 
 
 def test_a_host_rarely_waits_for_each_image(tiny_cfg):

@@ -28,8 +28,7 @@ from clsa_search.benchmark.measuring import time_work
 from clsa_search.data.images import read_image
 from clsa_search.engine import TrainedModel
 from clsa_search.engine.memory import keep_freed_memory
-from clsa_search.engine.precision import read_test_dtype
-from clsa_search.modeling.tuning import tune_for_inference
+from clsa_search.engine.precision import arrange_for_inference
 from clsa_search.retrieval.gallery import GalleryStore, Progress
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from clsa_search.retrieval.person_searcher import People, PersonSearcher
@@ -94,7 +93,7 @@ def build_random_searcher(cfg: CfgNode, device: torch.device, people: int) -> Pe
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
     keep_freed_memory(device)  # as load_trained_model does
     model = build_random_model(cfg, device, detections=people)
-    tune_for_inference(model, read_test_dtype(cfg))
+    arrange_for_inference(model, cfg)
     return PersonSearcher(TrainedModel(model, cfg, _WEIGHTS))
 
 

@@ -28,7 +28,7 @@ def measure_inference(
     """The plain model, one picture at a time, then the tuned one in each type and batch size.
 
     Args:
-        cfg: of the model; its weights are random.
+        cfg: of the model; its weights are random. TEST.COMPILE counts.
         device: where to compute.
         repeat: how often each thing is timed.
         size: (height, width) of the pictures.
@@ -58,11 +58,12 @@ def measure_inference(
     model = build_random_model(cfg, device)
     yield from measure_parts(model, "plain", 1, "float32")
     keep_freed_memory(device)
+    tuned = "tuned, compiled" if cfg.TEST.COMPILE else "tuned"
     for dtype in dtypes:
         model = build_random_model(cfg, device)
-        tune_for_inference(model, DTYPES[dtype])
+        tune_for_inference(model, DTYPES[dtype], compile_trunk=cfg.TEST.COMPILE)
         for count in batch_sizes:
-            yield from measure_parts(model, f"tuned, {dtype}", count, dtype)
+            yield from measure_parts(model, f"{tuned}, {dtype}", count, dtype)
 
 
 def _parts(model: PersonSearchRCNN, inputs: list[dict]) -> dict[str, Callable[[], Any]]:

@@ -11,8 +11,7 @@ from clsa_search.benchmark.growth import measure_sizes
 from clsa_search.benchmark.inputs import build_random_model, draw_inputs, with_options
 from clsa_search.benchmark.training import Step
 from clsa_search.engine.memory import keep_freed_memory
-from clsa_search.engine.precision import read_test_dtype
-from clsa_search.modeling.tuning import tune_for_inference
+from clsa_search.engine.precision import arrange_for_inference
 
 PEOPLE = (1, 5, 20, 50, 100)
 HEIGHTS = (300, 450, 600, 900)
@@ -101,9 +100,7 @@ class _Inference:
     def __init__(self, cfg: CfgNode, device: torch.device, repeat: int) -> None:
         keep_freed_memory(device)
         self.model = build_random_model(cfg, device)
-        tune_for_inference(
-            self.model, read_test_dtype(with_options(cfg, "MODEL.DEVICE", str(device)))
-        )
+        arrange_for_inference(self.model, with_options(cfg, "MODEL.DEVICE", str(device)))
         self.dtype = cfg.TEST.DTYPE
         self.repeat = repeat
 

@@ -17,9 +17,8 @@ from clsa_search.benchmark.inputs import build_random_model, draw_inputs, with_o
 from clsa_search.benchmark.measuring import time_work
 from clsa_search.benchmark.training import Step
 from clsa_search.engine.memory import keep_freed_memory
-from clsa_search.engine.precision import read_test_dtype
+from clsa_search.engine.precision import arrange_for_inference
 from clsa_search.errors import InputError
-from clsa_search.modeling.tuning import tune_for_inference
 
 
 def count_places(device: torch.device) -> int:
@@ -85,7 +84,7 @@ def _measure_share(
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
     step = Step(cfg, device=device, batch=batch, size=size, people=people)
     model = build_random_model(cfg, device)
-    tune_for_inference(model, read_test_dtype(cfg))
+    arrange_for_inference(model, cfg)
     examples = draw_inputs(batch, size=size, people=people)
 
     @torch.no_grad()

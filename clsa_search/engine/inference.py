@@ -14,10 +14,9 @@ from detectron2.utils import comm
 from clsa_search.data import get_records
 from clsa_search.data.loader import build_test_loader
 from clsa_search.engine.checkpoint import PersonSearchCheckpointer
-from clsa_search.engine.precision import read_test_dtype
+from clsa_search.engine.precision import arrange_for_inference
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
-from clsa_search.modeling.tuning import tune_for_inference
 
 SHARD_SIZE = 200  # images of a process between two savings of an extraction
 
@@ -52,7 +51,7 @@ def predict(
     """
     model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
-    tune_for_inference(model.eval(), read_test_dtype(cfg))
+    arrange_for_inference(model.eval(), cfg)
     evaluator = PersonSearchEvaluator(
         dataset_name,
         output_dir=output_dir,
@@ -75,7 +74,7 @@ def _dump_what_matters(cfg: CfgNode) -> str:
     """The config without what may change between an extraction and its second part."""
     cfg = cfg.clone()
     cfg.defrost()
-    del cfg.TEST["IMS_PER_BATCH"], cfg.DATALOADER["NUM_WORKERS"]
+    del cfg.TEST["IMS_PER_BATCH"], cfg.TEST["COMPILE"], cfg.DATALOADER["NUM_WORKERS"]
     return cfg.dump()
 
 

@@ -1,4 +1,4 @@
-"""The types and the layout that models compute in, and whether a device can."""
+"""The types and the form that models compute in, and whether a device can."""
 
 import torch
 from detectron2.config import CfgNode
@@ -6,6 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from clsa_search.errors import InputError
+from clsa_search.modeling import PersonSearchRCNN
+from clsa_search.modeling.tuning import tune_for_inference
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES = {"float32": torch.float32, **HALVES}
@@ -38,6 +40,22 @@ def arrange_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> Non
         model.to(memory_format=torch.channels_last)
 
 
+def arrange_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
+    """:func:`tune_for_inference` as TEST.DTYPE and TEST.COMPILE say.
+
+    Args:
+        model: in evaluation mode, on MODEL.DEVICE.
+        cfg: of the model.
+
+    Raises:
+        InputError: the device cannot compute in the type, or there is no trunk or no way to
+            compile.
+    """
+    if cfg.TEST.COMPILE:
+        _check_compiler(model, cfg)
+    tune_for_inference(model, read_test_dtype(cfg), compile_trunk=cfg.TEST.COMPILE)
+
+
 def read_test_dtype(cfg: CfgNode) -> torch.dtype:
     """TEST.DTYPE: the type of nearly all arithmetic at inference.
 
@@ -49,6 +67,22 @@ def read_test_dtype(cfg: CfgNode) -> torch.dtype:
         raise InputError(f"TEST.DTYPE is {name!r}; expected one of {', '.join(DTYPES)}")
     _check_device(cfg.MODEL.DEVICE, "TEST.DTYPE", name, "float32")
     return DTYPES[name]
+
+
+def _check_compiler(model: PersonSearchRCNN, cfg: CfgNode) -> None:
+    if not hasattr(model.reid_branch, "trunk"):
+        raise InputError(
+            f"TEST.COMPILE is True, but {cfg.MODEL.REID.NAME} has no trunk to compile; "
+            "expected False"
+        )
+    try:
+        torch.compile(torch.neg)(torch.ones(2, device=cfg.MODEL.DEVICE))
+    except RuntimeError as error:
+        reason = " ".join(str(error).splitlines()[:2])
+        raise InputError(
+            f"TEST.COMPILE is True, but torch cannot compile for {cfg.MODEL.DEVICE} here "
+            f"({reason}); expected False, or a compiler (g++ for a CPU, triton for a GPU)"
+        ) from error
 
 
 def _check_device(device: str, key: str, name: str, other: str) -> None:

@@ -13,7 +13,9 @@ from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 _TASKS = 4  # of each thread: regions differ in size
 
 
-def tune_for_inference(model: PersonSearchRCNN, dtype: torch.dtype = torch.float32) -> None:
+def tune_for_inference(
+    model: PersonSearchRCNN, dtype: torch.dtype = torch.float32, *, compile_trunk: bool = False
+) -> None:
     """Rearrange a model for speed, in place and for good: it can neither train nor be saved.
 
     Norms are folded into their convolutions, which compute on channels-last maps, and regions are
@@ -23,6 +25,8 @@ def tune_for_inference(model: PersonSearchRCNN, dtype: torch.dtype = torch.float
         model: in evaluation mode.
         dtype: of trunks, pyramid, RPN and box head, which is nearly all arithmetic. Boxes, scores
             and the heads of the re-ID stay in float32.
+        compile_trunk: let torch compile the re-ID branch's trunk at its first crops, of which
+            there may be any number. The branch must have one.
     """
     _simplify_convolutions(model)
     _spread_roi_align(model)
@@ -30,19 +34,22 @@ def tune_for_inference(model: PersonSearchRCNN, dtype: torch.dtype = torch.float
     if dtype != torch.float32:
         for part in _heavy_parts(model):
             _compute_in(part, dtype)
+    if compile_trunk:
+        model.reid_branch.trunk.compile()
 
 
 class ParallelROIAlign(ROIAlign):
     """Detectron2's, by all threads of a CPU: torchvision's own works on one."""
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        threads = torch.get_num_threads()
-        if input.device.type != "cpu" or threads == 1 or len(rois) < threads:
+        if input.device.type != "cpu":
             return super().forward(input, rois)
-        # once: the operator would copy channels-last maps for each part
-        align = partial(self._align, _put_channels_first(input))
+        maps, threads = _put_channels_first(input), torch.get_num_threads()
+        if threads == 1 or len(rois) < threads:
+            return super().forward(maps, rois)
+        parts = rois.tensor_split(_TASKS * threads)
         with ThreadPoolExecutor(threads) as pool:
-            return torch.cat(list(pool.map(align, rois.tensor_split(_TASKS * threads))))
+            return torch.cat(list(pool.map(partial(self._align, maps), parts)))
 
     @torch.inference_mode()
     def _align(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:

@@ -15,9 +15,8 @@ from detectron2.structures import Boxes, Instances
 
 from clsa_search.data.mapper import PersonSearchMapper
 from clsa_search.engine import TrainedModel, load_trained_model
-from clsa_search.engine.precision import read_test_dtype
+from clsa_search.engine.precision import arrange_for_inference
 from clsa_search.errors import InputError
-from clsa_search.modeling.tuning import tune_for_inference
 
 MOST_ELONGATED = 100  # long side of a picture to its short side
 MIN_SCORE = 0.5  # the field's threshold, as in evaluation
@@ -69,7 +68,7 @@ class PersonSearcher:
         opts += ["MODEL.DEVICE", device] if device else []
         opts += ["TEST.DTYPE", dtype] if dtype else []
         trained = load_trained_model(weights, config_file, opts)
-        tune_for_inference(trained.model, read_test_dtype(trained.cfg))
+        arrange_for_inference(trained.model, trained.cfg)
         return cls(trained)
 
     @property
