@@ -9,6 +9,7 @@ import torch
 
 from clsa_search.data import get_records
 from clsa_search.data.loader import (
+    SameSizeBatches,
     TrainingLoader,
     TrainingStream,
     build_test_loader,
@@ -121,6 +122,16 @@ def test_test_batches_hold_one_size_and_everyone_once(tiny_cfg, tiny_data, count
     assert all(len({sizes[i] for i in batch}) == 1 for batch in batches)
     assert [len(batch) for batch in batches] == {1: [1] * 10, 3: [3, 3, 3, 1], 100: [6, 4]}[count]
     assert len(batches) == len(list(batches))
+
+
+def test_processes_share_out_batches_of_every_size(monkeypatch):
+    sizes = [(10, 20)] * 5 + [(30, 40)] * 4 + [(50, 60)] * 2
+    shares = []
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
+        shares.append(list(SameSizeBatches(sizes, 2)))
+    assert shares == [[[0, 1], [4], [7, 8]], [[2, 3], [5, 6], [9, 10]]]
 
 
 def test_a_batch_of_nobody_is_refused(tiny_cfg, tiny_data):

@@ -8,11 +8,15 @@ import torch
 from detectron2.config import CfgNode
 
 from clsa_search.benchmark.figures import Figure, measure
-from clsa_search.benchmark.inputs import FIELD_SIZE, build_random_model, draw_inputs
+from clsa_search.benchmark.inputs import (
+    FIELD_SIZE,
+    build_random_model,
+    draw_inputs,
+    with_options,
+)
 from clsa_search.engine.memory import keep_freed_memory
-from clsa_search.engine.precision import DTYPES
+from clsa_search.engine.precision import arrange_for_inference
 from clsa_search.modeling import PersonSearchRCNN
-from clsa_search.modeling.tuning import tune_for_inference
 
 
 def measure_inference(
@@ -34,8 +38,12 @@ def measure_inference(
         size: (height, width) of the pictures.
         people: of each picture, who are described.
         batch_sizes: of the tuned model.
-        dtypes: of `DTYPES`.
+        dtypes: values of TEST.DTYPE.
+
+    Raises:
+        InputError: see :func:`arrange_for_inference`.
     """
+    cfg = with_options(cfg, "MODEL.DEVICE", str(device))
     inputs = draw_inputs(max(batch_sizes), size=size, people=people)
     plain: dict[str, float] = {}
 
@@ -61,7 +69,7 @@ def measure_inference(
     tuned = "tuned, compiled" if cfg.TEST.COMPILE else "tuned"
     for dtype in dtypes:
         model = build_random_model(cfg, device)
-        tune_for_inference(model, DTYPES[dtype], compile_trunk=cfg.TEST.COMPILE)
+        arrange_for_inference(model, with_options(cfg, "TEST.DTYPE", dtype))
         for count in batch_sizes:
             yield from measure_parts(model, f"{tuned}, {dtype}", count, dtype)
 

@@ -14,7 +14,6 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, MapDataset
 from detectron2.data.build import trivial_batch_collator
-from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -151,7 +150,10 @@ def build_train_loader(cfg: CfgNode) -> TrainingLoader:
 
 
 class SameSizeBatches(Sampler):
-    """Batches of images of one size that follow each other; each image once over all processes."""
+    """Batches of images of one size that follow each other; each image once over all processes.
+
+    The batches are dealt out in turn, so that every process gets small and large ones.
+    """
 
     def __init__(self, sizes: list[tuple[int, int]], batch_size: int) -> None:
         """
@@ -159,13 +161,14 @@ class SameSizeBatches(Sampler):
             sizes: of the images, in order.
             batch_size: at most.
         """
-        mine = InferenceSampler(len(sizes))
-        groups = (list(group) for _, group in itertools.groupby(mine, key=sizes.__getitem__))
-        self._batches = [
+        everyone = itertools.groupby(range(len(sizes)), key=sizes.__getitem__)
+        groups = (list(group) for _, group in everyone)
+        batches = [
             group[start : start + batch_size]
             for group in groups
             for start in range(0, len(group), batch_size)
         ]
+        self._batches = batches[comm.get_rank() :: comm.get_world_size()]
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._batches)
