@@ -172,9 +172,7 @@ class KReciprocal:
         device = scores.device
         result = scores - 4  # below 1 - d*, which is at least -1
         for row, query in enumerate(queries.tolist()):
-            gallery = listed[row].nonzero()[:, 0]
-            order = scores[row, gallery].sort(descending=True, stable=True).indices
-            best = gallery[order[: self.depth]]
+            best = self._choose_best(scores[row], listed[row].nonzero()[:, 0])
             rows = best.cpu().numpy()
             found = predictions.features[rows]
             if weights is not None:
@@ -183,6 +181,14 @@ class KReciprocal:
             distances = self.rank_anew(torch.from_numpy(features).to(device).double())
             result[row, best] = 1 - distances
         return result
+
+    def _choose_best(self, scores: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
+        """The `depth` detections of a gallery with the highest scores (M,), best first."""
+        found = scores[gallery]
+        bound = found.topk(min(self.depth, len(found))).values[-1:]
+        (near,) = torch.where(found >= bound)  # all that are equal to the last, which topk mixes
+        order = found[near].sort(descending=True, stable=True).indices
+        return gallery[near[order[: self.depth]]]
 
     def rank_anew(self, features: torch.Tensor) -> torch.Tensor:
         """d* (n,) between the first of the descriptors (1 + n, D) and the others."""
