@@ -61,6 +61,7 @@ setup(
         "opencv-python-headless>=4.7",
         "matplotlib>=3.7",
         "Pillow>=9.4",
+        "python-dateutil>=2.8",
         "Jinja2>=3.1",
         "tabulate>=0.9",
         "tqdm>=4.64",

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -27,12 +28,13 @@ from clsa_search.modeling import PersonSearchRCNN
 def test_training_learns_and_leaves_its_traces(tiny_cfg):
     tiny_cfg.merge_from_list(
         [
-            *("SOLVER.MAX_ITER", "40", "TEST.EVAL_PERIOD", "20", "SOLVER.BASE_LR", "0.05"),
+            *("SOLVER.MAX_ITER", "80", "TEST.EVAL_PERIOD", "40", "SOLVER.BASE_LR", "0.05"),
             *("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),  # without steps: constant
         ]
     )
     _, losses = train(tiny_cfg)
-    assert sum(losses[i] for i in range(30, 40)) < 0.9 * sum(losses[i] for i in range(10))
+    first, last = (median(losses[i] for i in steps) for steps in (range(10), range(60, 80)))
+    assert last < 0.8 * first  # on one thread and two, with three seeds: 0.4 to 0.6
     folder = Path(tiny_cfg.OUTPUT_DIR)
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert any("search/mAP" in line and "detection/AP" in line for line in lines)

@@ -4,10 +4,10 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Literal
 
 import numpy as np
+from dateutil.parser import isoparse
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval.person_searcher import People, check_boxes
@@ -108,7 +108,7 @@ def parse_time(text: str) -> float:
     """
     try:
         if "-" in text[1:]:
-            return datetime.fromisoformat(text).timestamp()
+            return isoparse(text).timestamp()  # Python 3.10 reads fewer forms by itself
         *larger, seconds = text.removeprefix("-").split(":")
         if len(larger) > 2:
             raise ValueError("more than hours, minutes and seconds")
