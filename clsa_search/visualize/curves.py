@@ -54,7 +54,8 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
         axes.grid(True, color="#e4e4e4", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-        axes.legend(fontsize=7, frameon=False, ncols=1 if len(data) < 7 else 2)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where no curve is
+        axes.legend(fontsize=7, frameon=False, ncols=4, **below)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
 
