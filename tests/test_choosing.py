@@ -18,13 +18,20 @@ from clsa_search.retrieval.choosing import join_negatives, parse_box, parse_time
             ("100:00:00", 360_000),
         ),
         ("2026-05-01T12:00:30+00:00", 1777636830),
+        ("2026-05-01T12:00:30.5Z", 1777636830.5),
     ],
 )
 def test_times_are_read(text, seconds):
     assert parse_time(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "1:x", "2026-13-01", "nan", "-inf", "1e999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "1:2:3:4", "1:x", "nan", "-inf", "1e999"),
+        *("2026-13-01", "2026-05", "2026-123", "2026-W18"),
+    ],
+)
 def test_other_times_are_refused(text):
     with pytest.raises(InputError, match="time: .*; expected seconds"):
         parse_time(text)

@@ -145,6 +145,12 @@ def test_a_convolution_keeps_its_own_bias(model):
     torch.testing.assert_close(layer(maps), expected)
 
 
+def test_a_tuned_model_answers_with_gradients_on_too(model):
+    inputs = draw_inputs(2, size=(96, 128), people=3)
+    tune_for_inference(model)
+    assert len(model(inputs)) == 2
+
+
 def test_channels_last_maps_become_contiguous_ones():
     maps = torch.randn(3, 5, 7, 4)
     turned = tuning._put_channels_first(maps.to(memory_format=torch.channels_last))

@@ -77,7 +77,7 @@ def _check_compiler(model: PersonSearchRCNN, cfg: CfgNode) -> None:
         )
     try:
         torch.compile(torch.neg)(torch.ones(2, device=cfg.MODEL.DEVICE))
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).splitlines()[:2])
         raise InputError(
             f"TEST.COMPILE is True, but torch cannot compile for {cfg.MODEL.DEVICE} here "

@@ -108,6 +108,8 @@ def parse_time(text: str) -> float:
     """
     try:
         if "-" in text[1:]:
+            if not re.match(r"\d{4}-\d\d-\d\d(\D|$)", text):
+                raise ValueError("no whole date")
             return isoparse(text).timestamp()  # Python 3.10 reads fewer forms by itself
         *larger, seconds = text.removeprefix("-").split(":")
         if len(larger) > 2:
