@@ -47,7 +47,7 @@ SMALL = {
     "search_gallery.py": [],
     "benchmark.py": ["--repeat", "1"],
 }
-# res5 of these crops is more than a pixel: one pixel's bfloat16 convolution on a CPU may give NaN
+# res5 of these crops is wide enough for bfloat16 on a CPU: see the end of docs/performance.md
 _SMALL_MODEL = ["--size", "72", "96", "--people", "2", "--opts", *TINY_MODEL]
 _SMALL_MODEL += ["MODEL.REID.CROP_SIZE", "[128, 64]"]
 SMALL_OF = {  # further options of a command of a tool

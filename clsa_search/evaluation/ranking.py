@@ -158,8 +158,8 @@ def iterate_similarities(
     queries = torch.from_numpy(predictions.query_features).to(device)
     factors = None if weights is None else torch.from_numpy(weights).to(device)
     step = max(_QUERIES, _CHUNK // max(1, len(features), len(predictions.image_ids)))
-    blocks = min(step, len(queries)) + -min(step, len(queries)) % _BLOCK
-    products = torch.empty(blocks, len(features), device=device)
+    rows = min(step, len(queries))
+    products = torch.empty(rows + -rows % _BLOCK, len(features), device=device)
     for start in range(0, len(queries), step):
         chunk = slice(start, min(start + step, len(queries)))
         block = queries[chunk]
