@@ -16,17 +16,17 @@ def add_clsa_search_config(cfg: CN) -> None:
 
 def _add_reid(cfg: CN) -> None:
     cfg.MODEL.REID = reid = CN()
-    # Where the features of a box come from: "CropBranch" (a trunk of its own on crops of the image,
+    # Where the features of a box come from: "CropBranch" (a backbone of its own on crops of the image,
     # the paper's way) or "SharedBranch" (the detector's own feature maps, pooled).
     reid.NAME = "CropBranch"
-    # Stages of the trunk that are matched, lowest first. The last one is the source (teacher) of
+    # Stages of the backbone that are matched, lowest first. The last one is the source (teacher) of
     # the alignment.
     reid.LEVELS = ["res3", "res4", "res5"]
     # SharedBranch: (height, width) of the grid that each level's feature map is pooled to.
     reid.POOL_SIZE = [16, 8]
-    # CropBranch: (height, width) in pixels of the ROI crops that the re-ID trunk sees.
+    # CropBranch: (height, width) in pixels of the ROI crops that the re-ID backbone sees.
     reid.CROP_SIZE = [256, 128]
-    # Its trunk, in the words of MODEL.RESNETS (DEPTH, NORM, ...). OUT_FEATURES is LEVELS.
+    # Its backbone, in the words of MODEL.RESNETS (DEPTH, NORM, ...). OUT_FEATURES is LEVELS.
     reid.RESNETS = cfg.MODEL.RESNETS.clone()
     reid.RESNETS.NORM = "BN"
     # Its first stages that do not train (0 none, 1 the stem, 2 the stem and res2).
@@ -47,7 +47,7 @@ def _add_reid(cfg: CN) -> None:
     reid.CLASSIFIER = "SoftmaxClassifier"
     # Online instance matching (Xiao et al., CVPR 2017, arXiv 1604.01850).
     reid.OIM = CN()
-    reid.OIM.QUEUE_SIZE = 5000  # Q: the latest unlabelled people, as further negatives
+    reid.OIM.QUEUE_SIZE = 5000  # Q: the latest unlabeled people, as further negatives
     reid.OIM.MOMENTUM = 0.5  # share of its old row that an identity keeps
     reid.OIM.TEMPERATURE = 1 / 30  # what cosines are divided by; the paper's text has 0.1
 
@@ -64,7 +64,7 @@ def _add_reid(cfg: CN) -> None:
     # Levels that are pulled toward the source; []: every level below it.
     reid.ALIGN.TARGETS = []
     # Whether people of unknown identity are aligned too: it needs no label.
-    reid.ALIGN.UNLABELLED = True
+    reid.ALIGN.UNLABELED = True
 
 
 def _add_computing(cfg: CN) -> None:
@@ -75,10 +75,10 @@ def _add_computing(cfg: CN) -> None:
     # memory does not hold. Batch norm sees one part at a time.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
 
-    # Trunks, pyramid, RPN and box head at inference: "float32", "float16" or "bfloat16". Boxes,
+    # Backbones, pyramid, RPN and box head at inference: "float32", "float16" or "bfloat16". Boxes,
     # scores and the heads of the re-ID stay in float32.
     cfg.TEST.DTYPE = "float32"
-    # Whether torch compiles the trunk of MODEL.REID, whose crops are all of one size. It takes a
+    # Whether torch compiles the backbone of MODEL.REID, whose crops are all of one size. It takes a
     # C++ compiler on a CPU, and seconds at the first pictures.
     cfg.TEST.COMPILE = False
     # Images of one size that a process computes together at inference.

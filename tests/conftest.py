@@ -1,73 +1,13 @@
-"""A dataset of a few small pictures and a model small enough to train in seconds."""
+"""Fixtures of all tests: a tiny dataset, a tiny model, and addresses of galleries."""
 
-import importlib.util
 import uuid
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from clsa_search.data import save_search_json
 from clsa_search.engine import load_config
-
-ROOT = Path(__file__).parent.parent
-COLOURS = [(40, 40, 200), (40, 200, 40), (200, 40, 40), (40, 200, 200)]
-TINY_MODEL = [
-    *("MODEL.DEVICE", "cpu"),
-    *("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
-    *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
-    *("MODEL.REID.RESNETS.DEPTH", "50", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
-    *("MODEL.REID.RESNETS.STEM_OUT_CHANNELS", "8"),
-    *("MODEL.REID.RESNETS.RES2_OUT_CHANNELS", "16"),
-    *("MODEL.FPN.OUT_CHANNELS", "8", "MODEL.ROI_BOX_HEAD.FC_DIM", "16"),
-    *("MODEL.REID.HEAD.HIDDEN_DIM", "16", "MODEL.REID.HEAD.EMBED_DIM", "8"),
-    *("MODEL.REID.CROP_SIZE", "[32, 16]"),
-    *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
-    *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
-    *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"),
-]
-"""KEY VALUE pairs that shrink the demo's model until it trains in seconds."""
-
-
-def draw_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
-    """Pictures of 96 x 72 with three coloured blocks each; block k is person k, the last unknown.
-
-    Sizes and places change from picture to picture; every fourth picture is empty.
-    """
-    rng = np.random.default_rng(images)
-    folder.mkdir(parents=True, exist_ok=True)
-    entries, annotations = [], []
-    for i in range(images):
-        picture = rng.integers(90, 130, (72, 96, 3), dtype=np.uint8)
-        entries.append(
-            {"id": i, "file_name": f"{name}_{i}.png", "width": 96, "height": 72, "cam_id": i % 2}
-        )
-        for slot, pid in enumerate(rng.permutation(4)[:3] if i % 4 != 3 else ()):
-            h = int(rng.integers(24, 60))
-            x, y, w = 4 + 31 * slot, 72 - h - 4, h // 3
-            picture[y : y + h, x : x + w] = COLOURS[pid]
-            annotations.append(
-                {"image_id": i, "bbox": [x, y, w, h], "person_id": int(pid) if pid < 3 else -1}
-            )
-        cv2.imwrite(str(folder / entries[-1]["file_name"]), picture)
-    firsts = {a["person_id"]: a for a in reversed(annotations) if a["person_id"] >= 0}
-    save_search_json(
-        folder / f"{name}.json",
-        images=entries,
-        annotations=annotations,
-        queries=list(firsts.values()) if queries else [],
-    )
-    return folder / f"{name}.json"
-
-
-def load_tool(name):
-    """The module of a command, tools/<name>.py."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.support.tiny import ROOT, TINY_MODEL, draw_split
 
 
 @pytest.fixture

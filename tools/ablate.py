@@ -14,10 +14,13 @@ each with a re-ID branch of random weights.
 
 import argparse
 import shlex
+import sys
 import time
 from pathlib import Path
 
-from clsa_search.ablation import (
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
+
+from benchmarks.ablation import (
     DETECTOR_FILE,
     GRIDS,
     ROWS,
@@ -29,7 +32,7 @@ from clsa_search.ablation import (
     measure,
     plan_runs,
     select_rows,
-    summarise,
+    summarize,
     write_detector_weights,
     write_tables,
 )
@@ -125,7 +128,7 @@ def main(argv: list[str] | None = None) -> None:
             failures = run_all(runs, figures)
         finally:  # a grid that is interrupted has a table too
             if figures:
-                write_tables(args.output_dir, summarise(rows, figures), describe(args))
+                write_tables(args.output_dir, summarize(rows, figures), describe(args))
                 print(f"table: {args.output_dir / 'ablation.md'}")
         if failures:
             raise SystemExit(

@@ -14,7 +14,7 @@ tools/benchmark.py index --config-file configs/clsa_crop_R50_cuhk_sysu.yaml
     pictures and a video into a gallery: reading, the model, storing
 
 tools/benchmark.py query
-    a gallery of random descriptors: filling, opening and searching it
+    a gallery of random embeddings: filling, opening and searching it
 
 tools/benchmark.py growth --of gallery
     how the cost of a gallery grows with its size, and the law beyond what was measured
@@ -28,24 +28,27 @@ is one.
 """
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
+
 import torch
 from detectron2.config import CfgNode
 
-from clsa_search.benchmark import evaluation, query
-from clsa_search.benchmark.figures import Figure, format_rows, to_row
-from clsa_search.benchmark.growth import draw_rows, measure_sizes
-from clsa_search.benchmark.index import measure_index
-from clsa_search.benchmark.inference import measure_inference
-from clsa_search.benchmark.inputs import CAMERA_SIZE, FIELD_SIZE
-from clsa_search.benchmark.machine import describe_machine, measure_machine
-from clsa_search.benchmark.measuring import count_up
-from clsa_search.benchmark.model_growth import (
+from benchmarks.speed import evaluation, query
+from benchmarks.speed.figures import Figure, format_rows, to_row
+from benchmarks.speed.growth import draw_rows, measure_sizes
+from benchmarks.speed.index import measure_index
+from benchmarks.speed.inference import measure_inference
+from benchmarks.speed.inputs import CAMERA_SIZE, FIELD_SIZE
+from benchmarks.speed.machine import describe_machine, measure_machine
+from benchmarks.speed.measuring import count_up
+from benchmarks.speed.model_growth import (
     HEIGHTS,
     IDENTITIES,
     PEOPLE,
@@ -53,12 +56,12 @@ from clsa_search.benchmark.model_growth import (
     measure_people,
     measure_pictures,
 )
-from clsa_search.benchmark.processes import count_places, measure_processes
-from clsa_search.benchmark.training import BRANCHES, measure_training
+from benchmarks.speed.processes import count_places, measure_processes
+from benchmarks.speed.training import BRANCHES, measure_training
 from clsa_search.engine import load_config
 from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import reported_input_errors
-from clsa_search.evaluation.report import save_json
+from clsa_search.evaluation.summary import save_json
 from clsa_search.retrieval.indexer import IndexOptions
 
 POSITIVE = (
@@ -105,7 +108,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for subject in (querying, growing):
         subject.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
         subject.add_argument("--queries", type=int, default=64, help="of a batch")
-        subject.add_argument("--half", action="store_true", help="hold descriptors in float16")
+        subject.add_argument("--half", action="store_true", help="hold embeddings in float16")
     for subject in (indexing, querying, growing):
         subject.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
     for subject in subjects.choices.values():

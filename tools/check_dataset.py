@@ -14,7 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from clsa_search.data import get_records
-from clsa_search.data.check import check_dataset, draw_samples
+from clsa_search.data.validation import check_dataset, draw_samples
 from clsa_search.errors import reported_input_errors
 
 

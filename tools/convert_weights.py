@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Turn pretrained ResNets of others into a checkpoint that fills the trunks of a model.
+"""Turn pretrained ResNets of others into a checkpoint that fills the backbones of a model.
 
     python tools/convert_weights.py resnet50.pth output/pretrained.pth
     python tools/convert_weights.py resnet50.pth output/pretrained.pth --reid reid_resnet50.pth.tar
@@ -14,15 +14,15 @@ import shlex
 
 from tabulate import tabulate
 
-from clsa_search.engine import load_config
-from clsa_search.errors import reported_input_errors
-from clsa_search.modeling.pretrained import (
-    FilledTrunk,
+from clsa_search.checkpoint.conversion import (
+    FilledBackbone,
     convert_weights,
     needed_keys,
     save_weights,
 )
-from clsa_search.modeling.pretrained_resnet import CONVENTIONS
+from clsa_search.checkpoint.resnet_reader import CONVENTIONS
+from clsa_search.engine import load_config
+from clsa_search.errors import reported_input_errors
 
 CONFIG = "configs/Base-CLSA-R50-FPN-ImageNet.yaml"
 
@@ -31,9 +31,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="checkpoint with a ResNet for both trunks")
+    parser.add_argument("source", help="checkpoint with a ResNet for both backbones")
     parser.add_argument("output", help="checkpoint to write (.pth), for MODEL.WEIGHTS")
-    parser.add_argument("--reid", metavar="SOURCE", help="another for the re-ID branch's trunk")
+    parser.add_argument("--reid", metavar="SOURCE", help="another for the re-ID branch's backbone")
     parser.add_argument("--config-file", default=CONFIG, help=f"of the model; default {CONFIG}")
     for option, source in (("--convention", "source"), ("--reid-convention", "--reid")):
         parser.add_argument(
@@ -47,28 +47,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def describe(filled: list[FilledTrunk]) -> str:
+def describe(filled: list[FilledBackbone]) -> str:
     rows = [
         [
-            f"{trunk.trunk}.*",
-            trunk.path,
-            trunk.convention,
-            f"{len(trunk.tensors)} / {trunk.expected}",
-            len(trunk.missing),
-            len(trunk.other_shape),
-            len(trunk.left_over),
-            "adapted" if trunk.adapted else "as it was",
+            f"{backbone.backbone}.*",
+            backbone.path,
+            backbone.convention,
+            f"{len(backbone.tensors)} / {backbone.expected}",
+            len(backbone.missing),
+            len(backbone.other_shape),
+            len(backbone.left_over),
+            "adapted" if backbone.adapted else "as it was",
         ]
-        for trunk in filled
+        for backbone in filled
     ]
-    headers = ["trunk", "source", "convention", "loaded", "missing", "other shape", "left over"]
+    headers = ["backbone", "source", "convention", "loaded", "missing", "other shape", "left over"]
     lines = [tabulate(rows, headers=[*headers, "first convolution"])]
-    for trunk in filled:
+    for backbone in filled:
         for what in ("missing", "other_shape", "left_over"):
-            if names := getattr(trunk, what):
+            if names := getattr(backbone, what):
                 more = f" and {len(names) - 8} more" if len(names) > 8 else ""
                 what = what.replace("_", " ")
-                lines.append(f"{trunk.trunk}, {what}: {', '.join(names[:8])}{more}")
+                lines.append(f"{backbone.backbone}, {what}: {', '.join(names[:8])}{more}")
     return "\n".join(lines)
 
 

@@ -37,7 +37,7 @@ from clsa_search.evaluation import (
     save_results,
     score_protocols,
 )
-from clsa_search.evaluation.report import (
+from clsa_search.evaluation.summary import (
     collect_details,
     format_buckets,
     format_comparison,
@@ -147,7 +147,7 @@ def report(
     print(f"{len(evaluation.searches[0].query_ids)} queries; in percent")
     print(f"search: protocol {evaluation.protocols[0].name!r}\n")
     print(format_table(evaluation.results), end="\n\n")
-    print(format_table({"detection, labelled people": evaluation.labelled}), end="\n\n")
+    print(format_table({"detection, labeled people": evaluation.labeled}), end="\n\n")
     print(format_buckets("height ratio", details["scale_ratio"]), end="\n\n")
     print(format_buckets("target height", details["target_height"]), end="\n\n")
     if len(sizes) > 1:

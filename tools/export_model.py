@@ -4,8 +4,8 @@
 tools/export_model.py --weights model_final.pth --what reid --format onnx --output reid.onnx
 tools/export_model.py --weights model_final.pth --what model --format torchscript --output model.pt
 
-"reid" takes crops of people and gives their descriptors; "model" takes an image and gives boxes,
-scores and descriptors. The file is compared with the model before it is written.
+"reid" takes crops of people and gives their embeddings; "model" takes an image and gives boxes,
+scores and embeddings. The file is compared with the model before it is written.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from clsa_search.data.mot import SPLITS, import_mot
+from clsa_search.data.datasets.mot import SPLITS, import_mot
 from clsa_search.errors import reported_input_errors
 
 
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--test-fraction", type=float, default=0.3, help="share to hold out")
     parser.add_argument(
-        "--min-visibility", type=float, default=0.3, help="people less visible are unlabelled"
+        "--min-visibility", type=float, default=0.3, help="people less visible are unlabeled"
     )
     parser.add_argument("--frame-step", type=int, default=1, help="take every so many-th frame")
     parser.add_argument("--copy", action="store_true", help="copy the frames to OUTPUT_DIR/images")

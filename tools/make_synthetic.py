@@ -10,8 +10,8 @@ the dataset is left as it is; another dataset drawn there before is replaced.
 import argparse
 from dataclasses import fields, replace
 
+from clsa_search.data.synthetic import PRESETS, SyntheticSpec, make_synthetic
 from clsa_search.errors import reported_input_errors
-from clsa_search.synthetic import PRESETS, SyntheticSpec, make_synthetic
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:

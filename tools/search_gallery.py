@@ -34,24 +34,24 @@ from tqdm import tqdm
 
 from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import InputError, reported_input_errors
-from clsa_search.retrieval.answers import Answer, dump_answers, format_answers, printable
-from clsa_search.retrieval.choosing import (
+from clsa_search.gallery.engines import open_store
+from clsa_search.gallery.store import Filter
+from clsa_search.gallery.transfer import copy_gallery
+from clsa_search.retrieval.filter_checks import check_filter
+from clsa_search.retrieval.gallery_search import Gallery, open_gallery
+from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
+from clsa_search.retrieval.media import list_media, read_frame
+from clsa_search.retrieval.predictor import MIN_SCORE
+from clsa_search.retrieval.query_selection import (
     Undecided,
     choose_people,
     join_negatives,
     parse_box,
     parse_time,
 )
-from clsa_search.retrieval.filters import check_filter
-from clsa_search.retrieval.gallery import Filter
-from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
-from clsa_search.retrieval.media import list_media, read_frame
-from clsa_search.retrieval.person_searcher import MIN_SCORE
 from clsa_search.retrieval.report import prepare_folder, reported_writes, write_answers
-from clsa_search.retrieval.search import Gallery, open_gallery
-from clsa_search.retrieval.store import open_store
-from clsa_search.retrieval.transfer import copy_gallery
-from clsa_search.visualize import Sighting, draw_numbered_people
+from clsa_search.retrieval.results import QueryResult, dump_answers, format_answers, printable
+from clsa_search.visualize import PersonImage, draw_numbered_people
 
 _PROBLEMS, _INTERRUPTED = 1, 130  # exit status
 
@@ -133,7 +133,7 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     add("--since", metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
     add("--until", metavar="TIME")
     add("--min-score", type=float, help="least detection score")
-    add("--half", action="store_true", help="hold descriptors in half precision")
+    add("--half", action="store_true", help="hold embeddings in half precision")
     add("--json", action="store_true", help="print JSON in place of a table")
     add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
 
@@ -224,7 +224,7 @@ def query(args: argparse.Namespace) -> None:
     write(answers, args)
 
 
-def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Sighting]]:
+def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[PersonImage]]:
     """Who is asked for: one person in all the pictures, or all people of the only picture."""
     chosen = []
     for picture in pictures:
@@ -299,11 +299,11 @@ def serve(args: argparse.Namespace) -> None:
         )
 
 
-def name(person: Sequence[Sighting]) -> str:
+def name(person: Sequence[PersonImage]) -> str:
     return " + ".join(picture.caption for picture in person)
 
 
-def write(answers: list[Answer], args: argparse.Namespace) -> None:
+def write(answers: list[QueryResult], args: argparse.Namespace) -> None:
     print(dump_answers(answers) if args.json else format_answers(answers))
     report, sheet = write_answers(answers, args.output_dir, address=args.store)
     if not args.json:

@@ -6,17 +6,17 @@ from clsa_search.data.catalog import (
     list_protocols,
     load_gallery,
     load_training_records,
-    register_search_json,
+    register_custom_json,
     resolve_dataset,
 )
+from clsa_search.data.datasets.custom_json import load_custom_json, save_custom_json
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery, build_gallery
-from clsa_search.data.records import UNLABELLED
-from clsa_search.data.search_json import load_search_json, save_search_json
+from clsa_search.data.records import UNLABELED
 
 __all__ = [
     "ALL",
     "CROSS_CAMERA",
-    "UNLABELLED",
+    "UNLABELED",
     "Gallery",
     "build_gallery",
     "count_identities",
@@ -25,9 +25,9 @@ __all__ = [
     "list_datasets",
     "list_protocols",
     "load_gallery",
-    "load_search_json",
+    "load_custom_json",
     "load_training_records",
-    "register_search_json",
+    "register_custom_json",
     "resolve_dataset",
-    "save_search_json",
+    "save_custom_json",
 ]

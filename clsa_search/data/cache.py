@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
-from clsa_search.files import replace_file
 
 FORMAT_VERSION = 2  # to be raised when a reader makes other arrays of the same files
 CACHE_FOLDER = ".clsa_search_cache"

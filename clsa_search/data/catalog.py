@@ -15,10 +15,10 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from clsa_search.data.benchmarks import BENCHMARKS
+from clsa_search.data.builtin import BENCHMARKS
+from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
-from clsa_search.data.records import UNLABELLED
-from clsa_search.data.search_json import load_search_galleries, load_search_json
+from clsa_search.data.records import UNLABELED
 from clsa_search.errors import InputError
 
 # name: file below $DETECTRON2_DATASETS; the published datasets are in `benchmarks`
@@ -30,7 +30,7 @@ BUILT_IN_DATASETS = {
 }
 
 
-def register_search_json(
+def register_custom_json(
     name: str, json_file: str | os.PathLike, image_root: str | os.PathLike | None = None
 ) -> None:
     """Give an own-data file a name, to be used wherever a dataset's name is. Reads nothing yet.
@@ -46,7 +46,7 @@ def register_search_json(
     json_file = str(json_file)
     image_root = str(image_root or Path(json_file).parent)
     if name not in DatasetCatalog.list():
-        DatasetCatalog.register(name, partial(load_search_json, json_file, image_root))
+        DatasetCatalog.register(name, partial(load_custom_json, json_file, image_root))
         _describe(name, json_file, image_root)
     taken = MetadataCatalog.get(name)
     if (taken.get("json_file"), taken.get("image_root")) != (json_file, image_root):
@@ -75,7 +75,7 @@ def resolve_dataset(name: str) -> str:
                 f"Unknown dataset {name!r}; expected one of {', '.join(list_datasets())}, "
                 "or the path of an own-data file ending in .json"
             )
-        register_search_json(name, name)
+        register_custom_json(name, name)
     return name
 
 
@@ -89,7 +89,7 @@ def list_datasets() -> list[str]:
 
 
 def get_records(name: str) -> list[dict]:
-    """The records of a dataset (see `load_search_json`), read anew.
+    """The records of a dataset (see `load_custom_json`), read anew.
 
     Raises:
         InputError: unknown name, a dataset that is not here, or a file not in the format.
@@ -163,7 +163,7 @@ def count_identities(records: Sequence[dict]) -> int:
             for record in records
             for entry in record["annotations"] + record.get("queries", [])
         ),
-        default=UNLABELLED,
+        default=UNLABELED,
     )
 
 
@@ -173,7 +173,7 @@ def _offset_identities(record: dict, offset: int) -> dict:
     for field in moved.keys() & {"annotations", "queries"}:
         moved[field] = [
             entry | {"person_id": entry["person_id"] + offset}
-            if entry["person_id"] != UNLABELLED
+            if entry["person_id"] != UNLABELED
             else entry
             for entry in record[field]
         ]
@@ -190,7 +190,7 @@ def _describe(name: str, json_file: str, image_root: str) -> None:
     vars(MetadataCatalog.get(name)).update(
         json_file=json_file,
         image_root=image_root,
-        galleries=partial(load_search_galleries, json_file),
+        galleries=partial(load_custom_galleries, json_file),
         evaluator_type="person_search",
         thing_classes=["person"],
     )
@@ -211,7 +211,7 @@ def _find_present(name: str, path: str) -> Path:
 
 
 def _load_built_in(name: str) -> list[dict]:
-    return load_search_json(_find_present(name, BUILT_IN_DATASETS[name]))
+    return load_custom_json(_find_present(name, BUILT_IN_DATASETS[name]))
 
 
 def _load_benchmark(name: str) -> list[dict]:

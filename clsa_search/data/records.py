@@ -14,8 +14,7 @@ from detectron2.structures import BoxMode
 
 from clsa_search.data.cache import load_cached
 from clsa_search.errors import InputError
-
-UNLABELLED = -1
+from clsa_search.structures import UNLABELED
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Columns:
     sizes: np.ndarray  # (N, 2) int64, width and height
     box_images: np.ndarray  # (A,) int64, positions in the images
     boxes: np.ndarray  # (A, 4) float64
-    person_ids: np.ndarray  # (A,) int64, UNLABELLED where not known
+    person_ids: np.ndarray  # (A,) int64, UNLABELED where not known
     query_images: np.ndarray  # (Q,) int64
     query_boxes: np.ndarray  # (Q, 4) float64
     query_person_ids: np.ndarray  # (Q,) int64
@@ -121,7 +120,7 @@ def meets_image(corners: np.ndarray) -> np.ndarray:
 
 
 def build_records(columns: Columns, image_root: str | os.PathLike) -> list[dict]:
-    """The records that `load_search_json` describes; person ids contiguous from 0, in their order.
+    """The records that `load_custom_json` describes; person ids contiguous from 0, in their order.
 
     Args:
         columns: the split.
@@ -148,10 +147,10 @@ def build_records(columns: Columns, image_root: str | os.PathLike) -> list[dict]
 
 def _add_people(records: list[dict], columns: Columns) -> None:
     known = np.unique(np.concatenate([columns.person_ids, columns.query_person_ids]))
-    known = known[known != UNLABELLED]
+    known = known[known != UNLABELED]
 
     def relabel(ids: np.ndarray) -> list[int]:
-        return np.where(ids == UNLABELLED, UNLABELLED, np.searchsorted(known, ids)).tolist()
+        return np.where(ids == UNLABELED, UNLABELED, np.searchsorted(known, ids)).tolist()
 
     boxes = columns.boxes.tolist()
     published = boxes if columns.published_boxes is None else columns.published_boxes.tolist()

@@ -1,10 +1,10 @@
 """Set-up, training and evaluation in Detectron2's words: config, trainer, hooks, checkpointer."""
 
-from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import predict, predict_test_sets
 from clsa_search.engine.launch import launch
-from clsa_search.engine.settings import load_config, setup
+from clsa_search.engine.setup import load_config, setup
 from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.engine.trained_model import TrainedModel, load_trained_model
 from clsa_search.engine.trainer import PersonSearchTrainer

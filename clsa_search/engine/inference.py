@@ -11,10 +11,10 @@ from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 
+from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.data import get_records
-from clsa_search.data.loader import build_test_loader
-from clsa_search.engine.checkpoint import PersonSearchCheckpointer
-from clsa_search.engine.precision import arrange_for_inference
+from clsa_search.data.build import build_test_loader
+from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
 
@@ -51,7 +51,7 @@ def predict(
     """
     model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
-    arrange_for_inference(model.eval(), cfg)
+    prepare_for_inference(model.eval(), cfg)
     evaluator = PersonSearchEvaluator(
         dataset_name,
         output_dir=output_dir,

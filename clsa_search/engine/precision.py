@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from clsa_search.errors import InputError
 from clsa_search.modeling import PersonSearchRCNN
-from clsa_search.modeling.tuning import tune_for_inference
+from clsa_search.modeling.optimize import optimize_for_inference
 
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES = {"float32": torch.float32, **HALVES}
@@ -29,7 +29,7 @@ def read_amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     return HALVES[name]
 
 
-def arrange_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> None:
+def prepare_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> None:
     """Lay out weights channels-last, in place, where a CPU or a half type computes faster so.
 
     Args:
@@ -40,20 +40,20 @@ def arrange_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> Non
         model.to(memory_format=torch.channels_last)
 
 
-def arrange_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
-    """:func:`tune_for_inference` as TEST.DTYPE and TEST.COMPILE say.
+def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
+    """:func:`optimize_for_inference` as TEST.DTYPE and TEST.COMPILE say.
 
     Args:
         model: in evaluation mode, on MODEL.DEVICE.
         cfg: of the model.
 
     Raises:
-        InputError: the device cannot compute in the type, or there is no trunk or no way to
+        InputError: the device cannot compute in the type, or there is no backbone or no way to
             compile.
     """
     if cfg.TEST.COMPILE:
         _check_compiler(model, cfg)
-    tune_for_inference(model, read_test_dtype(cfg), compile_trunk=cfg.TEST.COMPILE)
+    optimize_for_inference(model, read_test_dtype(cfg), compile_backbone=cfg.TEST.COMPILE)
 
 
 def read_test_dtype(cfg: CfgNode) -> torch.dtype:
@@ -70,9 +70,9 @@ def read_test_dtype(cfg: CfgNode) -> torch.dtype:
 
 
 def _check_compiler(model: PersonSearchRCNN, cfg: CfgNode) -> None:
-    if not hasattr(model.reid_branch, "trunk"):
+    if not hasattr(model.reid_branch, "backbone"):
         raise InputError(
-            f"TEST.COMPILE is True, but {cfg.MODEL.REID.NAME} has no trunk to compile; "
+            f"TEST.COMPILE is True, but {cfg.MODEL.REID.NAME} has no backbone to compile; "
             "expected False"
         )
     try:

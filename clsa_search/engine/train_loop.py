@@ -8,7 +8,7 @@ from detectron2.engine import SimpleTrainer
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from clsa_search.data.loader import TrainingLoader
+from clsa_search.data.build import TrainingLoader
 from clsa_search.errors import InputError
 
 

@@ -9,10 +9,10 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.engine.memory import keep_freed_memory
-from clsa_search.engine.run_folder import CONFIG_FILE
-from clsa_search.engine.settings import fall_back_to_cpu, load_config
+from clsa_search.engine.output_dir import CONFIG_FILE
+from clsa_search.engine.setup import fall_back_to_cpu, load_config
 from clsa_search.errors import InputError
 
 

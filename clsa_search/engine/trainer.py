@@ -12,14 +12,14 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.utils.data import DataLoader
 
+from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.data import get_records
-from clsa_search.data.loader import TrainingLoader, build_test_loader, build_train_loader
-from clsa_search.engine.checkpoint import PersonSearchCheckpointer
+from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
-from clsa_search.engine.precision import arrange_for_training, read_amp_dtype
-from clsa_search.engine.run_folder import DeferredWriters, put_aside, save_config, trim_metrics
-from clsa_search.engine.settings import with_identities
+from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
+from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
+from clsa_search.engine.setup import with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.evaluation import PersonSearchEvaluator
 
@@ -40,7 +40,7 @@ class PersonSearchTrainer(DefaultTrainer):
         loader = self.build_train_loader(cfg)
         cfg = with_identities(cfg, loader.stream.records)
         model = self.build_model(cfg)
-        arrange_for_training(model, amp_dtype)
+        prepare_for_training(model, amp_dtype)
         optimizer = self.build_optimizer(cfg, model)
         # no device_ids: the model moves its inputs itself, and a CPU has none
         model = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
@@ -91,7 +91,7 @@ class PersonSearchTrainer(DefaultTrainer):
         if resume:
             trim_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
         else:
-            put_aside(self.cfg.OUTPUT_DIR)
+            set_aside(self.cfg.OUTPUT_DIR)
         save_config(self.cfg.OUTPUT_DIR, self.cfg)
 
     def state_dict(self) -> dict:

@@ -21,7 +21,6 @@ from clsa_search.evaluation.metrics import (
     evaluate_search,
     rank_galleries,
 )
-from clsa_search.evaluation.options import SearchOptions
 from clsa_search.evaluation.predictions import (
     ImagePredictions,
     Predictions,
@@ -35,9 +34,10 @@ from clsa_search.evaluation.protocol import (
     full_gallery_protocol,
     load_protocols,
 )
-from clsa_search.evaluation.report import format_table, save_results
 from clsa_search.evaluation.reranking import CBGM, KReciprocal, Reranker
 from clsa_search.evaluation.scoring import Evaluation, score_predictions, score_protocols
+from clsa_search.evaluation.search_options import SearchOptions
+from clsa_search.evaluation.summary import format_table, save_results
 
 __all__ = [
     "CBGM",

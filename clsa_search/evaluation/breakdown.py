@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from clsa_search.evaluation.metrics import SearchResult
+from clsa_search.evaluation.positive_ranks import average_precision
 from clsa_search.evaluation.protocol import SearchProtocol
-from clsa_search.evaluation.sightings import average_precision
 
 # lowest value of each bucket but the first, log-spaced
 SCALE_RATIOS = tuple(2.0**half for half in np.arange(-2, 2.5, 0.5).tolist())

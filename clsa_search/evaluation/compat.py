@@ -3,7 +3,7 @@
 Source: the public evaluation program of SeqNet (Li and Miao, AAAI 2021), from which those of COAT
 and GFN descend. Ours, then theirs, then which queries it concerns:
 
-- Similarities are of the descriptors alone / times the detection's score. All queries.
+- Similarities are of the embeddings alone / times the detection's score. All queries.
 - Detection counts from the score that search counts from / from 0.01. No query.
 - A gallery image listed twice counts twice / is searched once while its person counts twice, so
   that average precision 1 is out of reach. CUHK-SYSU, gallery 100: 4 of 2,900 (0-based 1250, 1633,
@@ -20,7 +20,7 @@ and GFN descend. Ours, then theirs, then which queries it concerns:
 
 No difference: the query's own image is searched where a fixed gallery lists it (CUHK-SYSU, gallery
 100: 0-based 493, for the person's other box there, and 2132, for the very box) and nowhere else.
-PRW's gallery is all other frames; the official MATLAB protocol is "cross_camera" here. Descriptors
+PRW's gallery is all other frames; the official MATLAB protocol is "cross_camera" here. Embeddings
 of queries stay what the predictions file has, though the family describes the truncated boxes.
 """
 

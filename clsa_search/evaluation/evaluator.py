@@ -13,11 +13,11 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from clsa_search.data.catalog import get_records
-from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.predictions_file import save_predictions
 from clsa_search.evaluation.protocol import load_protocols
 from clsa_search.evaluation.scoring import score_protocols
+from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.shards import Images, ShardFolder
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -97,8 +97,8 @@ class PersonSearchEvaluator(DatasetEvaluator):
 
         Args:
             inputs: with `image_id`.
-            outputs: with `instances` (pred_boxes, scores, reid_features) and, where the input
-                carried some, `queries` (pred_boxes, query_ids, reid_features); those with negative
+            outputs: with `instances` (pred_boxes, scores, embeddings) and, where the input
+                carried some, `queries` (pred_boxes, query_ids, embeddings); those with negative
                 ids are annotated boxes.
         """
         for image, output in zip(inputs, outputs, strict=True):
@@ -165,16 +165,16 @@ def _to_arrays(output: dict[str, Instances]) -> Images:
         found.image_size,
         pred_boxes=found.pred_boxes[:0],
         query_ids=found.pred_classes[:0],
-        reid_features=found.reid_features[:0],
+        embeddings=found.embeddings[:0],
     )
     given = output.get("queries", nobody)
     asked = given.query_ids >= 0
     queries, people = given[asked], given[~asked]
-    of_queries = (queries.query_ids, queries.pred_boxes.tensor, queries.reid_features)
+    of_queries = (queries.query_ids, queries.pred_boxes.tensor, queries.embeddings)
     certain = people.pred_boxes.tensor.new_ones(len(people))
     return {
-        "found": _to_image(found.pred_boxes.tensor, found.scores, found.reid_features, *of_queries),
-        "gt": _to_image(people.pred_boxes.tensor, certain, people.reid_features, *of_queries),
+        "found": _to_image(found.pred_boxes.tensor, found.scores, found.embeddings, *of_queries),
+        "gt": _to_image(people.pred_boxes.tensor, certain, people.embeddings, *of_queries),
     }
 
 

@@ -1,7 +1,7 @@
 """How well people are found, with the semantics of OIM, NAE, SeqNet, COAT and GFN.
 
 For a query, keep the detections of its gallery with a score of at least the threshold; their
-similarity is the dot product of their descriptor with the query's. In each gallery image that holds
+similarity is the dot product of their embedding with the query's. In each gallery image that holds
 the person, *the* positive is the most similar detection that lies on the person's box, with
 IoU >= min(0.5, w*h / ((w + 10) * (h + 10))) for a box of w x h. Every other detection of every
 gallery image is a negative. Average precision is scikit-learn's, step by step over the detections,
@@ -13,7 +13,7 @@ Where that leaves a choice:
 - Ties. Detections that are equally similar enter together, as in scikit-learn: each has the
   precision after the last of them. For top-k a positive stands behind the negatives that equal it.
   So no metric depends on the order of images or of detections, as far as the product of float32
-  descriptors gives equal ones equal similarities. Queries are multiplied in full blocks for that,
+  embeddings gives equal ones equal similarities. Queries are multiplied in full blocks for that,
   which MKL answers alike, whatever the block; another library may still round them apart.
 - An image with the person's identity on two boxes holds the person once: its positive is the most
   similar detection on either box, the others are negatives.
@@ -35,8 +35,13 @@ import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.evaluation.matching import is_best
-from clsa_search.evaluation.options import DEFAULTS, SearchOptions
+from clsa_search.evaluation.box_matching import is_best
+from clsa_search.evaluation.positive_ranks import (
+    PositiveRanks,
+    average_precision,
+    count_sightings,
+    first_rank,
+)
 from clsa_search.evaluation.predictions import Predictions, expand_ranges
 from clsa_search.evaluation.protocol import SearchProtocol
 from clsa_search.evaluation.ranking import (
@@ -45,15 +50,10 @@ from clsa_search.evaluation.ranking import (
     iterate_similarities,
     rank_holders,
 )
-from clsa_search.evaluation.sightings import (
-    Sightings,
-    average_precision,
-    count_sightings,
-    first_rank,
-)
+from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 
 TOP_K = (1, 5, 10)
-_CHANCE_WIDTH = 16  # of the random descriptors; any width ranks at random
+_CHANCE_WIDTH = 16  # of the random embeddings; any width ranks at random
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SearchResult:
     first_rank: np.ndarray  # (Q,) int64 of the best positive from 1, ties as above; 0: none
     targets: np.ndarray  # (Q,) int64, gallery images that hold the person
     found: np.ndarray  # (Q,) int64, those of them with a positive
-    sightings: Sightings  # the same, image by image
+    sightings: PositiveRanks  # the same, image by image
 
     def metrics(self, top_k: Sequence[int] = TOP_K) -> dict[str, float]:
         """Means over the queries in percent: mAP, top<k>; NaN without queries."""
@@ -138,7 +138,7 @@ def evaluate_chance(
     seeds: Iterable[int] = range(5),
     device: torch.device | str | None = None,
 ) -> dict[str, float]:
-    """The metrics of the same detections with random descriptors, mean over the seeds.
+    """The metrics of the same detections with random embeddings, mean over the seeds.
 
     Arguments and errors are those of `evaluate_search`; of the options only the threshold counts,
     as neither weights nor a re-ranker make chance any better.
@@ -259,7 +259,7 @@ def _search(
     return [_sum_up(*pair) for pair in zip(protocols, sightings, strict=True)]
 
 
-def _sum_up(protocol: SearchProtocol, sightings: Sightings) -> SearchResult:
+def _sum_up(protocol: SearchProtocol, sightings: PositiveRanks) -> SearchResult:
     count = len(protocol.query_ids)
     lost = np.zeros(count, dtype=np.int64) if protocol.lost is None else protocol.lost
     return SearchResult(
@@ -274,7 +274,7 @@ def _sum_up(protocol: SearchProtocol, sightings: Sightings) -> SearchResult:
 
 
 def _scramble(aligned: Predictions, seed: int) -> Predictions:
-    """The predictions with random unit descriptors."""
+    """The predictions with random unit embeddings."""
     generator = np.random.default_rng(seed)
 
     def draw(count: int) -> np.ndarray:
@@ -282,7 +282,7 @@ def _scramble(aligned: Predictions, seed: int) -> Predictions:
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     queries, detections = draw(len(aligned.query_ids)), draw(len(aligned.scores))
-    return replace(aligned, query_features=queries, features=detections)
+    return replace(aligned, query_embeddings=queries, features=detections)
 
 
 def _percent(values: np.ndarray) -> float:

@@ -1,6 +1,6 @@
-"""What a model found in a dataset: detections of all images, descriptors of all queries.
+"""What a model found in a dataset: detections of all images, embeddings of all queries.
 
-Shape letters: N images, M detections, Q queries, D width of a descriptor.
+Shape letters: N images, M detections, Q queries, D width of a embedding.
 """
 
 import os
@@ -23,14 +23,14 @@ class ImagePredictions(NamedTuple):
     features: np.ndarray  # (m, D) unit rows
     query_ids: np.ndarray  # (q,) int64
     query_boxes: np.ndarray  # (q, 4)
-    query_features: np.ndarray  # (q, D)
+    query_embeddings: np.ndarray  # (q, D)
 
 
 @dataclass(frozen=True)
 class Predictions:
     """Detections and queries of a dataset; the detections of image i are offsets[i]:offsets[i+1].
 
-    Boxes are absolute XYXY pixels of the original image, descriptors have unit rows. The fields
+    Boxes are absolute XYXY pixels of the original image, embeddings have unit rows. The fields
     are those of the predictions file (`save_predictions`).
     """
 
@@ -40,7 +40,7 @@ class Predictions:
     scores: np.ndarray  # (M,) float32
     features: np.ndarray  # (M, D) float32
     query_ids: np.ndarray  # (Q,) int64, positions in the dataset's list of queries
-    query_features: np.ndarray  # (Q, D) float32
+    query_embeddings: np.ndarray  # (Q, D) float32
     query_boxes: np.ndarray  # (Q, 4) float32
     query_image_ids: np.ndarray  # (Q,) str
     meta: dict[str, Any]  # dataset, config, weights' hash, date: whatever JSON can hold
@@ -64,7 +64,7 @@ class Predictions:
             scores=joined.scores.astype(np.float32),
             features=joined.features.astype(np.float32),
             query_ids=joined.query_ids[order].astype(np.int64),
-            query_features=joined.query_features[order].astype(np.float32),
+            query_embeddings=joined.query_embeddings[order].astype(np.float32),
             query_boxes=joined.query_boxes[order].astype(np.float32),
             query_image_ids=query_image_ids[order],
             meta=dict(meta or {}),
@@ -82,7 +82,7 @@ class Predictions:
                 features=self.features[rows],
                 query_ids=self.query_ids[asked],
                 query_boxes=self.query_boxes[asked],
-                query_features=self.query_features[asked],
+                query_embeddings=self.query_embeddings[asked],
             )
         return shares
 
@@ -110,7 +110,7 @@ class Predictions:
             scores=self.scores[row],
             features=self.features[row],
             query_ids=self.query_ids[queries],
-            query_features=self.query_features[queries],
+            query_embeddings=self.query_embeddings[queries],
             query_boxes=self.query_boxes[queries],
             query_image_ids=self.query_image_ids[queries],
         )

@@ -1,6 +1,6 @@
 """The predictions file: one `.npz` with the fields of `Predictions` and a version.
 
-Shape letters: N images, M detections, Q queries, D width of a descriptor.
+Shape letters: N images, M detections, Q queries, D width of a embedding.
 """
 
 import json
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import Predictions
-from clsa_search.files import replace_file
 
 VERSION = 1
-UNIT_TOLERANCE = 1e-2  # of a row's norm; descriptors normalised in half precision pass
+UNIT_TOLERANCE = 1e-2  # of a row's norm; embeddings normalized in half precision pass
 
 # field -> (shape, dtype); those that come first give the letters their sizes
 _LAYOUT = {
@@ -26,7 +26,7 @@ _LAYOUT = {
     "features": (("M", "D"), np.float32),
     "offsets": (("N+1",), np.int64),
     "boxes": (("M", "XYXY"), np.float32),
-    "query_features": (("Q", "D"), np.float32),
+    "query_embeddings": (("Q", "D"), np.float32),
     "query_boxes": (("Q", "XYXY"), np.float32),
     "query_image_ids": (("Q",), np.str_),
 }
@@ -151,12 +151,12 @@ def _is_repeated(values: np.ndarray) -> np.ndarray:
 _ROW_CHECKS = (
     (("image_ids", "query_ids"), "an id that no other row has", _is_repeated),
     (
-        ("boxes", "scores", "features", "query_boxes", "query_features"),
+        ("boxes", "scores", "features", "query_boxes", "query_embeddings"),
         "finite numbers",
         _is_not_finite,
     ),
     (("boxes", "query_boxes"), "x0 <= x1 and y0 <= y1", _is_inside_out),
-    (("features", "query_features"), "a row of unit length", _is_not_unit),
+    (("features", "query_embeddings"), "a row of unit length", _is_not_unit),
 )
 
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clsa_search.evaluation.matching import pair_boxes, target_threshold
+from clsa_search.evaluation.box_matching import pair_boxes, target_threshold
+from clsa_search.evaluation.positive_ranks import PositiveRanks
 from clsa_search.evaluation.predictions import Predictions, expand_ranges
 from clsa_search.evaluation.protocol import SearchProtocol
 from clsa_search.evaluation.reranking import Reranker
-from clsa_search.evaluation.sightings import Sightings
 
 _CHUNK = 1 << 23  # similarities at a time: 32 MB
-_QUERIES = 128  # at a time at least, whatever that takes: each time all descriptors are read
+_QUERIES = 128  # at a time at least, whatever that takes: each time all embeddings are read
 _BLOCK = 16  # a product with few or odd rows rounds otherwise: equal detections would differ
 _MISSING = -float("inf")  # similarity of a positive that is not there
 
@@ -77,7 +77,7 @@ def rank_holders(
     weights: np.ndarray | None,
     reranker: Reranker | None,
     device: torch.device,
-) -> list[Sightings]:
+) -> list[PositiveRanks]:
     """Rank the galleries of all protocols, a chunk of queries at a time.
 
     Args:
@@ -155,7 +155,7 @@ def iterate_similarities(
     They lie in the same memory each time: good until the next ones.
     """
     features = torch.from_numpy(predictions.features).to(device)
-    queries = torch.from_numpy(predictions.query_features).to(device)
+    queries = torch.from_numpy(predictions.query_embeddings).to(device)
     factors = None if weights is None else torch.from_numpy(weights).to(device)
     step = max(_QUERIES, _CHUNK // max(1, len(features), len(predictions.image_ids)))
     rows = min(step, len(queries))
@@ -169,9 +169,9 @@ def iterate_similarities(
         yield chunk, similarities if weights is None else similarities.mul_(factors)
 
 
-def _start_ranking(candidates: Candidates) -> Sightings:
+def _start_ranking(candidates: Candidates) -> PositiveRanks:
     times, at_least = np.zeros((2, len(candidates.holder_query)), dtype=np.int64)
-    return Sightings(candidates.holder_query, candidates.holder_image, times, at_least)
+    return PositiveRanks(candidates.holder_query, candidates.holder_image, times, at_least)
 
 
 def count_listings(protocol: SearchProtocol, queries: np.ndarray) -> np.ndarray:
@@ -194,7 +194,7 @@ def _rank_chunk(
     listings: np.ndarray,
     queries: np.ndarray,
     candidates: Candidates,
-    out: Sightings,
+    out: PositiveRanks,
 ) -> None:
     """Fill in the ranks of the holders of some queries.
 

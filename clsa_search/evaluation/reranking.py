@@ -2,7 +2,7 @@
 
 Both are options, off by default, and change nothing outside the gallery of the query at hand.
 
-Shape letters: B queries, M detections, N images, D width of a descriptor; E pairs of a query and an
+Shape letters: B queries, M detections, N images, D width of a embedding; E pairs of a query and an
 image to match, L detections in the fullest of these images, k people of a query's context.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.evaluation.matching import pair_boxes
+from clsa_search.evaluation.box_matching import pair_boxes
 from clsa_search.evaluation.predictions import Predictions, expand_ranges
 
 MAX_CONTEXT = 5  # people; matchings to compare grow as k2 ** k2
@@ -132,17 +132,17 @@ class CBGM:
 
 @dataclass(frozen=True)
 class KReciprocal:
-    """k-reciprocal encoding: who has the same neighbours is the same person.
+    """k-reciprocal encoding: who has the same neighbors is the same person.
 
     The `depth` most similar detections of a query's gallery are ranked anew, among themselves and
     the query, and stay before all others, which keep their order. Their similarity becomes 1 - d*,
     d* = (1 - weight) * Jaccard distance + weight * d, where d is half the squared distance of two
-    descriptors (1 - similarity, for unit ones) and the Jaccard distance that of their k-reciprocal
-    features, expanded over `k2` neighbours. d* is rounded to 1e-9, so that what is equal stays so.
+    embeddings (1 - similarity, for unit ones) and the Jaccard distance that of their k-reciprocal
+    features, expanded over `k2` neighbors. d* is rounded to 1e-9, so that what is equal stays so.
 
     Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR
-    2017, equations 3 to 12 and their k1, k2 and weight (lambda). Neighbours are those of the
-    gallery, so the size of a gallery matters. A detection is the first of its own neighbours; of
+    2017, equations 3 to 12 and their k1, k2 and weight (lambda). Neighbors are those of the
+    gallery, so the size of a gallery matters. A detection is the first of its own neighbors; of
     equally distant ones the query comes first, then the more similar, then the first detection.
     """
 
@@ -177,7 +177,7 @@ class KReciprocal:
             found = predictions.features[rows]
             if weights is not None:
                 found = found * weights[rows, None]
-            features = np.vstack([predictions.query_features[query], found])
+            features = np.vstack([predictions.query_embeddings[query], found])
             distances = self.rank_anew(torch.from_numpy(features).to(device).double())
             result[row, best] = 1 - distances
         return result
@@ -191,16 +191,16 @@ class KReciprocal:
         return gallery[near[order[: self.depth]]]
 
     def rank_anew(self, features: torch.Tensor) -> torch.Tensor:
-        """d* (n,) between the first of the descriptors (1 + n, D) and the others."""
+        """d* (n,) between the first of the embeddings (1 + n, D) and the others."""
         count = len(features)
         squares = features.square().sum(dim=1)
         distances = (squares[:, None] + squares) / 2 - features @ features.T
-        distances.fill_diagonal_(-1)  # one's own first neighbour
+        distances.fill_diagonal_(-1)  # one's own first neighbor
         order = distances.sort(dim=1, stable=True).indices
         distances.fill_diagonal_(0)
         near = self._are_reciprocal(order, self.k1)
         half = self._are_reciprocal(order, round(self.k1 / 2)).double()
-        shared = near.double() @ half.T  # neighbours of the second that are the first's as well
+        shared = near.double() @ half.T  # neighbors of the second that are the first's as well
         grows = near & (3 * shared > 2 * half.sum(dim=1))
         expanded = near | (grows.double() @ half > 0)
         encoding = expanded * (-distances).exp()
@@ -210,10 +210,10 @@ class KReciprocal:
         jaccard = 1 - shared / (2 - shared)
         return ((1 - self.weight) * jaccard + self.weight * distances[0, 1:]).round(decimals=9)
 
-    def _are_reciprocal(self, order: torch.Tensor, neighbours: int) -> torch.Tensor:
-        """Whether two are among each other's neighbours, themselves not counted; bool (n, n)."""
+    def _are_reciprocal(self, order: torch.Tensor, neighbors: int) -> torch.Tensor:
+        """Whether two are among each other's neighbors, themselves not counted; bool (n, n)."""
         near = torch.zeros_like(order, dtype=torch.bool)
-        near.scatter_(1, order[:, : neighbours + 1], True)
+        near.scatter_(1, order[:, : neighbors + 1], True)
         return near & near.T
 
 

@@ -10,13 +10,13 @@ from clsa_search.data.galleries import ALL
 from clsa_search.evaluation.compat import DETECTION_THRESHOLD, truncate_people
 from clsa_search.evaluation.detection import evaluate_detection
 from clsa_search.evaluation.metrics import SearchResult, evaluate_chance, evaluate_protocols
-from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import (
     Predictions,
     check_annotated,
     check_predictions,
 )
 from clsa_search.evaluation.protocol import SearchProtocol, full_gallery
+from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ class Evaluation:
 
     `results`: "detection" {"recall", "AP"}; "search" {"mAP", "top1", "top5", "top10"} under the
     first protocol and "search_<protocol>" under each further one; "gt_boxes" and
-    "gt_boxes_<protocol>", the same with the descriptors of annotated boxes, where there are some;
-    and "chance", the first protocol with the same detections ranked at random. `labelled` is
+    "gt_boxes_<protocol>", the same with the embeddings of annotated boxes, where there are some;
+    and "chance", the first protocol with the same detections ranked at random. `labeled` is
     "detection" of the people whose identity is known.
     """
 
     results: OrderedDict[str, dict[str, float]]
-    labelled: dict[str, float]
+    labeled: dict[str, float]
     protocols: list[SearchProtocol]
     searches: list[SearchResult]  # of each protocol
 
@@ -64,7 +64,7 @@ def score_protocols(
     """
     check_predictions(predictions, records, source)
     searches = evaluate_protocols(predictions, protocols, options)
-    detection, labelled = _score_detection(predictions, records, options)
+    detection, labeled = _score_detection(predictions, records, options)
     results = OrderedDict(detection=detection)
     _add_rows(results, "search", searches)
     if gt_predictions is not None:
@@ -78,7 +78,7 @@ def score_protocols(
             logger.warning(
                 "%s: %d of %d queries have nobody to find", search.protocol, nobody, count
             )
-    return Evaluation(results, labelled, list(protocols), searches)
+    return Evaluation(results, labeled, list(protocols), searches)
 
 
 def score_predictions(
@@ -103,9 +103,9 @@ def _score_detection(
         records, threshold = truncate_people(records), DETECTION_THRESHOLD
     return [
         evaluate_detection(
-            predictions, records, score_threshold=threshold, labelled_only=labelled_only
+            predictions, records, score_threshold=threshold, labeled_only=labeled_only
         )
-        for labelled_only in (False, True)
+        for labeled_only in (False, True)
     ]
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 
 from clsa_search import __version__
-from clsa_search.data.images import read_image
+from clsa_search.atomic_io import replace_file
+from clsa_search.data.image_io import read_image
 from clsa_search.engine.trained_model import TrainedModel, load_trained_model
 from clsa_search.errors import InputError
 from clsa_search.export import formats
-from clsa_search.export.describers import CropDescriber, ImageDescriber
-from clsa_search.files import replace_file
+from clsa_search.export.exportable import CropEmbedder, ImagePredictor
 
-EXPORTS = {"reid": CropDescriber, "model": ImageDescriber}
+EXPORTS = {"reid": CropEmbedder, "model": ImagePredictor}
 """What can be exported."""
 
 FORMATS = {
@@ -59,7 +59,7 @@ def export_model(
         weights, config_file, opts: see `load_trained_model`. The whole model will run on
             MODEL.DEVICE alone; the re-ID branch is exported on the CPU and can be moved.
         path: of the file; its folder is made.
-        what: "reid", see `CropDescriber`, or "model", see `ImageDescriber`.
+        what: "reid", see `CropEmbedder`, or "model", see `ImagePredictor`.
         file_format: "torchscript", or "onnx" for the re-ID branch.
         images: files to compare the whole model on, beside the noise that serves in any case.
 
@@ -135,10 +135,10 @@ def _outputs(result: torch.Tensor | tuple) -> tuple[torch.Tensor, ...]:
     return (result,) if isinstance(result, torch.Tensor) else tuple(result)
 
 
-def _draw_inputs(describer: CropDescriber | ImageDescriber) -> Iterator[torch.Tensor]:
+def _draw_inputs(describer: CropEmbedder | ImagePredictor) -> Iterator[torch.Tensor]:
     """Noise; a detector may or may not see people in it."""
     generator = torch.Generator().manual_seed(0)
-    if isinstance(describer, CropDescriber):
+    if isinstance(describer, CropEmbedder):
         for count in CROP_COUNTS:
             shape = (count, 3, describer.height, describer.width)
             yield torch.rand(shape, generator=generator) * 255

@@ -11,7 +11,7 @@ from unittest import mock
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.export.describers import CropDescriber, ImageDescriber
+from clsa_search.export.exportable import CropEmbedder, ImagePredictor
 
 ABOUT_FILE = "about.json"
 """The name of what a TorchScript file says of itself, among its extra files."""
@@ -21,7 +21,7 @@ COUNTED = ("detectron2.modeling.roi_heads.fast_rcnn", "clsa_search.modeling.pers
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
-Describer = CropDescriber | ImageDescriber
+Describer = CropEmbedder | ImagePredictor
 
 
 def to_torchscript(describer: Describer, about: dict[str, str]) -> bytes:
@@ -40,8 +40,8 @@ def load_torchscript(data: bytes) -> Callable[[torch.Tensor], torch.Tensor | tup
     return torch.jit.load(io.BytesIO(data))
 
 
-def to_onnx(describer: CropDescriber, about: dict[str, str]) -> bytes:
-    """An ONNX file with `crops` (people, 3, h, w) float32 to `descriptors`; `about` as metadata."""
+def to_onnx(describer: CropEmbedder, about: dict[str, str]) -> bytes:
+    """An ONNX file with `crops` (people, 3, h, w) float32 to `embeddings`; `about` as metadata."""
     import onnx
 
     with warnings.catch_warnings():
@@ -52,7 +52,7 @@ def to_onnx(describer: CropDescriber, about: dict[str, str]) -> bytes:
             dynamo=True,
             verbose=False,
             input_names=["crops"],
-            output_names=["descriptors"],
+            output_names=["embeddings"],
             dynamic_shapes=({0: torch.export.Dim("people")},),
         )
     proto = program.model_proto

@@ -6,21 +6,21 @@ R people, P identities (and further columns that are no identity).
 import torch
 from torch.nn import functional as F
 
-from clsa_search.data import UNLABELLED
+from clsa_search.data import UNLABELED
 
 
 def identity_loss(
     logits: torch.Tensor, pids: torch.Tensor, *, count: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Cross-entropy over the labelled people; 0 (with a gradient path) where there are none.
+    """Cross-entropy over the labeled people; 0 (with a gradient path) where there are none.
 
     Args:
         logits: (R, P or more), any float dtype; computed in float32.
-        pids: (R,) int64 in [0, P), or UNLABELLED.
-        count: what the sum is divided by, above 0; by default the number of labelled people.
+        pids: (R,) int64 in [0, P), or UNLABELED.
+        count: what the sum is divided by, above 0; by default the number of labeled people.
     """
-    total = F.cross_entropy(logits.float(), pids, ignore_index=UNLABELLED, reduction="sum")
-    count = (pids != UNLABELLED).sum().clamp(min=1) if count is None else count
+    total = F.cross_entropy(logits.float(), pids, ignore_index=UNLABELED, reduction="sum")
+    count = (pids != UNLABELED).sum().clamp(min=1) if count is None else count
     return total / count
 
 

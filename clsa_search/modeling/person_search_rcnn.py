@@ -9,9 +9,9 @@ from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
 
-from clsa_search.modeling.clsa_head import CLSAHeads
+from clsa_search.modeling.heads import CLSAHeads
 from clsa_search.modeling.reid_branch import build_reid_branch
-from clsa_search.modeling.training_boxes import select_training_boxes
+from clsa_search.modeling.reid_sampling import select_training_boxes
 
 
 @META_ARCH_REGISTRY.register()
@@ -30,7 +30,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
         """
         Args:
             reid_branch: see REID_BRANCH_REGISTRY.
-            clsa_heads: level features to losses or descriptors (R, L * D).
+            clsa_heads: level features to losses or embeddings (R, L * D).
             proposals_per_image: see :func:`select_training_boxes`.
             detector: the arguments of GeneralizedRCNN.
         """
@@ -53,7 +53,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
         """
         Args:
-            batched_inputs: what PersonSearchMapper makes. Per image: `image` (3, H, W); in training
+            batched_inputs: what PersonSearchDatasetMapper makes. Per image: `image` (3, H, W); in training
                 `instances` (gt_boxes, gt_classes, gt_pids); at inference `height`, `width` of the
                 original image and, where it carries queries, `query_boxes` (Boxes in the frame of
                 `image`) and `query_ids`.
@@ -90,9 +90,9 @@ class PersonSearchRCNN(GeneralizedRCNN):
             do_postprocess: whether to bring the boxes into the frame of the original image.
 
         Returns:
-            Per image `instances` (pred_boxes, scores, pred_classes, reid_features (R, L * D) unit
+            Per image `instances` (pred_boxes, scores, pred_classes, embeddings (R, L * D) unit
             rows) and, only where the input carried queries, `queries` (pred_boxes, query_ids,
-            reid_features). Boxes are XYXY in pixels.
+            embeddings). Boxes are XYXY in pixels.
         """
         images = self.preprocess_image(batched_inputs)
         features = self.find_features(images)
@@ -104,13 +104,13 @@ class PersonSearchRCNN(GeneralizedRCNN):
             Boxes.cat([found.pred_boxes, given.pred_boxes])
             for found, given in zip(detected_instances, queries, strict=True)
         ]
-        descriptors = self.clsa_heads(self.reid_branch(images, features, boxes))
+        embeddings = self.clsa_heads(self.reid_branch(images, features, boxes))
         outputs = []
         for x, found, given, rows in zip(
             batched_inputs,
             detected_instances,
             queries,
-            descriptors.split([len(b) for b in boxes]),
+            embeddings.split([len(b) for b in boxes]),
             strict=True,
         ):
             size = (x["height"], x["width"]) if do_postprocess else None
@@ -138,9 +138,9 @@ class PersonSearchRCNN(GeneralizedRCNN):
 
 
 def _described(
-    people: Instances, descriptors: torch.Tensor, size: tuple[int, int] | None
+    people: Instances, embeddings: torch.Tensor, size: tuple[int, int] | None
 ) -> Instances:
-    """A copy of `people` with their descriptors, brought to an image of `size` where given.
+    """A copy of `people` with their embeddings, brought to an image of `size` where given.
 
     As Detectron2's postprocessing does it, which on a GPU would wait nine times for each image.
     """
@@ -150,7 +150,7 @@ def _described(
         boxes.scale(width / people.image_size[1], height / people.image_size[0])
         boxes.tensor[:, 0::2].clamp_(0, width)
         boxes.tensor[:, 1::2].clamp_(0, height)
-    fields = {**people.get_fields(), "pred_boxes": boxes, "reid_features": descriptors}
+    fields = {**people.get_fields(), "pred_boxes": boxes, "embeddings": embeddings}
     return Instances((height, width), **fields)
 
 

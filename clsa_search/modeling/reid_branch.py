@@ -20,13 +20,13 @@ REID_BRANCH_REGISTRY.__doc__ = """
 Modules built from a config and the detector's {name: ShapeSpec} that have
 
 - forward(images, features, boxes): {level: (R, C, h, w)}, levels lowest first, rows in the order of
-  the boxes. `images` are N normalised images, `features` the detector's, `boxes` per image XYXY in
+  the boxes. `images` are N normalized images, `features` the detector's, `boxes` per image XYXY in
   pixels of `images`.
 - output_shape(): channels and stride of each level, lowest level first.
 """
 
 STAGES = ("res2", "res3", "res4", "res5")
-"""The outputs that a ResNet trunk can give, lowest first."""
+"""The outputs that a ResNet backbone can give, lowest first."""
 
 
 def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
@@ -37,7 +37,7 @@ def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Mod
         input_shape: of the detector's features.
 
     Raises:
-        InputError: there is no such branch, or its trunk lacks one of MODEL.REID.LEVELS.
+        InputError: there is no such branch, or its backbone lacks one of MODEL.REID.LEVELS.
     """
     branch = find_class(REID_BRANCH_REGISTRY, cfg.MODEL.REID.NAME, "MODEL.REID.NAME")
     return branch(cfg, input_shape)
@@ -45,52 +45,54 @@ def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Mod
 
 @REID_BRANCH_REGISTRY.register()
 class CropBranch(nn.Module):
-    """Crops of the input image through a trunk of their own, as in the paper.
+    """Crops of the input image through a backbone of their own, as in the paper.
 
     The crops come straight from the image tensor by RoIAlign, which averages over each output
     pixel's footprint, so that large people are not aliased.
     """
 
     @configurable
-    def __init__(self, *, trunk: Backbone, levels: list[str], crop_size: tuple[int, int]) -> None:
+    def __init__(
+        self, *, backbone: Backbone, levels: list[str], crop_size: tuple[int, int]
+    ) -> None:
         """
         Args:
-            trunk: from images (R, 3, H, W) to a dict that has every level.
-            levels: names of the trunk's outputs to match, lowest first.
+            backbone: from images (R, 3, H, W) to a dict that has every level.
+            levels: names of the backbone's outputs to match, lowest first.
             crop_size: (height, width) in pixels.
         """
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
         self.levels = levels
         self.crop = ROIAlign(crop_size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         levels = _read_levels(cfg, STAGES)
-        trunk_cfg = cfg.clone()
-        trunk_cfg.defrost()
-        trunk_cfg.MODEL.RESNETS = trunk_cfg.MODEL.REID.RESNETS
-        trunk_cfg.MODEL.RESNETS.OUT_FEATURES = levels
-        trunk_cfg.MODEL.BACKBONE.FREEZE_AT = cfg.MODEL.REID.FREEZE_AT
+        backbone_cfg = cfg.clone()
+        backbone_cfg.defrost()
+        backbone_cfg.MODEL.RESNETS = backbone_cfg.MODEL.REID.RESNETS
+        backbone_cfg.MODEL.RESNETS.OUT_FEATURES = levels
+        backbone_cfg.MODEL.BACKBONE.FREEZE_AT = cfg.MODEL.REID.FREEZE_AT
         return {
-            "trunk": build_resnet_backbone(trunk_cfg, ShapeSpec(channels=3)),
+            "backbone": build_resnet_backbone(backbone_cfg, ShapeSpec(channels=3)),
             "levels": levels,
             "crop_size": tuple(cfg.MODEL.REID.CROP_SIZE),
         }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
-        shapes = self.trunk.output_shape()
+        shapes = self.backbone.output_shape()
         return {level: shapes[level] for level in self.levels}
 
     def forward(
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
         """See REID_BRANCH_REGISTRY."""
-        return self.describe_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
+        return self.embed_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
 
-    def describe_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Normalised crops (R, 3, H, W) of the crop size to features, as :meth:`forward` does."""
-        outputs = self.trunk(crops)
+    def embed_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Normalized crops (R, 3, H, W) of the crop size to features, as :meth:`forward` does."""
+        outputs = self.backbone(crops)
         return {level: outputs[level] for level in self.levels}
 
 
@@ -98,7 +100,7 @@ class CropBranch(nn.Module):
 class SharedBranch(nn.Module):
     """Every level of the detector's own features, pooled for every box.
 
-    One trunk serves both tasks: the cheapest way, that of the end-to-end family (OIM, NAE, SeqNet).
+    One backbone serves both tasks: the cheapest way, that of the end-to-end family (OIM, NAE, SeqNet).
     Detectron2's own pooler sends a box to the one level that fits its size; here each box is read
     from each level.
     """

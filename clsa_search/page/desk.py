@@ -1,6 +1,6 @@
 """What the page does, without the page: looking at pictures, choosing people, searching.
 
-H x W a picture in pixels, m people of a picture, D width of a descriptor.
+H x W a picture in pixels, m people of a picture, D width of a embedding.
 """
 
 import os
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.page.pictures import (
+from clsa_search.page.page_images import (
     THUMBNAIL_SIZE,
     TILE_SIZE,
     draw_missing,
@@ -20,14 +20,14 @@ from clsa_search.page.pictures import (
     fit_browser,
     read_upload,
 )
-from clsa_search.page.shelf import list_people, match_sources
+from clsa_search.page.source_list import list_people, match_sources
 from clsa_search.page.texts import describe_times
-from clsa_search.retrieval import Entry, Filter
-from clsa_search.retrieval.answers import Answer, format_time, rank_entries, read_sightings
-from clsa_search.retrieval.choosing import parse_time
+from clsa_search.retrieval import Filter, StoredDetection
+from clsa_search.retrieval.gallery_search import Gallery
 from clsa_search.retrieval.media import read_frame
-from clsa_search.retrieval.search import Gallery
-from clsa_search.visualize import Sighting
+from clsa_search.retrieval.query_selection import parse_time
+from clsa_search.retrieval.results import QueryResult, format_time, rank_entries, read_sightings
+from clsa_search.visualize import PersonImage, trim_to_tile
 
 MOST_MATCHES = 60
 
@@ -40,7 +40,7 @@ class Scene:
     image: np.ndarray  # (H, W, 3), no larger than a browser needs it
     boxes: np.ndarray  # (m, 4) XYXY in its pixels
     scores: np.ndarray  # (m,)
-    descriptors: np.ndarray  # (m, D)
+    embeddings: np.ndarray  # (m, D)
     path: str | None = None  # of an indexed picture
     time: float | None = None
 
@@ -53,16 +53,16 @@ class Scene:
         if not 1 <= number <= len(self.boxes):
             raise InputError(f"person: {number}; expected a number from 1 to {len(self.boxes)}")
         name = f"person {number} of {self.name}"
-        sighting = Sighting(self.image, self.boxes[number - 1], name)
-        return Person(self.descriptors[number - 1], sighting.trim())
+        sighting = PersonImage(self.image, self.boxes[number - 1], name)
+        return Person(self.embeddings[number - 1], trim_to_tile(sighting))
 
 
 @dataclass(frozen=True, eq=False)
 class Person:
     """Who is searched for; equal to itself alone."""
 
-    descriptor: np.ndarray  # (D,)
-    sighting: Sighting  # trimmed
+    embedding: np.ndarray  # (D,)
+    sighting: PersonImage  # trimmed
 
 
 @dataclass(frozen=True)
@@ -109,18 +109,18 @@ class Desk:
             image,
             np.array([entry.box for entry in people]),
             np.array([entry.score for entry in people]),
-            np.stack([entry.descriptor for entry in people]),
+            np.stack([entry.embedding for entry in people]),
         )
         return replace(scene, path=path, time=people[0].time)
 
-    def search(self, person: Person, wish: Wish) -> Answer:
+    def search(self, person: Person, wish: Wish) -> QueryResult:
         """
         Raises:
             InputError: a time is none, or nobody at all was seen at the times.
         """
         count, where = min(max(int(wish.count), 1), MOST_MATCHES), self._as_filter(wish)
         answer = self.gallery.ask_with(
-            person.descriptor,
+            person.embedding,
             [person.sighting],
             count,
             where,
@@ -133,11 +133,11 @@ class Desk:
             raise InputError(f"From, To: nobody of the gallery was seen then; expected {known}")
         return answer
 
-    def draw_matches(self, answer: Answer) -> list[tuple[np.ndarray, str]]:
+    def draw_matches(self, answer: QueryResult) -> list[tuple[np.ndarray, str]]:
         """A tile of each match, and what stands under it."""
         tiles = {
             entry.row_id: draw_tile(found)
-            if isinstance(found, Sighting)
+            if isinstance(found, PersonImage)
             else draw_missing(TILE_SIZE)
             for entry, found in read_sightings([answer])
         }
@@ -150,7 +150,7 @@ class Desk:
         """Indexed pictures, and what stands under them."""
         return [(self._draw_thumbnail(path), os.path.basename(path)) for path in paths]
 
-    def show(self, entry: Entry, answer: Answer) -> Sighting:
+    def show(self, entry: StoredDetection, answer: QueryResult) -> PersonImage:
         """A match of an answer in its whole scene.
 
         Raises:
@@ -193,19 +193,19 @@ def _as_scene(
     image: np.ndarray,
     boxes: np.ndarray,
     scores: np.ndarray,
-    descriptors: np.ndarray,
+    embeddings: np.ndarray,
 ) -> Scene:
     shown = fit_browser(image)
     height, width = np.divide(shown.shape[:2], image.shape[:2])
-    return Scene(name, shown, boxes * (width, height, width, height), scores, descriptors)
+    return Scene(name, shown, boxes * (width, height, width, height), scores, embeddings)
 
 
-def _name(entry: Entry) -> str:
+def _name(entry: StoredDetection) -> str:
     """File and time."""
     return " · ".join(filter(None, [os.path.basename(entry.source), format_time(entry.time)]))
 
 
-def _describe(entry: Entry) -> str:
+def _describe(entry: StoredDetection) -> str:
     """Camera, file and time, each on its line."""
     texts = [entry.camera, os.path.basename(entry.source), format_time(entry.time)]
     return "\n".join(filter(None, texts))

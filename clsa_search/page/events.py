@@ -14,11 +14,11 @@ import gradio as gr
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.page.claims import as_point, find_upload, pick
 from clsa_search.page.desk import Desk, Person, Scene, Wish, choose_at
 from clsa_search.page.layout import Layout
-from clsa_search.page.pictures import draw_frame, draw_tile
-from clsa_search.page.shelf import browse, find_time
+from clsa_search.page.page_images import draw_frame, draw_tile
+from clsa_search.page.request_checks import as_point, find_upload, pick
+from clsa_search.page.source_list import browse, find_time
 from clsa_search.page.texts import (
     describe_answer,
     describe_gallery,
@@ -26,8 +26,8 @@ from clsa_search.page.texts import (
     describe_times,
     name_match,
 )
-from clsa_search.retrieval.answers import Answer
-from clsa_search.visualize import number_people
+from clsa_search.retrieval.results import QueryResult
+from clsa_search.visualize import number_people, trim_to_tile
 
 _A_MOMENT = 1e-3  # seconds, shorter than any frame lasts
 _HOW = {"api_visibility": "private", "show_progress": "minimal"}  # of all listeners
@@ -47,7 +47,7 @@ class Visit:
     page: int = 0
     scene: Scene | None = None
     person: Person | None = None
-    answer: Answer | None = None
+    answer: QueryResult | None = None
     asked: tuple[Person, Wish] | None = None  # that was answered
     opened: int | None = None  # index of the match that is looked at
 
@@ -201,11 +201,11 @@ class Events:
     def choose_match(self, visit: Visit) -> Changes:
         """Go on with the match that is looked at."""
         entry = pick(visit.answer.entries if visit.answer else (), visit.opened)
-        person = Person(entry.descriptor, self.desk.show(entry, visit.answer).trim())
+        person = Person(entry.embedding, trim_to_tile(self.desk.show(entry, visit.answer)))
         return {self.visit: replace(visit, person=person), self.parts.number: None}
 
     def search(self, visit: Visit, *fields: Any) -> Changes:
-        """Answer, if the person or a wish is another than before."""
+        """QueryResult, if the person or a wish is another than before."""
         wish = Wish(*fields)
         if visit.person is None:
             return self._show_nothing(visit)

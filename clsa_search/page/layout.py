@@ -64,7 +64,7 @@ class Layout:
                 )
                 with gr.Row(equal_height=True):
                     self.back = gr.Button("‹ Back", size="sm", min_width=60)
-                    self.page = gr.HTML(elem_classes=["quiet", "centred"], padding=False)
+                    self.page = gr.HTML(elem_classes=["quiet", "centered"], padding=False)
                     self.forward = gr.Button("Forward ›", size="sm", min_width=60)
 
     def _lay_people(self) -> None:

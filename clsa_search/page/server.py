@@ -14,9 +14,9 @@ from clsa_search.page.desk import Desk
 from clsa_search.page.events import Events
 from clsa_search.page.guard import Guard
 from clsa_search.page.layout import Layout
-from clsa_search.page.looks import CSS, THEME
-from clsa_search.page.pictures import MAX_FOLDER_BYTES, MAX_UPLOAD_BYTES
-from clsa_search.retrieval.search import Gallery
+from clsa_search.page.page_images import MAX_FOLDER_BYTES, MAX_UPLOAD_BYTES
+from clsa_search.page.theme import CSS, THEME
+from clsa_search.retrieval.gallery_search import Gallery
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _KEPT_SECONDS = 3600  # a picture that was shown or uploaded

@@ -4,8 +4,8 @@ import html
 import math
 import os
 
-from clsa_search.retrieval import Entry, Filter, GalleryStore
-from clsa_search.retrieval.answers import CALENDAR_FROM, Answer, count_matches, format_time
+from clsa_search.retrieval import Filter, GalleryStore, StoredDetection
+from clsa_search.retrieval.results import CALENDAR_FROM, QueryResult, count_matches, format_time
 
 
 def describe_gallery(store: GalleryStore) -> str:
@@ -23,16 +23,16 @@ def describe_times(store: GalleryStore) -> str:
     return " or ".join(text for text, times in kinds.items() if store.count(times))
 
 
-def describe_answer(answer: Answer) -> str:
+def describe_answer(answer: QueryResult) -> str:
     title, count = html.escape(answer.title), count_matches(len(answer.entries))
     return f"<strong>{title}</strong><p class='quiet'>{count}, the most similar first</p>"
 
 
-def name_match(rank: int, entry: Entry) -> str:
+def name_match(rank: int, entry: StoredDetection) -> str:
     return f"<strong>match {rank}</strong> · {html.escape(os.path.basename(entry.source))}"
 
 
-def describe_match(entry: Entry, similarity: float) -> str:
+def describe_match(entry: StoredDetection, similarity: float) -> str:
     box = ", ".join(f"{value:.0f}" for value in entry.box)
     rows = {
         "similarity": f"{similarity:.3f}",

@@ -1,26 +1,26 @@
 """Galleries of people found in photographs and videos: filled once, asked many times."""
 
-from clsa_search.retrieval.answers import Answer
-from clsa_search.retrieval.gallery import (
-    Entry,
+from clsa_search.gallery.engines import open_store
+from clsa_search.gallery.gallery_images import GalleryImage
+from clsa_search.gallery.store import (
     Filter,
     GalleryStore,
+    IndexConflict,
+    IndexProgress,
     Matches,
-    Overtaken,
-    Progress,
     Source,
+    StoredDetection,
 )
+from clsa_search.gallery.transfer import copy_gallery
+from clsa_search.retrieval.gallery_search import Gallery, open_gallery
 from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
-from clsa_search.retrieval.person_searcher import People, PersonSearcher
-from clsa_search.retrieval.scenes import Scene
-from clsa_search.retrieval.search import Gallery, open_gallery
-from clsa_search.retrieval.store import open_store
-from clsa_search.retrieval.transfer import copy_gallery
-from clsa_search.visualize import Sighting
+from clsa_search.retrieval.predictor import PersonSearchPredictor
+from clsa_search.retrieval.results import QueryResult
+from clsa_search.visualize import PersonImage
 
 __all__ = [
-    "Answer",
-    "Entry",
+    "QueryResult",
+    "StoredDetection",
     "Filter",
     "Gallery",
     "GalleryStore",
@@ -28,12 +28,11 @@ __all__ = [
     "IndexReport",
     "Indexer",
     "Matches",
-    "Overtaken",
-    "People",
-    "PersonSearcher",
-    "Progress",
-    "Scene",
-    "Sighting",
+    "IndexConflict",
+    "PersonSearchPredictor",
+    "IndexProgress",
+    "GalleryImage",
+    "PersonImage",
     "Source",
     "copy_gallery",
     "open_gallery",

@@ -8,13 +8,13 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from clsa_search.data.images import read_image
+from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
-from clsa_search.retrieval.ahead import work_ahead
-from clsa_search.retrieval.gallery import GalleryStore, Overtaken, Progress, Source
+from clsa_search.gallery.gallery_images import GalleryImage
+from clsa_search.gallery.store import GalleryStore, IndexConflict, IndexProgress, Source
 from clsa_search.retrieval.media import Frame, count_samples, describe_file, list_media, read_video
-from clsa_search.retrieval.person_searcher import PersonSearcher, check_picture
-from clsa_search.retrieval.scenes import Scene
+from clsa_search.retrieval.predictor import PersonSearchPredictor, check_picture
+from clsa_search.retrieval.prefetch import prefetch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,10 @@ class Indexer:
     """
 
     def __init__(
-        self, searcher: PersonSearcher, store: GalleryStore, options: IndexOptions | None = None
+        self,
+        searcher: PersonSearchPredictor,
+        store: GalleryStore,
+        options: IndexOptions | None = None,
     ) -> None:
         """
         Args:
@@ -141,7 +144,7 @@ class Indexer:
         jobs, self._jobs = self._jobs, []
         size, threads = self.options.batch_size, self.options.threads
         # a batch that waits while each thread is at the next
-        with closing(work_ahead(self._read(jobs), count=size + threads, threads=threads)) as shots:
+        with closing(prefetch(self._read(jobs), count=size + threads, threads=threads)) as shots:
             while batch := list(islice(shots, size)):
                 pictures, people = self._index(batch)
                 self.report.pictures += pictures
@@ -215,9 +218,11 @@ class Indexer:
         shown = [shot for shot in shots if shot.picture is not None]
         found = self.searcher.find([shot.picture for shot in shown])
         scenes = [
-            Scene(
+            GalleryImage(
                 shot.job.path,
-                *people,
+                people.boxes,
+                people.scores,
+                people.embeddings,
                 frame=shot.frame,
                 time=shot.time,
                 camera=self.options.camera,
@@ -228,9 +233,9 @@ class Indexer:
         stored = [scene for scene in scenes if scene.source not in self._left]
         return len(stored), sum(len(scene.scores) for scene in stored)
 
-    def _advance(self, shots: Sequence[_Shot]) -> list[Progress]:
+    def _advance(self, shots: Sequence[_Shot]) -> list[IndexProgress]:
         """How far each file of a batch will be indexed with it."""
-        progress: dict[str, Progress] = {}
+        progress: dict[str, IndexProgress] = {}
         for shot in shots:
             path, fingerprint, is_video, begun, stale = shot.job
             if shot.picture is not None:
@@ -241,10 +246,10 @@ class Indexer:
                 continue  # nothing of it could be read
             if path in self._reached:
                 begun, stale = self._reached[path], None
-            progress[path] = Progress(path, fingerprint, reached, begun, stale)
+            progress[path] = IndexProgress(path, fingerprint, reached, begun, stale)
         return list(progress.values())
 
-    def _add(self, scenes: Sequence[Scene], progress: Sequence[Progress]) -> None:
+    def _add(self, scenes: Sequence[GalleryImage], progress: Sequence[IndexProgress]) -> None:
         """Store what no other process was quicker with."""
         while True:
             try:
@@ -252,7 +257,7 @@ class Indexer:
                     [scene for scene in scenes if scene.source not in self._left],
                     [one for one in progress if one.source not in self._left],
                 )
-            except Overtaken as error:
+            except IndexConflict as error:
                 self._left.update(error.sources)
                 self.report.overtaken += error.sources
             else:

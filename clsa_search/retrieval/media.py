@@ -13,7 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from clsa_search.data.images import read_image
+from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 
 IMAGE_SUFFIXES = frozenset(".bmp .jfif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split())

@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.answers import (
-    Answer,
+from clsa_search.gallery.store import StoredDetection
+from clsa_search.retrieval.media import locate_frame
+from clsa_search.retrieval.results import (
+    QueryResult,
     count_matches,
     draw_answers,
     dump_answers,
@@ -24,15 +26,13 @@ from clsa_search.retrieval.answers import (
     rank_entries,
     read_sightings,
 )
-from clsa_search.retrieval.gallery import Entry
-from clsa_search.retrieval.media import locate_frame
-from clsa_search.visualize import Sighting
-from clsa_search.visualize.people import draw_outlined_box
+from clsa_search.visualize import PersonImage, trim_to_tile
+from clsa_search.visualize.boxes import draw_outlined_box
 
 # pixels of pictures, bytes of their files: with these, 100 matches stay below 3 MB
 CROP_SIZE, SCENE_SIZE, PICTURE_BYTES = (200, 284), (340, 255), 10_000
 _QUALITIES = (88, 80, 70, 55, 40, 25)  # of JPEG, the best that is small enough
-_QUERY_COLOUR, _MATCH_COLOUR = (0, 114, 178), (230, 159, 0)
+_QUERY_COLOR, _MATCH_COLOR = (0, 114, 178), (230, 159, 0)
 _LEAST_BOX = 8  # pixels of a box in a small scene, to be seen at all
 
 
@@ -69,7 +69,7 @@ def prepare_folder(path: str | os.PathLike) -> None:
 
 
 def write_answers(
-    answers: Sequence[Answer], folder: str | os.PathLike, *, address: str
+    answers: Sequence[QueryResult], folder: str | os.PathLike, *, address: str
 ) -> tuple[Path, Path]:
     """Write all that is left of a search: results.json, the sheets and report.html.
 
@@ -87,7 +87,7 @@ def write_answers(
     return folder / "report.html", sheet
 
 
-def write_report(answers: Sequence[Answer], path: str | os.PathLike, *, address: str) -> None:
+def write_report(answers: Sequence[QueryResult], path: str | os.PathLike, *, address: str) -> None:
     """Write a page with the queries' pictures and their matches, links to the sources included.
 
     Args:
@@ -128,29 +128,29 @@ def write_report(answers: Sequence[Answer], path: str | os.PathLike, *, address:
         path.write_text(page, encoding="utf-8", errors="replace")
 
 
-def link_source(entry: Entry) -> str:
+def link_source(entry: StoredDetection) -> str:
     """URI of the file, of a video at the moment of the frame."""
     uri = Path(entry.source).absolute().as_uri()
     seconds = None if entry.frame is None else locate_frame(entry.source, entry.frame)
     return uri if seconds is None else f"{uri}#t={seconds:.3f}"
 
 
-def _show_match(found: Sighting | InputError) -> _Pictures:
+def _show_match(found: PersonImage | InputError) -> _Pictures:
     if isinstance(found, InputError):
         return _Pictures(fault=str(found))
-    return _show(found, _MATCH_COLOUR)
+    return _show(found, _MATCH_COLOR)
 
 
-def _show_query(found: Sighting) -> _Pictures:
-    return _show(found, _QUERY_COLOUR)
+def _show_query(found: PersonImage) -> _Pictures:
+    return _show(found, _QUERY_COLOR)
 
 
-def _show(found: Sighting, colour: tuple[int, int, int]) -> _Pictures:
-    crop = _embed(found.trim(), colour, CROP_SIZE)
-    return _Pictures(crop=crop, scene=_embed(found, colour, SCENE_SIZE))
+def _show(found: PersonImage, color: tuple[int, int, int]) -> _Pictures:
+    crop = _embed(trim_to_tile(found), color, CROP_SIZE)
+    return _Pictures(crop=crop, scene=_embed(found, color, SCENE_SIZE))
 
 
-def _embed(sighting: Sighting, colour: tuple[int, int, int], size: tuple[int, int]) -> str:
+def _embed(sighting: PersonImage, color: tuple[int, int, int], size: tuple[int, int]) -> str:
     """The image and its box as a data URI; it fits into the size, and about into `PICTURE_BYTES`.
 
     Small images are enlarged, so that the lines of the box stay thin beside the person.
@@ -160,7 +160,7 @@ def _embed(sighting: Sighting, colour: tuple[int, int, int], size: tuple[int, in
     shown = max(1, round(width * scale)), max(1, round(height * scale))
     picture = Image.fromarray(sighting.image).resize(shown, Image.Resampling.LANCZOS)
     box = _widen(np.asarray(sighting.box, dtype=float) * scale)
-    draw_outlined_box(ImageDraw.Draw(picture), box, colour, line=3)
+    draw_outlined_box(ImageDraw.Draw(picture), box, color, line=3)
     for quality in _QUALITIES:
         file = BytesIO()
         picture.save(file, "JPEG", quality=quality, optimize=True)

@@ -3,22 +3,23 @@
 Figures are drawn with Matplotlib's Figure objects alone: no pyplot, no global state, no screen.
 """
 
-from clsa_search.visualize.breakdown import (
+from clsa_search.structures import PersonImage
+from clsa_search.visualize.boxes import draw_numbered_people, draw_people, number_people
+from clsa_search.visualize.breakdown_plots import (
     draw_bucket_lines,
     draw_buckets,
     draw_gallery_sizes,
 )
 from clsa_search.visualize.curves import draw_curves
 from clsa_search.visualize.growth import draw_growth
-from clsa_search.visualize.people import draw_numbered_people, draw_people, number_people
 from clsa_search.visualize.rankings import draw_changes, draw_rankings
 from clsa_search.visualize.sheets import draw_ranking_overview, draw_ranking_sheet
-from clsa_search.visualize.sightings import RankedSighting, Ranking, Sighting
+from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
 
 __all__ = [
-    "RankedSighting",
+    "MatchImage",
     "Ranking",
-    "Sighting",
+    "PersonImage",
     "draw_bucket_lines",
     "draw_buckets",
     "draw_changes",
@@ -31,4 +32,5 @@ __all__ = [
     "draw_ranking_sheet",
     "draw_rankings",
     "number_people",
+    "trim_to_tile",
 ]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from clsa_search.errors import InputError
 
-# Okabe and Ito's colours, made for colour-blind readers; black is kept for the total
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
+# Okabe and Ito's colors, made for color-blind readers; black is kept for the total
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
 EVALUATIONS = ("search", "detection", "chance")
 SMOOTHING = 0.06  # of the run's length, width of the moving average
 LOG_RATIO = 30  # from this highest / lowest value on, losses are drawn on a log scale
@@ -22,7 +22,7 @@ Series = tuple[np.ndarray, np.ndarray]  # iterations (n,), values (n,)
 def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
     """Draw losses over iterations and, where the run was evaluated, its metrics in percent.
 
-    A loss is drawn raw and faint, and smoothed by a centred moving average. Iterations that a
+    A loss is drawn raw and faint, and smoothed by a centered moving average. Iterations that a
     resumed run repeated count once, as they came last.
 
     Args:
@@ -101,7 +101,7 @@ def _is_evaluation(name: str) -> bool:
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Moving average (n,) over a centred window of `width` values, narrower toward the ends."""
+    """Moving average (n,) over a centered window of `width` values, narrower toward the ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
     reach = np.minimum(np.minimum(places, places[::-1]), width // 2)
@@ -111,14 +111,14 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 def _draw_losses(axes: Axes, losses: dict[str, Series]) -> None:
     for place, (name, (iterations, values)) in enumerate(losses.items()):
         total = name == "total_loss"
-        colour = "black" if total else COLOURS[place % len(COLOURS)]
+        color = "black" if total else COLORS[place % len(COLORS)]
         width = max(1, round(SMOOTHING * len(values)))
-        axes.plot(iterations, values, color=colour, alpha=0.18, linewidth=0.7)
+        axes.plot(iterations, values, color=color, alpha=0.18, linewidth=0.7)
         axes.plot(
             iterations,
             smooth(values, width),
-            "-" if place < len(COLOURS) else "--",
-            color=colour,
+            "-" if place < len(COLORS) else "--",
+            color=color,
             linewidth=1.8 if total else 1.1,
             label=name.replace("loss_", "").replace("_", " "),
         )
@@ -129,9 +129,9 @@ def _draw_losses(axes: Axes, losses: dict[str, Series]) -> None:
 
 
 def _draw_metrics(axes: Axes, metrics: dict[str, Series]) -> None:
-    """Search solid, detection dashed, chance dotted in the colour of what it is the chance of."""
+    """Search solid, detection dashed, chance dotted in the color of what it is the chance of."""
     styles = dict(zip(EVALUATIONS, ("-", "--", ":"), strict=True))
-    colours: dict[str, str] = {}
+    colors: dict[str, str] = {}
     for name, (iterations, values) in metrics.items():
         group, metric = name.split("/")[-2:]
         kind = next(kind for kind in EVALUATIONS if group.startswith(kind))
@@ -139,7 +139,7 @@ def _draw_metrics(axes: Axes, metrics: dict[str, Series]) -> None:
             iterations,
             values,
             styles[kind],
-            color=colours.setdefault(metric, COLOURS[len(colours) % len(COLOURS)]),
+            color=colors.setdefault(metric, COLORS[len(colors) % len(COLORS)]),
             marker="" if kind == "chance" and len(values) > 1 else "o",
             markersize=3.5,
             linewidth=1.3,

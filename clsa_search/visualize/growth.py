@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from clsa_search.visualize.curves import COLOURS
+from clsa_search.visualize.curves import COLORS
 
 Points = Sequence[tuple[float, float]]
 
@@ -24,7 +24,7 @@ def draw_growth(
     figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for place, (label, points) in enumerate(measured.items()):
-        style = {"color": COLOURS[place % len(COLOURS)], "markersize": 3.5, "linewidth": 1.3}
+        style = {"color": COLORS[place % len(COLORS)], "markersize": 3.5, "linewidth": 1.3}
         if beyond := extrapolated.get(label):
             axes.plot(
                 *zip(points[-1], *beyond, strict=True), "o--", markerfacecolor="white", **style

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clsa_search.data.images import read_image
+from clsa_search.data.image_io import read_image
 from clsa_search.evaluation.metrics import Match, SearchResult, rank_galleries
-from clsa_search.evaluation.options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
+from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
+from clsa_search.structures import PersonImage
 from clsa_search.visualize.sheets import draw_ranking_overview, draw_ranking_sheet
-from clsa_search.visualize.sightings import RankedSighting, Ranking, Sighting
+from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
 
 
 def draw_rankings(
@@ -154,20 +155,21 @@ class _Scenes:
                 ),
             )
 
-    def find_query(self, query_id: int) -> Sighting:
+    def find_query(self, query_id: int) -> PersonImage:
         """A query in its whole scene."""
         image_id, box = self.queries[query_id]
-        return Sighting(self._read(image_id), np.asarray(box), self._describe(image_id))
+        return PersonImage(self._read(image_id), np.asarray(box), self._describe(image_id))
 
-    def show_match(self, match: Match) -> RankedSighting:
+    def show_match(self, match: Match) -> MatchImage:
         """A place in a ranking, trimmed to what its tile shows."""
-        return RankedSighting(
+        match_image = MatchImage(
             image=self._read(match.image_id),
             box=match.box,
             caption=self._describe(match.image_id),
             similarity=match.similarity,
             correct=match.correct,
-        ).trim()
+        )
+        return trim_to_tile(match_image)
 
     def _describe(self, image_id: str) -> str:
         """The file's name, which says more than an id that a program gave, and the camera."""

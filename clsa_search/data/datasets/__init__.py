@@ -1,0 +1,1 @@
+"""Readers of dataset formats: custom JSON, published person-search datasets, MOT."""

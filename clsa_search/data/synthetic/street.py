@@ -1,0 +1,287 @@
+"""Where the synthetic people walk: cameras, each with its fixed view of a street of its own.
+
+World frame: X to the right, Y up, Z away from the camera, in statures of an average adult (1.72 m).
+The ground is flat: at picture row y below the horizon a stature is `(y - horizon) / eye_height`
+pixels, so feet that are lower in the picture belong to a larger person.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from clsa_search.data.synthetic.facades import draw_facade
+
+Color = tuple[int, int, int]
+
+STYLES = ("shops", "square", "road", "park", "plaza", "dusk")
+_FOCAL = 1.1  # focal length in picture widths
+_HAZE = (196, 190, 182)
+_PAVING = {
+    "slabs": ((150, 154, 158), (120, 123, 128)),
+    "brick": ((98, 112, 142), (80, 92, 116)),
+    "cobbles": ((118, 120, 122), (92, 94, 97)),
+    "asphalt": ((92, 91, 90), (86, 85, 84)),
+    "marble": ((176, 184, 190), (150, 156, 164)),
+    "grass": ((62, 116, 92), (50, 98, 76)),
+    "gravel": ((140, 160, 174), (124, 144, 158)),
+}
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A fixed viewpoint and what its lens and sensor do to a picture.
+
+    horizon, vanish: row and column of the street's vanishing point as parts of height and width.
+    eye_height: of the camera above the ground, in statures. walls: X of the street's edges, in
+    statures. far: what a stature measures where the street is closed, as part of the height.
+    gain: color cast, a factor for blue, green, red. exposure, gamma: of brightness.
+    blur: Gaussian sigma in pixels of a picture 240 high. noise: sigma in gray levels. light:
+    direction to the light (right, up, toward the viewer), unit length. seed: of its street.
+    """
+
+    cam_id: int
+    style: str
+    horizon: float
+    vanish: float
+    eye_height: float
+    walls: tuple[float, float]
+    far: float
+    gain: tuple[float, float, float]
+    exposure: float
+    gamma: float
+    blur: float
+    noise: float
+    light: tuple[float, float, float]
+    seed: int
+
+
+def sample_cameras(rng: np.random.Generator, count: int, *, far: float) -> list[Camera]:
+    """Cameras with ids from 1, the styles in turn; far: as in `Camera`."""
+    return [_sample_camera(rng, number, far) for number in range(count)]
+
+
+def _sample_camera(rng: np.random.Generator, number: int, far: float) -> Camera:
+    style = STYLES[number % len(STYLES)]
+    light = np.array([rng.choice((-1, 1)) * rng.uniform(0.3, 0.7), 0.6, rng.uniform(0.3, 0.7)])
+    dusk = style == "dusk"
+    cast = rng.uniform(-0.14, 0.14)
+    return Camera(
+        cam_id=number + 1,
+        style=style,
+        horizon=float(rng.uniform(0.20, 0.34)),
+        vanish=float(rng.uniform(0.3, 0.7)),
+        eye_height=float(rng.uniform(0.72, 0.95)),
+        walls=(float(-rng.uniform(3.5, 6.5)), float(rng.uniform(3.5, 6.5))),
+        far=far,
+        gain=(float(1 + cast), float(1 + rng.uniform(-0.04, 0.04)), float(1 - cast)),
+        exposure=float(rng.uniform(0.55, 0.68) if dusk else rng.uniform(0.82, 1.18)),
+        gamma=float(rng.uniform(0.85, 1.2)),
+        blur=float(rng.uniform(0.1, 0.6)),
+        noise=float(rng.uniform(1.5, 5.0) * (1.4 if dusk else 1)),
+        light=tuple(float(v) for v in light / np.linalg.norm(light)),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def stature_at(camera: Camera, row: float, height: int) -> float:
+    """Pixels of a stature at a row of a picture of some height."""
+    return (row - camera.horizon * height) / camera.eye_height
+
+
+def row_of_feet(camera: Camera, stature: float, height: int) -> float:
+    """The row on which someone stands whose stature measures so many pixels."""
+    return camera.horizon * height + stature * camera.eye_height
+
+
+def walkable(camera: Camera, stature: float, width: int) -> tuple[float, float]:
+    """The columns between the street's edges where a stature measures so many pixels."""
+    center = camera.vanish * width
+    return center + camera.walls[0] * stature, center + camera.walls[1] * stature
+
+
+@lru_cache(maxsize=16)
+def draw_background(camera: Camera, width: int, height: int) -> np.ndarray:
+    """The empty street, (height, width, 3) uint8 BGR; do not write into it: it is kept."""
+    rng = np.random.default_rng(camera.seed)
+    size = (2 * height, 2 * width)
+    picture = _sky(rng, camera, *size)
+    _ground(picture, rng, camera)
+    _far_end(picture, rng, camera)
+    for side in (0, 1):
+        if camera.style != "park" and (side == 0 or camera.style != "square"):
+            _wall(picture, rng, camera, side)
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    small.flags.writeable = False
+    return small
+
+
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
+    """(height, width) float32 smooth noise about 0, with about so many hills over the height."""
+    grid = (cells, max(round(cells * width / height), 2))
+    noise = rng.normal(size=grid).astype(np.float32)
+    return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _sky(rng: np.random.Generator, camera: Camera, height: int, width: int) -> np.ndarray:
+    top, low = {
+        "dusk": ((120, 88, 70), (150, 160, 205)),
+        "plaza": ((120, 130, 136), (168, 176, 180)),
+    }.get(camera.style, ((205, 160, 112), (232, 220, 205)))
+    fade = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    fade = np.clip(fade / camera.horizon, 0, 1)
+    sky = (1 - fade) * np.array(top, np.float32) + fade * np.array(low, np.float32)
+    cloud = smooth_noise(rng, height, width, 9) + 0.5 * smooth_noise(rng, height, width, 22)
+    cover = np.clip(0.5 * cloud[..., None] + 0.1, 0, 0.8)
+    white = np.array((238, 236, 234), np.float32) * (0.6 if camera.style == "dusk" else 1)
+    return np.clip(sky * (1 - cover) + white * cover, 0, 255).astype(np.uint8)
+
+
+def _far_end(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
+    """What closes the street: houses in a row, or a line of trees, faded by the air."""
+    height, width = picture.shape[:2]
+    base = int(row_of_feet(camera, camera.far * height, height))
+    if camera.style == "park":
+        _tree_line(picture, rng, base)
+    column = 0
+    while column < width and camera.style != "park":
+        wide = int(width * rng.uniform(0.16, 0.34))
+        tall = int(base * rng.uniform(0.75, 1.2))
+        stature = max(int(camera.far * height), 4)
+        house = draw_facade(rng, tall, wide, stature, lit=camera.style == "dusk")
+        top = max(base - tall, 0)
+        part = house[tall - (base - top) :, : width - column]
+        faded = cv2.addWeighted(part, 0.78, np.full_like(part, _HAZE), 0.22, 0)
+        picture[top:base, column : column + part.shape[1]] = faded
+        column += wide
+
+
+def _tree_line(picture: np.ndarray, rng: np.random.Generator, base: int) -> None:
+    """Three rows of leafy crowns, the nearest brightest, over their own shade, in place."""
+    width = picture.shape[1]
+    for depth in range(3):
+        for _ in range(12 + 6 * depth):
+            x, y = rng.uniform(0, width), base * rng.uniform(0.45, 0.85)
+            radius = base * rng.uniform(0.16, 0.32)
+            tint = np.array((66, 122, 88)) * (0.55 + 0.2 * depth + rng.uniform(-0.08, 0.08))
+            tint *= rng.uniform(0.88, 1.12, 3)
+            for leaf in range(90):
+                angle, reach = rng.uniform(0, 2 * np.pi), radius * np.sqrt(rng.uniform())
+                spot = int(x + reach * np.cos(angle)), int(y + 0.8 * reach * np.sin(angle))
+                bright = 0.62 + 0.5 * leaf / 90 - 0.3 * np.sin(angle) * reach / radius
+                size = max(int(radius * rng.uniform(0.1, 0.26)), 1)
+                cv2.circle(picture, spot, size, tuple((tint * bright).tolist()), -1, cv2.LINE_AA)
+    hedge = slice(int(0.84 * base), base)
+    leaves = 1 + 0.25 * smooth_noise(rng, base - hedge.start, width, 6)[..., None]
+    picture[hedge] = np.clip(np.array((44, 84, 60)) * leaves, 0, 255).astype(np.uint8)
+
+
+def _ground(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
+    """Paving, with a road along or across the street where the style has one."""
+    height, width = picture.shape[:2]
+    first = int(camera.horizon * height) + 1
+    rows = np.arange(first, height, dtype=np.float32)[:, None] + 0.5
+    stature = stature_at(camera, rows, height)
+    x = (np.arange(width, dtype=np.float32)[None] + 0.5 - camera.vanish * width) / stature
+    z = np.broadcast_to(_FOCAL * width / stature, x.shape)
+    kinds = {
+        "shops": ("slabs", "brick"), "square": ("cobbles", "slabs"), "road": ("slabs",),
+        "park": ("grass",), "plaza": ("marble",), "dusk": ("brick", "slabs"),
+    }  # fmt: skip
+    choices = kinds[camera.style]
+    ground = _paving(choices[int(rng.integers(len(choices)))], x, z, stature, rng)
+    if camera.style == "park":
+        path = np.abs(x - 0.6 * np.sin(0.35 * z)) < 1.9
+        ground = np.where(path[..., None], _paving("gravel", x, z, stature, rng), ground)
+    if camera.style in ("road", "dusk"):
+        _road(ground, x, z, _paving("asphalt", x, z, stature, rng))
+    blotches = smooth_noise(rng, height - first, width, 12)[..., None]
+    ground = ground * (1 + 0.035 * blotches) * rng.normal(1, 0.035, (*x.shape, 1))
+    fade = np.clip(0.8 * np.exp(-stature / (0.05 * height)), 0, 0.35)[..., None]
+    ground = ground * (1 - fade) + np.array(_HAZE) * fade
+    picture[first:] = np.clip(ground, 0, 255).astype(np.uint8)
+
+
+def _paving(
+    kind: str, x: np.ndarray, z: np.ndarray, stature: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(rows, columns, 3) color of the ground at world points."""
+    stone, joint = (np.array(c, np.float32) for c in _PAVING[kind])
+    if kind in ("asphalt", "grass", "gravel"):
+        speckle = rng.normal(0, 1, (*x.shape, 1)).astype(np.float32)
+        return stone + (joint - stone) * np.clip(0.5 + speckle, 0, 2)
+    wide, deep = {"slabs": (0.5, 0.5), "brick": (0.24, 0.12), "marble": (0.8, 0.8)}.get(
+        kind, (0.16, 0.16)
+    )
+    row = np.floor(z / deep)
+    column = x / wide + 0.5 * (row % 2) * (kind != "marble")
+    in_joint = (np.abs(column % 1 - 0.5) > 0.47) | (np.abs(z / deep % 1 - 0.5) > 0.47)
+    tone = np.sin(np.floor(column) * 12.9898 + row * 78.233) * 43758.5453 % 1
+    sharp = np.clip(stature * deep / 8, 0, 1)[..., None]  # far away the joints blur into the stone
+    plain = stone * (0.92 + 0.16 * tone[..., None])
+    detailed = np.where(in_joint[..., None], joint, plain)
+    return detailed * sharp + (0.8 * stone + 0.2 * joint) * (1 - sharp)
+
+
+def _road(ground: np.ndarray, x: np.ndarray, z: np.ndarray, asphalt: np.ndarray) -> None:
+    """A road along the street with kerbs, a dashed line and a zebra crossing, in place."""
+    near, far = -1.6, 2.4
+    on = (x > near) & (x < far)
+    ground[on] = asphalt[on]
+    middle = (near + far) / 2
+    dashes = on & (np.abs(x - middle) < 0.05) & (z % 2.4 < 1.2)
+    zebra = on & (z % 14 > 8.0) & (z % 14 < 9.6) & ((x - near) % 0.6 < 0.3)
+    ground[dashes | zebra] = (205, 208, 210)
+    kerb = (np.abs(x - near) < 0.07) | (np.abs(x - far) < 0.07)
+    ground[kerb] = (172, 174, 176)
+
+
+def _wall(picture: np.ndarray, rng: np.random.Generator, camera: Camera, side: int) -> None:
+    """The houses along one edge of the street, running to the vanishing point, in place."""
+    height, width = picture.shape[:2]
+    edge = camera.walls[side]
+    center, horizon = camera.vanish * width, camera.horizon * height
+    far = camera.far * height
+    frame = (0 if side == 0 else width) - center
+    near = max(frame / edge, far * 1.6)  # stature in pixels where the wall leaves the picture
+    stature = 64
+    long = _FOCAL * width * (1 / far - 1 / near)
+    tall = 7.0
+    house = draw_facade(
+        rng, int(tall * stature), max(int(long * stature), 8), stature, lit=camera.style == "dusk"
+    )
+    rows, cols = house.shape[:2]
+    corners = []
+    for stature_px, column in ((near, 0), (far, cols)):
+        foot = horizon + stature_px * camera.eye_height
+        corners.append((column, rows, center + edge * stature_px, foot))
+        corners.append((column, 0, center + edge * stature_px, foot - tall * stature_px))
+    if side == 1:
+        corners = [(cols - c, r, x, y) for c, r, x, y in corners]
+    source = np.array([c[:2] for c in corners], np.float32)
+    target = np.array([c[2:] for c in corners], np.float32)
+    matrix = cv2.getPerspectiveTransform(source, target)
+    warped = cv2.warpPerspective(house, matrix, (width, height), flags=cv2.INTER_AREA)
+    ones = np.full((rows, cols), 255, np.uint8)
+    mask = cv2.warpPerspective(ones, matrix, (width, height))[..., None] / 255.0
+    shade = 0.78 if (camera.light[0] > 0) == (side == 1) else 1.0
+    picture[:] = (warped * shade * mask + picture * (1 - mask)).astype(np.uint8)
+
+
+def develop(picture: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """What the camera records: cast, exposure (a little different each time), blur and noise."""
+    height, width = picture.shape[:2]
+    levels = np.arange(256, dtype=np.float32) / 255
+    exposure = camera.exposure * rng.uniform(0.92, 1.08)
+    table = np.stack([(levels**camera.gamma) * exposure * g * 255 for g in camera.gain], axis=1)
+    image = cv2.LUT(picture, np.clip(table, 0, 255).astype(np.uint8)[None])
+    sigma = camera.blur * height / 240
+    if sigma > 0.2:
+        image = cv2.GaussianBlur(image, (0, 0), sigma)
+    noise = rng.standard_normal((height, width, 1), np.float32) * camera.noise
+    tint = rng.standard_normal((height // 2 + 1, width // 2 + 1, 3), np.float32)
+    tint = cv2.resize(tint, (width, height)) * (0.5 * camera.noise)
+    return np.clip(image + noise + tint, 0, 255).astype(np.uint8)

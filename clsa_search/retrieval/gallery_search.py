@@ -1,0 +1,201 @@
+"""A gallery with the model that made it: asking who is where.
+
+D width of a embedding, m people of a picture.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from clsa_search.errors import InputError
+from clsa_search.gallery.engines import open_store
+from clsa_search.gallery.store import Filter, GalleryStore
+from clsa_search.retrieval.filter_checks import check_times
+from clsa_search.retrieval.predictor import MIN_SCORE, PersonSearchPredictor
+from clsa_search.retrieval.results import (
+    QueryResult,
+    check_unchanged,
+    draw_placeholder,
+    read_sightings,
+)
+from clsa_search.structures import ImageDetections
+from clsa_search.visualize import PersonImage
+
+WEIGHTS, CONFIG = "weights_file", "config_file"  # what `about` of a store calls them
+
+
+class Gallery:
+    """A store and the model of its embeddings; see :func:`open_gallery`."""
+
+    def __init__(self, store: GalleryStore, searcher: PersonSearchPredictor) -> None:
+        self.store = store
+        self.searcher = searcher
+        self._fingerprints: dict[str, str | None] = {}  # of sources, as last read
+
+    def find(self, image: np.ndarray) -> ImageDetections:
+        """The people of a picture (H, W, 3) RGB uint8."""
+        return self.searcher.find([image])[0]
+
+    def ask(
+        self,
+        person: Sequence[PersonImage],
+        k: int = 10,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "image",
+        title: str = "query",
+    ) -> QueryResult:
+        """Search for one person.
+
+        Args:
+            person: one or several pictures of the same person, whose embeddings are averaged.
+            k, where, per: see :meth:`GalleryStore.search`.
+            title: of the answer.
+
+        Raises:
+            InputError: there is no picture, or a box is not in its picture.
+        """
+        rows = [self.searcher.describe(one.image, [one.box])[0] for one in person]
+        return self.ask_with(combine(rows), person, k, where, per, title)
+
+    def ask_like(
+        self,
+        row_id: int,
+        k: int = 10,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "image",
+    ) -> QueryResult:
+        """Search for a person of the gallery itself, who is among the matches.
+
+        A picture that is gone or was changed leaves a placeholder.
+
+        Raises:
+            InputError: there is no such row.
+        """
+        (entry,) = self.store.get([row_id])
+        one = QueryResult("", [], [entry], [1.0], self._recall_fingerprints([entry.source]))
+        ((_, found),) = read_sightings([one])
+        name = os.path.basename(entry.source)
+        if isinstance(found, PersonImage):
+            person = replace(found, caption=name)
+        else:
+            person = draw_placeholder(f"{name}, no picture")
+        return self.ask_with(entry.embedding, [person], k, where, per, f"row {row_id}")
+
+    def ask_with(
+        self,
+        embedding: np.ndarray,
+        person: Sequence[PersonImage],
+        k: int = 10,
+        where: Filter | None = None,
+        per: Literal["image", "match"] = "image",
+        title: str = "query",
+    ) -> QueryResult:
+        """Search with a embedding (D,) that is known already; `person` is to be shown only.
+
+        Raises:
+            InputError: see :func:`check_times`.
+        """
+        if where is not None:
+            check_times(self.store, where)
+        found = self.store.search(np.array(embedding, dtype=np.float32)[None], k, where, per)
+        entries = self.store.get(found.row_ids[0])
+        fingerprints = self._recall_fingerprints({entry.source for entry in entries})
+        return QueryResult(title, person, entries, found.similarities[0].tolist(), fingerprints)
+
+    def close(self) -> None:
+        self.store.close()
+
+    def _recall_fingerprints(self, paths: Iterable[str]) -> dict[str, str | None]:
+        """Of these sources; all are read again only if one is new here or a file has changed."""
+        try:
+            for path in filter(os.path.isfile, paths):
+                check_unchanged(path, self._fingerprints[path])
+        except (KeyError, InputError):
+            self._fingerprints = {one.path: one.fingerprint for one in self.store.sources()}
+        return {path: self._fingerprints.get(path) for path in paths}
+
+    def __enter__(self) -> "Gallery":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def open_gallery(
+    address: str | os.PathLike,
+    weights: str | os.PathLike | None = None,
+    config_file: str | os.PathLike | None = None,
+    *,
+    create: bool = False,
+    min_score: float = MIN_SCORE,
+    device: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
+) -> Gallery:
+    """Open a gallery and load the model that made it.
+
+    Args:
+        address: see :func:`open_store`.
+        weights: the checkpoint; by default where it was when the gallery was made.
+        config_file: of the weights; by default as then, or the one beside the weights.
+        create: start a new gallery where there is none; needs weights.
+        min_score: detections below do not exist.
+        device: of the model and the search; by default a GPU, where there is one.
+        dtype: see :func:`open_store`.
+        precision: TEST.DTYPE of the model, by default its config's.
+
+    Raises:
+        InputError: there is no gallery, the weights are missing, or others than the gallery's.
+    """
+    if weights is None:
+        if create:
+            raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
+        weights, config_file = _recall_weights(address, config_file)
+    searcher = PersonSearchPredictor.load(
+        weights, config_file, device=device, dtype=precision, min_score=min_score
+    )
+    about = {WEIGHTS: os.path.abspath(weights)}
+    if config_file is not None:
+        about[CONFIG] = os.path.abspath(config_file)
+    store = open_store(
+        address,
+        weights=searcher.weights_sha256,
+        create=create,
+        about=about,
+        device=searcher.device,
+        dtype=dtype,
+    )
+    return Gallery(store, searcher)
+
+
+def combine(embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """Embeddings (D,) of one person as one: their mean, made unit.
+
+    Raises:
+        InputError: there is none, or they cancel each other.
+    """
+    if not len(embeddings):
+        raise InputError("query: no picture of the person; expected one or more")
+    mean = np.mean(embeddings, axis=0)
+    length = np.linalg.norm(mean)
+    if length < 1e-3:
+        raise InputError("query: the pictures have nothing in common; expected one person in all")
+    return (mean / length).astype(np.float32)
+
+
+def _recall_weights(
+    address: str | os.PathLike, config_file: str | os.PathLike | None
+) -> tuple[str, str | os.PathLike | None]:
+    with open_store(address) as store:
+        about = store.about
+    weights = about.get(WEIGHTS)
+    if not weights or not os.path.isfile(weights):
+        raise InputError(
+            f"{address}: the weights that made it, {weights or 'unknown'}, are not there; "
+            "expected --weights with their path"
+        )
+    return weights, config_file or about.get(CONFIG)

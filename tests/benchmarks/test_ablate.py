@@ -1,0 +1,292 @@
+"""The command tools/ablate.py: its figures, what it repeats and what not, and what it refuses."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from benchmarks.ablation import (
+    DETECTOR_FILE,
+    GRIDS,
+    ROWS,
+    Run,
+    RunFailure,
+    execute,
+    measure,
+    plan_runs,
+    runs,
+    write_detector_weights,
+)
+from clsa_search.data import get_records
+from clsa_search.engine import PersonSearchCheckpointer, load_config
+from clsa_search.errors import InputError
+from clsa_search.evaluation import (
+    full_gallery_protocol,
+    load_predictions,
+    save_predictions,
+)
+from tests.support import reference_metrics
+from tests.support.ablation_cases import describe_people
+from tests.support.tiny import ROOT, load_tool
+
+
+@pytest.fixture
+def processes(monkeypatch, tiny_data):
+    """Stands for training and evaluation; `started` tells what was, `broken` what fails."""
+
+    processes = SimpleNamespace(started=[], broken="")
+
+    def run(command, stdout, stderr):
+        words = command[1:]
+        processes.started.append(words)
+        if processes.broken and any(processes.broken in word for word in words):
+            stdout.write(b"two lines\nerror: out of memory\n")
+            return subprocess.CompletedProcess(command, 3)
+        if words[0].endswith("eval_search.py"):
+            folder = Path(words[words.index("--output-dir") + 1])
+            row, seed = folder.parent.parent.name, folder.parent.name
+            predictions = describe_people(tiny_data / "gallery.json", [len(row), int(seed[4:])])
+            save_predictions(predictions, folder / "predictions_gt.npz")
+            save_predictions(predictions, folder / "predictions.npz")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(runs.subprocess, "run", run)
+    return processes
+
+
+@pytest.fixture
+def ablate(demo_config_file, tiny_opts, tmp_path, capsys):
+    """Runs the command into tmp_path / "grid"; returns what it printed."""
+    tool = load_tool("ablate")
+
+    def ablate(*argv, opts=()):
+        folder = ["--output-dir", str(tmp_path / "grid")]
+        words = ["--config-file", demo_config_file, *argv, *folder, *tiny_opts, *opts]
+        try:
+            tool.main(list(map(str, words)))
+        finally:
+            ablate.printed = capsys.readouterr()
+        return ablate.printed.out
+
+    return ablate
+
+
+TWO_BY_TWO = ["--rows", "no_alignment", "alignment", "--seeds", "1", "2"]
+
+
+def test_two_rows_by_two_seeds_agree_with_the_literal_reference(
+    ablate, processes, tiny_data, tmp_path
+):
+    ablate(*TWO_BY_TWO)
+    rows = json.loads((tmp_path / "grid" / "ablation.json").read_text())["rows"]
+    protocol = full_gallery_protocol(get_records(str(tiny_data / "gallery.json")))
+    expected = {}
+    for name in ("no_alignment", "alignment"):
+        for seed in (1, 2):
+            path = tmp_path / "grid" / name / f"seed{seed}" / "eval" / "predictions.npz"
+            found = reference_metrics.search(load_predictions(path), protocol, 0.5)
+            expected[name, seed] = 100 * statistics.mean(precision for precision, *_ in found)
+            assert rows[name]["runs"][str(seed)]["search"]["mAP"] == pytest.approx(
+                expected[name, seed]
+            )
+    assert len(set(expected.values())) == 4, "the runs differ, so that means can be wrong"
+    for name in ("no_alignment", "alignment"):
+        values = [expected[name, seed] for seed in (1, 2)]
+        spread = rows[name]["spread"]["search"]["mAP"]
+        assert spread["mean"] == pytest.approx(statistics.mean(values))
+        assert spread["deviation"] == pytest.approx(statistics.stdev(values))
+    gains = [expected["alignment", seed] - expected["no_alignment", seed] for seed in (1, 2)]
+    change = rows["alignment"]["change"]["search"]["mAP"]
+    assert change["mean"] == pytest.approx(statistics.mean(gains))
+    assert change["deviation"] == pytest.approx(statistics.stdev(gains))
+    assert rows["no_alignment"]["change"] is None, "its own baseline"
+
+    table = (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
+    line = next(line for line in table.splitlines() if line.startswith("| all levels, alignment"))
+    assert f" {spread['mean']:.1f} ± {spread['deviation']:.1f} |" in line
+    assert f" {change['mean']:+.1f} ± {change['deviation']:.1f} |" in line
+    assert " 1, 2 |" in line
+    assert (tmp_path / "grid" / "scale_ratio.png").stat().st_size > 10_000
+
+
+def test_what_is_finished_is_not_done_again(ablate, processes, tmp_path):
+    ablate(*TWO_BY_TWO)
+    assert len(processes.started) == 8
+    first = (tmp_path / "grid" / "ablation.json").read_text()
+    processes.started.clear()
+    assert ablate(*TWO_BY_TWO).count("finished before") == 4
+    assert processes.started == []
+    assert (tmp_path / "grid" / "ablation.json").read_text() == first
+
+
+def test_what_was_interrupted_is_taken_up(ablate, processes, tmp_path):
+    processes.broken = "alignment/seed1/eval"
+    with pytest.raises(SystemExit, match="2 of 4 runs failed"):
+        ablate(*TWO_BY_TWO)
+    assert "FAILED: eval_search.py ended with status 3: error: out of memory" in ablate.printed.out
+    assert len(processes.started) == 8, "a failure does not end the grid"
+    rows = json.loads((tmp_path / "grid" / "ablation.json").read_text())["rows"]
+    assert list(rows["alignment"]["runs"]) == ["2"]
+    assert rows["alignment"]["spread"]["search"]["mAP"]["deviation"] is None, "of one seed"
+    processes.broken = ""
+    processes.started.clear()
+    ablate(*TWO_BY_TWO)
+    assert len(processes.started) == 4, "the two that failed"
+    assert all("seed1" in " ".join(words) for words in processes.started)
+    assert all("--resume" in words for words in processes.started[::2])
+
+
+def test_the_commands_train_and_evaluate_a_run(ablate, tmp_path):
+    ablate("--rows", "no_alignment", "--seeds", "5", opts=["SOLVER.MAX_ITER", "2"])
+    folder = tmp_path / "grid" / "no_alignment" / "seed5"
+    assert (folder / "model_final.pth").is_file() and (folder / "eval" / "results.json").is_file()
+    trained = load_config(str(folder / "config.yaml"))
+    assert (trained.SEED, trained.MODEL.REID.ALIGN.WEIGHT) == (5, 0.0)
+    losses = json.loads((folder / "metrics.json").read_text().splitlines()[0])
+    assert losses["loss_align_res3"] == 0 < losses["loss_id_res3"]
+
+
+def test_a_dry_run_prints_the_commands_and_does_nothing(ablate, processes, tmp_path):
+    lines = ablate("--dry-run", *TWO_BY_TWO, "--num-gpus", "4").splitlines()
+    assert lines[0] == "# no_alignment, seed 1" and len(lines) == 12
+    assert "--num-gpus 4 --resume" in lines[1] and "MODEL.REID.ALIGN.WEIGHT 0.0" in lines[1]
+    assert processes.started == [] and not (tmp_path / "grid").exists()
+
+
+@pytest.mark.parametrize("name", GRIDS["full"])
+def test_every_row_is_another_model(name, tiny_cfg):
+    def is_built(cfg):
+        heads = build_model(cfg).clsa_heads
+        reid = cfg.MODEL.REID
+        return {
+            "levels": list(heads.heads),
+            "classifier": type(heads.classifiers["res5"]).__name__,
+            "weight": heads.align_weight if len(heads.heads) > 1 else None,
+            "settings": (heads.temperature, heads.detach_source, heads.align_unlabeled),
+            "cross-entropy": list(heads.id_levels),
+            "branch": reid.NAME,
+        }
+
+    reference = is_built(tiny_cfg)
+    tiny_cfg.merge_from_list(ROWS[name].opts)
+    changed = {key for key, value in is_built(tiny_cfg).items() if value != reference[key]}
+    assert bool(changed) == (name != "alignment")
+    assert ("branch" in changed) == name.startswith("shared")
+    assert ("classifier" in changed) == name.startswith("oim")
+    assert ("levels" in changed) == (name == "single")
+    assert ("weight" in changed) == (name == "single" or "no_alignment" in name)
+
+
+@pytest.mark.parametrize(
+    ("argv", "opts", "message"),
+    [
+        (["--rows", "aligned"], [], "row 'aligned' is not known; expected some of single"),
+        (["--rows", "alignment", "t3"], [], "rows 'alignment' and 't3' are the same model"),
+        (["--seeds", "-1"], [], "seed -1"),
+        ([], ["DATASETS.TEST", "('a.json', 'b.json')"], "DATASETS.TEST is"),
+        ([], ["MODEL.RIED", "1"], "MODEL.RIED"),
+        (["--detector-weights", "no.pth"], [], "no.pth: not a checkpoint that can be read"),
+    ],
+)
+def test_bad_input_ends_it_before_a_run(ablate, processes, argv, opts, message):
+    with pytest.raises(SystemExit):
+        ablate(*argv, opts=opts)
+    assert processes.started == []
+    assert message in ablate.printed.err and ablate.printed.err.startswith("error: ")
+
+
+def test_runs_of_another_config_are_refused(ablate, processes, tmp_path):
+    one = ["--rows", "alignment", "--seeds", "1"]
+    ablate(*one)
+    ablate(*one, opts=["DATALOADER.NUM_WORKERS", "1"])  # another machine, the same model
+    with pytest.raises(SystemExit):
+        ablate(*one, opts=["SOLVER.MAX_ITER", "9"])
+    assert "SOLVER.MAX_ITER was 1350, now it is 9" in ablate.printed.err
+    (tmp_path / "grid" / "alignment" / "seed1" / "asked.yaml").unlink()
+    (tmp_path / "grid" / "alignment" / "seed1" / "last_checkpoint").write_text("model_final.pth")
+    with pytest.raises(SystemExit):
+        ablate(*one)
+    assert "holds a checkpoint but no asked.yaml" in ablate.printed.err
+    folder = tmp_path / "grid" / "alignment" / "seed1" / "eval"
+    with pytest.raises(InputError, match="embeddings are 24 wide; expected 1 levels of 8"):
+        measure(folder, "not read before", ["res5"], 8)
+
+
+def test_a_failing_process_leaves_its_words_in_the_log(tmp_path):
+    script = tmp_path / "crash.py"
+    script.write_text("print('before'); raise SystemExit('error: no more memory')")
+    cfg = load_config("")
+    command = [sys.executable, str(script)]
+    with pytest.raises(RunFailure, match=r"crash.py ended with status 1: error: no more memory"):
+        execute(Run(ROWS["alignment"], 1, cfg, tmp_path / "run", [command, command]))
+    assert (tmp_path / "run" / "output.log").read_text().count("before") == 1
+
+
+@pytest.fixture
+def trained(tiny_cfg, tmp_path):
+    """A checkpoint of ours, classifiers included."""
+    model = build_model(tiny_cfg)
+    PersonSearchCheckpointer(model, str(tmp_path)).save("trained")
+    return tmp_path / "trained.pth"
+
+
+def test_runs_share_a_detector_and_nothing_else(tiny_cfg, trained, tmp_path):
+    target = tmp_path / "grid" / DETECTOR_FILE
+    write_detector_weights(tiny_cfg, trained, target)
+    torch.manual_seed(7)
+    model = build_model(tiny_cfg)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    PersonSearchCheckpointer(model).load(str(target))
+    source = torch.load(trained, weights_only=True)["model"]
+    for key, value in model.state_dict().items():
+        of_reid = key.startswith(("reid_branch.", "clsa_heads."))
+        assert value.equal(before[key] if of_reid else source[key]), key
+    assert not model.clsa_heads.classifiers["res5"].weight.equal(
+        source["clsa_heads.classifiers.res5.weight"]
+    )
+
+
+def test_all_runs_start_from_the_detector(ablate, processes, trained, tmp_path):
+    ablate(*TWO_BY_TWO, "--detector-weights", trained)
+    for words in processes.started[::2]:
+        assert words[words.index("MODEL.WEIGHTS") + 1] == str(tmp_path / "grid" / DETECTOR_FILE)
+    assert torch.load(tmp_path / "grid" / DETECTOR_FILE, weights_only=True)["model"]
+    assert str(trained) in (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
+
+
+def test_another_detector_is_refused(tiny_cfg, trained, tmp_path):
+    target = tmp_path / "grid" / DETECTOR_FILE
+    write_detector_weights(tiny_cfg, trained, target)
+    written = target.stat().st_mtime_ns
+    write_detector_weights(tiny_cfg, trained, target)
+    assert target.stat().st_mtime_ns == written, "runs may have started from it"
+    checkpoint = torch.load(trained, weights_only=True)
+    checkpoint["model"]["backbone.fpn_lateral2.norm.bias"] += 1
+    torch.save(checkpoint, trained)
+    with pytest.raises(InputError, match="holds another detector than"):
+        write_detector_weights(tiny_cfg, trained, target)
+    tiny_cfg.MODEL.FPN.OUT_CHANNELS = 16
+    with pytest.raises(InputError, match=r"another detector than the config describes: backbone"):
+        write_detector_weights(tiny_cfg, trained, tmp_path / "other.pth")
+
+
+def test_runs_go_seed_by_seed(demo_config_file, tiny_opts, tmp_path):
+    planned = plan_runs(
+        [ROWS["single"], ROWS["alignment"]],
+        [3, 1, 3],
+        config_file=demo_config_file,
+        opts=[*tiny_opts, "MODEL.REID.LEVELS", "['res4', 'res5']"],
+        output_dir=tmp_path,
+        tools=ROOT / "tools",
+    )
+    assert [(run.row.name, run.seed) for run in planned] == [
+        *(("single", 3), ("alignment", 3), ("single", 1), ("alignment", 1))
+    ]
+    assert [run.cfg.MODEL.REID.LEVELS for run in planned[:2]] == [["res5"], ["res4", "res5"]]
+    assert planned[2].folder == tmp_path / "single" / "seed1"

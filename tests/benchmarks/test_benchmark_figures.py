@@ -1,0 +1,155 @@
+"""What a benchmark's figures are made of: work counted, limits, the table, and the fitted line."""
+
+import pytest
+import torch
+
+from benchmarks.speed.figures import Figure, format_rows, measure, to_row
+from benchmarks.speed.growth import fit_line, measure_sizes
+from benchmarks.speed.machine import Machine, measure_machine
+from benchmarks.speed.work import Work, count_work
+
+CPU = torch.device("cpu")
+MACHINE = Machine(flops={"float32": 1e9, "float16": 4e9}, bandwidth=1e8)
+
+
+def test_a_product_is_counted_by_hand():
+    a, b = torch.ones(3, 4), torch.ones(4, 5)
+    assert count_work(lambda: a @ b) == Work(flops=2 * 3 * 4 * 5, bytes=4 * (12 + 20 + 15), waits=0)
+    halves = count_work(lambda: a.half() @ b.half())  # read as four bytes, written as two
+    assert halves.flops == 120
+    assert halves.bytes == 6 * (12 + 20) + 2 * (12 + 20 + 15)
+
+
+def test_a_convolution_is_counted_by_hand():
+    maps, weight = torch.ones(1, 2, 6, 5), torch.ones(7, 2, 3, 3)
+    work = count_work(lambda: torch.nn.functional.conv2d(maps, weight))
+    assert work.flops == 2 * (2 * 3 * 3) * 7 * 4 * 3
+    assert work.bytes == 4 * (2 * 6 * 5 + 7 * 2 * 9 + 7 * 4 * 3)
+
+
+def test_a_view_moves_nothing():
+    x = torch.ones(6, 4)
+    assert count_work(lambda: x.T[1:].reshape(3, 6)[:2]) == Work(0, 0, 0)
+    assert count_work(x.clone) == Work(0, 2 * 4 * 24, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "waits"),
+    [
+        (lambda x: x.sum(), 0),
+        (lambda x: x.sum().item(), 1),
+        (lambda x: x.nonzero(), 1),
+        (lambda x: x[x > 0], 1),
+        (lambda x: x[torch.tensor([0, 2])], 0),
+        (lambda x: [float(y) for y in x], 3),
+    ],
+)
+def test_what_a_host_waits_for_is_counted(call, waits):
+    assert count_work(lambda: call(torch.ones(3))).waits == waits
+
+
+def test_work_is_stated_per_unit():
+    a, b = torch.ones(6, 4), torch.ones(4, 5)
+    calls = []
+
+    def multiply():
+        calls.append(a @ b)
+
+    notes = {"rows": 6}
+    figure = measure(multiply, name="mm", unit="row", units=6, device=CPU, repeat=2, notes=notes)
+    assert (figure.name, figure.unit, figure.notes) == ("mm", "row", notes)
+    assert figure.work == Work(2 * 4 * 5, 4 * (24 + 20 + 30) // 6, 0)
+    assert 0 < figure.seconds < 1 and len(calls) > 3
+
+
+def row_of(**fields):
+    return to_row(Figure(name="f", unit="image", seconds=0.5, **fields), MACHINE)
+
+
+def test_the_limit_is_the_larger_of_arithmetic_and_traffic():
+    row = row_of(work=Work(10**8, 10**6, 2))
+    assert (row["arithmetic_seconds"], row["traffic_seconds"]) == pytest.approx((0.1, 0.01))
+    assert (row["limit_seconds"], row["share"]) == pytest.approx((0.1, 0.2))
+    assert (row["per_second"], row["waits"]) == (2, 2)
+    row = row_of(work=Work(10**8, 10**6, 2), dtype="float16")
+    assert row["limit_seconds"] == pytest.approx(0.025)
+    row = row_of(work=Work(10**6, 10**7, 0))
+    assert row["limit_seconds"] == pytest.approx(0.1)
+
+
+def test_a_bound_that_was_timed_takes_the_place_of_the_counted_ones():
+    row = row_of(work=Work(10**8, 10**6, 0), limit_seconds=0.4)
+    assert (row["limit_seconds"], row["share"]) == pytest.approx((0.4, 0.8))
+    assert row["arithmetic_seconds"] == pytest.approx(0.1)
+
+
+def test_without_a_bound_there_is_no_share():
+    row = row_of(notes={"mAP": 99.5})
+    assert (row["share"], row["limit_seconds"], row["flops"]) == (None, None, None)
+    assert row["mAP"] == 99.5
+
+
+def test_the_table_names_units_and_leaves_out_what_is_not_known():
+    full = row_of(work=Work(10**8, 10**6, 1.5), memory_mb=1234.5, notes={"rows": 2000, "k": "v"})
+    lines = format_rows([full, row_of()]).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0][:4] == ["what", "time", "a second", "MB"]
+    assert cells[2] == [
+        *("f", "500 ms / image", "2", "1,234", "100 ms", "10 ms", "20 %", "1.5"),
+        "rows 2,000, k v",
+    ]
+    assert cells[3] == ["f", "500 ms / image", "2", *[""] * 6]
+
+
+def test_a_machine_states_what_it_reached():
+    machine = measure_machine(CPU)
+    assert machine.flops["float32"] > 1e8
+    assert machine.bandwidth > 1e8
+
+
+def test_a_line_is_found_again():
+    line = fit_line([1000, 20_000, 300_000], [0.502, 0.54, 1.1])
+    assert (line.start, line.slope) == pytest.approx((0.5, 2e-6))
+    assert line.residual == pytest.approx(0, abs=1e-9)
+    assert line.at(10_000_000) == pytest.approx(20.5)
+
+
+def test_a_line_weighs_relative_errors_and_states_the_largest():
+    line = fit_line([1, 2], [3, 1])  # level, as no slope is negative: (1/3 + 1) / (1/9 + 1)
+    assert (line.start, line.slope) == (pytest.approx(1.2), 0)  # 2, if errors were absolute
+    assert line.residual == pytest.approx(0.6)
+
+
+def test_no_part_of_a_line_is_negative():
+    line = fit_line([1, 2, 3], [0.1, 2, 4])
+    assert line.start == 0 and line.slope > 0
+    line = fit_line([1, 2, 3], [3, 2, 1])
+    assert line.start > 0 and line.slope == 0
+
+
+def draw_growth(size):
+    yield Figure(name="load", unit="row", seconds=0.25, limit_seconds=0.1)
+    work = Work(40 * size, 8 * size, 1)
+    yield Figure(name="ask", unit="query", seconds=0.5 + 2e-6 * size, memory_mb=1.0, work=work)
+
+
+def test_growth_marks_what_was_not_measured():
+    figures = list(measure_sizes(draw_growth, [1000, 2000, 4000], of="rows", until=10**7))
+    assert [figure.notes["rows"] for figure in figures] == [
+        *(1000, 1000, 2000, 2000, 4000, 4000, 10**7, 10**7)
+    ]
+    load, ask = figures[-2:]
+    assert (load.name, ask.name) == ("load (extrapolated)", "ask (extrapolated)")
+    assert not any("extrapolated" in figure.name for figure in figures[:-2])
+    assert load.seconds == pytest.approx(0.25)
+    assert ask.seconds == pytest.approx(20.5)
+    assert ask.work.flops == pytest.approx(40 * 10**7)
+    assert (ask.work.bytes, ask.work.waits) == pytest.approx((8 * 10**7, 1))
+    assert load.limit_seconds is None and load.work is None and ask.memory_mb is None
+    assert ask.notes["extrapolated from"] == "1,000 to 4,000 rows"
+    assert ask.notes["largest residual"] == pytest.approx(0, abs=1e-9)
+    assert (ask.notes["start"], ask.notes["slope"]) == pytest.approx((0.5, 2e-6))
+
+
+def test_growth_without_an_end_is_what_was_measured():
+    assert len(list(measure_sizes(draw_growth, [1, 2, 3], of="rows"))) == 6

@@ -1,0 +1,162 @@
+"""Training steps that are measured, the loader beside them, and several processes."""
+
+import json
+import os
+
+import pytest
+import torch
+from detectron2.utils import comm
+
+from benchmarks.speed import processes
+from benchmarks.speed.figures import Figure
+from benchmarks.speed.inputs import build_random_model, draw_inputs, write_photographs
+from benchmarks.speed.measuring import count_up
+from benchmarks.speed.training import Step, judge, measure_loader, measure_training
+from clsa_search.data import get_records
+from clsa_search.errors import InputError
+from tests.support.tiny import load_tool
+
+CPU = torch.device("cpu")
+SIZE = (72, 96)
+
+
+@pytest.fixture
+def step(tiny_cfg):
+    return Step(tiny_cfg, device=CPU, batch=2, size=SIZE, people=3, identities=5)
+
+
+def test_a_step_leaves_the_weights_and_describes_what_a_trained_detector_proposes(step, tiny_cfg):
+    model = step._trainer.model
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    step()
+    step()
+    assert step.described == 2 * (3 + tiny_cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
+    for name, value in model.named_parameters():
+        assert torch.equal(value, before[name])
+    gradients = [p.grad.abs().sum() for n, p in model.named_parameters() if "reid" in n]
+    assert sum(gradients) > 0
+
+
+def test_only_as_many_detections_as_asked_for(tiny_cfg):
+    inputs = draw_inputs(2, size=SIZE, people=3)
+    with torch.no_grad():
+        for count in (0, 4):
+            model = build_random_model(tiny_cfg, CPU, detections=count)
+            assert [len(output["instances"]) for output in model(inputs)] == [count, count]
+
+
+def test_photographs_are_a_dataset(tmp_path):
+    records = get_records(str(write_photographs(tmp_path, 3, size=SIZE, people=2)))
+    assert [(r["height"], r["width"], len(r["annotations"])) for r in records] == [(*SIZE, 2)] * 3
+    assert len({(tmp_path / f"000{i}.jpg").read_bytes() for i in range(3)}) == 3
+    large = write_photographs(tmp_path, 1)
+    assert 1.5 < 8 * os.path.getsize(large.parent / "0000.jpg") / (1080 * 1920) < 4  # bits a pixel
+
+
+def test_each_branch_and_type_is_measured_and_the_loader_judged(tiny_cfg, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    options = {"batch": 2, "size": SIZE, "people": 2, "device": CPU, "repeat": 1}
+    figures = list(
+        measure_training(
+            tiny_cfg, branches=["crop", "shared"], dtypes=["float32", "bfloat16"], **options
+        )
+    )
+    *steps, without, one = figures
+    assert [(f.name, f.dtype) for f in steps] == [
+        (f"training step, {branch} branch, {dtype}, batch 2", dtype)
+        for branch in ("crop", "shared")
+        for dtype in ("float32", "bfloat16")
+    ]
+    assert steps[0].work.flops > steps[2].work.flops > 0  # the backbone of the crops
+    assert steps[1].notes["times the first"] == steps[0].seconds / steps[1].seconds
+    assert [without.notes["workers"], one.notes["workers"]] == [0, 1]
+    assert "limits training" in one.notes["so"] and "so" not in without.notes
+    fastest = min(f.seconds for f in steps)
+    assert one.notes["times the fastest step"] == fastest / one.seconds
+    with pytest.raises(InputError, match="SOLVER.AMP.DTYPE is 'int8'; expected"):
+        list(measure_training(tiny_cfg, branches=["crop"], dtypes=["int8"], **options))
+
+
+def test_the_loader_is_measured_at_each_number_of_workers(tiny_cfg):
+    figures = list(measure_loader(tiny_cfg, batch=3, workers=[0, 2], size=(48, 64)))
+    assert [figure.name for figure in figures] == [f"loader alone, {n} workers" for n in (0, 2)]
+    assert all(0 < figure.limit_seconds < figure.seconds for figure in figures)
+
+
+def judge_last(step, *seconds):
+    """The verdict on loaders of 0, 1, 2, ... workers."""
+    loaders = [
+        Figure(name="loader", unit="picture", seconds=s, notes={"workers": number})
+        for number, s in enumerate(seconds)
+    ]
+    judged = list(judge(loaders, step))
+    assert [f.notes["times the fastest step"] for f in judged] == [step / s for s in seconds]
+    return judged[-1].notes["so"]
+
+
+def test_who_limits_training_is_said_plainly():
+    keeps_up = "loading processes keep up: the model limits training"
+    assert judge_last(0.2, 0.1, 0.1, 0.05) == f"1 or more {keeps_up}"
+    assert judge_last(0.2, 0.1, 0.3, 0.15) == f"2 or more {keeps_up}"
+    assert judge_last(0.01, 0.1, 0.1, 0.05) == (
+        "about 10 loading processes would keep up: the loader limits training"
+    )
+
+
+def test_the_limit_of_several_processes_is_as_many_times_one(tiny_cfg, monkeypatch):
+    steps = {1: 4.0, 2: 5.0, 4: 8.0}
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(processes, "_run_together", lambda _, n, kind: {"step": steps[n]})
+
+    def measure(*counts):
+        options = {"batch": 8, "size": SIZE, "people": 1, "device": CPU, "repeat": 1}
+        return list(processes.measure_processes(tiny_cfg, counts, **options))
+
+    figures = measure(1, 2, 4)
+    assert [figure.seconds for figure in figures] == [4 / 8, 5 / 16, 8 / 32]
+    assert [figure.limit_seconds for figure in figures] == [4 / 8, 4 / 16, 4 / 32]
+    with pytest.raises(InputError, match="5 processes on 4 cores; expected at most one on each"):
+        measure(1, 5)
+
+
+def test_numbers_of_processes_double_up_to_the_most():
+    assert [count_up(most) for most in (1, 2, 3, 4, 6)] == [
+        *([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 4, 6])
+    ]
+
+
+def count_processes(device):
+    return {"processes": comm.get_world_size(), "threads": torch.get_num_threads()}
+
+
+def test_processes_meet_and_measure(tiny_cfg):
+    assert processes._run_together(count_processes, 2, "cpu") == {"processes": 2, "threads": 1}
+    share = processes._measure_share(tiny_cfg, 2, SIZE, 1, 1, CPU)
+    assert share.keys() == {"training step", "extraction"} and min(share.values()) > 0
+
+
+def test_the_command_measures_growth_over_processes(
+    demo_config_file, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        processes, "_run_together", lambda measured, n, kind: {"training step": 1.0 + n}
+    )
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    main = load_tool("benchmark").main
+    options = ["--config-file", demo_config_file, "--device", "cpu"]
+    path = tmp_path / "b.json"
+    main(["growth", "--of", "processes", "--batch", "2", *options, "--json", str(path)])
+    rows = json.loads(path.read_text())["growth"]
+    assert [(row["processes"], row["per_second"]) for row in rows] == [(1, 1), (2, 4 / 3)]
+    assert rows[1]["share"] == pytest.approx(2 / 3)
+    assert "training step, 2 processes of batch 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("subject", "option"),
+    [("training", "--batch"), ("index", "--pictures"), ("index", "--threads")],
+)
+def test_bad_numbers_are_named(subject, option, capsys):
+    with pytest.raises(SystemExit):
+        load_tool("benchmark").main([subject, option, "0"])
+    assert f"error: {option}: 0; expected more than 0" in capsys.readouterr().err

@@ -1,0 +1,209 @@
+"""Which checkpoints are loaded or refused, and what is said of those that fit in part."""
+
+import argparse
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from torch import nn
+
+from clsa_search.engine import PersonSearchCheckpointer
+from clsa_search.errors import InputError
+
+
+@pytest.fixture
+def checkpoint(tiny_cfg, tmp_path):
+    model = build_model(tiny_cfg)
+    PersonSearchCheckpointer(model, str(tmp_path)).save("model")
+    return tmp_path / "model.pth"
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("missing", "does not exist"),
+        ("cut short", "not a checkpoint that can be read"),
+        ("text", "not a checkpoint that can be read"),
+        ("wider", r"has shape \(.*, the config's model \("),
+        ("another model", "is missing"),
+    ],
+)
+def test_checkpoints_that_do_not_fit_are_refused(tiny_cfg, checkpoint, fault, message):
+    content = checkpoint.read_bytes()
+    if fault == "missing":
+        checkpoint.unlink()
+    elif fault == "cut short":
+        checkpoint.write_bytes(content[: len(content) // 2])
+    elif fault == "text":
+        checkpoint.write_text("weights")
+    elif fault == "wider":
+        tiny_cfg.MODEL.REID.HEAD.EMBED_DIM = 24
+    else:
+        torch.save({"model": {"weight": torch.zeros(3)}}, checkpoint)
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
+    with pytest.raises(InputError, match=rf"model.pth.*{message}"):
+        checkpointer.load_strictly(str(checkpoint), checkpointables=[])
+
+
+SHARED = [
+    *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
+    *("MODEL.REID.NAME", "SharedBranch"),
+]
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (SHARED, r"reid_branch.backbone.stem.conv1.weight is not in .* \(and \d+ more\)"),
+        (["MODEL.REID.LEVELS", "['res3', 'res5']"], r"heads.res4.reduce.weight is not .*\d+ more"),
+    ],
+)
+def test_parameters_that_the_model_lacks_are_refused(tiny_cfg, checkpoint, opts, message):
+    # no classifiers: as a trained model is loaded to search with
+    tiny_cfg.merge_from_list([*opts, "MODEL.REID.NUM_IDS", "0"])
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
+    with pytest.raises(InputError, match=rf"model.pth: is of another model.*{message}"):
+        checkpointer.load_strictly(str(checkpoint), checkpointables=[])
+
+
+def test_what_no_network_computes_with_may_be_left_over(tiny_cfg, checkpoint):
+    content = torch.load(checkpoint)
+    content["model"]["proposal_generator.anchor_generator.cell_anchors.0"] = torch.zeros(3, 4)
+    torch.save(content, checkpoint)
+    tiny_cfg.MODEL.RESNETS.NORM = tiny_cfg.MODEL.REID.RESNETS.NORM = "FrozenBN"
+    model = build_model(tiny_cfg)
+    PersonSearchCheckpointer(model).load_strictly(str(checkpoint), checkpointables=[])
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, content["model"][name]), name
+
+
+def test_a_checkpoint_is_replaced_when_the_new_one_is_whole(tiny_cfg, checkpoint, monkeypatch):
+    content = checkpoint.read_bytes()
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg), str(checkpoint.parent))
+
+    def stop(data, file):
+        file.write(content[:1000])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", stop)
+    with pytest.raises(OSError, match="disk full"):
+        checkpointer.save("model")
+    assert checkpoint.read_bytes() == content
+    assert checkpointer.get_all_checkpoint_files() == [str(checkpoint)]
+
+
+@pytest.fixture
+def saved(tiny_cfg, tmp_path):
+    """Checkpoints of a run after 2, 4 and 10 iterations, the last of which is cut short."""
+    checkpointer = PersonSearchCheckpointer(nn.Linear(2, 2), str(tmp_path))
+    for iteration in (1, 3, 9):
+        trainer = argparse.Namespace(state_dict=lambda i=iteration: {"iteration": i})
+        checkpointer.checkpointables["trainer"] = trainer
+        checkpointer.save(f"model_{iteration:07d}")
+    whole = (tmp_path / "model_0000009.pth").read_bytes()
+    (tmp_path / "model_0000009.pth").write_bytes(whole[: len(whole) // 2])
+    torch.save({"model": {}}, tmp_path / "pretrained.pth")
+    return checkpointer
+
+
+@pytest.mark.parametrize("tag", [None, "", "model_0000007.pth", "model_0000009.pth"])
+def test_the_newest_whole_checkpoint_stands_in(saved, tmp_path, tag, caplog):
+    (tmp_path / "last_checkpoint").unlink()
+    if tag is not None:
+        (tmp_path / "last_checkpoint").write_text(tag)
+    assert saved.get_checkpoint_file() == str(tmp_path / "model_0000003.pth")
+    assert "model_0000003.pth is the newest" in caplog.text
+
+
+def test_the_checkpoint_that_is_named_comes_first(saved, tmp_path):
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    assert saved.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
+
+
+def test_a_run_without_a_whole_checkpoint_is_not_resumed(saved, tmp_path):
+    for name in ("model_0000001.pth", "model_0000003.pth"):
+        (tmp_path / name).unlink()
+    with pytest.raises(InputError, match=r"last_checkpoint names model_0000009.pth.*--resume"):
+        saved.has_checkpoint()
+
+
+def test_a_folder_without_checkpoints_has_none(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        assert not PersonSearchCheckpointer(nn.Linear(2, 2), str(folder)).has_checkpoint()
+
+
+@pytest.mark.parametrize("backbone", ["backbone.bottom_up", "reid_branch.backbone"])
+@pytest.mark.parametrize("part", ["", ".res4", ".res5.2.conv3.weight"])
+def test_what_weights_leave_at_random_in_a_backbone_is_counted(
+    tiny_cfg, tmp_path, backbone, part, caplog
+):
+    model = build_model(tiny_cfg)
+    state = model.state_dict()
+    state = {name: value for name, value in state.items() if not name.startswith(backbone + part)}
+    torch.save({"model": state}, tmp_path / "part.pth")
+    PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(tmp_path / "part.pth"))
+    (warning,) = [r.getMessage() for r in caplog.records if "START AT RANDOM" in r.getMessage()]
+    sizes = {n: p.numel() for n, p in model.named_parameters() if n.startswith(backbone)}
+    random = sum(size for name, size in sizes.items() if name.startswith(backbone + part))
+    assert f"{random} of {sum(sizes.values())} parameters of {backbone} START AT" in warning
+    assert f"the first those of {backbone}{part}" in warning and "convert_weights.py" in warning
+
+
+def test_parameters_of_another_shape_are_named(tiny_cfg, checkpoint, caplog):
+    tiny_cfg.MODEL.REID.NUM_IDS = 7
+    PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(checkpoint))
+    assert "another shape there: clsa_heads.classifiers.res3.weight, clsa_heads" in caplog.text
+    assert "START AT RANDOM" not in caplog.text
+
+
+STEM = {"conv1.weight": torch.ones(64, 3, 7, 7)}
+BLOBS = {"conv1_w": np.ones((64, 3, 7, 7), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("reid.pth", {"epoch": 6, "state_dict": STEM}, "holds 'epoch', a int"),
+        ("resnet.pth", STEM, "fills no parameter"),
+        ("zoo.pkl", {"blobs": BLOBS}, "holds 'blobs', a dict"),
+        ("blobs.pkl", BLOBS, "fills no parameter"),
+    ],
+)
+def test_weights_of_others_are_sent_to_the_converter(tiny_cfg, tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps(content)) if path.suffix == ".pkl" else torch.save(content, path)
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
+    with pytest.raises(InputError, match=rf"{name}: {message}.*tools/convert_weights.py"):
+        checkpointer.load_weights(str(path))
+
+
+def test_weights_that_cannot_be_read_are_named(tiny_cfg, checkpoint):
+    checkpoint.write_text("weights")
+    with pytest.raises(InputError, match=r"model.pth.*not a checkpoint"):
+        PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(checkpoint))
+
+
+class Bomb:
+    """What a pickle may hold: reading it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("suffix", ["pkl", "pth"])
+def test_code_in_weights_is_refused_and_not_run(tiny_cfg, tmp_path, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    content = {"model": {"x": Bomb(tmp_path / "made")}, "__author__": "me"}
+    if suffix == "pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path)
+    with pytest.raises(InputError, match="must not run code"):
+        PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(path))
+    assert not (tmp_path / "made").exists()

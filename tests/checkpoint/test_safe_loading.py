@@ -1,0 +1,61 @@
+"""Reading checkpoints of others: arrays as they were, no code of theirs."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from clsa_search.checkpoint.safe_loading import read_checkpoint
+from clsa_search.errors import InputError
+
+
+class Call:
+    """An object that a pickle rebuilds by calling a function."""
+
+    def __init__(self, function, *arguments):
+        self.reduced = function, arguments
+
+    def __reduce__(self):
+        return self.reduced
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_code_in_a_checkpoint_is_not_run(tmp_path, suffix):
+    path, victim = tmp_path / f"evil{suffix}", tmp_path / "made"
+    checkpoint = {"model": {"conv1_w": Call(os.mkdir, str(victim))}}
+    save = torch.save if suffix == ".pth" else lambda what, to: to.write_bytes(pickle.dumps(what))
+    save(checkpoint, path)
+    with pytest.raises(InputError, match=r"evil.*refused, because to read it is to call \w+.mkdir"):
+        read_checkpoint(str(path))
+    assert not victim.exists()
+    # NumPy itself would take these bytes for a pointer
+    save({"a": Call(np.ndarray, (1,), np.dtype("O"), b"pointers")}, path)
+    with pytest.raises(InputError, match="evil.*not a checkpoint that can be read"):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_pickled_arrays_come_back_as_they_were(tmp_path, protocol):
+    grid = np.arange(6, dtype=np.float32).reshape(2, 3)
+    arrays = {"c": grid, "fortran": np.asfortranarray(grid), "big": grid.astype(">f4")}
+    arrays |= {"one": np.float64(0.5), "empty": np.zeros((0, 2)), "int": np.array(3)}
+    data = pickle.dumps({"model": arrays}, protocol=protocol)
+    files = [data] if protocol > 2 else [data, data.replace(b"numpy._core", b"numpy.core")]
+    for data in files:
+        (tmp_path / "a.pkl").write_bytes(data)
+        for name, array in read_checkpoint(str(tmp_path / "a.pkl"))["model"].items():
+            np.testing.assert_array_equal(array, arrays[name])
+            assert array.dtype == arrays[name].dtype.newbyteorder("=")
+
+
+def test_text_pickles_of_python_2_are_read(tmp_path):
+    # what Python 2 wrote for {"a": np.array([1.0, -2.0], "<f4")}, protocol 0 to 2 alike
+    text = (
+        b"}S'a'\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+        b"(I1\n(I2\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"
+        b"I00\nS'\\x00\\x00\\x80?\\x00\\x00\\x00\\xc0'\ntbs."
+    )
+    (tmp_path / "a.pkl").write_bytes(text)
+    np.testing.assert_array_equal(read_checkpoint(str(tmp_path / "a.pkl"))["a"], [1.0, -2.0])

@@ -1,0 +1,49 @@
+"""Every YAML builds the model that its name says, for data that exists."""
+
+from pathlib import Path
+
+import pytest
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+
+from clsa_search.engine import load_config
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+BRANCHES = {"crop": "CropBranch", "shared": "SharedBranch", "oim": "CropBranch"}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_builds(config):
+    opts = ["MODEL.DEVICE", "cpu", "MODEL.REID.NUM_IDS", "11"]
+    model = build_model(load_config(str(config), opts))
+    heads = model.clsa_heads
+    assert {c.num_ids for c in heads.classifiers.values()} == {11}
+    assert set(heads.heads) == set(model.reid_branch.output_shape())
+    if "R50" in config.stem:
+        assert list(heads.heads) == ["res3", "res4", "res5"]
+        assert model.reid_branch.output_shape()["res5"].channels == 2048
+
+
+@pytest.mark.parametrize(
+    "config", [c for c in CONFIGS if "Base" not in c.stem], ids=lambda c: c.stem
+)
+def test_a_config_is_what_its_name_says(config):
+    cfg = load_config(str(config))
+    _, kind, dataset = config.stem.replace("_R50", "").split("_", 2)
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        assert name in DatasetCatalog and name.startswith(dataset)
+    if kind in BRANCHES:
+        assert cfg.MODEL.REID.NAME == BRANCHES[kind]
+        assert (cfg.MODEL.REID.CLASSIFIER == "OIMClassifier") == (kind == "oim")
+        assert config.stem in cfg.OUTPUT_DIR
+    if cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+        assert list(cfg.SOLVER.STEPS) == sorted(cfg.SOLVER.STEPS)
+        assert cfg.SOLVER.STEPS[-1] < cfg.SOLVER.MAX_ITER
+
+
+def test_there_are_few_new_keys():
+    def count(node):
+        return sum(count(v) if hasattr(v, "items") else 1 for v in node.values())
+
+    reid = load_config("").MODEL.REID
+    assert count({k: v for k, v in reid.items() if k != "RESNETS"}) + 1 <= 30

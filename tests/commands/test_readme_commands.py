@@ -1,0 +1,196 @@
+"""Every command of the README runs as it stands there, and bad input ends it with one line.
+
+Only sizes are changed: options at the end of the line shrink pictures, model and schedule.
+"""
+
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+import torch
+import torchvision
+
+from clsa_search.data.catalog import BUILT_IN_DATASETS
+from tests.data.datasets.test_mot import walk, write_scene
+from tests.support.tiny import ROOT, TINY_MODEL
+
+SMALL = {
+    "make_synthetic.py": [
+        *("--train-ids", "6", "--test-ids", "6", "--train-images", "8", "--gallery-images", "14"),
+        *("--width", "96", "--height", "72", "--min-height", "12", "--workers", "1"),
+        *("--min-people", "3", "--max-people", "4", "--cameras", "2"),
+    ],
+    "train_net.py": [
+        *TINY_MODEL,
+        *("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
+    ],
+    "eval_search.py": TINY_MODEL,
+    "import_mot.py": [],
+    "check_dataset.py": [],
+    "ablate.py": [
+        *("--rows", "alignment", "--seeds", "1", "--num-gpus", "1"),
+        *(*TINY_MODEL, "SOLVER.MAX_ITER", "2"),
+    ],
+    "convert_weights.py": [
+        *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
+    ],
+    "export_model.py": [],
+    "search_gallery.py": [],
+    "benchmark.py": ["--repeat", "1"],
+}
+# res5 of these crops is wide enough for bfloat16 on a CPU: see the end of docs/performance.md
+_SMALL_MODEL = ["--size", "72", "96", "--people", "2", "--opts", *TINY_MODEL]
+_SMALL_MODEL += ["MODEL.REID.CROP_SIZE", "[128, 64]"]
+SMALL_OF = {  # further options of a command of a tool
+    "search_gallery.py index": ["--min-score", "0"],
+    "benchmark.py evaluation": ["--scale", "0.02", "--widths", "8"],
+    "benchmark.py query": ["--rows", "2000", "--widths", "8"],
+    "benchmark.py inference": _SMALL_MODEL,
+    "benchmark.py training": _SMALL_MODEL,
+    "benchmark.py index": ["--pictures", "2", *_SMALL_MODEL],
+    "benchmark.py growth": ["--sizes", "1", "2", "3", *_SMALL_MODEL],
+}
+
+
+def readme_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("python tools/")]
+
+
+SET_THE_SCENE = """
+from clsa_search.data.image_io import read_image
+image = read_image("datasets/synthetic_demo/gallery/images/c1_00006.jpg")
+box = 10, 10, 40, 60
+"""
+
+
+def readme_search():
+    """The search in Python."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.search(r"### In Python\n\n```python\n(.*?)```", text, flags=re.S)[1]
+
+
+def run(words, folder):
+    environment = {k: v for k, v in os.environ.items() if k != "DETECTRON2_DATASETS"}
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def open_page(words, folder):
+    """What a command that serves a page sends to a browser."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, *words, "--port", str(port)]
+    server = subprocess.Popen(words, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        for _ in range(600):
+            assert server.poll() is None
+            try:
+                with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as page:
+                    return page.read().decode()
+            except URLError:
+                time.sleep(0.2)
+        raise AssertionError("no answer within two minutes")
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A folder like the checkout, with a MOTChallenge folder and weights of others in it."""
+    folder = tmp_path_factory.mktemp("workspace")
+    for name in ("tools", "configs"):
+        (folder / name).symlink_to(ROOT / name)
+    for scene in ("MOT17-02", "MOT17-04"):
+        rows = [*walk(1, 1, 1, 1), *walk(2, 1, 1, 1, x=25)]
+        write_scene(folder / "MOT17" / "train", scene, rows)
+    state = torchvision.models.resnet50(width_per_group=4).state_dict()
+    torch.save(state, folder / "resnet50.pth")
+    named = {f"module.base.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": named}, folder / "reid_resnet50.pth.tar")
+    return folder
+
+
+def test_every_command_of_the_readme_runs(workspace):
+    commands = readme_commands()
+    tools = {Path(words[1]).name for words in commands}
+    assert tools == {*SMALL, "install_detectron2.py"}, "a tool that the README does not show"
+    for _, tool, *arguments in commands:
+        if tool.endswith("install_detectron2.py"):
+            done = run([tool], workspace)
+            assert "left as it is" in done.stdout
+            continue
+        small = [] if "--predictions" in arguments else SMALL[Path(tool).name]
+        small = [*small, *SMALL_OF.get(f"{Path(tool).name} {arguments[0]}", [])]
+        # a box in the pictures of 96 x 72
+        arguments = ["10,10,40,60" if word.count(",") == 3 else word for word in arguments]
+        if arguments[0] == "serve":
+            assert "Find a person" in open_page([tool, *arguments], workspace)
+            continue
+        done = run([tool, *arguments, *small], workspace)
+        assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+    done = run(["-c", SET_THE_SCENE + readme_search()], workspace)
+    assert done.returncode == 0 and "gallery/images/c" in done.stdout, done.stdout + done.stderr
+    for made in (
+        *("output/demo/model_final.pth", "output/demo/curves.png", "output/demo/metrics.json"),
+        *("output/demo/eval/results.json", "output/demo/eval/sheets/rankings.png"),
+        *("output/mot17/model_final.pth", *(f"datasets/{f}" for f in BUILT_IN_DATASETS.values())),
+    ):
+        if "synthetic/" not in made:  # the full preset is not drawn here
+            assert (workspace / made).is_file(), made
+
+
+def test_a_corrupt_image_ends_training_with_its_name(tiny_data, tmp_path):
+    picture = tmp_path / "train_0.png"
+    document = json.loads((tiny_data / "train.json").read_text())
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] == 0]
+    document["images"] = document["images"][:1]
+    (tmp_path / "train.json").write_text(json.dumps(document))
+    picture.write_bytes((tiny_data / "train_0.png").read_bytes()[:100])
+    opts = [*TINY_MODEL, "DATALOADER.NUM_WORKERS", "1", "DATASETS.TRAIN", "('train.json',)"]
+    opts += ["DATASETS.TEST", "()"]
+    config = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
+    done = run([str(ROOT / "tools" / "train_net.py"), "--config-file", config, *opts], tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "train_0.png" in last
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("train_net.py --config-file nowhere.yaml", "config file nowhere.yaml does not exist"),
+        ("train_net.py --config-file {config} MODEL.RIED 1", "MODEL.RIED"),
+        ("train_net.py --config-file {config} MODEL.WEIGHTS no.pth", "MODEL.WEIGHTS 'no.pth'"),
+        ("train_net.py --config-file {config} DATASETS.TRAIN ('no.json',)", "no.json"),
+        ("train_net.py --config-file {config} DATASETS.TRAIN ('nothing',)", "synthetic_train"),
+        ("train_net.py --config-file {config} --eval-only", "checkpoint '' does not exist"),
+        ("eval_search.py --config-file {config} --dataset no.json", "no.json"),
+    ],
+)
+def test_bad_input_ends_a_command_with_one_line(command, message, tmp_path):
+    config = ROOT / "configs" / "clsa_small_synthetic_demo.yaml"
+    tool, *arguments = command.format(config=config).split()
+    done = run([str(ROOT / "tools" / tool), *arguments], tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+    assert "Traceback" not in done.stderr

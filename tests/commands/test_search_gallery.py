@@ -1,0 +1,377 @@
+"""The command tools/search_gallery.py: from files on disk to the answers about a person."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from clsa_search.errors import InputError
+from clsa_search.gallery.sqlite_store import SQLiteStore
+from clsa_search.retrieval import Filter, Indexer, IndexOptions, open_gallery, open_store
+from clsa_search.retrieval.predictor import PersonSearchPredictor
+from clsa_search.retrieval.results import read_sightings
+from tests.support.footage import BlockSearcher, draw_scene, write_picture, write_video
+from tests.support.tiny import load_tool
+
+
+@pytest.fixture
+def tool():
+    return load_tool("search_gallery")
+
+
+@pytest.fixture
+def run(tool, capsys, monkeypatch, tmp_path):
+    """Runs the command in a folder of its own, where blocks are people; returns what it printed."""
+    monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockSearcher())
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv, status=None):
+        words = [str(word) for word in argv]
+        if status is None:
+            tool.main(words)
+        else:
+            with pytest.raises(SystemExit) as stop:
+                tool.main(words)
+            assert stop.value.code == status
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def footage(tmp_path):
+    """Person 0 in two photographs, person 3 walking through a video of two seconds."""
+    folder = tmp_path / "footage"
+    write_picture(folder / "one.png", {0: 10, 1: 50})
+    write_picture(folder / "two.png", {0: 70})
+    write_video(folder / "door.avi", [{3: 2 * i, 1: 80} for i in range(20)])
+    (tmp_path / "weights.pth").touch()
+    return folder
+
+
+@pytest.fixture
+def gallery(run, footage):
+    run("index", "--weights", "weights.pth", "--store", "street.db", "--rate", 2, footage)
+    return "street.db"
+
+
+def ask(run, *argv):
+    """The matches of each query of a command."""
+    answers = json.loads(run("query", "--store", "street.db", "--json", *argv))
+    return [query["matches"] for query in answers["queries"]]
+
+
+def test_index_says_what_it_did(run, footage):
+    words = ["index", "--weights", "weights.pth", "--store", "street.db", "--rate", 2, footage]
+    (footage / "cut.png").write_bytes(b"")
+    (footage / "notes.txt").touch()
+    printed = run(*words, status=1).splitlines()
+    assert printed[0].startswith("street.db: 11 people of 6 pictures added, 0 files were there")
+    assert printed[1].startswith("1 files are neither")
+    assert printed[2].startswith(f"problem: {footage / 'cut.png'}: not readable as an image")
+    assert printed[3:] == ["street.db: 11 people in all"]
+    (footage / "cut.png").unlink()
+    assert run(*words).startswith("street.db: 0 people of 0 pictures added, 3 files were there")
+
+
+def test_every_problem_is_named_and_does_nothing_to_a_terminal(run, footage):
+    for i in range(30):
+        (footage / f"torn\x1b[2J\n{i}.png").write_bytes(b"")
+    printed = run("index", "--weights", "weights.pth", "--store", "a\tb.db", footage, status=1)
+    assert "\x1b" not in printed
+    lines = printed.splitlines()
+    assert sum(line.startswith("problem: ") for line in lines) == 30
+    assert all(any(rf"torn\x1b[2J\n{i}.png" in line for line in lines) for i in range(30))
+    name = footage / "odd\x1b[2J\n.png"
+    write_picture(footage / "good.png", {0: 10}).rename(name)
+    run("index", "--weights", "weights.pth", "--store", "odd.db", name)
+    assert r"odd\x1b[2J\n.png" in run("list", "odd.db")
+    assert r"odd\x1b[2J\n.png" in run("delete", "odd.db", name)
+
+
+def test_what_was_done_is_told_of_a_failure_too(run, fails, footage, monkeypatch, capsys):
+    (footage / "a.png").write_bytes(b"")
+
+    def fail(*args):
+        raise InputError("street.db: cannot add: the disk is full")
+
+    monkeypatch.setattr(SQLiteStore, "add", fail)
+    with pytest.raises(SystemExit) as stop:
+        run("index", "--weights", "weights.pth", "--store", "street.db", footage)
+    assert stop.value.code == 2
+    printed, error = capsys.readouterr()
+    assert f"problem: {footage / 'a.png'}: not readable" in printed
+    assert error.splitlines()[-1] == "error: street.db: cannot add: the disk is full"
+
+
+def test_a_person_is_found_wherever_he_is(run, gallery, footage, tmp_path):
+    (matches,) = ask(run, "--image", footage / "two.png")
+    assert [m["source"] for m in matches[:2]] == [str(footage / n) for n in ("one.png", "two.png")]
+    assert [m["similarity"] for m in matches[:2]] == pytest.approx([1, 1])
+    assert len(matches) == 6  # the best of each picture
+    assert matches[2]["similarity"] < 0.5
+    assert json.loads((tmp_path / "output/query/results.json").read_text())["queries"]
+    report = (tmp_path / "output/query/report.html").read_text()
+    assert report.count("data:image/jpeg") > 6
+    assert (tmp_path / "output/query/query_1.png").stat().st_size > 10_000
+    (matches,) = ask(run, "--image", footage / "two.png", "--every-match", "--top", 50)
+    assert len(matches) == 11
+
+
+def test_the_table_names_sources_frames_and_times(run, gallery, footage):
+    table = run("query", "--store", gallery, "--row", 4, "--source", footage / "door.avi")
+    lines = [line.split() for line in table.splitlines() if "door.avi" in line]
+    assert {line[3] for line in lines} == {"0", "5", "10", "15"}
+    assert {line[4] for line in lines} == {"0:00:00.0", "0:00:00.5", "0:00:01.0", "0:00:01.5"}
+
+
+def test_of_several_people_one_is_chosen_by_number(run, fails, gallery, footage, tmp_path):
+    message = fails("query", "--store", gallery, "--image", footage / "one.png")
+    assert "one.png: shows 2 people; expected a number from 1 to 2" in message
+    assert "output/query/people.png shows the numbers" in message
+    assert (tmp_path / "output/query/people.png").is_file()
+    (second,) = ask(run, "--image", footage / "one.png", "--person", 2)
+    assert {m["frame"] for m in second if m["similarity"] > 0.99} == {None, 0, 5, 10, 15}
+    every = ask(run, "--image", footage / "one.png", "--person", "all")
+    assert every[1] == second and len(every) == 2
+    (by_box,) = ask(run, "--image", footage / "one.png", "--box", "50,20,64,60")
+    assert by_box == second
+    message = fails("query", "--store", gallery, "--image", footage / "one.png", "--person", 3)
+    assert "person 3; expected a number from 1 to 2" in message
+
+
+def test_several_pictures_of_a_person_are_combined(run, fails, gallery, footage):
+    both = ["--image", footage / "two.png", "--image", footage / "one.png", "--person", 2]
+    (matches,) = ask(run, *both)
+    expected = {str(footage / name) for name in ("one.png", "two.png", "door.avi")}
+    best = BlockSearcher().describe(draw_scene({0: 0, 1: 40}), [(0, 20, 14, 60), (40, 20, 54, 60)])
+    mean = best.sum(axis=0) / np.linalg.norm(best.sum(axis=0))
+    assert {m["source"] for m in matches} == expected
+    assert matches[0]["similarity"] == pytest.approx(float(best[0] @ mean), abs=1e-5)
+    message = fails("query", "--store", gallery, *both[:3], footage / "one.png", "--person", "all")
+    assert "--person all with several images" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ([], 6),
+        (["--since", "0:00:00.5"], 3),
+        (["--since", "0.5", "--until", "1"], 2),
+        (["--source", "footage/one.png", "footage/two.png"], 2),
+        (["--source", "elsewhere/../footage/one.png"], 1),
+        (["--every-match", "--min-score", "0.95"], 6),
+        (["--half"], 6),
+    ],
+)
+def test_filters_leave_what_passes(run, gallery, footage, options, count):
+    (matches,) = ask(run, "--image", footage / "two.png", *options)
+    assert len(matches) == count
+
+
+def test_cameras_and_dates_can_be_asked_for(run, footage):
+    video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
+    run(*video, "--camera", "door", "--start-time", "2026-05-01T12:00:00+00:00")
+    photograph = write_picture(footage / "three.png", {2: 10})
+    run(*video[:-1], photograph, "--camera", "yard")
+    found = ["--image", footage / "two.png", "--camera", "door", "yard"]
+    assert len(ask(run, *found, "--since", "2026-05-01T12:00:01+00:00")[0]) == 1
+    assert len(ask(run, *found, "--until", "2026-05-01T14:00:00.5+02:00")[0]) == 1
+    assert len(ask(run, *found, "--since", "2026-05-02")[0]) == 0
+
+
+def test_times_of_another_kind_are_refused(run, fails, footage):
+    video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
+    run(*video, "--start-time", "2026-05-01T12:00:00+00:00")
+    asked = ["query", "--store", "street.db", "--image", footage / "two.png"]
+    for option in ("--since", "--until"):
+        message = fails(*asked, option, "12:00:01")
+        expected = "12:00:01.0 is a time within a video; expected a date and time as 2026"
+        assert f"{option[2:]}: {expected}" in message
+    write_video(footage / "yard.avi", [{0: 10}] * 20)
+    run(*video[:-1], footage / "yard.avi")  # with both kinds, each has its meaning
+    assert len(ask(run, *asked[3:], "--until", "0:00:00.5")[0]) == 1
+    message = fails(*asked, "--source", footage / "yard.avi", "--since", "2026-05-01")
+    assert "is a date; expected a time within the video as 0:01:30" in message
+
+
+def test_filters_that_cannot_match_are_refused(fails, gallery, footage):
+    asked = ["query", "--store", gallery, "--image", footage / "two.png"]
+    assert "camera: nowhere has nobody; expected none" in fails(*asked, "--camera", "nowhere")
+    assert "expected a score from 0 to 1" in fails(*asked, "--min-score", 2)
+
+
+def test_outputs_that_cannot_be_written_are_told_first(run, fails, gallery, footage, monkeypatch):
+    asked = ["query", "--store", gallery, "--image", footage / "two.png", "--output-dir"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PersonSearchPredictor, "load", None)  # before the model is loaded
+        for folder in ("weights.pth", "weights.pth/new"):
+            assert f"{folder}: cannot be written: " in fails(*asked, folder)
+    (footage / "results.json").mkdir()
+    assert "footage: cannot be written: Is a directory" in fails(*asked, footage)
+    (footage / "people.png").mkdir()
+    asked[4] = footage / "one.png"
+    assert "people.png: cannot be written: Is a directory" in fails(*asked, footage)
+    words = ["index", "--weights", "weights.pth", footage, "--store", "weights.pth/x.db"]
+    assert "weights.pth/x.db: cannot be made: weights.pth: File exists" in fails(*words)
+
+
+def test_wrong_paths_make_no_store(fails, footage, tmp_path):
+    words = ["index", "--weights", "weights.pth", "--store", "new.db"]
+    assert "gone: No such file" in fails(*words, footage, "gone")
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_names_that_are_no_text_are_asked_with(run, gallery, footage, tmp_path):
+    odd = footage / "caf\udce9.png"
+    write_picture(footage / "odd.png", {0: 30}).rename(odd)
+    assert "two.png" in run("query", "--store", gallery, "--image", odd)
+    assert (
+        "caf\N{REPLACEMENT CHARACTER}.png" in (tmp_path / "output/query/results.json").read_text()
+    )
+    assert len(ask(run, "--image", odd)[0]) == 6
+
+
+def test_boxes_may_begin_outside(run, fails, gallery, footage):
+    (matches,) = ask(run, "--image", footage / "two.png")
+    for box in (["--box", "-5,-10,300,80"], ["--box=-.5,0,96,72"]):
+        assert len(ask(run, "--image", footage / "two.png", *box)[0]) == len(matches)
+    both = ["--image", footage / "one.png", "--box", "8,20,25,60", "--image", footage / "two.png"]
+    words = ["query", "--store", gallery, *both, "--box"]
+    message = fails(*words, "200,0,300,50")
+    assert "two.png: box: [200.0, 0.0, 300.0, 50.0]; expected x1 < x2" in message
+    assert "two.png: box: '1,2'; expected x1,y1,x2,y2" in fails(*words, "1,2")
+
+
+def test_the_same_person_is_asked_for_by_row(run, fails, gallery, footage):
+    (matches,) = ask(run, "--image", footage / "two.png")
+    (again,) = ask(run, "--row", matches[0]["row_id"])
+    assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
+    assert "there is no row 99" in fails("query", "--store", gallery, "--row", 99)
+
+
+@pytest.mark.parametrize("fate", ["gone", "changed"])
+def test_a_row_is_asked_for_without_its_picture(run, gallery, footage, tmp_path, fate):
+    (matches,) = ask(run, "--image", footage / "two.png")
+    path = footage / "one.png"
+    if fate == "gone":
+        path.unlink()
+    else:
+        write_picture(path, {2: 10})
+        os.utime(path, ns=(0, 0))
+    (again,) = ask(run, "--row", matches[0]["row_id"])
+    assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
+    results = json.loads((tmp_path / "output/query/results.json").read_text())
+    assert results["queries"][0]["pictures"][0]["caption"] == "one.png, no picture"
+    reason = {"gone": "No such file", "changed": "changed since it was indexed"}[fate]
+    assert reason in (tmp_path / "output/query/report.html").read_text()
+
+
+def test_what_is_indexed_again_is_shown_again(gallery, footage):
+    """Also by a gallery that was open all the time."""
+    with open_gallery(gallery) as opened:
+        sources = {"where": Filter(sources=[str(footage / "one.png")]), "k": 1}
+        for left in (10, 12):
+            write_picture(footage / "one.png", {0: left})
+            os.utime(footage / "one.png", ns=(0, left))
+            ((_, found),) = read_sightings([opened.ask_like(11, **sources)])
+            assert "changed since it was indexed" in str(found)
+            indexer = Indexer(opened.searcher, opened.store, IndexOptions(rate=2))
+            indexer.plan([footage / "one.png"])
+            indexer.run()
+            ((_, found),) = read_sightings([opened.ask_like(11, **sources)])
+            assert found.box[0] == left
+
+
+def test_a_copy_answers_the_same(run, gallery, footage):
+    (before,) = ask(run, "--image", footage / "two.png")
+    assert "11 people of street.db copied" in run("copy", gallery, "copy.db")
+    with open_store("copy.db") as copy:
+        assert copy.count() == 11 and all(source.is_complete for source in copy.sources())
+    printed = run("query", "--store", "copy.db", "--json", "--image", footage / "two.png")
+    assert json.loads(printed)["queries"][0]["matches"] == before
+
+
+def test_files_are_listed_and_forgotten(run, fails, gallery, footage):
+    rows = {tuple(line.split()) for line in run("list", gallery).splitlines()}
+    assert (str(footage / "one.png"), "2", "yes") in rows
+    assert (str(footage / "door.avi"), "8", "yes") in rows
+    assert "8 people forgotten" in run("delete", gallery, "footage/door.avi")
+    assert "3 people of 2 files" in run("list", gallery)
+    assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
+
+
+def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypatch):
+    find = BlockSearcher.find
+
+    def find_some(self, images):
+        if self.pictures:
+            raise KeyboardInterrupt
+        return find(self, images)
+
+    words = ["index", "--weights", "weights.pth", "--store", "street.db", "--batch-size", 2]
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockSearcher, "find", find_some)
+        printed = run(*words, footage, status=130)
+    assert "3 people of 2 pictures added" in printed and "interrupted: the same" in printed
+    assert "2 files were there already" in run(*words, footage)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--image", "gone.png"], "gone.png: does not exist"),
+        (["--image", "footage/one.png", "--box", "200,0,300,50"], "inside the picture of 96 x 72"),
+        (["--image", "footage/one.png", "--box", "1,2,3"], "box: '1,2,3'; expected x1,y1,x2,y2"),
+        (["--image", "footage/empty.png"], "empty.png: nobody is found with score 0.5 or more"),
+        (["--image", "footage/two.png", "--since", "noon"], "time: 'noon'; expected seconds"),
+        (["--image", "footage/two.png", "--top", "0"], "k: 0; expected 1 or more"),
+        (["--image", "footage/two.png", "--since", "nan"], "time: 'nan'; expected seconds"),
+        (["--image", "footage/one.png", "--person", "x"], "'x'; expected a number from 1, or all"),
+        ([], "expected one or more --image, or --row"),
+        (["--image", "footage/two.png", "--row", "1"], "expected one or more --image, or --row"),
+        (["--box", "1,2,3,4"], "stands before any --image"),
+        (["--image", "footage/one.png", "--box", "1,2,3,4", "--person", "1"], "is chosen already"),
+    ],
+)
+def test_bad_queries_are_named(fails, gallery, footage, words, message):
+    write_picture(footage / "empty.png", {})
+    assert message in fails("query", "--store", gallery, *words)
+
+
+def test_other_weights_are_refused(run, fails, gallery, footage, monkeypatch):
+    monkeypatch.setattr(BlockSearcher, "weights_sha256", "c" * 64)
+    words = ["index", "--weights", "other.pth", "--store", gallery, footage]
+    assert "embeddings of different weights cannot be compared" in fails(*words)
+    words = ["query", "--store", gallery, "--image", footage / "two.png"]
+    assert "embeddings of different weights cannot be compared" in fails(*words)
+
+
+def test_the_weights_are_found_where_they_were_or_asked_for(run, fails, gallery, footage, tmp_path):
+    words = ["query", "--store", gallery, "--image", footage / "two.png"]
+    (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
+    message = fails(*words)
+    assert (
+        f"the weights that made it, {tmp_path / 'weights.pth'}, are not there; expected --weights"
+        in message
+    )
+    assert "two.png" in run(*words, "--weights", "moved.pth")
+    assert "there is no gallery" in fails("query", "--store", "gone.db", *words[3:])
+
+
+def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
+    torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
+    (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
+    options = {"create": True, "min_score": 0.0}
+    with open_gallery(tmp_path / "g.db", tmp_path / "model.pth", **options) as gallery:
+        indexer = Indexer(gallery.searcher, gallery.store)
+        assert indexer.plan([tiny_data]) == 18
+        indexer.run()
+        assert indexer.report.people == gallery.store.count() > 0
+    with open_gallery(tmp_path / "g.db") as gallery:  # finds the weights itself
+        answer = gallery.ask_like(1, k=3, per="match")
+        assert answer.entries[0].row_id == 1
+        assert answer.similarities[0] == pytest.approx(1, abs=1e-5)

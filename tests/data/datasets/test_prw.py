@@ -1,0 +1,106 @@
+"""PRW: a miniature in the published layout, with its gaps in numbers and its negative boxes."""
+
+import numpy as np
+import pytest
+
+from clsa_search.data import (
+    UNLABELED,
+    count_identities,
+    default_protocols,
+    get_records,
+    list_protocols,
+)
+from clsa_search.errors import InputError
+from tests.support.published_datasets import people, queries, write_mat, write_prw
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    return write_prw(tmp_path / "prw")
+
+
+def test_training_frames(root):
+    records = get_records("prw_train")
+    assert people(records) == {
+        # far corners from before the clipping: -6.5 + 20 and -3 + 40; then the frame's edge
+        "c6s2_000007.jpg": [(2, (0, 0, 13.5, 37)), (0, (60, 5, 72, 45))],
+        # 1, 483 and 932 are 0, 1 and 2; -2 is nobody
+        "c1s1_000001.jpg": [
+            (0, (10, 5, 30, 45)),
+            (1, (50, 5, 70, 45)),
+            (UNLABELED, (80, 5, 100, 45)),
+        ],
+    }
+    # what was published is kept for the boxes that were cut, and for those alone
+    cut = {tuple(a["published_bbox"]) for a in records[0]["annotations"] if "published_bbox" in a}
+    assert (-6.5, -3, 13.5, 37) in cut
+    assert not any("published_bbox" in a for a in records[1]["annotations"])
+    assert count_identities(records) == 3
+    assert [(r["cam_id"], r["width"], r["height"]) for r in records] == [
+        *((6, 72, 57), (1, 192, 108))
+    ]
+    assert records[0]["file_name"] == str(root / "frames" / "c6s2_000007.jpg")
+
+
+def test_frames_to_search_and_queries():
+    records = get_records("prw_gallery")
+    assert people(records) == {
+        "c3s1_000003.jpg": [(1, (12, 5, 32, 45)), (1, (52, 5, 72, 45))],  # one identity twice
+        "c2s1_000002.jpg": [(1, (10, 5, 30, 45)), (0, (50, 5, 70, 45))],
+        "c3s1_000004.jpg": [],
+    }
+    assert queries(records) == [
+        ("c2s1_000002.jpg", 0, (50, 5, 70, 45)),
+        ("c3s1_000003.jpg", 1, (12, 5, 32, 45)),
+    ]
+
+
+def test_protocols():
+    assert default_protocols("prw_gallery") == ("all",)
+    assert list_protocols("prw_gallery") == ("all", "cross_camera")
+
+
+def test_a_frame_is_annotated_under_the_first_name_that_its_file_has(root):
+    path = root / "annotations" / "c1s1_000001.jpg.mat"
+    write_mat(path, "anno_previous", np.array([[5, 0, 0, 9, 9]]))
+    assert len(people(get_records("prw_train"))["c1s1_000001.jpg"]) == 1
+    write_mat(path, "boxes", np.array([[5, 0, 0, 9, 9]]))
+    with pytest.raises(InputError, match="no variable 'box_new' or 'anno_file' or 'anno_previous'"):
+        get_records("prw_train")
+    write_mat(path, "box_new", np.array([[5, 0, 0, 9]]))
+    with pytest.raises(InputError, match="c1s1_000001.jpg.mat: rows of 4 numbers; expected pid"):
+        get_records("prw_train")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("1 2 3 4 5", "x 1 2 3 4 c2s1_000002", "1 2 3 4 5 6 c2s1_000002"),
+        *("1 2 3 4 5 c1s1_000001", "1 2 3 4 nan? c2s1_000002"),
+    ],
+)
+def test_faults_of_the_queries_are_named(root, line):
+    path = root / "query_info.txt"
+    path.write_text(path.read_text() + f"\n{line}\n")  # after an empty line
+    with pytest.raises(InputError, match=r"query_info.txt: line 4 is .*expected pid x y w h"):
+        get_records("prw_gallery")
+
+
+def test_a_query_outside_its_frame_is_named(root):
+    (root / "query_info.txt").write_text("933 500 5 20 40 c3s1_000003")
+    with pytest.raises(InputError, match="query_info.txt: query 0: .*500.0.*a box that"):
+        get_records("prw_gallery")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        *("frame_test.mat", "query_info.txt", "frames", "annotations"),
+        *("frames/c3s1_000004.jpg", "annotations/c3s1_000004.jpg.mat"),
+    ],
+)
+def test_missing_files_are_named(root, missing):
+    (root / missing).rename(root / "gone")
+    with pytest.raises(InputError, match=f"{missing}: no such file.*datasets/README.md"):
+        get_records("prw_gallery")

@@ -1,0 +1,305 @@
+"""The synthetic scenes: what the files and pictures hold, how drawing can fail."""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import fields, replace
+
+import cv2
+import numpy as np
+import pytest
+
+from clsa_search.data import UNLABELED, load_custom_json
+from clsa_search.data.synthetic import dataset as synthetic
+from clsa_search.data.synthetic.dataset import make_synthetic
+from clsa_search.data.synthetic.plan import PRESETS, SyntheticSpec, plan_scenes
+from clsa_search.data.synthetic.scene import SOLID, annotate, place_items
+from clsa_search.errors import InputError
+from tests.support.tiny import load_tool
+
+TINY = SyntheticSpec(
+    seed=5,
+    train_ids=10,
+    test_ids=7,
+    train_images=10,
+    gallery_images=14,
+    width=120,
+    height=90,
+    min_height=14,
+    min_people=3,
+    max_people=5,
+    cameras=3,
+)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def read(folder, split):
+    return json.loads((folder / f"{split}.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic") / "scenes"
+    assert make_synthetic(folder, TINY, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def placed():
+    """Plans of the demo with what was put into their pictures."""
+    spec = PRESETS["demo"]
+    plans = plan_scenes(spec, "train")[:25]
+    size = spec.height, spec.width
+    rngs = [np.random.default_rng(plan.seed) for plan in plans]
+    return [
+        (plan, place_items(plan, rng, size=size, min_visible=spec.min_visible))
+        for plan, rng in zip(plans, rngs, strict=True)
+    ]
+
+
+# ------------------------------------------------------------------------------------ the files
+
+
+def test_same_seed_gives_same_bytes_with_any_number_of_workers(drawn, tmp_path):
+    assert make_synthetic(tmp_path / "again", TINY, workers=3)
+    assert contents(tmp_path / "again") == contents(drawn)
+
+
+def test_another_seed_gives_other_pictures(drawn, tmp_path):
+    make_synthetic(tmp_path, replace(TINY, seed=6), workers=1)
+    theirs = {path.read_bytes() for path in tmp_path.rglob("*.jpg")}
+    assert theirs.isdisjoint(path.read_bytes() for path in drawn.rglob("*.jpg"))
+
+
+def test_files_load_and_boxes_lie_in_their_images(drawn):
+    for split, count in (("train", TINY.train_images), ("gallery", TINY.gallery_images)):
+        records = load_custom_json(drawn / f"{split}.json")
+        assert len(records) == count
+        assert {record["cam_id"] for record in records} == {1, 2, 3}
+        for record in records:
+            picture = cv2.imread(record["file_name"])
+            assert picture.shape == (record["height"], record["width"], 3) == (90, 120, 3)
+            assert picture.std() > 10
+        for image in read(drawn, split)["annotations"]:  # as written: before any clipping
+            x, y, w, h = image["bbox"]
+            assert x >= 0 and y >= 0 and w >= 1 and h >= 1 and x + w <= 120 and y + h <= 90
+
+
+def test_identities_are_disjoint_and_in_a_picture_once(drawn):
+    seen = {}
+    for split in ("train", "gallery"):
+        pairs = [(a["image_id"], a["person_id"]) for a in read(drawn, split)["annotations"]]
+        known = [pair for pair in pairs if pair[1] != UNLABELED]
+        assert len(known) == len(set(known))
+        seen[split] = Counter(person for _, person in known)
+    assert set(seen["train"]) == set(range(10)) and set(seen["gallery"]) == set(range(10, 17))
+    for counts in seen.values():
+        assert max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_every_test_identity_has_one_query_with_targets_and_another_camera(drawn):
+    document = read(drawn, "gallery")
+    assert "queries" not in read(drawn, "train")
+    cameras = {image["id"]: image["cam_id"] for image in document["images"]}
+    seen = defaultdict(dict)
+    for a in document["annotations"]:
+        seen[a["person_id"]][a["image_id"]] = a["bbox"]
+    assert sorted(q["person_id"] for q in document["queries"]) == list(range(10, 17))
+    for query in document["queries"]:
+        places = dict(seen[query["person_id"]])
+        assert places.pop(query["image_id"]) == query["bbox"]
+        assert len(places) >= 3
+        assert {cameras[image] for image in places} - {cameras[query["image_id"]]}
+
+
+def test_repeat_leaves_complete_data_and_replaces_other_data(drawn, tmp_path, monkeypatch):
+    folder = tmp_path / "scenes"
+    make_synthetic(folder, TINY, workers=1)
+    before = contents(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "draw_scene", None)  # drawing would fail
+        assert not make_synthetic(folder, TINY, workers=1)
+    other = replace(TINY, width=128)
+    assert make_synthetic(folder, other, workers=1)
+    assert {r["width"] for r in load_custom_json(folder / "train.json")} == {128}
+    next(folder.rglob("*.jpg")).unlink()
+    assert make_synthetic(folder, other, workers=1)
+    assert make_synthetic(folder, TINY, workers=1)
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("at", [0, 15])
+def test_interrupted_drawing_claims_nothing(at, drawn, tmp_path, monkeypatch):
+    calls = []
+    draw_scene = synthetic.draw_scene
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) > at:
+            raise KeyboardInterrupt
+        return draw_scene(*args, **kwargs)
+
+    monkeypatch.setattr(synthetic, "draw_scene", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_synthetic(tmp_path, TINY, workers=1)
+    assert not list(tmp_path.rglob("*.json"))
+    monkeypatch.undo()
+    assert make_synthetic(tmp_path, TINY, workers=1)
+    assert contents(tmp_path) == contents(drawn)
+
+
+def test_interrupted_redrawing_keeps_the_old_data(drawn, tmp_path, monkeypatch):
+    make_synthetic(tmp_path, TINY, workers=1)
+    monkeypatch.setattr(synthetic, "draw_scene", lambda *args, **kwargs: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_synthetic(tmp_path, replace(TINY, seed=9), workers=1)
+    assert contents(tmp_path) == contents(drawn)
+
+
+# ----------------------------------------------------------------------------------- the scenes
+
+
+def test_boxes_are_tight_and_visibility_is_what_shows(placed):
+    spec = PRESETS["demo"]
+    size = spec.height, spec.width
+    for _, items in placed:
+        whole = []
+        for item in items:  # each alone, on a board three frames wide and high
+            board = np.zeros((3 * size[0], 3 * size[1]), bool)
+            top, left = size[0] + item.top, size[1] + item.left
+            height, width = item.picture.shape[:2]
+            board[top : top + height, left : left + width] = item.picture[..., 3] >= SOLID
+            whole.append(board)
+        people = [i for i, item in enumerate(items) if item.sighting is not None]
+        annotations = annotate(items, size=size)
+        assert len(annotations) == len(people)
+        for number, annotation in zip(people, annotations, strict=True):
+            inside = whole[number][size[0] : 2 * size[0], size[1] : 2 * size[1]]
+            rows, cols = np.nonzero(inside)
+            tight = [cols.min(), rows.min(), np.ptp(cols) + 1, np.ptp(rows) + 1]
+            assert annotation["bbox"] == tight
+            nearer = np.any(whole[number + 1 :], axis=0) if number + 1 < len(items) else False
+            shown = (whole[number] & ~nearer)[size[0] : 2 * size[0], size[1] : 2 * size[1]]
+            expected = shown.sum() / whole[number].sum()
+            assert annotation["visibility"] == pytest.approx(expected, abs=1e-3)
+            assert expected >= spec.min_visible
+
+
+def test_everyone_with_an_identity_has_a_place(placed):
+    for plan, items in placed:
+        wanted = [s.person_id for s in plan.sightings if s.person_id != UNLABELED]
+        people = [i.sighting.person_id for i in items if i.sighting is not None]
+        assert sorted(p for p in people if p != UNLABELED) == sorted(wanted)
+
+
+def test_larger_people_stand_lower_and_in_front(placed):
+    for _, items in placed:
+        statures = [item.stature for item in items]
+        feet = [item.foot for item in items]
+        assert statures == sorted(statures) and feet == sorted(feet)
+
+
+def test_heights_keep_their_range_and_fill_it_evenly():
+    spec = replace(PRESETS["demo"], min_height=24, max_height=192)
+    heights = defaultdict(list)
+    for plan in plan_scenes(spec, "train"):
+        for sighting in plan.sightings:
+            heights[sighting.person_id].append(sighting.height)
+    every = np.concatenate(list(heights.values()))
+    assert every.min() >= 24 and every.max() <= 192
+    # an octave each of three
+    shares = np.histogram(every, bins=[24, 48, 96, 193])[0] / len(every)
+    assert np.abs(shares - 1 / 3).max() < 0.04
+    for person, theirs in heights.items():
+        assert person == UNLABELED or (min(theirs) < 40 and max(theirs) > 115)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.5])
+def test_the_wanted_part_of_the_people_is_unlabeled(fraction):
+    spec = SyntheticSpec(unlabeled_fraction=fraction)
+    people = [s.person_id for p in plan_scenes(spec, "train") for s in p.sightings]
+    assert len(people) / spec.train_images == pytest.approx(5.5, abs=0.3)
+    assert people.count(UNLABELED) / len(people) == pytest.approx(fraction, abs=0.03)
+
+
+# --------------------------------------------------------------------------- parameters, command
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"train_ids": 0}, "train_ids is 0; expected 1"),
+        ({"width": 20}, "width is 20; expected 64"),
+        ({"min_height": 500}, "min_height is 500; expected 12 to 240"),
+        ({"max_height": 900}, "max_height is 900; expected 0 to 240"),
+        ({"min_height": 60, "max_height": 40}, "min_height is 60; expected 12 to 40"),
+        ({"min_people": 9}, "min_people is 9; expected 1 to 8"),
+        ({"unlabeled_fraction": 1.0}, "unlabeled_fraction is 1.0"),
+        ({"unlabeled_fraction": float("nan")}, "unlabeled_fraction is nan"),
+        ({"cameras": 1}, "cameras is 1; expected 2"),
+        ({"min_visible": 0.0}, "min_visible is 0.0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"test_ids": 6}, "max_people is 8; expected at most the number of identities"),
+        ({"gallery_images": 20}, "20 images for test_ids 40"),
+        ({"train_images": 30}, "30 images for train_ids 120"),
+    ],
+)
+def test_bad_parameters_say_what_would_be_right(wrong, words):
+    with pytest.raises(InputError, match=words):
+        SyntheticSpec(**wrong)
+
+
+def test_workers_must_be_positive(tmp_path):
+    with pytest.raises(InputError, match="workers is 0; expected 1 or more"):
+        make_synthetic(tmp_path, TINY, workers=0)
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "train.json").write_text("mine")
+    with pytest.raises(InputError, match="holds files that make_synthetic did not write"):
+        make_synthetic(tmp_path, TINY, workers=1)
+    assert contents(tmp_path) == {"train.json": b"mine"}
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_show_every_test_identity_often_and_by_several_cameras(name):
+    cameras = defaultdict(list)
+    for plan in plan_scenes(PRESETS[name], "gallery"):
+        for sighting in plan.sightings:
+            cameras[sighting.person_id].append(plan.camera.cam_id)
+    cameras.pop(UNLABELED)
+    assert len(cameras) == PRESETS[name].test_ids
+    assert min(map(len, cameras.values())) > 3
+    assert min(len(set(theirs)) for theirs in cameras.values()) >= 2
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_tool("make_synthetic")
+
+
+def test_the_command_draws_what_its_options_say(tool, drawn, tmp_path, capsys):
+    options = [
+        word
+        for field in fields(SyntheticSpec)
+        for word in (f"--{field.name.replace('_', '-')}", str(getattr(TINY, field.name)))
+    ]
+    arguments = [str(tmp_path), "--workers", "1", *options]
+    tool.main(arguments)
+    assert "drawn" in capsys.readouterr().out
+    assert contents(tmp_path) == contents(drawn)
+    tool.main(arguments)
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_the_command_reports_errors_in_a_line(tool, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        tool.main([str(tmp_path), "--height", "10"])
+    assert "error: synthetic scenes: height is 10; expected 64" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,114 @@
+"""Running a checkpoint over a dataset: taken up after an interruption, annotated boxes included."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from detectron2.modeling import build_model
+
+from clsa_search import engine
+from clsa_search.data import get_records
+from clsa_search.data.dataset_mapper import ANNOTATED, PersonSearchDatasetMapper
+from clsa_search.engine import inference
+from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
+
+
+@pytest.fixture
+def model_cfg(tiny_cfg, tmp_path):
+    """With a checkpoint of random weights."""
+    engine.PersonSearchCheckpointer(build_model(tiny_cfg), str(tmp_path)).save("model")
+    tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    return tiny_cfg
+
+
+@pytest.fixture
+def gallery(tiny_data):
+    return str(tiny_data / "gallery.json")
+
+
+class Interruption(Exception):
+    pass
+
+
+def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatch):
+    model_cfg.TEST.IMS_PER_BATCH = 1  # the last bit may depend on what is computed together
+    results = engine.predict(model_cfg, gallery, str(tmp_path / "one"))
+    monkeypatch.setattr(inference, "SHARD_SIZE", 3)
+    shown = []
+    process = PersonSearchEvaluator.process
+
+    def watch(self, inputs, outputs):
+        if limit and len(shown) == limit:
+            raise Interruption
+        shown.extend(image["image_id"] for image in inputs)
+        process(self, inputs, outputs)
+
+    monkeypatch.setattr(PersonSearchEvaluator, "process", watch)
+    limit = 7
+    with pytest.raises(Interruption):
+        engine.predict(model_cfg, gallery, str(tmp_path / "two"))
+    limit, shown = 0, []
+    model_cfg.DATALOADER.NUM_WORKERS = 1  # which changes no result
+    assert engine.predict(model_cfg, gallery, str(tmp_path / "two")) == results
+    assert len(shown) == len(get_records(gallery)) - 6  # two shards of three were done
+    one, two = (load_predictions(tmp_path / side / "predictions.npz") for side in ("one", "two"))
+    for field in ("image_ids", "offsets", "boxes", "scores", "features", "query_features"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
+    assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.npz"]
+
+
+def test_what_is_computed_together_changes_nothing(model_cfg, gallery, tmp_path):
+    for count in (1, 4):
+        model_cfg.TEST.IMS_PER_BATCH = count
+        engine.predict(model_cfg, gallery, str(tmp_path / str(count)))
+    one, four = (load_predictions(tmp_path / side / "predictions.npz") for side in ("1", "4"))
+    for field in ("image_ids", "offsets", "query_ids"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(four, field))
+    for field in ("boxes", "scores", "features", "query_features"):
+        np.testing.assert_allclose(getattr(one, field), getattr(four, field), atol=1e-4)
+
+
+def test_a_run_that_lacks_only_the_scores_needs_no_image(model_cfg, gallery, tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "SHARD_SIZE", 1)
+    evaluate = PersonSearchEvaluator.evaluate
+
+    def stop(self):
+        raise Interruption
+
+    monkeypatch.setattr(PersonSearchEvaluator, "evaluate", stop)
+    with pytest.raises(Interruption):
+        engine.predict(model_cfg, gallery, str(tmp_path))
+    monkeypatch.setattr(PersonSearchEvaluator, "evaluate", evaluate)
+    monkeypatch.setattr(inference, "inference_on_dataset", None)
+    assert "search" in engine.predict(model_cfg, gallery, str(tmp_path))
+
+
+def test_annotated_boxes_are_described_as_queries_are(model_cfg, gallery, tmp_path):
+    """A query's box is annotated, so its embedding comes twice."""
+    results = engine.predict(model_cfg, gallery, str(tmp_path), gt_boxes=True)
+    assert list(results) == ["detection", "search", "gt_boxes", "chance"]
+    given = load_predictions(Path(tmp_path) / "predictions_gt.npz")
+    records = {record["image_id"]: record for record in get_records(gallery)}
+    for image, image_id in enumerate(given.image_ids.tolist()):
+        rows = slice(*given.offsets[image : image + 2])
+        boxes = [person["bbox"] for person in records[image_id]["annotations"]]
+        np.testing.assert_allclose(
+            given.boxes[rows].reshape(-1, 4), np.reshape(boxes, (-1, 4)), atol=1e-3
+        )
+        assert (given.scores[rows] == 1).all()
+    for query, feature in enumerate(given.query_features):
+        image = given.image_ids.tolist().index(given.query_image_ids[query])
+        rows = slice(*given.offsets[image : image + 2])
+        same = np.abs(given.boxes[rows] - given.query_boxes[query]).max(axis=1) < 1e-3
+        np.testing.assert_allclose(given.features[rows][same][0], feature, atol=1e-5)
+
+
+def test_the_mapper_adds_annotated_boxes_only_where_asked(model_cfg, gallery):
+    record = next(r for r in get_records(gallery) if r["annotations"] and r.get("queries"))
+    plain = PersonSearchDatasetMapper(model_cfg, is_train=False)(record)
+    both = PersonSearchDatasetMapper(model_cfg, is_train=False, annotated_boxes=True)(record)
+    queries = len(record["queries"])
+    assert both["query_ids"][:queries].equal(plain["query_ids"])
+    assert both["query_boxes"][:queries].tensor.equal(plain["query_boxes"].tensor)
+    assert both["query_ids"][queries:].tolist() == [ANNOTATED] * len(record["annotations"])
+    assert len(both["query_boxes"]) == len(both["query_ids"])

@@ -1,0 +1,142 @@
+"""Training as a whole and evaluation: what they do, leave behind and refuse."""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from statistics import median
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from clsa_search.engine import (
+    PersonSearchCheckpointer,
+    PersonSearchTrainer,
+    SeedEveryStep,
+    load_config,
+    predict,
+    predict_test_sets,
+)
+from clsa_search.errors import InputError
+from clsa_search.evaluation import load_predictions
+from clsa_search.modeling import PersonSearchRCNN
+from tests.support.tiny import draw_split
+from tests.support.training import train
+
+
+def test_training_learns_and_leaves_its_traces(tiny_cfg):
+    tiny_cfg.merge_from_list(
+        [
+            *("SOLVER.MAX_ITER", "80", "TEST.EVAL_PERIOD", "40", "SOLVER.BASE_LR", "0.05"),
+            *("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),  # without steps: constant
+        ]
+    )
+    _, losses = train(tiny_cfg)
+    first, last = (median(losses[i] for i in steps) for steps in (range(10), range(60, 80)))
+    assert last < 0.8 * first  # on one thread and two, with three seeds: 0.4 to 0.6
+    folder = Path(tiny_cfg.OUTPUT_DIR)
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert any("search/mAP" in line and "detection/AP" in line for line in lines)
+    assert (folder / "model_final.pth").is_file()
+    assert list(folder.glob("events.out.tfevents*")), "tensorboard"
+    assert (folder / "curves.png").is_file()
+
+
+@pytest.mark.parametrize("levels", [[], ["res6"], ["res5", "res3"]])
+def test_levels_that_the_backbone_lacks_are_named(tiny_cfg, levels):
+    tiny_cfg.MODEL.REID.LEVELS = levels
+    with pytest.raises(InputError, match="LEVELS.*lowest first"):
+        build_model(tiny_cfg)
+
+
+@pytest.mark.parametrize("size", [0, -2])
+def test_a_batch_needs_images(tiny_cfg, size):
+    tiny_cfg.SOLVER.IMS_PER_BATCH = size
+    with pytest.raises(InputError, match="IMS_PER_BATCH"):
+        PersonSearchTrainer(tiny_cfg)
+
+
+def test_a_trainer_counts_the_identities_without_setup(tiny_cfg):
+    tiny_cfg.merge_from_list(["MODEL.REID.NUM_IDS", "0", "SOLVER.MAX_ITER", "1"])
+    trainer, losses = train(tiny_cfg)
+    assert len(losses) == 1
+    assert trainer.cfg.MODEL.REID.NUM_IDS == 3 and tiny_cfg.MODEL.REID.NUM_IDS == 0
+    saved = load_config(str(Path(tiny_cfg.OUTPUT_DIR) / "config.yaml"))
+    assert saved.MODEL.REID.NUM_IDS == 3, "the saved config builds the trained model"
+
+
+@pytest.mark.parametrize(
+    ("num_ids", "labeled", "message"),
+    [(2, True, "NUM_IDS is 2.*holds 3 identities"), (3, False, "train.json.*no box has a person")],
+)
+def test_a_trainer_needs_a_place_for_everyone(tiny_cfg, tiny_data, num_ids, labeled, message):
+    tiny_cfg.MODEL.REID.NUM_IDS = num_ids
+    if not labeled:
+        document = json.loads((tiny_data / "train.json").read_text())
+        for annotation in document["annotations"]:
+            annotation["person_id"] = -1
+        (tiny_data / "unlabeled_train.json").write_text(json.dumps(document))
+        tiny_cfg.DATASETS.TRAIN = (str(tiny_data / "unlabeled_train.json"),)
+    with pytest.raises(InputError, match=message):
+        PersonSearchTrainer(tiny_cfg)
+
+
+def test_a_failing_iteration_keeps_its_own_error(tiny_cfg, monkeypatch):
+    def fail(self, inputs):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(PersonSearchRCNN, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(tiny_cfg)
+
+
+def test_the_randomness_of_a_step_depends_on_seed_and_iteration():
+    def draw(seed, iteration):
+        hook = SeedEveryStep(seed)
+        hook.trainer = argparse.Namespace(iter=iteration)
+        hook.before_step()
+        return torch.rand(1).item()
+
+    assert draw(1, 5) == draw(1, 5)
+    assert len({draw(1, 5), draw(1, 6), draw(2, 5)}) == 3
+
+
+@pytest.fixture
+def checkpoint(tiny_cfg, tmp_path):
+    model = build_model(tiny_cfg)
+    PersonSearchCheckpointer(model, str(tmp_path)).save("model")
+    return tmp_path / "model.pth"
+
+
+def test_evaluation_of_a_checkpoint(tiny_cfg, checkpoint, tiny_data, tmp_path):
+    tiny_cfg.merge_from_list(["MODEL.WEIGHTS", str(checkpoint), "MODEL.REID.NUM_IDS", "0"])
+    results = predict(tiny_cfg, str(tiny_data / "gallery.json"), str(tmp_path / "out"))
+    assert {"recall", "AP"} <= set(results["detection"])
+    assert {"mAP", "top1", "top5", "top10"} <= set(results["search"])
+    assert (tmp_path / "out" / "predictions.npz").is_file()
+
+
+def test_predictions_say_what_made_them(tiny_cfg, checkpoint, tiny_data, tmp_path):
+    tiny_cfg.MODEL.WEIGHTS = str(checkpoint)
+    predict(tiny_cfg, str(tiny_data / "gallery.json"), str(tmp_path / "out"))
+    meta = load_predictions(tmp_path / "out" / "predictions.npz").meta
+    assert meta["weights_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    made_by = tiny_cfg.clone()
+    for section, key in (
+        ("TEST", "IMS_PER_BATCH"),
+        ("TEST", "COMPILE"),
+        ("DATALOADER", "NUM_WORKERS"),
+    ):
+        del made_by[section][key]  # change no result
+    assert meta["config"] == made_by.dump()
+
+
+def test_test_sets_of_one_file_name_are_kept_apart(tiny_cfg, checkpoint, tiny_data, tmp_path):
+    second = draw_split(tmp_path / "second", "gallery", images=10, queries=True)
+    first = str(tiny_data / "gallery.json")
+    tiny_cfg.merge_from_list(["MODEL.WEIGHTS", str(checkpoint)])
+    tiny_cfg.DATASETS.TEST = (first, str(second))
+    assert set(predict_test_sets(tiny_cfg)) == {first, str(second)}
+    files = list(Path(tiny_cfg.OUTPUT_DIR).glob("inference/*/predictions.npz"))
+    assert len(files) == 2

@@ -1,0 +1,248 @@
+"""The compatibility mode against the family's evaluation, spelled out from its description."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from clsa_search.data import build_gallery
+from clsa_search.evaluation import (
+    CBGM,
+    Predictions,
+    SearchOptions,
+    build_seqnet_protocol,
+    evaluate_search,
+    score_predictions,
+)
+from tests.support import reference_metrics
+from tests.support.evaluation_cases import draw_dataset, make_image, make_record
+from tests.support.reference_metrics import average_precision, dot, iou
+
+
+def draw_gallery(rng, records):
+    """Images drawn with repetition for every query, its own among them."""
+    asked = [query["query_id"] for record in records for query in record.get("queries", [])]
+    return build_gallery(
+        {query: rng.integers(0, len(records), rng.integers(1, 12)).tolist() for query in asked}
+    )
+
+
+def truncate(person):
+    x0, y0, x1, y1 = person.get("published_bbox", person["bbox"])
+    w, h = x1 - x0, y1 - y0
+    x0, y0 = max(x0, 0), max(y0, 0)
+    return [int(x0), int(y0), int(x0 + w), int(y0 + h)]
+
+
+def published_targets(record, query):
+    """The person's boxes that a gallery's file would name: the query's own only if alone."""
+    boxes = [truncate(p) for p in record["annotations"] if p["person_id"] == query["person_id"]]
+    if any(query is one for one in record.get("queries", [])) and len(boxes) > 1:
+        distances = [
+            max(abs(a - b) for a, b in zip(box, query["bbox"], strict=True)) for box in boxes
+        ]
+        if min(distances) < 1:
+            del boxes[distances.index(min(distances))]
+    return boxes
+
+
+def evaluate_as_seqnet(predictions, records, listed, asked, cbgm=None):
+    """Average precision of a query in the images `listed`, as that program goes about it.
+
+    Queries without anybody to find make it divide by zero; here they get 0. `cbgm`: (k1, k2).
+    """
+    query, person_id = asked["query_id"], asked["person_id"]
+    similarities, count_gt, count_tp = {}, 0, 0
+    for image in listed:
+        count_gt += any(p["person_id"] == person_id for p in records[image]["annotations"])
+        if image in similarities:
+            continue
+        start, stop = predictions.offsets[image : image + 2]
+        similarities[image] = [
+            (
+                dot(predictions.features[d], predictions.query_embeddings[query])
+                * float(predictions.scores[d]),
+                predictions.boxes[d],
+            )
+            for d in range(start, stop)
+            if predictions.scores[d] >= 0.5
+        ]
+    if cbgm:
+        match_context(predictions, similarities, query, *cbgm)
+    results = []
+    for image, found in similarities.items():
+        boxes = published_targets(records[image], asked)
+        found = sorted(found, key=lambda one: one[0])[::-1]
+        labels = [False] * len(found)
+        if boxes:
+            box = boxes[0]
+            w, h = box[2] - box[0], box[3] - box[1]
+            for place, (_, roi) in enumerate(found):
+                if iou(roi, box) >= min(0.5, w * h / ((w + 10) * (h + 10))):
+                    labels[place] = True
+                    count_tp += 1
+                    break
+        results += [(s, label) for (s, _), label in zip(found, labels, strict=True)]
+    return average_precision(results) * count_tp / count_gt if count_tp else 0
+
+
+def match_context(predictions, similarities, query, k1, k2):
+    """Replaces similarities as utils/km.py and the loop around it do, with SciPy for the matching.
+
+    The people of the query's image are not weighted by score, those of the gallery are.
+    """
+    ranked = sorted(
+        ((s, image) for image, found in similarities.items() for s, _ in found), reverse=True
+    )
+    home = predictions.image_ids.tolist().index(predictions.query_image_ids[query])
+    about = [
+        d
+        for d in range(*predictions.offsets[home : home + 2])
+        if predictions.scores[d] >= 0.5
+        and iou(predictions.boxes[d], predictions.query_boxes[query]) <= 0.5
+    ]
+    about.sort(key=lambda d: -predictions.scores[d])
+    people = [predictions.query_embeddings[query], *predictions.features[about[: k2 - 1]]]
+    for image in {image for _, image in ranked[:k1]}:
+        start, stop = predictions.offsets[image : image + 2]
+        rows = [d for d in range(start, stop) if predictions.scores[d] >= 0.5]
+        edges = np.array(
+            [
+                [dot(one, predictions.features[d]) * float(predictions.scores[d]) for d in rows]
+                for one in people
+            ]
+        )
+        matched = linear_sum_assignment(edges, maximize=True)
+        for person, column in zip(*matched, strict=True):
+            if person == 0:
+                similarities[image][column] = (edges[matched].max(), similarities[image][column][1])
+
+
+def draw_distinct(rng, predictions):
+    """No two embeddings and no two scores are equal, so that nothing depends on ties."""
+
+    def draw(count):
+        rows = rng.standard_normal((count, 8))
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    scores = rng.permutation(np.linspace(0.4, 1, len(predictions.scores), dtype=np.float32))
+    features, queries = draw(len(scores)), draw(len(predictions.query_ids))
+    return replace(predictions, scores=scores, features=features, query_embeddings=queries)
+
+
+@pytest.mark.parametrize("cbgm", [None, (10, 3), (2, 2)])
+@pytest.mark.parametrize("seed", range(40))
+def test_numbers_are_those_of_the_family(seed, cbgm):
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    predictions = draw_distinct(rng, predictions) if cbgm else predictions
+    records = [shift_people(rng, record) for record in records]
+    predictions = predictions.align(
+        np.array([r["image_id"] for r in records]), predictions.query_ids, score_threshold=0
+    )
+    gallery = draw_gallery(rng, records)
+    protocol = build_seqnet_protocol(records, gallery, "made")
+    options = SearchOptions(compat="seqnet", reranker=CBGM(*cbgm) if cbgm else None)
+    result = evaluate_search(predictions, protocol, options, device="cpu")
+    asked = {query["query_id"]: query for r in records for query in r.get("queries", [])}
+    expected = [
+        evaluate_as_seqnet(
+            predictions,
+            records,
+            gallery.images[slice(*gallery.offsets[row : row + 2])].tolist(),
+            asked[query_id],
+            cbgm,
+        )
+        for row, query_id in enumerate(gallery.query_ids.tolist())
+    ]
+    np.testing.assert_allclose(result.average_precision, expected, rtol=0, atol=1e-9)
+
+
+def shift_people(rng, record):
+    """Boxes with fractions of pixels, some published with corners outside the image."""
+    people = []
+    for person in record["annotations"]:
+        published = np.array(person["bbox"]) + rng.integers(-40, 3, 4)[[0, 1, 0, 1]] / 4
+        person = person | {"bbox": published.clip(min=0).tolist()}
+        if (published < 0).any():
+            person["published_bbox"] = published.tolist()
+        people.append(person)
+    return record | {"annotations": people}
+
+
+def test_what_differs_from_ours():
+    """One case for each line of the list."""
+    box, other = (0, 0, 40, 80), (100, 0, 140, 80)
+    images = {
+        "a": make_image([(box, 0.6, (1, 0))]),
+        "b": make_image([(other, 1.0, (0.8, 0.6))]),
+        "q": make_image(queries=[(0, box, (1, 0))]),
+    }
+    predictions = Predictions.from_images(images)
+    records = [
+        make_record("a", [(box, 0)]),
+        make_record("b", [(box, 0), (other, 0)]),
+        make_record("q", [], [(0, box, 0)]),
+    ]
+
+    def score(listed, compat):
+        options = SearchOptions(compat=compat)
+        protocol = options.build_protocol(records, build_gallery({0: listed}), "made")
+        result = evaluate_search(predictions, protocol, options, device="cpu")
+        return float(result.average_precision[0]), int(result.targets[0]), int(result.found[0])
+
+    assert score([0, 0], None) == (1.0, 2, 2)
+    assert score([0, 0], "seqnet") == (0.5, 2, 1)
+    assert score([1], None) == (1.0, 1, 1)  # found on the second of her boxes
+    assert score([1], "seqnet") == (0.0, 1, 0)
+    assert score([0, 1], None) == (1.0, 2, 2)
+    # weighted by score b comes first, and is wrong
+    assert score([0, 1], "seqnet") == (0.25, 2, 1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_detection_is_the_families(seed):
+    """From a score of 0.01, of boxes in whole pixels."""
+    rng = np.random.default_rng(seed)
+    records, predictions = draw_dataset(rng)
+    scores = rng.permutation(np.linspace(0, 1, len(predictions.scores), dtype=np.float32))
+    # the reference takes the first of equals, and the closest are equal where a box comes twice
+    images = {
+        name: image._replace(**sort_by_score(image))
+        for name, image in replace(predictions, scores=scores).to_images().items()
+    }
+    predictions = Predictions.from_images(images)
+    records = [shift_people(rng, record) for record in records]
+    results = score_predictions(predictions, records, SearchOptions(compat="seqnet"))[0]
+    whole = [
+        record | {"annotations": [one | {"bbox": truncate(one)} for one in record["annotations"]]}
+        for record in records
+    ]
+    expected = reference_metrics.detection(predictions, whole, 0.01, 0.5, False)
+    np.testing.assert_allclose(list(results["detection"].values()), np.multiply(expected, 100))
+
+
+def sort_by_score(image):
+    order = np.argsort(-image.scores)
+    return {name: getattr(image, name)[order] for name in ("boxes", "scores", "features")}
+
+
+def test_boxes_are_truncated_and_moved():
+    people = [((0, 5.9, 12.2, 30.7), 0)]
+    records = [make_record("a", people), make_record("q", [], [(0, (0, 0, 9, 9), 0)])]
+    gallery = build_gallery({0: [0]})
+    plain = build_seqnet_protocol(records, gallery, "made")
+    assert plain.target_boxes.tolist() == [[0, 5, 12, 30]]
+    records[0]["annotations"][0]["published_bbox"] = [-3.5, 5.9, 12.2, 30.7]
+    moved = build_seqnet_protocol(records, gallery, "made")
+    assert moved.target_boxes.tolist() == [[0, 5, 15, 30]]  # 15.7 wide from 0
+    assert records[0]["annotations"][0]["bbox"] == [0, 5.9, 12.2, 30.7]  # left alone
+
+
+def test_selected_queries_keep_what_is_lost():
+    rng = np.random.default_rng(0)
+    records, _ = draw_dataset(rng)
+    protocol = build_seqnet_protocol(records, draw_gallery(rng, records), "made")
+    protocol = replace(protocol, lost=np.arange(len(protocol.query_ids)))
+    assert protocol.select(protocol.query_ids[[3, 1]].tolist()).lost.tolist() == [3, 1]

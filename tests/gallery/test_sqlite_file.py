@@ -1,0 +1,69 @@
+"""The file of the embedded engine: files that are none, damaged ones, and what is said of them."""
+
+import sqlite3
+
+import pytest
+
+from clsa_search.errors import InputError
+from clsa_search.gallery.sqlite_file import reported
+from clsa_search.retrieval import open_store
+from tests.support.store_cases import WEIGHTS, draw_rows, make_scene, new_store
+
+
+def test_only_galleries_of_this_version_are_opened(tmp_path):
+    path = tmp_path / "gallery.db"
+    new_store(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(InputError, match="gallery.db: is a gallery of version 1; expected vers"):
+        open_store(path)
+    foreign = tmp_path / "foreign.db"
+    connection = sqlite3.connect(foreign)
+    connection.execute("CREATE TABLE gallery (name)")
+    connection.close()
+    text = tmp_path / "text.db"
+    text.write_text("no database at all" * 100)
+    for file, words in ((foreign, "is no gallery"), (text, "file is not a database")):
+        for options in ({}, {"weights": WEIGHTS, "create": True}):
+            before = file.read_bytes()
+            with pytest.raises(InputError, match=words):
+                open_store(file, **options)
+            assert file.read_bytes() == before
+
+
+def test_a_damaged_row_is_named(tmp_path):
+    path = tmp_path / "gallery.db"
+    with new_store(path) as store:
+        store.add([make_scene(draw_rows(3))])
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE detections SET embedding = x'00' WHERE id = 2")
+        connection.commit()
+        connection.close()
+        for _ in range(2):
+            words = "gallery.db: cannot read: row 2 holds 1 bytes of 64; expected a gallery that is"
+            with pytest.raises(InputError, match=words) as error:
+                store.search(draw_rows(1), 3)
+            assert "is kept" not in str(error.value)
+        with pytest.raises(InputError, match="gallery.db: row 2: its embedding is damaged"):
+            store.get([2])
+
+
+def test_what_is_kept_is_said_of_full_disks_alone(tmp_path):
+    for fault, is_kept in (
+        (sqlite3.OperationalError("database or disk is full"), True),
+        (sqlite3.OperationalError("database is locked"), True),
+        (sqlite3.DatabaseError("database disk image is malformed"), False),
+    ):
+        with pytest.raises(InputError) as error, reported(tmp_path / "gallery.db", "read"):
+            raise fault
+        assert ("is kept" in str(error.value)) == is_kept
+        assert ("damaged" in str(error.value)) != is_kept
+
+
+def test_a_file_is_no_folder_for_galleries(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file/x.db: cannot be made: .*file: File exists"):
+        new_store(tmp_path / "file" / "x.db")
+    with pytest.raises(InputError, match="there is no gallery"):
+        open_store(tmp_path / "file" / "x.db")

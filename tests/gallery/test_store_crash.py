@@ -1,0 +1,141 @@
+"""The gallery store under several writers, kill -9 and a full disk: what is acknowledged stays."""
+
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval import open_store
+from tests.support.store_cases import draw_rows, make_scene, new_store
+
+# children start within milliseconds: they are forked off a process that has imported everything
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["clsa_search.retrieval", "pytest"])
+ROWS = draw_rows(7)
+
+
+def add_forever(folder, acknowledged, writer, batches=None):
+    """Write to a pipe the ids of each batch that is stored; a batch is 7 rows of two scenes."""
+    with new_store(folder / "gallery.db") as store:
+        number = 0
+        while number != batches:
+            scenes = [make_scene(ROWS[:3], f"{writer}.mp4", frame=2 * number)]
+            scenes.append(make_scene(ROWS[3:], f"{writer}.mp4", frame=2 * number + 1))
+            acknowledged.send(store.add(scenes).tolist())
+            number += 1
+
+
+def fill_disk(folder, acknowledged):
+    """Add until files may not grow any more; send the ids, then the error."""
+    with new_store(folder / "gallery.db") as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        try:
+            while True:
+                acknowledged.send(store.add([make_scene(draw_rows(50, 256))]).tolist())
+        except InputError as error:
+            acknowledged.send(str(error))
+
+
+def start(function, *args):
+    receiver, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=function, args=(args[0], sender, *args[1:]))
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def drain(receiver):
+    """All messages of a process that has ended."""
+    messages = []
+    while receiver.poll():
+        try:
+            messages.append(receiver.recv())
+        except EOFError:
+            break
+    receiver.close()
+    return messages
+
+
+def stored_ids(folder):
+    """After a check of the whole file."""
+    connection = sqlite3.connect(folder / "gallery.db")
+    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    ids = {row for (row,) in connection.execute("SELECT id FROM detections")}
+    connection.close()
+    return ids
+
+
+def test_two_processes_may_create_and_fill_a_gallery_at_once(tmp_path):
+    writers = [start(add_forever, tmp_path, writer, 40) for writer in (0, 1)]
+    ids = []
+    for process, receiver in writers:
+        process.join(60)
+        assert process.exitcode == 0
+        ids += sum(drain(receiver), [])
+    assert sorted(ids) == list(range(1, 2 * 40 * 7 + 1))
+    with open_store(tmp_path / "gallery.db") as store:
+        assert {source.path: source.detections for source in store.sources()} == {
+            "0.mp4": 280,
+            "1.mp4": 280,
+        }
+        assert store.search(ROWS, 1000).row_ids.shape == (7, 560)
+
+
+def test_what_is_acknowledged_outlives_kill_9(tmp_path):
+    chance = random.Random(0)
+    acknowledged = set()
+    for number in range(20):
+        process, receiver = start(add_forever, tmp_path, number)
+        first = receiver.recv()  # it is at work
+        time.sleep(chance.uniform(0, 0.1))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        acknowledged.update(sum(drain(receiver), first))
+        stored = stored_ids(tmp_path)
+        assert acknowledged <= stored
+        # at most one batch was on disk before it could be acknowledged, and that one whole
+        assert len(stored) % 7 == 0
+        assert len(stored - acknowledged) <= 7 * (number + 1)
+    with open_store(tmp_path / "gallery.db") as store:
+        assert len(store.sources()) == 20
+        found = store.search(ROWS[:1], 10**6)
+        assert sorted(found.row_ids[0].tolist()) == sorted(stored)
+        for entry in store.get(sorted(stored)[-7:]):
+            assert (entry.embedding == ROWS[(entry.row_id - 1) % 7]).all()
+
+
+def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
+    process, receiver = start(fill_disk, tmp_path)
+    messages = []
+    while not messages or isinstance(messages[-1], list):
+        messages.append(receiver.recv())
+    process.join(60)
+    *batches, error = messages
+    assert str(tmp_path / "gallery.db") in error
+    assert "cannot add" in error and "disk" in error and "is kept" in error
+    assert stored_ids(tmp_path) == set(sum(batches, []))
+    assert batches
+    with new_store(tmp_path / "gallery.db") as store:  # there is room again
+        assert store.add([make_scene(draw_rows(2, 256))])[0] == len(sum(batches, [])) + 1
+
+
+def test_after_a_full_disk_the_same_store_goes_on(tmp_path):
+    with new_store(tmp_path / "gallery.db") as store:
+        store.add([make_scene(ROWS)])
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        large = [make_scene(draw_rows(5000), "large.mp4")]
+        with pytest.raises(InputError, match="gallery.db: cannot add: database or disk is full"):
+            store.add(large)
+        assert store.count() == 7
+        assert store.search(ROWS, 100).row_ids.shape == (7, 7)
+        store._connection.execute("PRAGMA max_page_count = 1000000")
+        assert store.add(large)[0] == 8
+        assert store.search(ROWS, 10**4).row_ids.shape == (7, 5007)

@@ -1,0 +1,106 @@
+"""Two processes learn what one learns from the images of both."""
+
+import pytest
+import torch
+from detectron2.data.detection_utils import annotations_to_instances
+from detectron2.modeling import build_model
+from detectron2.structures import BoxMode
+from detectron2.utils.events import EventStorage
+
+from clsa_search.data import UNLABELED
+from clsa_search.engine import load_config
+from tests.support.processes import run_together
+from tests.support.tiny import ROOT, TINY_MODEL
+
+PIDS = [[0, 1, UNLABELED], [2, UNLABELED, UNLABELED], [1, 0, 2], [UNLABELED, 2, 1]]
+# Nothing is left to chance: every anchor is a proposal, and every proposal a sample. So every image
+# gives as many samples, which Detectron2 divides the losses of the detector by in each process.
+FIXED = [
+    *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", "1000000", "MODEL.RPN.NMS_THRESH", "1.0"),
+    *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "1000000", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "1000000"),
+    *("MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", "1000000"),
+    *("MODEL.ROI_HEADS.POSITIVE_FRACTION", "1.0", "MODEL.PROPOSAL_GENERATOR.MIN_SIZE", "1"),
+    *("MODEL.REID.PROPOSALS_PER_IMAGE", "0", "MODEL.REID.NUM_IDS", "3"),
+]
+
+
+def make_input(number):
+    """An image of 96 x 72 of noise with three people of different sizes, the same on every call."""
+    generator = torch.Generator().manual_seed(number)
+    boxes = [[4, 8, 20, 60], [30, 20, 44, 60], [60, 30 - number, 72, 66]]
+    people = [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0} for box in boxes]
+    instances = annotations_to_instances(people, (72, 96))
+    instances.gt_pids = torch.tensor(PIDS[number])
+    image = torch.randint(0, 255, (3, 72, 96), generator=generator)
+    return {"image": image, "instances": instances}
+
+
+def build(opts):
+    torch.manual_seed(0)
+    config = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
+    model = build_model(load_config(config, [*TINY_MODEL, *FIXED, *opts])).train()
+    model.proposal_generator.rpn_head.anchor_deltas.weight.data.zero_()
+    for classifier in model.clsa_heads.classifiers.values():
+        for value in classifier.parameters():
+            value.data *= 100  # from their small initial weights every prediction is uniform
+    return model
+
+
+def learn(model, inputs):
+    """Two steps that move no weight; returns {what: tensor} that must be equal.
+
+    The second is taken because the memory of OIM has learned from the first.
+    """
+    seen = {}
+    for step in range(2):
+        model.zero_grad()
+        with EventStorage():
+            losses = model(inputs)
+        sum(losses.values()).backward()
+        seen |= {f"{name} of step {step}": loss.detach() for name, loss in losses.items()}
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                name = f"gradient of {name.removeprefix('module.')} in step {step}"
+                seen[name] = parameter.grad.clone()
+    memory = {name: value for name, value in model.named_buffers() if "classifiers" in name}
+    return seen | {name.removeprefix("module."): value for name, value in memory.items()}
+
+
+def learn_a_share(rank, opts, folder):
+    model = torch.nn.parallel.DistributedDataParallel(build(opts), broadcast_buffers=False)
+    torch.save(learn(model, [make_input(i) for i in (2 * rank, 2 * rank + 1)]), folder / f"{rank}")
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        [],
+        ["MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.OIM.QUEUE_SIZE", "7"],
+        [
+            *("MODEL.REID.NAME", "SharedBranch"),
+            *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
+        ],
+    ],
+    ids=["crop", "oim", "shared"],
+)
+def test_two_processes_learn_what_one_does(opts, tmp_path):
+    # statistics over both processes' rows, as many as each has
+    norms = [
+        *("MODEL.RESNETS.NORM", "naiveSyncBN_N", "MODEL.FPN.NORM", "naiveSyncBN_N"),
+        *("MODEL.REID.RESNETS.NORM", "naiveSyncBN_N", "MODEL.REID.HEAD.NORM", "naiveSyncBN_N"),
+        *("MODEL.ROI_BOX_HEAD.NORM", "naiveSyncBN_N"),
+    ]
+    one = learn(build(opts + norms), [make_input(i) for i in range(4)])
+    run_together(learn_a_share, opts + norms, tmp_path)
+    two = [torch.load(tmp_path / f"{rank}") for rank in range(2)]
+    for name, expected in one.items():
+        if name.startswith("loss"):  # of a process's own images
+            got = (two[0][name] + two[1][name]) / 2
+        else:
+            got = two[0][name]
+            torch.testing.assert_close(got, two[1][name], msg=f"{name} differs between processes")
+        # the synchronised norm takes its variance as a difference, which costs it some digits
+        distance = (got.float() - expected).norm() / expected.float().norm().clamp(min=1e-6)
+        assert distance < 0.1, f"{name}: {got} and not {expected}"
+    assert any(name.startswith("gradient of clsa_heads") for name in one)
+    assert ("clsa_heads.classifiers.res5.queue" in one) == ("OIMClassifier" in opts)

@@ -1,0 +1,135 @@
+"""The losses against a literal reference in double precision, and where their gradients go."""
+
+import math
+
+import pytest
+import torch
+
+from clsa_search.data import UNLABELED
+from clsa_search.modeling import alignment_loss, identity_loss
+from clsa_search.modeling.distributed import mean_count
+from tests.support.processes import run_together
+
+
+def softmax(row, temperature):
+    exponentials = [math.exp(x / temperature) for x in row]
+    return [e / sum(exponentials) for e in exponentials]
+
+
+def literal_alignment(source, target, temperature):
+    total = 0.0
+    for source_row, target_row in zip(source.tolist(), target.tolist(), strict=True):
+        p, q = softmax(source_row, temperature), softmax(target_row, temperature)
+        total += sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True))
+    return temperature**2 * total / len(source)
+
+
+def literal_identity(logits, pids):
+    terms = [
+        -math.log(softmax(row, 1.0)[pid])
+        for row, pid in zip(logits.tolist(), pids.tolist(), strict=True)
+        if pid != UNLABELED
+    ]
+    return sum(terms) / len(terms)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0, 10.0])
+def test_alignment_equals_literal_reference(temperature):
+    generator = torch.Generator().manual_seed(0)
+    source, target = 4 * torch.randn(2, 7, 11, generator=generator)
+    got = alignment_loss(source, target, temperature=temperature)
+    assert got.item() == pytest.approx(literal_alignment(source, target, temperature), rel=1e-5)
+
+
+def test_alignment_worked_by_hand():
+    # p = (3/4, 1/4), q = (1/2, 1/2): KL = 3/4 ln(3/2) + 1/4 ln(1/2)
+    source, target = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert alignment_loss(source, target, temperature=1.0).item() == pytest.approx(expected)
+
+
+def test_alignment_direction_is_source_to_target():
+    source, target = torch.tensor([[4.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    forward = alignment_loss(source, target, temperature=1.0)
+    backward = alignment_loss(target, source, temperature=1.0)
+    assert forward.item() == pytest.approx(literal_alignment(source, target, 1.0), rel=1e-5)
+    assert abs(forward - backward) > 0.1
+
+
+def test_alignment_is_zero_at_agreement_and_pulls_the_target():
+    source = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    assert alignment_loss(source, source, temperature=3.0).item() == pytest.approx(0.0, abs=1e-6)
+    target = torch.zeros(5, 4, requires_grad=True)
+    before = alignment_loss(source, target, temperature=3.0)
+    before.backward()
+    assert target.grad.abs().max() > 0
+    after = alignment_loss(source, target.detach() - target.grad, temperature=3.0)
+    assert after < before
+
+
+def test_gradient_of_alignment_matches_its_closed_form():
+    # d/d target = T / R * (q - p), from T^2 * KL
+    source, target = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(2)).double()
+    target.requires_grad_()
+    alignment_loss(source, target, temperature=3.0).backward()
+    closed = 3.0 / 6 * ((target / 3).softmax(1) - (source / 3).softmax(1))
+    torch.testing.assert_close(target.grad, closed.detach(), atol=1e-6, rtol=1e-4)
+
+
+def test_detach_is_up_to_the_caller():
+    source = torch.randn(3, 4, requires_grad=True)
+    target = torch.randn(3, 4, requires_grad=True)
+    alignment_loss(source.detach(), target, temperature=3.0).backward()
+    assert source.grad is None and target.grad is not None
+    alignment_loss(source, target, temperature=3.0).backward()
+    assert source.grad.abs().max() > 0
+
+
+def test_identity_loss_leaves_out_the_unlabeled():
+    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
+    pids = torch.tensor([0, UNLABELED, 3, 3, UNLABELED, 1])
+    assert identity_loss(logits, pids).item() == pytest.approx(
+        literal_identity(logits, pids), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("pids", [[], [UNLABELED, UNLABELED]])
+def test_nobody_labeled_is_zero_with_a_gradient_path(pids):
+    logits = torch.randn(len(pids), 4, requires_grad=True)
+    loss = identity_loss(logits, torch.tensor(pids, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None and not logits.grad.any()
+
+
+def test_nobody_to_align_is_zero_with_a_gradient_path():
+    logits = torch.zeros(0, 4, requires_grad=True)
+    loss = alignment_loss(logits, logits, temperature=3.0)
+    loss.backward()
+    assert loss.item() == 0.0 and logits.grad is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_are_summed_in_float32(dtype):
+    logits = torch.tensor([[60000.0, -60000.0], [10.0, 0.0]]).to(dtype)
+    pids = torch.tensor([1, 0])
+    loss = identity_loss(logits, pids)
+    assert loss.dtype == torch.float32 and torch.isfinite(loss)
+    aligned = alignment_loss(logits, logits.flip(1), temperature=3.0)
+    assert aligned.dtype == torch.float32 and torch.isfinite(aligned)
+
+
+def share_of_losses(rank, folder):
+    logits = torch.arange(6.0).reshape(1, 6)
+    labeled = torch.tensor([rank == 0])
+    counts = mean_count(torch.stack([labeled.sum(), torch.tensor(0)]))
+    loss = identity_loss(logits[labeled], torch.tensor([2])[labeled], count=counts[0])
+    torch.save((loss, counts), folder / str(rank))
+
+
+def test_one_person_on_two_processes_weighs_as_on_one(tmp_path):
+    run_together(share_of_losses, tmp_path)
+    (first, counts), (second, _) = (torch.load(tmp_path / str(rank)) for rank in range(2))
+    alone = identity_loss(torch.arange(6.0).reshape(1, 6), torch.tensor([2]))
+    torch.testing.assert_close((first + second) / 2, alone)  # what the processes' gradients do
+    assert counts.tolist() == [0.5, 0.5]  # of nobody too, something to divide by

@@ -1,0 +1,255 @@
+"""What the page's server refuses, whoever asks."""
+
+import os
+import socket
+import urllib.parse
+import uuid
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio", reason="the page is built with Gradio, which is not installed")
+
+import gradio
+
+from clsa_search.page import server
+from clsa_search.page.desk import Desk
+from clsa_search.page.events import Events, Visit
+from clsa_search.page.layout import Layout
+from clsa_search.page.page_images import MAX_UPLOAD_BYTES
+from clsa_search.page.server import serving
+from tests.support.footage import draw_scene, write_picture
+from tests.support.page_cases import (
+    FIELDS,
+    RED,
+    Visitor,
+    as_file,
+    encode,
+    find_free_port,
+    make_gallery,
+)
+
+PICTURE = encode(draw_scene({RED: 10}))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("page")
+
+
+@pytest.fixture(scope="module")
+def url(folder):
+    """Of a page served where the environment would open it to everybody."""
+    with pytest.MonkeyPatch.context() as patch, make_gallery(folder) as gallery:
+        patch.setenv("GRADIO_ALLOWED_PATHS", "/")
+        patch.setenv("GRADIO_SHARE", "True")
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+        with serving(gallery, port=find_free_port()) as page:
+            assert page.share is False and page.analytics_enabled is False
+            yield page.local_url
+
+
+@pytest.fixture
+def visitor(url):
+    return Visitor(url)
+
+
+def test_uploads_are_bounded(visitor, url):
+    address = urllib.parse.urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\n"
+        connection.sendall(f"{head}Content-Length: {MAX_UPLOAD_BYTES + (1 << 17)}\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"
+    # a file a little too large, in a form that is not
+    content = b"0" * (MAX_UPLOAD_BYTES + 1)
+    refused = visitor.http.post("/gradio_api/upload", files={"files": ("a.png", content)})
+    assert refused.status_code == 413
+    endless = visitor.http.post("/gradio_api/upload", content=iter([b"0" * 9]))
+    assert endless.status_code == 411
+    message = visitor.http.post("/gradio_api/queue/join", json={"data": "0" * (1 << 20)})
+    assert message.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("files", ("page.html", b"<script></script>"))],
+        [("files", ("no suffix", PICTURE))],
+        [("files", ("a.png", PICTURE)), ("files", ("b.png", PICTURE))],
+        [("files", ("a.png", PICTURE)), ("other", ("b.png", PICTURE))],
+        [("other", ("a.png", PICTURE))],
+        [("files", (None, PICTURE))],
+    ],
+    ids=["page", "no suffix", "two", "one more", "other field", "no file"],
+)
+def test_one_picture_is_taken_at_a_time_and_nothing_else(visitor, files):
+    before = list_shown()
+    answer = visitor.http.post("/gradio_api/upload", files=files)
+    assert answer.status_code == 415 and "expected one of .bmp, .jfif" in answer.text
+    for content, kind in ((b"--x\r\n\r\n", "multipart/form-data; boundary=x"), (b"", "a/b")):
+        head = {"content-type": kind}
+        answer = visitor.http.post("/gradio_api/upload", content=content, headers=head)
+        assert answer.status_code == 415
+    assert list_shown() == before
+    assert visitor.upload(PICTURE, "TAKEN.JPG") in list_shown()
+
+
+def list_shown():
+    shown = os.environ["GRADIO_TEMP_DIR"]
+    return {os.path.join(parent, name) for parent, _, names in os.walk(shown) for name in names}
+
+
+def test_all_uploads_together_are_bounded(tmp_path, monkeypatch):
+    content = encode(np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8))
+    monkeypatch.setattr(server, "MAX_FOLDER_BYTES", 2 * len(content) + 1000)
+    with make_gallery(tmp_path) as gallery, serving(gallery, port=find_free_port()) as page:
+        visitor = Visitor(page.local_url)
+        # of the page's own pictures there are some already
+        for path in list_shown():
+            os.remove(path)
+        visitor.upload(content, "first.png")
+        visitor.upload(content, "second.png")
+        third = {"files": ("third.png", content)}
+        answer = visitor.http.post("/gradio_api/upload", files=third)
+        assert answer.status_code == 507 and "too many pictures" in answer.text
+        os.remove(list_shown().pop())
+        assert visitor.http.post("/gradio_api/upload", files=third).status_code == 200
+
+
+def list_forbidden_files(folder):
+    store, indexed = folder / "gallery.db", folder / "media" / "door.png"
+    shown = os.environ["GRADIO_TEMP_DIR"]
+    return [
+        "/etc/passwd",
+        *(str(store), str(indexed), __file__),
+        f"{shown}/../{os.path.basename(__file__)}",
+        f"{shown}/../../etc/passwd",
+        "http://example.com/",
+        "https://example.com/a.png",
+        "file:///etc/passwd",
+        *(shown, f"{shown}x"),
+    ]
+
+
+def test_no_file_is_reached_but_those_shown(visitor, folder):
+    for path in list_forbidden_files(folder):
+        for quoted in (path, urllib.parse.quote(path, safe=""), path.replace("..", "%2e%2e")):
+            for address in (f"/gradio_api/file={quoted}", f"/gradio_api/file/{quoted}"):
+                answer = visitor.http.get(address)
+                assert answer.status_code in (403, 404), address
+                assert "root:" not in answer.text
+
+
+def test_a_link_out_of_the_folder_leads_nowhere(visitor):
+    link = os.path.join(os.environ["GRADIO_TEMP_DIR"], "link")
+    os.symlink("/etc/passwd", link)
+    assert visitor.http.get(f"/gradio_api/file={link}").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("info", "openapi.json", "proxy=http://example.com/", "vibe-code/", "runs", "token"),
+        *("run-history/records", "dev/reload", "user", "app_id", "profiling/traces"),
+    ],
+)
+def test_what_the_page_does_not_need_is_not_there(visitor, path):
+    assert visitor.http.get(f"/gradio_api/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json"])
+def test_nor_is_anything_beside_it(visitor, path):
+    assert visitor.http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["run/search", "api/search", "call/search", "vibe-edit/"])
+def test_there_is_no_programming_interface(visitor, path):
+    answer = visitor.http.post(f"/gradio_api/{path}", json={"data": [None, *FIELDS]})
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {"_type": "other"}}])
+def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, meta):
+    indexed = str(folder / "media" / "door.png")
+    shown = os.environ["GRADIO_TEMP_DIR"]
+    link = os.path.join(shown, f"link to {uuid.uuid4().hex}")
+    os.symlink(indexed, link)
+    relative = os.path.relpath(indexed)
+    for path in (indexed, relative, link, str(folder / "gallery.db"), "missing", "\0", shown, 7):
+        unmarked = {"path": path, **meta}
+        for file in (as_file(path), unmarked, [{"nested": unmarked}]):
+            assert visitor.join("upload", "input", file).status_code == 403, file
+    assert visitor.http.get("/gradio_api/file=%00").status_code == 403
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "other"}}, as_file(None)])
+@pytest.mark.parametrize("place", ["beside", "relative", "link", "folder", "nothing", "nowhere"])
+def test_only_what_lies_in_the_upload_folder_is_looked_at(tmp_path, monkeypatch, place, meta):
+    shown, beside = tmp_path / "shown", tmp_path / "shown beside.png"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(shown))
+    write_picture(beside, {RED: 10})
+    uploaded = write_picture(shown / "hash" / "mine.png", {RED: 10})
+    (shown / "link.png").symlink_to(beside)
+    path = {
+        "beside": str(beside),
+        "relative": os.path.relpath(beside),
+        "link": str(shown / "link.png"),
+        "folder": str(uploaded.parent),
+        "nothing": None,
+        "nowhere": "\0",
+    }[place]
+    told = "the picture: is not there; expected a picture that was uploaded lately"
+    with make_gallery(tmp_path) as gallery, gradio.Blocks():
+        events = Events(Desk(gallery), Layout())
+        with pytest.warns(UserWarning, match=told):
+            changes = events.take_upload(Visit(), {**meta, "orig_name": None, "path": path})
+        assert changes == {events.parts.upload: None}
+        changes = events.take_upload(Visit(), {**meta, "path": str(uploaded)})
+        assert len(changes[events.visit].scene.boxes) == 1
+
+
+@pytest.mark.parametrize("depth", [100, 100_000])
+def test_a_message_that_is_nested_deeply_is_refused(visitor, depth):
+    content = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
+    assert visitor.http.post("/gradio_api/queue/join", content=content).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png"])
+def test_the_server_fetches_nothing(visitor, path):
+    assert visitor.join("upload", "input", as_file(path)).status_code == 403
+    assert visitor.join("upload", "input", [{"nested": as_file(path)}]).status_code == 403
+
+
+def test_pictures_within_a_message_are_not_taken(visitor):
+    data = as_file(None, url="data:image/png;base64,AAAA")
+    worked, _, told = visitor.do("upload", "input", data)
+    assert worked and len(told) == 1 and "picture.png: is not there; expected" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 403),
+        ({"host": "127.0.0.1.evil.example:80"}, 403),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "localhost"}, 200),
+    ],
+)
+def test_other_pages_in_the_browser_are_refused(visitor, headers, status):
+    assert visitor.http.get("/config", headers=headers).status_code == status
+
+
+def test_the_page_names_no_other_server_to_load_from(visitor):
+    css = visitor.http.get("/theme.css").text
+    assert css and "@import" not in css and "url(http" not in css and "@font-face" not in css
+    assert visitor.http.get("/config").json()["analytics_enabled"] is False
+
+
+def test_it_listens_on_this_machine_alone(url):
+    port = urllib.parse.urlsplit(url).port
+    addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
+    for address in addresses:
+        if not address.startswith(("127.", "::1")):
+            with pytest.raises(OSError):
+                socket.create_connection((address, port), timeout=2)

@@ -1,0 +1,389 @@
+"""Filling a gallery from files: what is stored, what is skipped, and what interruptions leave."""
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval import IndexProgress, open_store
+from clsa_search.retrieval.indexer import Indexer, IndexOptions
+from tests.support.footage import BlockSearcher, draw_scene, write_picture, write_video
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["clsa_search.retrieval.indexer", "footage"])
+
+
+def open_gallery(folder):
+    return open_store(folder / "gallery.db", weights=BlockSearcher.weights_sha256, create=True)
+
+
+def index(store, *paths, searcher=None, **options):
+    """Index; gives the indexer and what it reported while it did."""
+    indexer = Indexer(searcher or BlockSearcher(), store, IndexOptions(**options))
+    calls = []
+    expected = indexer.plan(paths)
+    indexer.run(lambda pictures, people: calls.append((pictures, people)))
+    return indexer.report, expected, calls
+
+
+def list_rows(store):
+    """What is stored, in the order of files and frames."""
+    entries = store.get(store.search(np.eye(8)[:1], 10_000).row_ids[0])
+    return sorted((e.source, -1 if e.frame is None else e.frame, e.box[0]) for e in entries)
+
+
+@pytest.fixture
+def media(tmp_path):
+    folder = tmp_path / "media"
+    write_picture(folder / "a.png", {0: 10, 2: 50})
+    write_picture(folder / "b" / "empty.png", {})
+    write_picture(folder / "b" / "large.png", {1: 30}, size=(120, 90))
+    write_video(folder / "door.avi", [{3: x} if x < 40 else {} for x in range(0, 80, 2)])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_people_are_stored_with_their_source_frame_time_and_camera(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        options = {"rate": 2, "camera": "door", "start_time": 1000, "batch_size": 3}
+        report, expected, calls = index(store, media, **options)
+        assert (report.pictures, report.people, report.skipped, report.others) == (11, 7, 0, 1)
+        assert not report.problems and not report.overtaken
+        assert expected == 11
+        assert [sum(column) for column in zip(*calls, strict=True)] == [11, 7]
+        assert all(source.is_complete for source in store.sources())
+        assert sorted(source.detections for source in store.sources()) == [0, 1, 2, 4]
+        query = BlockSearcher().describe(draw_scene({3: 0}), [(0, 20, 14, 60)])
+        found = store.search(query, 4)
+        for rank, entry in enumerate(sorted(store.get(found.row_ids[0]), key=lambda e: e.frame)):
+            assert (entry.source, entry.camera) == (str(media / "door.avi"), "door")
+            assert (entry.frame, entry.time) == (5 * rank, pytest.approx(1000 + rank / 2))
+            assert entry.box == pytest.approx((10 * rank, 20, 10 * rank + 14, 60), abs=2)
+
+
+def test_what_is_indexed_is_skipped_and_what_is_new_added(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        index(store, media)
+        rows = list_rows(store)
+        searcher = BlockSearcher()
+        report, expected, _ = index(store, media, searcher=searcher)
+        assert (report.skipped, report.pictures, expected, searcher.pictures) == (4, 0, 0, 0)
+        write_picture(media / "new.png", {0: 5})
+        report, expected, _ = index(store, media, searcher=searcher)
+        assert (report.skipped, report.pictures, expected, searcher.pictures) == (4, 1, 1, 1)
+        assert list_rows(store) == sorted([*rows, (str(media / "new.png"), -1, 5)])
+
+
+def test_a_file_that_changed_replaces_its_people(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        index(store, media)
+        write_picture(media / "a.png", {1: 70})
+        os.utime(media / "a.png", ns=(1, 1))
+        report, _, _ = index(store, media)
+        assert (report.skipped, report.pictures) == (3, 1)
+        assert [row for row in list_rows(store) if row[0].endswith("a.png")] == [
+            (str(media / "a.png"), -1, 70)
+        ]
+
+
+@pytest.mark.parametrize("options", [{"rate": 5}, {"camera": "yard"}, {"start_time": 7}])
+def test_other_options_index_again_without_doubles(media, tmp_path, options):
+    with open_gallery(tmp_path) as store:
+        index(store, media / "door.avi")
+        index(store, media / "door.avi", **options)
+        with open_gallery(tmp_path / "fresh") as fresh:
+            index(fresh, media / "door.avi", **options)
+            assert list_rows(store) == list_rows(fresh)
+
+
+def test_a_changed_file_that_cannot_be_read_keeps_its_people(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        index(store, media)
+        rows = list_rows(store)
+        (media / "a.png").write_bytes(b"")
+        (media / "door.avi").write_bytes(b"")
+        report, _, _ = index(store, media)
+        assert [path for path, _ in report.problems] == [
+            str(media / n) for n in ("a.png", "door.avi")
+        ]
+        assert list_rows(store) == rows
+
+
+def test_unreadable_files_are_reported_and_do_not_stop_it(media, tmp_path):
+    picture = (media / "a.png").read_bytes()
+    (media / "c0_empty.jpg").write_bytes(b"")
+    (media / "c1_cut.png").write_bytes(picture[: len(picture) // 2])
+    (media / "c2_text.jpg").write_text("hello")
+    (media / "c3_gone.jpg").symlink_to(media / "nowhere.jpg")
+    Image.new("1", (20000, 20000)).save(media / "c4_giant.png")  # 400 million pixels
+    Image.fromarray(np.zeros((72, 96), np.float32)).save(media / "c5_float.tiff")
+    (media / "d_empty.avi").write_bytes(b"")
+    write_picture(media / "z.png", {2: 5})
+    with open_gallery(tmp_path) as store:
+        report, _, _ = index(store, media)
+        assert len(report.problems) == 7
+        for path, reason in report.problems:
+            assert path in reason
+        assert [os.path.basename(p)[:2] for p, _ in sorted(report.problems)] == [
+            *("c0", "c1", "c2", "c3", "c4", "c5", "d_"),
+        ]
+        assert (str(media / "z.png"), -1, 5) in list_rows(store)
+        assert not any("/c" in path or "/d_" in path for path, *_ in list_rows(store))
+        report, _, _ = index(store, media)  # they are tried again
+        assert (len(report.problems), report.skipped) == (7, 5)
+
+
+def test_photographs_of_every_kind_are_seen_as_they_are_viewed(tmp_path):
+    upright = draw_scene({1: 60})
+    folder = tmp_path / "media"
+    folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(upright)))
+    turned.save(folder / "turned.png", exif=exif)
+    Image.fromarray(np.dstack([upright, np.full((72, 96), 9, np.uint8)])).save(folder / "alpha.png")
+    cv2.imwrite(str(folder / "deep.png"), (upright[..., ::-1].astype(np.uint16) << 8) + 99)
+    with open_gallery(tmp_path) as store:
+        report, _, _ = index(store, folder)
+        assert not report.problems
+        assert [(os.path.basename(p), x) for p, _, x in list_rows(store)] == [
+            *(("alpha.png", 60), ("deep.png", 60), ("turned.png", 60)),
+        ]
+        cv2.imwrite(str(folder / "gray.png"), upright[..., 0])
+        cv2.imwrite(str(folder / "gray16.png"), upright[..., 0].astype(np.uint16) << 8)
+        report, _, _ = index(store, folder)
+        assert (report.pictures, report.problems) == (2, [])
+
+
+def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(media, tmp_path):
+    content = (media / "door.avi").read_bytes()
+    (media / "door.avi").write_bytes(content[: len(content) // 2])
+    with open_gallery(tmp_path) as store:
+        report, _, _ = index(store, media / "door.avi", rate=10)
+        assert report.problems[0][0] == str(media / "door.avi")
+        assert "cut short" in report.problems[0][1]
+        assert 10 <= report.people == store.count() < 20
+        report, _, _ = index(store, media / "door.avi", rate=10)
+        assert (report.skipped, report.problems) == (1, [])
+
+
+class Broken(BlockSearcher):
+    """Fails at some picture, as if the process had died."""
+
+    def __init__(self, lifetime):
+        super().__init__()
+        self.lifetime = lifetime
+
+    def find(self, images):
+        if self.pictures + len(images) > self.lifetime:
+            raise KeyboardInterrupt
+        return super().find(images)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_interrupted_run_is_taken_up_where_it_was(media, tmp_path, batch_size):
+    options = {"rate": 5, "batch_size": batch_size}
+    with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
+        index(whole, media, **options)
+        pictures = 0
+        for lifetime in (2, 3, 7, 4, 100):
+            searcher = Broken(lifetime)
+            try:
+                index(store, media, searcher=searcher, **options)
+            except KeyboardInterrupt:
+                pass
+            pictures += searcher.pictures
+        assert list_rows(store) == list_rows(whole)
+        assert [s.is_complete for s in store.sources()] == [True] * 4
+        assert pictures == 23  # nothing twice
+
+
+def test_a_failed_replacement_keeps_the_people_there_were(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        index(store, media)
+        rows = list_rows(store)
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        frames = [{p: (20 * p + i) % 80 for p in range(4)} for i in range(300)]
+        write_video(media / "door.avi", frames)
+        with pytest.raises(InputError, match="disk is full"):
+            index(store, media / "door.avi", rate=10, batch_size=300)
+        assert list_rows(store) == rows
+
+
+def test_of_two_processes_that_replace_a_file_one_is_left(media, tmp_path):
+    with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
+        index(store, media)
+        write_picture(media / "a.png", {1: 70})
+        os.utime(media / "a.png", ns=(1, 1))
+        first, second = (Indexer(BlockSearcher(), s, IndexOptions()) for s in (store, other))
+        first.plan([media])
+        second.plan([media])
+        first.run()
+        rows = list_rows(store)
+        second.run()
+        assert second.report.overtaken == [str(media / "a.png")]
+        assert list_rows(store) == rows
+
+
+def test_odd_files_are_reported_and_do_not_stop_it(media, tmp_path):
+    cv2.imwrite(str(media / "c_thin.png"), np.zeros((3, 2000, 3), np.uint8))
+    os.mkfifo(media / "c_pipe.jpg")
+    for name in (b"caf\xe9.jpg", b"caf\xe9.avi"):
+        with open(os.fsencode(media) + b"/" + name, "wb") as file:
+            file.write((media / "a.png").read_bytes())
+    with open_gallery(tmp_path) as store:
+        report, _, _ = index(store, media)
+        reasons = sorted(reason.removeprefix(f"{media}/") for _, reason in report.problems)
+        assert len(reasons) == 4
+        assert [reason.isprintable() for reason in reasons] == [True] * 4
+        assert reasons[0].endswith("caf\\udce9.avi': has a name that is not UTF-8")
+        assert "c_pipe.jpg: is no regular file" in reasons[2]
+        assert "c_thin.png: 2000 x 3 pixels; expected sides of which none is more" in reasons[3]
+        assert report.people == len(list_rows(store)) == 5
+
+
+def test_of_a_file_that_two_processes_begin_one_is_left(media, tmp_path):
+    with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
+        first, second = (Indexer(BlockSearcher(), s, IndexOptions()) for s in (store, other))
+        first.plan([media])
+        second.plan([media])
+        first.run()
+        rows = list_rows(store)
+        second.run()
+        assert sorted(second.report.overtaken) == sorted(source.path for source in store.sources())
+        assert (second.report.pictures, second.report.people) == (0, 0)
+        assert list_rows(store) == rows
+
+
+def test_a_video_that_another_process_has_begun_is_left(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        indexer = Indexer(BlockSearcher(), store, IndexOptions(batch_size=1))
+        indexer.plan([media])
+        path = str(media / "door.avi")
+        store.add([], [IndexProgress(path, "of the other's", next_frame=1)])
+        indexer.run()
+        assert indexer.report.overtaken == [path]
+        assert indexer.report.people == store.count() == 3
+
+
+def index_slowly(folder, media, seed, delay):
+    """In a process that is to be killed."""
+
+    class Slow(BlockSearcher):
+        def find(self, images):
+            time.sleep(delay)
+            return super().find(images)
+
+    with open_gallery(folder) as store:
+        index(store, media, searcher=Slow(), rate=10, batch_size=1 + seed % 3)
+
+
+def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(media, tmp_path):
+    for number in range(40):
+        write_picture(media / f"many_{number}.png", {number % 4: number})
+    chance = random.Random(0)
+    known: set = set()
+    kills = 0
+    for seed in range(8):
+        process = PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed, 0.1))
+        process.start()
+        time.sleep(chance.uniform(0.2, 0.5))
+        process.kill()
+        process.join(60)
+        kills += process.exitcode == -signal.SIGKILL
+        if (tmp_path / "gallery.db").exists():
+            with open_gallery(tmp_path) as store:
+                rows = list_rows(store)
+                assert len(set(rows)) == len(rows)
+                assert known <= set(rows)
+                known = set(rows)
+    assert kills > 3
+    with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
+        index(whole, media, rate=10)
+        index(store, media, rate=10)
+        assert list_rows(store) == list_rows(whole)
+
+
+def test_two_processes_share_the_work_without_doubles(media, tmp_path):
+    for number in range(30):
+        write_picture(media / f"many_{number}.png", {number % 4: number})
+    processes = [
+        PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed, 0.02))
+        for seed in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
+        index(whole, media, rate=10)
+        assert list_rows(store) == list_rows(whole)
+
+
+def test_a_full_disk_stops_it_and_loses_nothing(media, tmp_path):
+    for number in range(250):
+        write_picture(media / f"many_{number}.png", {p: 20 * p for p in range(4)})
+    with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
+        index(whole, media)
+        index(store, media / "a.png")
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(InputError, match="disk is full.*stored before is kept"):
+            index(store, media)
+        rows = list_rows(store)
+        assert 2 <= len(rows) < len(list_rows(whole))
+        store._connection.execute("PRAGMA max_page_count = 1000000")
+        index(store, media)
+        assert set(rows) <= set(list_rows(store))
+        assert list_rows(store) == list_rows(whole)
+
+
+def test_an_error_of_the_model_reaches_the_caller(media, tmp_path):
+    class Failing(BlockSearcher):
+        def find(self, images):
+            raise RuntimeError("out of memory")
+
+    with open_gallery(tmp_path) as store, pytest.raises(RuntimeError, match="out of memory"):
+        index(store, media, searcher=Failing())
+
+
+def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
+    class Sociable(BlockSearcher):
+        """Prepares pictures in pairs only."""
+
+        pair = threading.Barrier(2)
+
+        def prepare(self, image):
+            self.pair.wait(10)
+            return super().prepare(image)
+
+    write_picture(media / "z.png", {2: 5})
+    with open_gallery(tmp_path / "alone") as alone, open_gallery(tmp_path) as store:
+        index(alone, media, rate=2, threads=1)
+        report, _, _ = index(store, media, searcher=Sociable(), rate=2, threads=2)
+        assert (report.pictures, report.problems) == (12, [])
+        rows, expected = ([(e.source, e.frame, e.box) for e in s.scan()] for s in (store, alone))
+        assert rows == expected and len(rows) == 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"rate": 0}, {"rate": float("nan")}, {"batch_size": 0}, {"threads": 0}),
+        {"start_time": 1e13},
+    ],
+)
+def test_faulty_options_are_named(options):
+    (name,) = options
+    with pytest.raises(InputError, match=f"{name}: .*; expected"):
+        IndexOptions(**options)

@@ -1,0 +1,143 @@
+"""The model on arrays: as in evaluation, whatever is computed together; and what it refuses."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from clsa_search.data import get_records
+from clsa_search.data.image_io import read_image
+from clsa_search.engine import load_trained_model, predict
+from clsa_search.errors import InputError
+from clsa_search.evaluation import load_predictions
+from clsa_search.retrieval.gallery_search import combine
+from clsa_search.retrieval.predictor import PersonSearchPredictor
+
+
+@pytest.fixture(scope="module")
+def pictures(tiny_data):
+    return [read_image(r["file_name"]) for r in get_records(str(tiny_data / "gallery.json"))]
+
+
+@pytest.fixture
+def weights(tiny_cfg, tmp_path):
+    """A checkpoint with its config beside it, as training leaves them."""
+    torch.manual_seed(0)
+    torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model_final.pth")
+    (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
+    return tmp_path / "model_final.pth"
+
+
+@pytest.fixture
+def searcher(weights):
+    return PersonSearchPredictor.load(weights, min_score=0.0)
+
+
+def test_arrays_give_what_evaluation_finds_in_the_files(searcher, weights, tiny_data, tiny_cfg):
+    gallery = str(tiny_data / "gallery.json")
+    tiny_cfg.MODEL.WEIGHTS = str(weights)
+    predict(tiny_cfg, gallery, str(weights.parent / "eval"))
+    predictions = load_predictions(weights.parent / "eval" / "predictions.npz")
+    records = get_records(gallery)
+    pictures = [read_image(record["file_name"]) for record in records]
+    found = searcher.find(pictures)
+    for record, people in zip(records, found, strict=True):
+        row = predictions.image_ids.tolist().index(record["image_id"])
+        rows = slice(predictions.offsets[row], predictions.offsets[row + 1])
+        assert len(people.scores) > 0
+        np.testing.assert_allclose(people.boxes, predictions.boxes[rows], atol=1e-3)
+        np.testing.assert_allclose(people.embeddings, predictions.features[rows], atol=1e-5)
+        for query in record.get("queries", []):
+            given = searcher.describe(read_image(record["file_name"]), [query["bbox"]])
+            place = predictions.query_ids.tolist().index(query["query_id"])
+            np.testing.assert_allclose(given[0], predictions.query_features[place], atol=1e-5)
+
+
+def test_what_is_computed_together_changes_nothing(searcher, pictures):
+    mixed = [pictures[0], pictures[1], pictures[2][:50], pictures[3], pictures[4]]
+    together = searcher.find(mixed)
+    for picture, people in zip(mixed, together, strict=True):
+        (alone,) = searcher.find([picture])
+        for one, other in zip(people, alone, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-3)
+    assert searcher.find([]) == []
+
+
+def test_prepared_pictures_are_taken_as_the_pictures_are(searcher, pictures):
+    mixed = [pictures[0], searcher.prepare(pictures[1]), searcher.prepare(pictures[2][:50])]
+    for people, expected in zip(
+        searcher.find(mixed), searcher.find([*pictures[:2], pictures[2][:50]]), strict=True
+    ):
+        assert len(people.scores) > 0
+        for one, other in zip(people, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_detection_is_described_as_its_box_is(searcher, pictures):
+    (people,) = searcher.find(pictures[:1])
+    described = searcher.describe(pictures[0], people.boxes)
+    np.testing.assert_allclose(described, people.embeddings, atol=1e-5)
+
+
+def test_boxes_are_cut_at_the_border(searcher, pictures):
+    beyond, cut = searcher.describe(pictures[0], [[-50, 10, 40, 500], [0, 10, 40, 72]])
+    assert (beyond == cut).all()
+
+
+@pytest.mark.parametrize(
+    "box", [[96, 0, 120, 40], [30, 20, 30.5, 60], [40, 50, 20, 60], [0, 0, float("nan"), 9], [1, 2]]
+)
+def test_boxes_outside_the_picture_are_refused(searcher, pictures, box):
+    with pytest.raises(InputError, match="box: .*expected"):
+        searcher.describe(pictures[0], [box])
+    with pytest.raises(InputError, match="box: none; expected"):
+        searcher.describe(pictures[0], [])
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))]
+)
+def test_arrays_that_are_no_rgb_pictures_are_refused(searcher, array):
+    with pytest.raises(InputError, match=r"expected \(H, W, 3\) RGB uint8"):
+        searcher.find([array])
+
+
+def test_pictures_too_narrow_for_the_model_are_refused(searcher):
+    assert len(searcher.find([np.zeros((3, 300, 3), np.uint8)])) == 1
+    with pytest.raises(InputError, match="picture: 301 x 3 pixels; expected sides"):
+        searcher.find([np.zeros((3, 301, 3), np.uint8)])
+
+
+def test_only_sure_detections_exist(weights, pictures):
+    every = PersonSearchPredictor.load(weights, min_score=0.0).find(pictures)
+    least = np.median(np.concatenate([people.scores for people in every]))
+    sure = PersonSearchPredictor.load(weights, min_score=float(least)).find(pictures)
+    assert 0 < sum(len(p.scores) for p in sure) < sum(len(p.scores) for p in every)
+    assert min(p.scores.min() for p in sure if len(p.scores)) >= least
+    with pytest.raises(InputError, match="min_score: 50; expected"):
+        PersonSearchPredictor.load(weights, min_score=50)
+
+
+def test_weights_come_with_their_config(weights, tmp_path, caplog):
+    trained = load_trained_model(weights)
+    assert not trained.model.training and len(trained.weights_sha256) == 64
+    warnings = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert not warnings  # classifiers that are not wanted are no reason to warn
+    (tmp_path / "config.yaml").rename(tmp_path / "other.yaml")
+    with pytest.raises(InputError, match="config.yaml does not exist; expected the config"):
+        load_trained_model(weights)
+    assert load_trained_model(weights, tmp_path / "other.yaml").cfg.dump() == trained.cfg.dump()
+    with pytest.raises(InputError, match="gone.pth' do not exist"):
+        load_trained_model(tmp_path / "gone.pth")
+
+
+def test_pictures_of_one_person_are_averaged():
+    rows = np.eye(4, dtype=np.float32)
+    np.testing.assert_allclose(combine([rows[0]]), rows[0])
+    np.testing.assert_allclose(combine([rows[0], rows[1]]), (rows[0] + rows[1]) / np.sqrt(2))
+    with pytest.raises(InputError, match="no picture of the person"):
+        combine([])
+    with pytest.raises(InputError, match="nothing in common"):
+        combine([rows[0], -rows[0]])

@@ -1,0 +1,71 @@
+"""Work that is done ahead: in order, by several threads, never too far, over when it is left."""
+
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from clsa_search.retrieval.prefetch import prefetch
+
+
+def test_results_come_in_the_order_of_the_tasks():
+    def work(number):
+        time.sleep(0.01 * (number % 3 == 0))
+        return number
+
+    tasks = (partial(work, number) for number in range(30))
+    assert list(prefetch(tasks, count=4, threads=3)) == list(range(30))
+    assert list(prefetch(iter([]), count=1, threads=1)) == []
+
+
+def test_as_many_threads_as_asked_for_work_at_a_time():
+    together = threading.Barrier(3)
+    tasks = iter([partial(together.wait, 10)] * 6)
+    assert sorted(prefetch(tasks, count=6, threads=3)) == [0, 0, 1, 1, 2, 2]
+
+
+def test_it_stays_within_reach_of_who_takes_the_results():
+    done = []
+    tasks = (partial(done.append, number) for number in range(50))
+    results = prefetch(tasks, count=3, threads=2)
+    for taken in range(1, 10):
+        next(results)
+        time.sleep(0.02)
+        assert taken <= len(done) <= taken + 3 + 1  # one more waits for its place
+    results.close()
+    assert len(done) < 20
+
+
+def test_an_error_comes_when_its_turn_has_come():
+    def fail():
+        raise ValueError("of a task")
+
+    def make_tasks():
+        yield partial(int, 1)
+        yield partial(int, 2)
+        raise ValueError("of the iterator")
+
+    for tasks, message in (
+        (iter([partial(int, 1), partial(int, 2), fail, partial(int, 3)]), "of a task"),
+        (make_tasks(), "of the iterator"),
+    ):
+        results = prefetch(tasks, count=8, threads=2)
+        assert [next(results), next(results)] == [1, 2]
+        with pytest.raises(ValueError, match=message):
+            next(results)
+
+
+def test_nothing_goes_on_when_it_is_left():
+    before = threading.active_count()
+    started = []
+    tasks = (partial(started.append, number) for number in range(10**9))
+    results = prefetch(tasks, count=2, threads=2)
+    next(results)
+    results.close()
+    count = len(started)
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert len(started) <= count + 2

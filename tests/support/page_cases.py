@@ -1,0 +1,110 @@
+"""A gallery of colored blocks for the tests of the page, and a visitor who speaks HTTP."""
+
+import io
+import json
+import socket
+import uuid
+
+import httpx
+from PIL import Image
+
+from clsa_search.retrieval import open_store
+from clsa_search.retrieval.gallery_search import Gallery
+from clsa_search.retrieval.indexer import Indexer, IndexOptions
+from tests.support.footage import BlockSearcher, write_picture, write_video
+
+RED, GREEN, BLUE = 0, 1, 2  # people, by their place in COLORS
+FIELDS = [[], "", "", "", 0, False, 6]  # of a wish
+
+
+def make_gallery(folder, start_time=0.0):
+    """Red and green at the door; red alone in the yard; blue and then red pass in the street.
+
+    Args:
+        folder: to make it in.
+        start_time: of the street.
+    """
+    media = folder / "media"
+    write_picture(media / "door.png", {RED: 10, GREEN: 60})
+    write_picture(media / "yard.png", {RED: 40})
+    write_video(media / "street.avi", [{}] * 10 + [{BLUE: 20}] * 10 + [{BLUE: 60, RED: 20}] * 10)
+    searcher = BlockSearcher()
+    store = open_store(folder / "gallery.db", weights=searcher.weights_sha256, create=True)
+    for name, camera in (("door.png", "door"), ("yard.png", "yard"), ("street.avi", "street")):
+        options = IndexOptions(camera=camera, rate=2, start_time=start_time)
+        indexer = Indexer(searcher, store, options)
+        indexer.plan([media / name])
+        indexer.run()
+    assert store.count() == 3 + 2 + 4
+    return Gallery(store, searcher)
+
+
+def choose_indexed(desk):
+    """Red in the yard."""
+    return desk.look_at_indexed(desk.gallery.store.sources()[1].path).choose(1)
+
+
+def encode(image, image_format="PNG", **options):
+    """An array as the bytes of a file."""
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, image_format, **options)
+    return content.getvalue()
+
+
+def find_free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Visitor:
+    """Does over HTTP what a browser does, or what one should not."""
+
+    def __init__(self, url):
+        self.http = httpx.Client(base_url=url, timeout=30)
+        self.session = uuid.uuid4().hex
+        config = self.http.get("/config").json()
+        self.ids = {part["props"].get("elem_id"): part["id"] for part in config["components"]}
+        self.listeners = config["dependencies"]
+        welcome = next(one for one in self.listeners if one["targets"][0][1] == "load")
+        self.ids["page"] = welcome["targets"][0][0]
+        assert self.do("page", "load")[0]  # as a browser begins
+
+    def upload(self, content, name="picture.png"):
+        """Path on the server."""
+        answer = self.http.post("/gradio_api/upload", files={"files": (name, content)})
+        return answer.raise_for_status().json()[0]
+
+    def join(self, part, event, *data, select=None):
+        """Let a part's listener begin; with `select`, as if this place of it was clicked."""
+        asked = [self.ids[part], event]
+        listener = next(one for one in self.listeners if asked in one["targets"])
+        message = {
+            # the visit, where a listener asks for it, stays with the server
+            "data": [None, *data][: len(listener["inputs"])],
+            "fn_index": listener["id"],
+            "session_hash": self.session,
+            "event_data": None if select is None else {"index": select, "value": None},
+        }
+        return self.http.post("/gradio_api/queue/join", json=message)
+
+    def do(self, part, event, *data, select=None):
+        """Use a part of the page; gives whether it worked, what it returned and what it told."""
+        self.join(part, event, *data, select=select).raise_for_status()
+        told = []
+        params = {"session_hash": self.session}
+        with self.http.stream("GET", "/gradio_api/queue/data", params=params) as stream:
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data:")) if line else {}
+                if message.get("msg") == "log":
+                    told.append(message["log"])
+                elif message.get("msg") == "process_completed":
+                    return message["success"], message["output"], told
+        raise AssertionError("the stream ended before the listener did")
+
+    def take(self, content, name="picture.png"):
+        return self.do("upload", "input", as_file(self.upload(content, name), name))
+
+
+def as_file(path, name="picture.png", **fields):
+    return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}, **fields}

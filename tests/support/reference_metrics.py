@@ -1,0 +1,164 @@
+"""The evaluation spelled out, one detection at a time: slow, and meant to be read.
+
+`clsa_search.evaluation.metrics` states the semantics; these functions follow its sentences.
+"""
+
+import math
+
+
+def search(predictions, protocol, score_threshold, weight_by_score=False, rerank=None):
+    """For each query: (average precision, rank of the first positive or 0, targets, found).
+
+    `rerank(predictions, row of the query, {detection: similarity}, {detection: embedding})` gives
+    the similarities that count; see reference_reranking.py.
+    """
+    return [
+        sum_up(positives, results, lost)
+        for positives, results, lost in rank_all(
+            predictions, protocol, score_threshold, weight_by_score, rerank
+        )
+    ]
+
+
+def rank_all(
+    predictions,
+    protocol,
+    score_threshold,
+    weight_by_score=False,
+    rerank=None,
+    with_images=False,
+):
+    """For each query: ([(image, its positive's similarity or None)], [(similarity, is positive)],
+    targets that count though nothing is searched there); an image listed twice comes twice.
+
+    `with_images` makes it [(similarity, is positive, image)].
+    """
+    image_at = {name: i for i, name in enumerate(predictions.image_ids)}
+    query_at = {name: i for i, name in enumerate(predictions.query_ids)}
+    for q, query_id in enumerate(protocol.query_ids):
+        row = query_at[query_id]
+        boxes_of = {}
+        for t in range(protocol.target_offsets[q], protocol.target_offsets[q + 1]):
+            boxes_of.setdefault(protocol.target_images[t], []).append(protocol.target_boxes[t])
+        gallery = protocol.gallery_images[
+            protocol.gallery_offsets[q] : protocol.gallery_offsets[q + 1]
+        ]
+        detections_of, embeddings = {}, {}
+        for image in sorted(set(gallery)):
+            i = image_at[protocol.image_ids[image]]
+            detections_of[image] = [
+                d
+                for d in range(predictions.offsets[i], predictions.offsets[i + 1])
+                if predictions.scores[d] >= score_threshold
+            ]
+            for d in detections_of[image]:
+                weight = float(predictions.scores[d]) if weight_by_score else 1.0
+                embeddings[d] = [weight * float(value) for value in predictions.features[d]]
+        feature = predictions.query_embeddings[row]
+        similarities = {d: dot(feature, embeddings[d]) for d in embeddings}
+        if rerank:
+            similarities = rerank(predictions, row, similarities, embeddings)
+        positives, results = [], []
+        for image in gallery:
+            found = sorted(detections_of[image], key=lambda d: -similarities[d])
+            positive = None
+            for d in found:
+                if positive is None and is_on_a_target(
+                    predictions.boxes[d], boxes_of.get(image, [])
+                ):
+                    positive = d
+            if image in boxes_of:
+                positives.append((image, None if positive is None else similarities[positive]))
+            tail = (image,) if with_images else ()
+            results += [(similarities[d], d == positive, *tail) for d in found]
+        yield positives, results, 0 if protocol.lost is None else int(protocol.lost[q])
+
+
+def sum_up(positives, results, lost):
+    found = sum(value is not None for _, value in positives)
+    targets = len(positives) + lost
+    recall = found / targets if targets else 0
+    return average_precision(results) * recall, first_rank(results), targets, found
+
+
+def dot(a, b):
+    return sum(float(x) * float(y) for x, y in zip(a, b, strict=True))
+
+
+def is_on_a_target(box, targets):
+    for target in targets:
+        w, h = target[2] - target[0], target[3] - target[1]
+        if iou(box, target) >= min(0.5, w * h / ((w + 10) * (h + 10))):
+            return True
+    return False
+
+
+def average_precision(results):
+    """scikit-learn's of (value, is positive): sum of (R_n - R_n-1) P_n over the distinct values."""
+    total = sum(positive for _, positive in results)
+    precision_sum, recall_before = 0.0, 0.0
+    for bound in sorted({value for value, _ in results}, reverse=True):
+        taken = [positive for value, positive in results if value >= bound]
+        recall = sum(taken) / total if total else 0.0
+        precision_sum += (recall - recall_before) * sum(taken) / len(taken)
+        recall_before = recall
+    return precision_sum
+
+
+def first_rank(results):
+    """Of the best positive from 1, after the negatives that equal it; 0 without a positive."""
+    ranking = sorted(results, key=lambda result: (-result[0], result[1]))
+    labels = [positive for _, positive in ranking]
+    return labels.index(True) + 1 if True in labels else 0
+
+
+def detection(predictions, records, score_threshold, iou_threshold, labeled_only):
+    """(recall, AP) in [0, 1]; NaN without annotated boxes."""
+    image_at = {name: i for i, name in enumerate(predictions.image_ids)}
+    results, count = [], 0
+    for record in records:
+        everybody = [one["bbox"] for one in record["annotations"]]
+        known = [one["person_id"] != -1 or not labeled_only for one in record["annotations"]]
+        people = [box for box, is_known in zip(everybody, known, strict=True) if is_known]
+        if labeled_only and not people:
+            continue
+        image = image_at[record["image_id"]]
+        found = [
+            (predictions.scores[d], predictions.boxes[d])
+            for d in range(predictions.offsets[image], predictions.offsets[image + 1])
+            if predictions.scores[d] >= score_threshold
+        ]
+        count += len(people)
+        for d, (score, _) in enumerate(found):
+            right = is_matched(d, found, people, iou_threshold)
+            on_somebody = is_matched(d, found, everybody, iou_threshold)
+            if right or not on_somebody or known[closest(found[d][1], everybody)]:
+                results.append((score, right))
+    if count == 0:
+        return math.nan, math.nan
+    recall = sum(positive for _, positive in results) / count
+    return recall, average_precision(results) * recall
+
+
+def closest(box, people):
+    overlaps = [iou(box, person) for person in people]
+    return overlaps.index(max(overlaps)) if people else None
+
+
+def is_matched(d, found, people, iou_threshold):
+    """Whether a detection and a person are each other's best, and close enough."""
+    if not people:
+        return False
+    score, box = found[d]
+    person = closest(box, people)
+    rivals = [(iou(other, people[person]), rival) for rival, other in found]
+    best = rivals.index(max(rivals))
+    return best == d and iou(box, people[person]) >= iou_threshold
+
+
+def iou(a, b):
+    a, b = [float(x) for x in a], [float(x) for x in b]
+    overlap = max(0.0, min(a[2], b[2]) - max(a[0], b[0]))
+    overlap *= max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return overlap / (areas - overlap) if areas > overlap else 0.0
