@@ -1,31 +1,7 @@
 #!/usr/bin/env python
-"""Train or evaluate a person-search model; the interface is Detectron2's.
+"""Train or evaluate a person-search model; see clsa-train."""
 
-tools/train_net.py --config-file configs/clsa_crop_R50_synthetic.yaml --num-gpus 8
-torchrun --nproc_per_node 8 tools/train_net.py --config-file ...
-tools/train_net.py --config-file ... --resume
-tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
-"""
-
-import argparse
-
-from detectron2.engine import default_argument_parser
-
-from clsa_search.engine import PersonSearchTrainer, launch, predict_test_sets, setup
-from clsa_search.errors import reported_input_errors
-
-
-def main(args: argparse.Namespace) -> dict | None:
-    """What each process runs."""
-    with reported_input_errors():
-        cfg = setup(args)
-        if args.eval_only:
-            return predict_test_sets(cfg)
-        trainer = PersonSearchTrainer(cfg)
-        trainer.resume_or_load(resume=args.resume)
-        return trainer.train()
-
+from clsa_search.commands.train_net import main
 
 if __name__ == "__main__":
-    with reported_input_errors():
-        launch(main, default_argument_parser(epilog=__doc__).parse_args())
+    main()

@@ -1,7 +1,6 @@
 """Pretrained ResNets of others in both backbones: the same features, full names, and refusals."""
 
 import pickle
-import runpy
 from collections import OrderedDict
 
 import numpy as np
@@ -15,7 +14,7 @@ from clsa_search.checkpoint.conversion import convert_weights, save_weights
 from clsa_search.checkpoint.safe_loading import read_checkpoint
 from clsa_search.engine import PersonSearchCheckpointer, load_config
 from clsa_search.errors import InputError
-from tests.support.tiny import ROOT, TINY_MODEL
+from tests.support.tiny import ROOT, TINY_MODEL, load_tool
 
 BACKBONES = ("backbone.bottom_up", "reid_branch.backbone")
 RESNETS = ("MODEL.RESNETS", "MODEL.REID.RESNETS")
@@ -23,7 +22,7 @@ SHARED = [
     *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
     *("MODEL.REID.NAME", "SharedBranch", "MODEL.REID.LEVELS", "['res4', 'res5']"),
 ]
-COMMAND = runpy.run_path(str(ROOT / "tools" / "convert_weights.py"))
+COMMAND = vars(load_tool("convert_weights"))
 CONFIG_FILE = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
 
 

@@ -59,7 +59,9 @@ def draw_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
 
 
 def load_tool(name):
-    """The module of a command, tools/<name>.py."""
+    """Return the module of a command: clsa_search.commands.<name>, or tools/<name>.py."""
+    if importlib.util.find_spec(f"clsa_search.commands.{name}"):
+        return importlib.import_module(f"clsa_search.commands.{name}")
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

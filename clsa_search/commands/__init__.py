@@ -1,0 +1,1 @@
+"""Command lines: each module parses arguments, calls the package and prints."""
