@@ -16,8 +16,8 @@ def add_clsa_search_config(cfg: CN) -> None:
 
 def _add_reid(cfg: CN) -> None:
     cfg.MODEL.REID = reid = CN()
-    # Where the features of a box come from: "CropBranch" (a backbone of its own on crops of the image,
-    # the paper's way) or "SharedBranch" (the detector's own feature maps, pooled).
+    # Where the features of a box come from: "CropBranch" (a backbone of its own on crops of the
+    # image, the paper's way) or "SharedBranch" (the detector's own feature maps, pooled).
     reid.NAME = "CropBranch"
     # Stages of the backbone that are matched, lowest first. The last one is the source (teacher) of
     # the alignment.

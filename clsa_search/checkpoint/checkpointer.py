@@ -114,7 +114,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                 ) from error
 
     def load_weights(self, path: str) -> None:
-        """Start from what fits the model in a checkpoint, and warn of backbones that it leaves random.
+        """Load the tensors that fit the model, and warn of backbones that stay random.
 
         Raises:
             InputError: the file is missing or is not a checkpoint, or nothing in it fits.

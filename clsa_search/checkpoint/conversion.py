@@ -34,8 +34,8 @@ FIRST = "stem.conv1.weight"
 class FilledBackbone:
     """What became of a backbone of the model.
 
-    `tensors` are those that were loaded of the `expected` ones, by their names in the backbone, as in
-    `missing` and `other_shape`; `left_over` are names in the file. `adapted` says whether the first
+    `tensors` are those that were loaded of the `expected` ones, by their names in the backbone,
+    as in `missing` and `other_shape`; `left_over` are names in the file. `adapted` says whether the first
     convolution was changed for the config's input.
     """
 
@@ -73,8 +73,8 @@ def convert_weights(
         partial: take what fits where not everything does.
 
     Raises:
-        InputError: see :func:`read_resnet`; the ResNet does not fill a backbone, or needs other values
-            of config keys; the model has no backbone for it.
+        InputError: see :func:`read_resnet`; the ResNet does not fill a backbone, or needs other
+            values of config keys; the model has no backbone for it.
     """
     shapes = _backbone_shapes(cfg)
     if reid_source and REID_BACKBONE not in shapes:

@@ -87,8 +87,8 @@ class SourceTable:
         """After `counts` people of each source were inserted.
 
         Raises:
-            IndexConflict: another add has claimed a source meanwhile; nothing stays of this one, but
-                claims without people.
+            IndexConflict: another add has claimed a source meanwhile; nothing stays of this one,
+                but claims without people.
         """
         current = self._read(claim.rows)
         lost = [

@@ -23,8 +23,8 @@ def optimize_for_inference(
 
     Args:
         model: in evaluation mode.
-        dtype: of backbones, pyramid, RPN and box head, which is nearly all arithmetic. Boxes, scores
-            and the heads of the re-ID stay in float32.
+        dtype: of backbones, pyramid, RPN and box head, which is nearly all arithmetic. Boxes,
+            scores and the heads of the re-ID stay in float32.
         compile_backbone: let torch compile the re-ID branch's backbone at its first crops, of which
             there may be any number. The branch must have one.
     """

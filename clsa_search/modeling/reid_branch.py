@@ -100,7 +100,7 @@ class CropBranch(nn.Module):
 class SharedBranch(nn.Module):
     """Every level of the detector's own features, pooled for every box.
 
-    One backbone serves both tasks: the cheapest way, that of the end-to-end family (OIM, NAE, SeqNet).
+    One backbone serves both tasks: the cheapest way, that of OIM, NAE and SeqNet.
     Detectron2's own pooler sends a box to the one level that fits its size; here each box is read
     from each level.
     """
