@@ -35,8 +35,8 @@ class FilledBackbone:
     """What became of a backbone of the model.
 
     `tensors` are those that were loaded of the `expected` ones, by their names in the backbone,
-    as in `missing` and `other_shape`; `left_over` are names in the file. `adapted` says whether the first
-    convolution was changed for the config's input.
+    as in `missing` and `other_shape`; `left_over` are names in the file. `adapted` says
+    whether the first convolution was changed for the config's input.
     """
 
     backbone: str

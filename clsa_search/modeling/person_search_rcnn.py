@@ -54,8 +54,8 @@ class PersonSearchRCNN(GeneralizedRCNN):
         """
         Args:
             batched_inputs: what PersonSearchDatasetMapper makes. Per image: `image` (3, H, W);
-                in training `instances` (gt_boxes, gt_classes, gt_pids); at inference `height`, `width` of the
-                original image and, where it carries queries, `query_boxes` (Boxes in the frame of
+                in training `instances` (gt_boxes, gt_classes, gt_pids); at inference
+                `height`, `width` of the original image and, where it carries queries, `query_boxes` (Boxes in the frame of
                 `image`) and `query_ids`.
 
         Returns:
