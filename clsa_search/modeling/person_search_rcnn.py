@@ -55,8 +55,8 @@ class PersonSearchRCNN(GeneralizedRCNN):
         Args:
             batched_inputs: what PersonSearchDatasetMapper makes. Per image: `image` (3, H, W);
                 in training `instances` (gt_boxes, gt_classes, gt_pids); at inference
-                `height`, `width` of the original image and, where it carries queries, `query_boxes` (Boxes in the frame of
-                `image`) and `query_ids`.
+                `height`, `width` of the original image and, where it carries queries,
+                `query_boxes` (Boxes in the frame of `image`) and `query_ids`.
 
         Returns:
             In training the losses: loss_rpn_*, loss_cls, loss_box_reg, loss_id_<level>,
