@@ -8,6 +8,10 @@ def add_clsa_search_config(cfg: CN) -> None:
 
     Where the paper's value is not known, the comment says so.
     """
+    # Detectron2 finds models and datasets by name once these modules are imported.
+    import clsa_search.data.catalog  # noqa: F401
+    import clsa_search.modeling  # noqa: F401
+
     cfg.MODEL.META_ARCHITECTURE = "PersonSearchRCNN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
     _add_reid(cfg)

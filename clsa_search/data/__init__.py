@@ -1,17 +1,41 @@
-from clsa_search.data.catalog import (
-    count_identities,
-    default_protocols,
-    get_records,
-    list_datasets,
-    list_protocols,
-    load_gallery,
-    load_training_records,
-    register_custom_json,
-    resolve_dataset,
-)
-from clsa_search.data.datasets.custom_json import load_custom_json, save_custom_json
+"""Datasets: names, records, protocols, loaders. Detectron2 is imported at the first lazy name."""
+
+from typing import TYPE_CHECKING
+
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery, build_gallery
-from clsa_search.data.records import UNLABELED
+from clsa_search.lazy import lazy_exports
+from clsa_search.structures import UNLABELED
+
+if TYPE_CHECKING:
+    from clsa_search.data.catalog import (
+        count_identities,
+        default_protocols,
+        get_records,
+        list_datasets,
+        list_protocols,
+        load_gallery,
+        load_training_records,
+        register_custom_json,
+        resolve_dataset,
+    )
+    from clsa_search.data.datasets.custom_json import load_custom_json, save_custom_json
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        {
+            "count_identities": "clsa_search.data.catalog",
+            "default_protocols": "clsa_search.data.catalog",
+            "get_records": "clsa_search.data.catalog",
+            "list_datasets": "clsa_search.data.catalog",
+            "list_protocols": "clsa_search.data.catalog",
+            "load_custom_json": "clsa_search.data.datasets.custom_json",
+            "load_gallery": "clsa_search.data.catalog",
+            "load_training_records": "clsa_search.data.catalog",
+            "register_custom_json": "clsa_search.data.catalog",
+            "resolve_dataset": "clsa_search.data.catalog",
+            "save_custom_json": "clsa_search.data.datasets.custom_json",
+        },
+    )
 
 __all__ = [
     "ALL",

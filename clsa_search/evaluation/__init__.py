@@ -1,5 +1,7 @@
 """Predictions, protocols and metrics of person search; nothing here knows a model."""
 
+from typing import TYPE_CHECKING
+
 from clsa_search.evaluation.breakdown import (
     compare_gallery_sizes,
     evaluate_scale_ratios,
@@ -8,11 +10,6 @@ from clsa_search.evaluation.breakdown import (
 from clsa_search.evaluation.comparison import Comparison, compare_results
 from clsa_search.evaluation.compat import COMPATIBILITIES, build_seqnet_protocol
 from clsa_search.evaluation.detection import evaluate_detection
-from clsa_search.evaluation.evaluator import (
-    GT_PREDICTIONS_FILE,
-    PREDICTIONS_FILE,
-    PersonSearchEvaluator,
-)
 from clsa_search.evaluation.metrics import (
     Match,
     SearchResult,
@@ -38,6 +35,22 @@ from clsa_search.evaluation.reranking import CBGM, KReciprocal, Reranker
 from clsa_search.evaluation.scoring import Evaluation, score_predictions, score_protocols
 from clsa_search.evaluation.search_options import SearchOptions
 from clsa_search.evaluation.summary import format_table, save_results
+from clsa_search.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from clsa_search.evaluation.evaluator import (
+        GT_PREDICTIONS_FILE,
+        PREDICTIONS_FILE,
+        PersonSearchEvaluator,
+    )
+else:
+    __getattr__ = lazy_exports(
+        __name__,
+        dict.fromkeys(
+            ("GT_PREDICTIONS_FILE", "PREDICTIONS_FILE", "PersonSearchEvaluator"),
+            "clsa_search.evaluation.evaluator",
+        ),
+    )
 
 __all__ = [
     "CBGM",
