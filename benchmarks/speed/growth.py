@@ -9,8 +9,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from benchmarks.speed.figures import Figure
+from benchmarks.speed.growth_plot import draw_growth
 from benchmarks.speed.work import Work
-from clsa_search.visualize import draw_growth
 
 _BEYOND = " (extrapolated)"
 

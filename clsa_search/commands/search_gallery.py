@@ -50,7 +50,7 @@ from clsa_search.retrieval.query_selection import (
 )
 from clsa_search.retrieval.report import prepare_folder, reported_writes, write_answers
 from clsa_search.retrieval.results import QueryResult, dump_answers, format_answers, printable
-from clsa_search.visualize import PersonImage, draw_numbered_people
+from clsa_search.visualize import PersonImage, write_numbered_boxes
 
 _PROBLEMS, _INTERRUPTED = 1, 130  # exit status
 
@@ -240,7 +240,7 @@ def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[Pe
         except Undecided as error:
             drawn = folder / "people.png"
             with reported_writes(drawn):
-                draw_numbered_people(image, error.people.boxes, error.people.scores, drawn)
+                write_numbered_boxes(image, error.people.boxes, error.people.scores, drawn)
             raise InputError(f"{error}; {drawn} shows the numbers") from error
     return [[one] for one in chosen[0]] if len(chosen) == 1 else [[one for (one,) in chosen]]
 

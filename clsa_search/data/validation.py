@@ -14,7 +14,7 @@ from clsa_search.data.galleries import Gallery
 from clsa_search.data.image_io import THREADS, read_image, read_image_size
 from clsa_search.data.records import UNLABELED
 from clsa_search.errors import InputError
-from clsa_search.visualize import draw_people
+from clsa_search.visualize import draw_boxes
 
 _SHOWN = 10  # members of a group that share a line of the report
 
@@ -67,7 +67,7 @@ def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) ->
     for position in dict.fromkeys(shown[i] for i in chosen):
         record = records[position]
         entries = [*record["annotations"], *record.get("queries", [])]
-        drawn = draw_people(
+        drawn = draw_boxes(
             read_image(record["file_name"]),
             np.array([e["bbox"] for e in entries]),
             [_tag(entry) for entry in entries],

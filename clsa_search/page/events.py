@@ -27,7 +27,7 @@ from clsa_search.page.texts import (
     name_match,
 )
 from clsa_search.retrieval.results import QueryResult
-from clsa_search.visualize import number_people, trim_to_tile
+from clsa_search.visualize import draw_numbered_boxes, trim_to_tile
 
 _A_MOMENT = 1e-3  # seconds, shorter than any frame lasts
 _HOW = {"api_visibility": "private", "show_progress": "minimal"}  # of all listeners
@@ -289,7 +289,7 @@ class Events:
 
 
 def _number(scene: Scene) -> np.ndarray:
-    return number_people(scene.image, scene.boxes, scene.scores)
+    return draw_numbered_boxes(scene.image, scene.boxes, scene.scores)
 
 
 def _tell(message: object) -> None:

@@ -4,14 +4,13 @@ Figures are drawn with Matplotlib's Figure objects alone: no pyplot, no global s
 """
 
 from clsa_search.structures import PersonImage
-from clsa_search.visualize.boxes import draw_numbered_people, draw_people, number_people
+from clsa_search.visualize.boxes import draw_boxes, draw_numbered_boxes, write_numbered_boxes
 from clsa_search.visualize.breakdown_plots import (
     draw_bucket_lines,
     draw_buckets,
     draw_gallery_sizes,
 )
 from clsa_search.visualize.curves import draw_curves
-from clsa_search.visualize.growth import draw_growth
 from clsa_search.visualize.rankings import draw_changes, draw_rankings
 from clsa_search.visualize.sheets import draw_ranking_overview, draw_ranking_sheet
 from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
@@ -25,12 +24,11 @@ __all__ = [
     "draw_changes",
     "draw_curves",
     "draw_gallery_sizes",
-    "draw_growth",
-    "draw_numbered_people",
-    "draw_people",
+    "write_numbered_boxes",
+    "draw_boxes",
     "draw_ranking_overview",
     "draw_ranking_sheet",
     "draw_rankings",
-    "number_people",
+    "draw_numbered_boxes",
     "trim_to_tile",
 ]

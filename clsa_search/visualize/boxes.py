@@ -16,7 +16,7 @@ GOLDEN_RATIO = 0.618034  # steps of hue that keep any few neighbors apart
 _RINGS = 6  # how far from its box a number may stand, in sizes of its tag
 
 
-def draw_people(
+def draw_boxes(
     image: np.ndarray,
     boxes: np.ndarray,
     labels: Sequence[str | None] | None = None,
@@ -44,7 +44,7 @@ def draw_people(
     return np.asarray(picture)
 
 
-def number_people(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def draw_numbered_boxes(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """A picture of a scene with its people numbered from 1, to choose one by number.
 
     No tag covers another, nor a box if there is room; a line leads from a tag to a box that is not
@@ -83,12 +83,12 @@ def number_people(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> n
     return np.asarray(picture)
 
 
-def draw_numbered_people(
+def write_numbered_boxes(
     image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, path: str | Path
 ) -> None:
-    """Write what `number_people` draws; the suffix of the path chooses the format."""
+    """Write what `draw_numbered_boxes` draws; the suffix of the path chooses the format."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(number_people(image, boxes, scores)).save(path, quality=92)
+    Image.fromarray(draw_numbered_boxes(image, boxes, scores)).save(path, quality=92)
 
 
 def place_tags(

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from clsa_search.visualize import draw_numbered_people, draw_people, number_people
+from clsa_search.visualize import draw_boxes, draw_numbered_boxes, write_numbered_boxes
 from clsa_search.visualize.boxes import place_tags
 
 GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
@@ -12,7 +12,7 @@ GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
 def test_people_are_outlined_and_tagged_on_a_copy():
     before = GREY.copy()
     boxes = np.array([[10.0, 40.0, 50.0, 100.0], [70.0, 0.0, 158.0, 119.0]])
-    picture = draw_people(GREY, boxes, ["7", None], [(255, 0, 0), (0, 0, 255)])
+    picture = draw_boxes(GREY, boxes, ["7", None], [(255, 0, 0), (0, 0, 255)])
     assert (before == GREY).all() and picture.shape == GREY.shape
     for x, y, color in [(10, 70, (255, 0, 0)), (30, 100, (255, 0, 0)), (158, 60, (0, 0, 255))]:
         assert tuple(picture[y, x]) == color
@@ -23,18 +23,18 @@ def test_people_are_outlined_and_tagged_on_a_copy():
 
 
 def test_a_label_keeps_its_color_and_a_tag_stays_inside():
-    first = draw_people(GREY, [[50, 0, 90, 60]], ["person 12"])
-    second = draw_people(GREY, [[0, 30, 20, 90], [50, 0, 90, 60]], ["person 5", "person 12"])
+    first = draw_boxes(GREY, [[50, 0, 90, 60]], ["person 12"])
+    second = draw_boxes(GREY, [[0, 30, 20, 90], [50, 0, 90, 60]], ["person 5", "person 12"])
     assert (first[59:61, 50:90] == second[59:61, 50:90]).all()
     assert (first[60, 60] != second[90, 10]).any()
     # no room above: the tag goes under the box's upper edge
     assert len(np.unique(first[1:12, 52:60].reshape(-1, 3), axis=0)) > 1
-    assert (draw_people(GREY, np.zeros((0, 4))) == GREY).all()
+    assert (draw_boxes(GREY, np.zeros((0, 4))) == GREY).all()
 
 
 def test_people_are_numbered_in_a_large_picture(tmp_path):
     boxes = np.array([[20.0, 40.0, 50.0, 100.0], [90.0, 50.0, 120.0, 110.0]])
-    picture = number_people(GREY, boxes, np.array([0.6, 0.9]))
+    picture = draw_numbered_boxes(GREY, boxes, np.array([0.6, 0.9]))
     assert picture.shape == (720, 960, 3)  # six times as large
     # an outline and a filled tag over it, in a color of its own
     colors = [tuple(picture[6 * 70, 6 * x + 1]) for x in (20, 90)]
@@ -45,9 +45,9 @@ def test_people_are_numbered_in_a_large_picture(tmp_path):
         assert (tag.min(axis=1) == 255).sum() + (tag.max(axis=1) == 0).sum() > 20
     # a large picture keeps its size
     large = np.full((600, 1000, 3), 128, np.uint8)
-    assert number_people(large, boxes, np.ones(2)).shape == large.shape
-    assert (number_people(GREY, np.zeros((0, 4)), np.zeros(0)) == 128).all()
-    draw_numbered_people(GREY, boxes, np.array([0.6, 0.9]), tmp_path / "new" / "people.png")
+    assert draw_numbered_boxes(large, boxes, np.ones(2)).shape == large.shape
+    assert (draw_numbered_boxes(GREY, np.zeros((0, 4)), np.zeros(0)) == 128).all()
+    write_numbered_boxes(GREY, boxes, np.array([0.6, 0.9]), tmp_path / "new" / "people.png")
     assert (np.asarray(Image.open(tmp_path / "new" / "people.png")) == picture).all()
 
 
@@ -78,5 +78,5 @@ def test_a_number_finds_a_place_in_any_picture():
     """Also where the picture is lower or narrower than a tag."""
     for shape in ((3, 1000, 3), (2000, 2, 3)):
         flat = np.full(shape, 128, np.uint8)
-        drawn = number_people(flat, np.array([[0, 0, shape[1], shape[0]]]), np.ones(1))
+        drawn = draw_numbered_boxes(flat, np.array([[0, 0, shape[1], shape[0]]]), np.ones(1))
         assert drawn.shape == shape and (drawn != 128).any()

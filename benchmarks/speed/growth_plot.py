@@ -1,4 +1,4 @@
-"""How cost grows with a size."""
+"""Plot of cost over size."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,24 +7,27 @@ from matplotlib.figure import Figure
 
 from clsa_search.visualize.curves import COLORS
 
-Points = Sequence[tuple[float, float]]
+Points = Sequence[tuple[float, float]]  # (size, seconds)
 
 
 def draw_growth(
-    measured: Mapping[str, Points], extrapolated: Mapping[str, Points], of: str, path: str | Path
+    measured: Mapping[str, Points],
+    extrapolated: Mapping[str, Points],
+    size_name: str,
+    path: str | Path,
 ) -> None:
-    """Seconds over size, on log scales where the sizes are orders of magnitude apart.
+    """Draw seconds over size, on log scales if the sizes span two orders of magnitude.
 
     Args:
-        measured: {label: (size, seconds)} of each line.
-        extrapolated: of the same labels: what a fitted law says, drawn hollow and dashed.
-        of: what grows.
-        path: the picture; its suffix chooses the format.
+        measured: label to points of each line.
+        extrapolated: label to points of the fitted law, drawn hollow and dashed.
+        size_name: label of the horizontal axis.
+        path: image file to write; its suffix chooses the format.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    for place, (label, points) in enumerate(measured.items()):
-        style = {"color": COLORS[place % len(COLORS)], "markersize": 3.5, "linewidth": 1.3}
+    for index, (label, points) in enumerate(measured.items()):
+        style = {"color": COLORS[index % len(COLORS)], "markersize": 3.5, "linewidth": 1.3}
         if beyond := extrapolated.get(label):
             axes.plot(
                 *zip(points[-1], *beyond, strict=True), "o--", markerfacecolor="white", **style
@@ -35,7 +38,7 @@ def draw_growth(
         axes.set(xscale="log", yscale="log")
     else:
         axes.set(xlim=(0, None), ylim=(0, None))
-    axes.set(xlabel=of, ylabel="seconds")
+    axes.set(xlabel=size_name, ylabel="seconds")
     axes.grid(alpha=0.25, linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
