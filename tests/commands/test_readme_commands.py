@@ -1,6 +1,6 @@
-"""Every command of the README runs as it stands there, and bad input ends it with one line.
+"""Every documented command runs, and bad input ends a command with one line.
 
-Only sizes are changed: options at the end of the line shrink pictures, model and schedule.
+Options at the end of a command make images, model and schedule small.
 """
 
 import json
@@ -23,52 +23,94 @@ from clsa_search.data.catalog import BUILT_IN_DATASETS
 from tests.data.datasets.test_mot import walk, write_scene
 from tests.support.tiny import ROOT, TINY_MODEL
 
+COMMANDS = {
+    "clsa-train": "train_net",
+    "clsa-eval": "eval_search",
+    "clsa-search": "search_gallery",
+    "clsa-convert-weights": "convert_weights",
+    "clsa-check-dataset": "check_dataset",
+    "clsa-import-mot": "import_mot",
+    "clsa-export": "export_model",
+}
+"""Console scripts and their modules in clsa_search.commands."""
+
 SMALL = {
-    "make_synthetic.py": [
+    "make_synthetic": [
         *("--train-ids", "6", "--test-ids", "6", "--train-images", "8", "--gallery-images", "14"),
         *("--width", "96", "--height", "72", "--min-height", "12", "--workers", "1"),
         *("--min-people", "3", "--max-people", "4", "--cameras", "2"),
     ],
-    "train_net.py": [
+    "train_net": [
         *TINY_MODEL,
         *("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
     ],
-    "eval_search.py": TINY_MODEL,
-    "import_mot.py": [],
-    "check_dataset.py": [],
-    "ablate.py": [
+    "eval_search": TINY_MODEL,
+    "import_mot": [],
+    "check_dataset": [],
+    "ablate": [
         *("--rows", "alignment", "--seeds", "1", "--num-gpus", "1"),
         *(*TINY_MODEL, "SOLVER.MAX_ITER", "2"),
     ],
-    "convert_weights.py": [
-        *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.REID.RESNETS.WIDTH_PER_GROUP", "4"),
+    "convert_weights": [
+        *("MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
+        *("MODEL.REID.BACKBONE.RESNETS.WIDTH_PER_GROUP", "4"),
     ],
-    "export_model.py": [],
-    "search_gallery.py": [],
-    "benchmark.py": ["--repeat", "1"],
+    "export_model": [],
+    "search_gallery": [],
+    "benchmark": ["--repeat", "1"],
 }
-# res5 of these crops is wide enough for bfloat16 on a CPU: see the end of docs/performance.md
+"""Options that make each command small."""
+
+# res5 of these crops is wide enough for bfloat16 on a CPU, see the end of docs/performance.md
 _SMALL_MODEL = ["--size", "72", "96", "--people", "2", "--opts", *TINY_MODEL]
 _SMALL_MODEL += ["MODEL.REID.CROP_SIZE", "[128, 64]"]
-SMALL_OF = {  # further options of a command of a tool
-    "search_gallery.py index": ["--min-score", "0"],
-    "benchmark.py evaluation": ["--scale", "0.02", "--widths", "8"],
-    "benchmark.py query": ["--rows", "2000", "--widths", "8"],
-    "benchmark.py inference": _SMALL_MODEL,
-    "benchmark.py training": _SMALL_MODEL,
-    "benchmark.py index": ["--pictures", "2", *_SMALL_MODEL],
-    "benchmark.py growth": ["--sizes", "1", "2", "3", *_SMALL_MODEL],
+SMALL_SUBCOMMANDS = {
+    "search_gallery index": ["--min-score", "0"],
+    "benchmark evaluation": ["--scale", "0.02", "--widths", "8"],
+    "benchmark query": ["--rows", "2000", "--widths", "8"],
+    "benchmark inference": _SMALL_MODEL,
+    "benchmark training": _SMALL_MODEL,
+    "benchmark index": ["--pictures", "2", *_SMALL_MODEL],
+    "benchmark growth": ["--sizes", "1", "2", "3", *_SMALL_MODEL],
 }
+"""Further options of some subcommands."""
+
+GUIDES = ("README.md", "docs/training.md", "docs/evaluation.md", "docs/search.md", "docs/export.md")
+"""Pages of which every command runs, in this order."""
+
+REPORTS = ("docs/performance.md", "docs/ablation.md")
+"""Pages of which the first command of each kind runs."""
 
 
-def readme_commands():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def read_commands(page):
+    """Return the (tool, arguments) of all commands in the bash blocks of a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.S)
-    lines = [line for block in blocks for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("python tools/")]
+    commands = []
+    for line in "\n".join(blocks).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["python"] and words[1].startswith("tools/"):
+            commands.append((Path(words[1]).stem, words[2:]))
+        elif words and words[0] in COMMANDS:
+            commands.append((COMMANDS[words[0]], words[1:]))
+    return commands
 
 
-SET_THE_SCENE = """
+def documented_commands():
+    """Return all commands to run, each once."""
+    commands = []
+    for page in GUIDES:
+        commands += [command for command in read_commands(page) if command not in commands]
+    kinds = {(tool, arguments[0]) for tool, arguments in commands if arguments}
+    for page in REPORTS:
+        for tool, arguments in read_commands(page):
+            if (tool, arguments[0]) not in kinds:
+                kinds.add((tool, arguments[0]))
+                commands.append((tool, arguments))
+    return commands
+
+
+PREPARE_SEARCH = """
 from clsa_search.data.image_io import read_image
 image = read_image("datasets/synthetic_demo/gallery/images/c1_00006.jpg")
 box = 10, 10, 40, 60
@@ -76,9 +118,9 @@ box = 10, 10, 40, 60
 
 
 def readme_search():
-    """The search in Python."""
+    """Return the search in Python of the README."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.search(r"### In Python\n\n```python\n(.*?)```", text, flags=re.S)[1]
+    return re.search(r"In Python:\n\n```python\n(.*?)```", text, flags=re.S)[1]
 
 
 def run(words, folder):
@@ -129,32 +171,31 @@ def workspace(tmp_path_factory):
     return folder
 
 
-def test_every_command_of_the_readme_runs(workspace):
-    commands = readme_commands()
-    tools = {Path(words[1]).name for words in commands}
-    assert tools == {*SMALL, "install_detectron2.py"}, "a tool that the README does not show"
-    for _, tool, *arguments in commands:
-        if tool.endswith("install_detectron2.py"):
-            done = run([tool], workspace)
-            assert "left as it is" in done.stdout
+def test_every_documented_command_runs(workspace):
+    commands = documented_commands()
+    assert {tool for tool, _ in commands} == {*SMALL, "install_detectron2"}, "undocumented tool"
+    for tool, arguments in commands:
+        script = f"tools/{tool}.py"
+        if tool == "install_detectron2":
+            assert "left as it is" in run([script], workspace).stdout
             continue
-        small = [] if "--predictions" in arguments else SMALL[Path(tool).name]
-        small = [*small, *SMALL_OF.get(f"{Path(tool).name} {arguments[0]}", [])]
-        # a box in the pictures of 96 x 72
+        small = [] if "--predictions" in arguments else SMALL[tool]
+        small = [*small, *SMALL_SUBCOMMANDS.get(f"{tool} {arguments[0]}", [])]
+        # a box inside the images of 96 x 72
         arguments = ["10,10,40,60" if word.count(",") == 3 else word for word in arguments]
         if arguments[0] == "serve":
-            assert "Find a person" in open_page([tool, *arguments], workspace)
+            assert "Find a person" in open_page([script, *arguments], workspace)
             continue
-        done = run([tool, *arguments, *small], workspace)
+        done = run([script, *arguments, *small], workspace)
         assert done.returncode == 0, f"{tool} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
-    done = run(["-c", SET_THE_SCENE + readme_search()], workspace)
+    done = run(["-c", PREPARE_SEARCH + readme_search()], workspace)
     assert done.returncode == 0 and "gallery/images/c" in done.stdout, done.stdout + done.stderr
     for made in (
         *("output/demo/model_final.pth", "output/demo/curves.png", "output/demo/metrics.json"),
         *("output/demo/eval/results.json", "output/demo/eval/sheets/rankings.png"),
         *("output/mot17/model_final.pth", *(f"datasets/{f}" for f in BUILT_IN_DATASETS.values())),
     ):
-        if "synthetic/" not in made:  # the full preset is not drawn here
+        if "synthetic/" not in made:  # the full preset is not generated here
             assert (workspace / made).is_file(), made
 
 
