@@ -73,18 +73,18 @@ def measure_index(
         threads: that read photographs.
     """
     with TemporaryDirectory(dir=folder) as place:
-        searcher = build_random_searcher(cfg, device, people)
+        predictor = build_random_searcher(cfg, device, people)
         media = _write_media(Path(place), size, pictures, sorted({1, threads}))
         images = [draw_photograph(number, size) for number in range(IndexOptions.batch_size)]
-        model = _measure_model(searcher, images, cfg.TEST.DTYPE, repeat)
-        storing = _measure_storing(Path(place), searcher.find(images), repeat)
+        model = _measure_model(predictor, images, cfg.TEST.DTYPE, repeat)
+        storing = _measure_storing(Path(place), predictor.detect(images), repeat)
         yield from (model, storing)
         for one in media:
-            reading = _measure_reading(one, searcher, pictures, repeat)
+            reading = _measure_reading(one, predictor, pictures, repeat)
             yield reading
             parts = {"reading": reading, "model": model, "storing": storing}
             slowest = max(parts, key=lambda part: parts[part].seconds)
-            whole = _measure_whole(Path(place), one, searcher, pictures, repeat)
+            whole = _measure_whole(Path(place), one, predictor, pictures, repeat)
             notes = {**whole.notes, "slowest part": slowest}
             yield replace(whole, limit_seconds=parts[slowest].seconds, notes=notes)
 
@@ -130,15 +130,15 @@ def _decode(video: Path) -> None:
 
 
 def _measure_model(
-    searcher: PersonSearchPredictor, images: Sequence[np.ndarray], dtype: str, repeat: int
+    predictor: PersonSearchPredictor, images: Sequence[np.ndarray], dtype: str, repeat: int
 ) -> Figure:
-    prepared = [searcher.prepare(image) for image in images]
+    prepared = [predictor.prepare(image) for image in images]
     return measure(
-        lambda: searcher.find(prepared),
+        lambda: predictor.detect(prepared),
         name="model alone",
         unit="picture",
         units=len(images),
-        device=searcher.device,
+        device=predictor.device,
         repeat=repeat,
         dtype=dtype,
     )
@@ -171,12 +171,12 @@ def _measure_storing(place: Path, found: Sequence[ImageDetections], repeat: int)
 
 
 def _measure_reading(
-    media: _Media, searcher: PersonSearchPredictor, pictures: int, repeat: int
+    media: _Media, predictor: PersonSearchPredictor, pictures: int, repeat: int
 ) -> Figure:
     """Indexing without computing and storing; the limit is decoding alone, by as many threads."""
 
     def read() -> None:
-        _index(media, _Blind(searcher), _Sink())
+        _index(media, _Blind(predictor), _Sink())
 
     workers = min(media.threads, os.cpu_count() or 1) if media.path.is_dir() else 1
     return Figure(
@@ -188,7 +188,7 @@ def _measure_reading(
 
 
 def _measure_whole(
-    place: Path, media: _Media, searcher: PersonSearchPredictor, pictures: int, repeat: int
+    place: Path, media: _Media, predictor: PersonSearchPredictor, pictures: int, repeat: int
 ) -> Figure:
     people = []
 
@@ -196,12 +196,12 @@ def _measure_whole(
         with TemporaryDirectory(dir=place) as folder:
             address = os.path.join(folder, "gallery.db")
             with open_store(address, weights=_WEIGHTS, create=True) as store:
-                people.append(_index(media, searcher, store) / pictures)
+                people.append(_index(media, predictor, store) / pictures)
 
     return Figure(
         name=f"indexing {_describe(media)}",
         unit="picture",
-        seconds=time_work(index, searcher.device, repeat) / pictures,
+        seconds=time_work(index, predictor.device, repeat) / pictures,
         notes={"people stored": people[-1]},
     )
 
@@ -211,23 +211,23 @@ def _describe(media: _Media) -> str:
 
 
 def _index(
-    media: _Media, searcher: "PersonSearchPredictor | _Blind", store: "GalleryStore | _Sink"
+    media: _Media, predictor: "PersonSearchPredictor | _Blind", store: "GalleryStore | _Sink"
 ) -> int:
     """How many people were stored."""
-    indexer = Indexer(searcher, store, IndexOptions(threads=media.threads))
+    indexer = Indexer(predictor, store, IndexOptions(threads=media.threads))
     indexer.plan([media.path])
     indexer.run()
-    return indexer.report.people
+    return indexer.report.detections
 
 
 class _Blind:
-    """In place of a searcher: prepares pictures as it does, and finds nobody in them."""
+    """In place of a predictor: prepares pictures as it does, and finds nobody in them."""
 
-    def __init__(self, searcher: PersonSearchPredictor) -> None:
-        self.prepare = searcher.prepare
-        self.min_score = searcher.min_score
+    def __init__(self, predictor: PersonSearchPredictor) -> None:
+        self.prepare = predictor.prepare
+        self.min_score = predictor.min_score
 
-    def find(self, pictures: Sequence[dict]) -> list[ImageDetections]:
+    def detect(self, pictures: Sequence[dict]) -> list[ImageDetections]:
         return [ImageDetections(np.empty((0, 4)), np.empty(0), np.empty((0, 1)))] * len(pictures)
 
 

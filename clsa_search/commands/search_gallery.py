@@ -37,19 +37,20 @@ from clsa_search.gallery.engines import open_store
 from clsa_search.gallery.store import Filter
 from clsa_search.gallery.transfer import copy_gallery
 from clsa_search.retrieval.filter_checks import check_filter
-from clsa_search.retrieval.gallery_search import Gallery, open_gallery
+from clsa_search.retrieval.frame_reader import read_frame
+from clsa_search.retrieval.gallery_search import GallerySearch, open_gallery
 from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
-from clsa_search.retrieval.media import list_media, read_frame
-from clsa_search.retrieval.predictor import MIN_SCORE
+from clsa_search.retrieval.media import list_media
 from clsa_search.retrieval.query_selection import (
     Undecided,
     choose_people,
     join_negatives,
     parse_box,
-    parse_time,
 )
-from clsa_search.retrieval.report import prepare_folder, reported_writes, write_answers
-from clsa_search.retrieval.results import QueryResult, dump_answers, format_answers, printable
+from clsa_search.retrieval.report import prepare_folder, reported_writes, write_results
+from clsa_search.retrieval.results import QueryResult, format_results, printable, results_as_text
+from clsa_search.retrieval.times import parse_time
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 from clsa_search.visualize import PersonImage, write_numbered_boxes
 
 _PROBLEMS, _INTERRUPTED = 1, 130  # exit status
@@ -108,7 +109,12 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=float, default=1.0, help="frames of a video a second (default 1)")
     add("--camera", help="name that all these files get")
     add("--start-time", default="0", metavar="TIME", help="of the first frame of each video")
-    add("--min-score", type=float, default=MIN_SCORE, help="of a detection (default 0.5)")
+    add(
+        "--min-score",
+        type=float,
+        default=DEFAULT_SCORE_THRESHOLD,
+        help="of a detection (default 0.5)",
+    )
     add("--batch-size", type=int, default=8, help="pictures computed and stored together")
 
 
@@ -162,14 +168,14 @@ def index(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
     ) as gallery:
-        indexer = Indexer(gallery.searcher, gallery.store, options)
+        indexer = Indexer(gallery.predictor, gallery.store, options)
         total = indexer.plan(args.paths)
         try:
             with tqdm(total=total, unit="picture", desc="indexing") as bar:
 
                 def show(pictures: int, people: int) -> None:
                     bar.update(pictures)
-                    bar.set_postfix(people=indexer.report.people)
+                    bar.set_postfix(people=indexer.report.detections)
 
                 indexer.run(show)
         except KeyboardInterrupt:
@@ -183,12 +189,12 @@ def index(args: argparse.Namespace) -> int:
 
 def print_report(report: IndexReport, address: str) -> None:
     print(
-        f"{address}: {report.people} people of {report.pictures} pictures added, "
+        f"{address}: {report.detections} people of {report.images} pictures added, "
         f"{report.skipped} files were there already"
     )
-    if report.others:
-        print(f"{report.others} files are neither images nor videos by their names")
-    for path in report.overtaken:
+    if report.other_files:
+        print(f"{report.other_files} files are neither images nor videos by their names")
+    for path in report.conflicts:
         print(f"{printable(path)}: left to another process that indexes it")
     for path, reason in report.problems:
         print(f"problem: {printable(reason if path in reason else f'{path}: {reason}')}")
@@ -216,14 +222,14 @@ def query(args: argparse.Namespace) -> None:
         check_filter(gallery.store, where)
         how = {"k": args.top, "where": where, "per": "match" if args.every_match else "image"}
         if args.row is not None:
-            answers = [gallery.ask_like(args.row, **how)]
+            answers = [gallery.search_by_id(args.row, **how)]
         else:
             people = choose(gallery, args.image, args.output_dir)
-            answers = [gallery.ask(person, **how, title=name(person)) for person in people]
+            answers = [gallery.search(person, **how, title=name(person)) for person in people]
     write(answers, args)
 
 
-def choose(gallery: Gallery, pictures: list[dict], folder: Path) -> list[list[PersonImage]]:
+def choose(gallery: GallerySearch, pictures: list[dict], folder: Path) -> list[list[PersonImage]]:
     """Who is asked for: one person in all the pictures, or all people of the only picture."""
     chosen = []
     for picture in pictures:
@@ -303,8 +309,8 @@ def name(person: Sequence[PersonImage]) -> str:
 
 
 def write(answers: list[QueryResult], args: argparse.Namespace) -> None:
-    print(dump_answers(answers) if args.json else format_answers(answers))
-    report, sheet = write_answers(answers, args.output_dir, address=args.store)
+    print(results_as_text(answers) if args.json else format_results(answers))
+    report, sheet = write_results(answers, args.output_dir, address=args.store)
     if not args.json:
         print(f"report: {report}   sheet: {sheet}")
 

@@ -23,10 +23,10 @@ from clsa_search.page.page_images import (
 from clsa_search.page.source_list import list_people, match_sources
 from clsa_search.page.texts import describe_times
 from clsa_search.retrieval import Filter, StoredDetection
-from clsa_search.retrieval.gallery_search import Gallery
-from clsa_search.retrieval.media import read_frame
-from clsa_search.retrieval.query_selection import parse_time
-from clsa_search.retrieval.results import QueryResult, format_time, rank_entries, read_sightings
+from clsa_search.retrieval.frame_reader import read_frame
+from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.results import QueryResult, rank_entries, read_person_images
+from clsa_search.retrieval.times import format_time, parse_time
 from clsa_search.visualize import PersonImage, trim_to_tile
 
 MOST_MATCHES = 60
@@ -81,7 +81,7 @@ class Wish:
 class Desk:
     """Serves all visitors of a page, one after the other where the model computes."""
 
-    def __init__(self, gallery: Gallery) -> None:
+    def __init__(self, gallery: GallerySearch) -> None:
         self.gallery = gallery
         self._computing = threading.Lock()
 
@@ -93,8 +93,8 @@ class Desk:
         """
         image = read_upload(path, name)
         with self._computing:
-            people = self.gallery.find(image)
-        return _as_scene(name, image, *people)
+            found = self.gallery.detect(image)
+        return _as_scene(name, image, found.boxes, found.scores, found.embeddings)
 
     def look_at_indexed(self, path: str, since: float | None = None) -> Scene:
         """The people that are stored of an indexed picture; see `list_people`.
@@ -119,7 +119,7 @@ class Desk:
             InputError: a time is none, or nobody at all was seen at the times.
         """
         count, where = min(max(int(wish.count), 1), MOST_MATCHES), self._as_filter(wish)
-        answer = self.gallery.ask_with(
+        answer = self.gallery.search_by_embedding(
             person.embedding,
             [person.sighting],
             count,
@@ -139,7 +139,7 @@ class Desk:
             entry.row_id: draw_tile(found)
             if isinstance(found, PersonImage)
             else draw_missing(TILE_SIZE)
-            for entry, found in read_sightings([answer])
+            for entry, found in read_person_images([answer])
         }
         return [
             (tiles[entry.row_id], f"{rank} · {similarity:.2f}\n{_describe(entry)}")
@@ -157,7 +157,7 @@ class Desk:
             InputError: the file is gone, or shows something else by now.
         """
         one = replace(answer, entries=[entry], similarities=[0.0])
-        ((_, found),) = read_sightings([one])
+        ((_, found),) = read_person_images([one])
         if isinstance(found, InputError):
             raise found
         return found

@@ -253,7 +253,7 @@ class Events:
         """A new picture; of one person only, this one is taken."""
         count = len(scene.boxes)
         if not count:
-            least = self.desk.gallery.searcher.min_score
+            least = self.desk.gallery.predictor.min_score
             _tell(f"{scene.name}: nobody is found with score {least:g} or more")
         person = scene.choose(1) if count == 1 else None
         numbers = list(range(1, count + 1))

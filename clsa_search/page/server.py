@@ -16,7 +16,7 @@ from clsa_search.page.guard import Guard
 from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import MAX_FOLDER_BYTES, MAX_UPLOAD_BYTES
 from clsa_search.page.theme import CSS, THEME
-from clsa_search.retrieval.gallery_search import Gallery
+from clsa_search.retrieval.gallery_search import GallerySearch
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _KEPT_SECONDS = 3600  # a picture that was shown or uploaded
@@ -36,7 +36,7 @@ _OFF = {
 }
 
 
-def build_page(gallery: Gallery) -> gr.Blocks:
+def build_page(gallery: GallerySearch) -> gr.Blocks:
     """The page as Gradio's Blocks, for an app of your own; `serve` adds looks and limits.
 
     Args:
@@ -53,7 +53,7 @@ def build_page(gallery: Gallery) -> gr.Blocks:
 
 
 def serve(
-    gallery: Gallery,
+    gallery: GallerySearch,
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
@@ -77,7 +77,9 @@ def serve(
 
 
 @contextmanager
-def serving(gallery: Gallery, *, host: str = "127.0.0.1", port: int = 7860) -> Iterator[gr.Blocks]:
+def serving(
+    gallery: GallerySearch, *, host: str = "127.0.0.1", port: int = 7860
+) -> Iterator[gr.Blocks]:
     """As `serve`, for as long as the context lasts; `local_url` of the page says where."""
     with tempfile.TemporaryDirectory(prefix="clsa_search_page_") as folder:
         # read whenever a file is shown or uploaded; without it, files of all Gradio apps of this

@@ -6,9 +6,8 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval import Filter, GalleryStore, StoredDetection
-from clsa_search.retrieval.media import locate_frame
-from clsa_search.retrieval.query_selection import parse_time
-from clsa_search.retrieval.results import CALENDAR_FROM
+from clsa_search.retrieval.times import CALENDAR_FROM, parse_time
+from clsa_search.retrieval.video import locate_frame
 
 PER_PAGE = 8
 _ENOUGH = 100  # people to look through for the first picture

@@ -5,7 +5,8 @@ import math
 import os
 
 from clsa_search.retrieval import Filter, GalleryStore, StoredDetection
-from clsa_search.retrieval.results import CALENDAR_FROM, QueryResult, count_matches, format_time
+from clsa_search.retrieval.results import QueryResult, count_matches
+from clsa_search.retrieval.times import CALENDAR_FROM, format_time
 
 
 def describe_gallery(store: GalleryStore) -> str:

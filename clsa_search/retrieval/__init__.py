@@ -12,7 +12,7 @@ from clsa_search.gallery.store import (
     StoredDetection,
 )
 from clsa_search.gallery.transfer import copy_gallery
-from clsa_search.retrieval.gallery_search import Gallery, open_gallery
+from clsa_search.retrieval.gallery_search import GallerySearch, open_gallery
 from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
 from clsa_search.retrieval.predictor import PersonSearchPredictor
 from clsa_search.retrieval.results import QueryResult
@@ -22,7 +22,7 @@ __all__ = [
     "QueryResult",
     "StoredDetection",
     "Filter",
-    "Gallery",
+    "GallerySearch",
     "GalleryStore",
     "IndexOptions",
     "IndexReport",

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.store import Filter, GalleryStore
-from clsa_search.retrieval.results import CALENDAR_FROM, format_time, printable
+from clsa_search.retrieval.results import printable
+from clsa_search.retrieval.times import CALENDAR_FROM, format_time
 
 _NAMED = 10  # at most, of what there is
 

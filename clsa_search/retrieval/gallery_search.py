@@ -15,32 +15,32 @@ from clsa_search.errors import InputError
 from clsa_search.gallery.engines import open_store
 from clsa_search.gallery.store import Filter, GalleryStore
 from clsa_search.retrieval.filter_checks import check_times
-from clsa_search.retrieval.predictor import MIN_SCORE, PersonSearchPredictor
+from clsa_search.retrieval.predictor import PersonSearchPredictor
 from clsa_search.retrieval.results import (
     QueryResult,
     check_unchanged,
     draw_placeholder,
-    read_sightings,
+    read_person_images,
 )
-from clsa_search.structures import ImageDetections
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections
 from clsa_search.visualize import PersonImage
 
 WEIGHTS, CONFIG = "weights_file", "config_file"  # what `about` of a store calls them
 
 
-class Gallery:
+class GallerySearch:
     """A store and the model of its embeddings; see :func:`open_gallery`."""
 
-    def __init__(self, store: GalleryStore, searcher: PersonSearchPredictor) -> None:
+    def __init__(self, store: GalleryStore, predictor: PersonSearchPredictor) -> None:
         self.store = store
-        self.searcher = searcher
+        self.predictor = predictor
         self._fingerprints: dict[str, str | None] = {}  # of sources, as last read
 
-    def find(self, image: np.ndarray) -> ImageDetections:
+    def detect(self, image: np.ndarray) -> ImageDetections:
         """The people of a picture (H, W, 3) RGB uint8."""
-        return self.searcher.find([image])[0]
+        return self.predictor.detect([image])[0]
 
-    def ask(
+    def search(
         self,
         person: Sequence[PersonImage],
         k: int = 10,
@@ -58,10 +58,10 @@ class Gallery:
         Raises:
             InputError: there is no picture, or a box is not in its picture.
         """
-        rows = [self.searcher.describe(one.image, [one.box])[0] for one in person]
-        return self.ask_with(combine(rows), person, k, where, per, title)
+        rows = [self.predictor.embed(one.image, [one.box])[0] for one in person]
+        return self.search_by_embedding(combine(rows), person, k, where, per, title)
 
-    def ask_like(
+    def search_by_id(
         self,
         row_id: int,
         k: int = 10,
@@ -77,15 +77,15 @@ class Gallery:
         """
         (entry,) = self.store.get([row_id])
         one = QueryResult("", [], [entry], [1.0], self._recall_fingerprints([entry.source]))
-        ((_, found),) = read_sightings([one])
+        ((_, found),) = read_person_images([one])
         name = os.path.basename(entry.source)
         if isinstance(found, PersonImage):
             person = replace(found, caption=name)
         else:
             person = draw_placeholder(f"{name}, no picture")
-        return self.ask_with(entry.embedding, [person], k, where, per, f"row {row_id}")
+        return self.search_by_embedding(entry.embedding, [person], k, where, per, f"row {row_id}")
 
-    def ask_with(
+    def search_by_embedding(
         self,
         embedding: np.ndarray,
         person: Sequence[PersonImage],
@@ -118,7 +118,7 @@ class Gallery:
             self._fingerprints = {one.path: one.fingerprint for one in self.store.sources()}
         return {path: self._fingerprints.get(path) for path in paths}
 
-    def __enter__(self) -> "Gallery":
+    def __enter__(self) -> "GallerySearch":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -131,11 +131,11 @@ def open_gallery(
     config_file: str | os.PathLike | None = None,
     *,
     create: bool = False,
-    min_score: float = MIN_SCORE,
+    min_score: float = DEFAULT_SCORE_THRESHOLD,
     device: str | None = None,
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
-) -> Gallery:
+) -> GallerySearch:
     """Open a gallery and load the model that made it.
 
     Args:
@@ -155,7 +155,7 @@ def open_gallery(
         if create:
             raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
         weights, config_file = _recall_weights(address, config_file)
-    searcher = PersonSearchPredictor.load(
+    predictor = PersonSearchPredictor.load(
         weights, config_file, device=device, dtype=precision, min_score=min_score
     )
     about = {WEIGHTS: os.path.abspath(weights)}
@@ -163,13 +163,13 @@ def open_gallery(
         about[CONFIG] = os.path.abspath(config_file)
     store = open_store(
         address,
-        weights=searcher.weights_sha256,
+        weights=predictor.weights_sha256,
         create=create,
         about=about,
-        device=searcher.device,
+        device=predictor.device,
         dtype=dtype,
     )
-    return Gallery(store, searcher)
+    return GallerySearch(store, predictor)
 
 
 def combine(embeddings: Sequence[np.ndarray]) -> np.ndarray:

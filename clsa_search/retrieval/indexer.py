@@ -12,9 +12,10 @@ from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 from clsa_search.gallery.gallery_images import GalleryImage
 from clsa_search.gallery.store import GalleryStore, IndexConflict, IndexProgress, Source
-from clsa_search.retrieval.media import Frame, count_samples, describe_file, list_media, read_video
-from clsa_search.retrieval.predictor import PersonSearchPredictor, check_picture
+from clsa_search.retrieval.media import describe_file, list_media
+from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch
+from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +48,11 @@ class IndexReport:
     no media by their names, files left to another process, and (path, reason) of what could not be
     read, or not to its end."""
 
-    pictures: int = 0
-    people: int = 0
+    images: int = 0
+    detections: int = 0
     skipped: int = 0
-    others: int = 0
-    overtaken: list[str] = field(default_factory=list)
+    other_files: int = 0
+    conflicts: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -86,17 +87,17 @@ class Indexer:
 
     def __init__(
         self,
-        searcher: PersonSearchPredictor,
+        predictor: PersonSearchPredictor,
         store: GalleryStore,
         options: IndexOptions | None = None,
     ) -> None:
         """
         Args:
-            searcher: whose weights are the store's.
+            predictor: whose weights are the store's.
             store: opened to add.
             options: by default those of the class.
         """
-        self.searcher = searcher
+        self.predictor = predictor
         self.store = store
         self.options = options or IndexOptions()
         self.report = IndexReport()
@@ -120,7 +121,7 @@ class Indexer:
             InputError: see :func:`list_media`.
         """
         listing = list_media(paths)
-        self.report.others += listing.others
+        self.report.other_files += listing.num_others
         self.report.problems += listing.problems
         known = {source.path: source for source in self.store.sources()}
         expected = 0
@@ -147,8 +148,8 @@ class Indexer:
         with closing(prefetch(self._read(jobs), count=size + threads, threads=threads)) as shots:
             while batch := list(islice(shots, size)):
                 pictures, people = self._index(batch)
-                self.report.pictures += pictures
-                self.report.people += people
+                self.report.images += pictures
+                self.report.detections += people
                 on_stored(pictures, people)
 
     def _make_job(self, path: str, is_video: bool, stored: Source | None) -> _Job | None:
@@ -174,7 +175,7 @@ class Indexer:
         options = self.options
         sampling = f" {options.rate:g}/s from {options.start_time!r}" if is_video else ""
         return (
-            f"{describe_file(path)}, score {self.searcher.min_score:g}, "
+            f"{describe_file(path)}, score {self.predictor.min_score:g}, "
             f"camera {options.camera!r}{sampling}"
         )
 
@@ -192,22 +193,22 @@ class Indexer:
     def _read_photograph(self, job: _Job) -> _Shot:
         try:
             image = read_image(job.path, "RGB")
-            check_picture(image, job.path)
+            check_image(image, job.path)
         except InputError as error:
             return _Shot(job, problem=str(error))
-        return _Shot(job, self.searcher.prepare(image))
+        return _Shot(job, self.predictor.prepare(image))
 
     def _read_video(self, job: _Job) -> Iterator[Callable[[], _Shot]]:
-        for frame in read_video(job.path, self.options.rate, job.next_frame or 0):
+        for frame in sample_video(job.path, self.options.rate, job.next_frame or 0):
             if job.path in self._left:
                 return
-            check_picture(frame.image, job.path)
+            check_image(frame.image, job.path)
             yield partial(self._prepare_frame, job, frame)
         yield partial(_Shot, job)
 
-    def _prepare_frame(self, job: _Job, frame: Frame) -> _Shot:
+    def _prepare_frame(self, job: _Job, frame: VideoFrame) -> _Shot:
         time = self.options.start_time + frame.time
-        return _Shot(job, self.searcher.prepare(frame.image), frame.index, time)
+        return _Shot(job, self.predictor.prepare(frame.image), frame.index, time)
 
     def _index(self, batch: Sequence[_Shot]) -> tuple[int, int]:
         """Store a batch; gives the number of its pictures and people."""
@@ -216,7 +217,7 @@ class Indexer:
                 self.report.problems.append((shot.job.path, shot.problem))
         shots = [shot for shot in batch if shot.job.path not in self._left]
         shown = [shot for shot in shots if shot.picture is not None]
-        found = self.searcher.find([shot.picture for shot in shown])
+        found = self.predictor.detect([shot.picture for shot in shown])
         scenes = [
             GalleryImage(
                 shot.job.path,
@@ -259,7 +260,7 @@ class Indexer:
                 )
             except IndexConflict as error:
                 self._left.update(error.sources)
-                self.report.overtaken += error.sources
+                self.report.conflicts += error.sources
             else:
                 self._reached |= {one.source: one.next_frame for one in progress}
                 return

@@ -16,10 +16,9 @@ from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import TrainedModel, load_trained_model
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.errors import InputError
-from clsa_search.structures import ImageDetections
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections
 
 MOST_ELONGATED = 100  # long side of a picture to its short side
-MIN_SCORE = 0.5  # the field's threshold, as in evaluation
 
 
 class PersonSearchPredictor:
@@ -44,7 +43,7 @@ class PersonSearchPredictor:
         *,
         device: str | None = None,
         dtype: str | None = None,
-        min_score: float = MIN_SCORE,
+        min_score: float = DEFAULT_SCORE_THRESHOLD,
     ) -> "PersonSearchPredictor":
         """From a checkpoint; see :func:`load_trained_model`. The model is tuned for inference.
 
@@ -69,7 +68,7 @@ class PersonSearchPredictor:
         return self.model.device
 
     def prepare(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:
-        """A picture at the model's size, which :meth:`find` takes too; threads may share the work.
+        """Bring an image to the model's size, as :meth:`detect` takes it; thread-safe.
 
         Args:
             image: (H, W, 3) RGB uint8.
@@ -78,11 +77,11 @@ class PersonSearchPredictor:
         Raises:
             InputError: the array is no such picture.
         """
-        check_picture(image)
+        check_image(image)
         record = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
         return self._mapper.convert(image[..., ::-1] if self._is_bgr else image, record)
 
-    def find(self, images: Sequence[np.ndarray | dict]) -> list[ImageDetections]:
+    def detect(self, images: Sequence[np.ndarray | dict]) -> list[ImageDetections]:
         """The people of each picture.
 
         Pictures of one size that follow each other are computed together; what is found does not
@@ -100,7 +99,7 @@ class PersonSearchPredictor:
             found += [_as_people(output["instances"]) for output in self._infer(list(group))]
         return found
 
-    def describe(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
+    def embed(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
         """Embeddings (m, D) of people whose boxes are known.
 
         Args:
@@ -123,7 +122,7 @@ class PersonSearchPredictor:
         return self.model.inference(inputs, known)
 
 
-def check_picture(image: np.ndarray, name: str = "picture") -> None:
+def check_image(image: np.ndarray, name: str = "picture") -> None:
     """
     Raises:
         InputError: not (H, W, 3) RGB uint8, or so narrow that nothing is left of it when it is

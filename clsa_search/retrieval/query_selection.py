@@ -1,16 +1,14 @@
 """Which person of a picture is meant, and when: what a user says, in words."""
 
-import math
 import os
 import re
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from dateutil.parser import isoparse
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.gallery_search import Gallery
+from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.predictor import check_boxes
 from clsa_search.structures import ImageDetections
 from clsa_search.visualize import PersonImage
@@ -30,7 +28,7 @@ class Undecided(InputError):
 
 
 def choose_people(
-    gallery: Gallery,
+    gallery: GallerySearch,
     image: np.ndarray,
     path: str | os.PathLike,
     *,
@@ -58,10 +56,10 @@ def choose_people(
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         return [PersonImage(image, box, name)]
-    people = gallery.find(image)
+    people = gallery.detect(image)
     count = len(people.scores)
     if not count:
-        score = gallery.searcher.min_score
+        score = gallery.predictor.min_score
         raise InputError(f"{path}: nobody is found with score {score:g} or more; expected a box")
     if person is None and count > 1:
         raise Undecided(str(path), people)
@@ -97,32 +95,3 @@ def parse_box(text: str, path: str | os.PathLike) -> np.ndarray:
     except ValueError as error:
         raise InputError(f"{path}: box: {text!r}; expected x1,y1,x2,y2 in pixels") from error
     return np.array([x0, y0, x1, y1])
-
-
-def parse_time(text: str) -> float:
-    """Seconds of "90", "1:30", "0:01:30.5", or of a date and time such as "2026-05-01T12:00:30".
-
-    A date without a zone is local; its seconds are POSIX time.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    try:
-        if "-" in text[1:]:
-            if not re.match(r"\d{4}-\d\d-\d\d(\D|$)", text):
-                raise ValueError("no whole date")
-            return isoparse(text).timestamp()  # Python 3.10 reads fewer forms by itself
-        *larger, seconds = text.removeprefix("-").split(":")
-        if len(larger) > 2:
-            raise ValueError("more than hours, minutes and seconds")
-        total = 0.0
-        for part in larger:
-            total = 60 * (total + int(part))
-        total += float(seconds)
-        if not math.isfinite(total):
-            raise ValueError("no end of seconds")
-        return -total if text.startswith("-") else total
-    except (ValueError, OverflowError, OSError) as error:
-        raise InputError(
-            f"time: {text!r}; expected seconds, h:mm:ss, or a date as 2026-05-01T12:00:30"
-        ) from error

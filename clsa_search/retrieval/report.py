@@ -16,16 +16,16 @@ from PIL import Image, ImageDraw
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.store import StoredDetection
-from clsa_search.retrieval.media import locate_frame
 from clsa_search.retrieval.results import (
     QueryResult,
     count_matches,
-    draw_answers,
-    dump_answers,
-    format_time,
+    draw_results,
     rank_entries,
-    read_sightings,
+    read_person_images,
+    results_as_text,
 )
+from clsa_search.retrieval.times import format_time
+from clsa_search.retrieval.video import locate_frame
 from clsa_search.visualize import PersonImage, trim_to_tile
 from clsa_search.visualize.boxes import draw_outlined_box
 
@@ -68,7 +68,7 @@ def prepare_folder(path: str | os.PathLike) -> None:
         TemporaryFile(dir=path).close()
 
 
-def write_answers(
+def write_results(
     answers: Sequence[QueryResult], folder: str | os.PathLike, *, address: str
 ) -> tuple[Path, Path]:
     """Write all that is left of a search: results.json, the sheets and report.html.
@@ -81,8 +81,8 @@ def write_answers(
     """
     folder = Path(folder)
     with reported_writes(folder):
-        (folder / "results.json").write_text(dump_answers(answers), encoding="utf-8")
-        sheet = draw_answers(answers, folder)[0]
+        (folder / "results.json").write_text(results_as_text(answers), encoding="utf-8")
+        sheet = draw_results(answers, folder)[0]
     write_report(answers, folder / "report.html", address=address)
     return folder / "report.html", sheet
 
@@ -98,7 +98,7 @@ def write_report(answers: Sequence[QueryResult], path: str | os.PathLike, *, add
     Raises:
         InputError: there cannot be such a file.
     """
-    matches = {entry.row_id: _show_match(found) for entry, found in read_sightings(answers)}
+    matches = {entry.row_id: _show_match(found) for entry, found in read_person_images(answers)}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clsa_search.retrieval", "."),
         autoescape=True,

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from tabulate import tabulate
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.store import StoredDetection
-from clsa_search.retrieval.media import FrameReader, describe_file
+from clsa_search.retrieval.frame_reader import FrameReader
+from clsa_search.retrieval.media import describe_file
+from clsa_search.retrieval.times import format_time
 from clsa_search.visualize import (
     MatchImage,
     PersonImage,
@@ -26,7 +27,6 @@ from clsa_search.visualize import (
     trim_to_tile,
 )
 
-CALENDAR_FROM = 1e8  # seconds; times from here on are POSIX times, those before are a video's own
 # at most, so that a picture stays one that programs open
 SHEET_MATCHES, OVERVIEW_MATCHES, OVERVIEW_QUERIES = 100, 10, 50
 _STATE = re.compile(r"\d+ bytes of -?\d+")  # what `describe_file` said, as fingerprints begin
@@ -37,19 +37,19 @@ class QueryResult:
     """A query and its best matches in a gallery."""
 
     title: str
-    pictures: Sequence[PersonImage]  # of the query, at least one
+    query_images: Sequence[PersonImage]  # of the query, at least one
     entries: Sequence[StoredDetection]  # best first
     similarities: Sequence[float]  # of the entries
     # of the entries' sources, where they are known: without, a changed file is shown as it is
     fingerprints: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def format_answers(answers: Sequence[QueryResult]) -> str:
+def format_results(answers: Sequence[QueryResult]) -> str:
     """A table for each query; its boxes are written as the command takes them."""
     return "\n\n".join(f"{printable(answer.title)}\n{_format_table(answer)}" for answer in answers)
 
 
-def answers_as_json(answers: Sequence[QueryResult]) -> dict[str, Any]:
+def results_as_json(answers: Sequence[QueryResult]) -> dict[str, Any]:
     """All but pictures and embeddings, as plain numbers and text that `json` writes."""
     return {
         "queries": [
@@ -57,7 +57,7 @@ def answers_as_json(answers: Sequence[QueryResult]) -> dict[str, Any]:
                 "title": answer.title,
                 "pictures": [
                     {"caption": picture.caption, "box": _as_floats(picture.box)}
-                    for picture in answer.pictures
+                    for picture in answer.query_images
                 ],
                 "matches": [
                     {"rank": rank, "similarity": float(similarity)} | _as_plain(entry)
@@ -69,13 +69,13 @@ def answers_as_json(answers: Sequence[QueryResult]) -> dict[str, Any]:
     }
 
 
-def dump_answers(answers: Sequence[QueryResult]) -> str:
-    """`answers_as_json` written out; what is no text in a file name is replaced."""
-    written = json.dumps(answers_as_json(answers), indent=1, ensure_ascii=False)
+def results_as_text(answers: Sequence[QueryResult]) -> str:
+    """`results_as_json` written out; what is no text in a file name is replaced."""
+    written = json.dumps(results_as_json(answers), indent=1, ensure_ascii=False)
     return written.encode(errors="replace").decode()
 
 
-def draw_answers(answers: Sequence[QueryResult], output_dir: str | Path) -> list[Path]:
+def draw_results(answers: Sequence[QueryResult], output_dir: str | Path) -> list[Path]:
     """Draw a sheet for each query, `query_<number>.png` from 1 on, and `queries.png` with several.
 
     A picture that cannot be read any more leaves a tile that is crossed out.
@@ -84,7 +84,7 @@ def draw_answers(answers: Sequence[QueryResult], output_dir: str | Path) -> list
         The overview, if there is one, and the sheets in the order of the answers.
     """
     shown = [_cut(answer, SHEET_MATCHES) for answer in answers]
-    tiles = {entry.row_id: _as_tile(entry, found) for entry, found in read_sightings(shown)}
+    tiles = {entry.row_id: _as_tile(entry, found) for entry, found in read_person_images(shown)}
     folder, sheets, rankings = Path(output_dir), [], []
     for answer in answers:
         rankings.append(_rank(answer, tiles))
@@ -100,7 +100,7 @@ def draw_answers(answers: Sequence[QueryResult], output_dir: str | Path) -> list
     return [folder / "queries.png", *sheets]
 
 
-def read_sightings(
+def read_person_images(
     answers: Sequence[QueryResult],
 ) -> Iterator[tuple[StoredDetection, PersonImage | InputError]]:
     """Each entry once, with its picture, or with what keeps it from being shown.
@@ -143,21 +143,6 @@ def draw_placeholder(caption: str) -> PersonImage:
     draw.line([0, 0, 114, 162], fill="#b0b0b0", width=2)
     draw.line([0, 162, 114, 0], fill="#b0b0b0", width=2)
     return PersonImage(np.asarray(picture), np.array([0, 0, 114, 162]), caption)
-
-
-def format_time(seconds: float | None) -> str:
-    """h:mm:ss.s of a video, or local date and time of a POSIX time; nothing of None."""
-    if seconds is None:
-        return ""
-    if seconds >= CALENDAR_FROM:
-        try:
-            return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S %Z}"
-        except (OverflowError, ValueError, OSError):  # beyond the calendar
-            return f"{seconds:g} s"
-    tenths = round(abs(seconds) * 10)
-    sign = "-" if seconds < 0 and tenths else ""
-    minutes, tenths = divmod(tenths, 600)
-    return f"{sign}{minutes // 60}:{minutes % 60:02}:{tenths // 10:02}.{tenths % 10}"
 
 
 def printable(text: str) -> str:
@@ -260,5 +245,5 @@ def _rank(answer: QueryResult, tiles: Mapping[int, PersonImage]) -> Ranking:
     ]
     total = len(answer.entries)
     cut = f", best {len(matches)} shown" if len(matches) < total else ""
-    query, *further = answer.pictures
+    query, *further = answer.query_images
     return Ranking(query, matches, answer.title, f"{count_matches(total)}{cut}", further)

@@ -12,8 +12,8 @@ from clsa_search.errors import InputError
 from clsa_search.gallery.sqlite_store import SQLiteStore
 from clsa_search.retrieval import Filter, Indexer, IndexOptions, open_gallery, open_store
 from clsa_search.retrieval.predictor import PersonSearchPredictor
-from clsa_search.retrieval.results import read_sightings
-from tests.support.footage import BlockSearcher, draw_scene, write_picture, write_video
+from clsa_search.retrieval.results import read_person_images
+from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
 from tests.support.tiny import load_tool
 
 
@@ -25,7 +25,7 @@ def tool():
 @pytest.fixture
 def run(tool, capsys, monkeypatch, tmp_path):
     """Runs the command in a folder of its own, where blocks are people; returns what it printed."""
-    monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockSearcher())
+    monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockPredictor())
     monkeypatch.chdir(tmp_path)
 
     def run(*argv, status=None):
@@ -45,8 +45,8 @@ def run(tool, capsys, monkeypatch, tmp_path):
 def footage(tmp_path):
     """Person 0 in two photographs, person 3 walking through a video of two seconds."""
     folder = tmp_path / "footage"
-    write_picture(folder / "one.png", {0: 10, 1: 50})
-    write_picture(folder / "two.png", {0: 70})
+    write_image(folder / "one.png", {0: 10, 1: 50})
+    write_image(folder / "two.png", {0: 70})
     write_video(folder / "door.avi", [{3: 2 * i, 1: 80} for i in range(20)])
     (tmp_path / "weights.pth").touch()
     return folder
@@ -86,7 +86,7 @@ def test_every_problem_is_named_and_does_nothing_to_a_terminal(run, footage):
     assert sum(line.startswith("problem: ") for line in lines) == 30
     assert all(any(rf"torn\x1b[2J\n{i}.png" in line for line in lines) for i in range(30))
     name = footage / "odd\x1b[2J\n.png"
-    write_picture(footage / "good.png", {0: 10}).rename(name)
+    write_image(footage / "good.png", {0: 10}).rename(name)
     run("index", "--weights", "weights.pth", "--store", "odd.db", name)
     assert r"odd\x1b[2J\n.png" in run("list", "odd.db")
     assert r"odd\x1b[2J\n.png" in run("delete", "odd.db", name)
@@ -147,7 +147,7 @@ def test_several_pictures_of_a_person_are_combined(run, fails, gallery, footage)
     both = ["--image", footage / "two.png", "--image", footage / "one.png", "--person", 2]
     (matches,) = ask(run, *both)
     expected = {str(footage / name) for name in ("one.png", "two.png", "door.avi")}
-    best = BlockSearcher().describe(draw_scene({0: 0, 1: 40}), [(0, 20, 14, 60), (40, 20, 54, 60)])
+    best = BlockPredictor().embed(draw_blocks({0: 0, 1: 40}), [(0, 20, 14, 60), (40, 20, 54, 60)])
     mean = best.sum(axis=0) / np.linalg.norm(best.sum(axis=0))
     assert {m["source"] for m in matches} == expected
     assert matches[0]["similarity"] == pytest.approx(float(best[0] @ mean), abs=1e-5)
@@ -175,7 +175,7 @@ def test_filters_leave_what_passes(run, gallery, footage, options, count):
 def test_cameras_and_dates_can_be_asked_for(run, footage):
     video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
     run(*video, "--camera", "door", "--start-time", "2026-05-01T12:00:00+00:00")
-    photograph = write_picture(footage / "three.png", {2: 10})
+    photograph = write_image(footage / "three.png", {2: 10})
     run(*video[:-1], photograph, "--camera", "yard")
     found = ["--image", footage / "two.png", "--camera", "door", "yard"]
     assert len(ask(run, *found, "--since", "2026-05-01T12:00:01+00:00")[0]) == 1
@@ -227,7 +227,7 @@ def test_wrong_paths_make_no_store(fails, footage, tmp_path):
 
 def test_names_that_are_no_text_are_asked_with(run, gallery, footage, tmp_path):
     odd = footage / "caf\udce9.png"
-    write_picture(footage / "odd.png", {0: 30}).rename(odd)
+    write_image(footage / "odd.png", {0: 30}).rename(odd)
     assert "two.png" in run("query", "--store", gallery, "--image", odd)
     assert (
         "caf\N{REPLACEMENT CHARACTER}.png" in (tmp_path / "output/query/results.json").read_text()
@@ -260,7 +260,7 @@ def test_a_row_is_asked_for_without_its_picture(run, gallery, footage, tmp_path,
     if fate == "gone":
         path.unlink()
     else:
-        write_picture(path, {2: 10})
+        write_image(path, {2: 10})
         os.utime(path, ns=(0, 0))
     (again,) = ask(run, "--row", matches[0]["row_id"])
     assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
@@ -275,14 +275,14 @@ def test_what_is_indexed_again_is_shown_again(gallery, footage):
     with open_gallery(gallery) as opened:
         sources = {"where": Filter(sources=[str(footage / "one.png")]), "k": 1}
         for left in (10, 12):
-            write_picture(footage / "one.png", {0: left})
+            write_image(footage / "one.png", {0: left})
             os.utime(footage / "one.png", ns=(0, left))
-            ((_, found),) = read_sightings([opened.ask_like(11, **sources)])
+            ((_, found),) = read_person_images([opened.search_by_id(11, **sources)])
             assert "changed since it was indexed" in str(found)
-            indexer = Indexer(opened.searcher, opened.store, IndexOptions(rate=2))
+            indexer = Indexer(opened.predictor, opened.store, IndexOptions(rate=2))
             indexer.plan([footage / "one.png"])
             indexer.run()
-            ((_, found),) = read_sightings([opened.ask_like(11, **sources)])
+            ((_, found),) = read_person_images([opened.search_by_id(11, **sources)])
             assert found.box[0] == left
 
 
@@ -305,16 +305,16 @@ def test_files_are_listed_and_forgotten(run, fails, gallery, footage):
 
 
 def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypatch):
-    find = BlockSearcher.find
+    detect = BlockPredictor.detect
 
     def find_some(self, images):
-        if self.pictures:
+        if self.num_images:
             raise KeyboardInterrupt
-        return find(self, images)
+        return detect(self, images)
 
     words = ["index", "--weights", "weights.pth", "--store", "street.db", "--batch-size", 2]
     with monkeypatch.context() as patch:
-        patch.setattr(BlockSearcher, "find", find_some)
+        patch.setattr(BlockPredictor, "detect", find_some)
         printed = run(*words, footage, status=130)
     assert "3 people of 2 pictures added" in printed and "interrupted: the same" in printed
     assert "2 files were there already" in run(*words, footage)
@@ -338,12 +338,12 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
     ],
 )
 def test_bad_queries_are_named(fails, gallery, footage, words, message):
-    write_picture(footage / "empty.png", {})
+    write_image(footage / "empty.png", {})
     assert message in fails("query", "--store", gallery, *words)
 
 
 def test_other_weights_are_refused(run, fails, gallery, footage, monkeypatch):
-    monkeypatch.setattr(BlockSearcher, "weights_sha256", "c" * 64)
+    monkeypatch.setattr(BlockPredictor, "weights_sha256", "c" * 64)
     words = ["index", "--weights", "other.pth", "--store", gallery, footage]
     assert "embeddings of different weights cannot be compared" in fails(*words)
     words = ["query", "--store", gallery, "--image", footage / "two.png"]
@@ -367,11 +367,11 @@ def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
     (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
     options = {"create": True, "min_score": 0.0}
     with open_gallery(tmp_path / "g.db", tmp_path / "model.pth", **options) as gallery:
-        indexer = Indexer(gallery.searcher, gallery.store)
+        indexer = Indexer(gallery.predictor, gallery.store)
         assert indexer.plan([tiny_data]) == 18
         indexer.run()
-        assert indexer.report.people == gallery.store.count() > 0
+        assert indexer.report.detections == gallery.store.count() > 0
     with open_gallery(tmp_path / "g.db") as gallery:  # finds the weights itself
-        answer = gallery.ask_like(1, k=3, per="match")
+        answer = gallery.search_by_id(1, k=3, per="match")
         assert answer.entries[0].row_id == 1
         assert answer.similarities[0] == pytest.approx(1, abs=1e-5)

@@ -32,7 +32,7 @@ from clsa_search.page.page_images import (
 from clsa_search.page.texts import describe_match, describe_times, name_match
 from clsa_search.retrieval import StoredDetection
 from clsa_search.visualize import PersonImage
-from tests.support.footage import draw_scene, write_picture
+from tests.support.footage import draw_blocks, write_image
 from tests.support.page_cases import BLUE, GREEN, RED, choose_indexed, encode, make_gallery
 
 
@@ -43,7 +43,7 @@ def gallery(tmp_path):
 
 
 NOON = datetime(2026, 5, 1, 12).timestamp()
-PICTURE = draw_scene({RED: 10, BLUE: 60})
+PICTURE = draw_blocks({RED: 10, BLUE: 60})
 
 
 def turned():
@@ -105,7 +105,7 @@ def test_a_click_chooses_the_smallest_box_around_it_or_the_nearest():
 
 
 def test_large_pictures_are_shown_smaller_with_their_boxes(gallery, tmp_path):
-    path = write_picture(tmp_path / "large.png", {RED: 600, GREEN: 1500}, size=(2000, 100))
+    path = write_image(tmp_path / "large.png", {RED: 600, GREEN: 1500}, size=(2000, 100))
     scene = Desk(gallery).look_at_upload(path, "large.png")
     assert scene.image.shape == (80, 1600, 3)
     expected = [[480, 16, 491.2, 48], [1200, 16, 1211.2, 48]]
@@ -205,9 +205,9 @@ def test_the_page_says_how_times_are_written(tmp_path, start, expected):
 def test_an_indexed_picture_needs_no_model(gallery):
     desk = Desk(gallery)
     door, _, street = [source.path for source in gallery.store.sources()]
-    before = gallery.searcher.pictures
+    before = gallery.predictor.num_images
     scene = desk.look_at_indexed(door)
-    assert gallery.searcher.pictures == before
+    assert gallery.predictor.num_images == before
     assert scene.name == "door.png" and scene.path == door and scene.time is None
     assert sorted(scene.boxes[:, 0].tolist()) == [10, 60]
     scene = desk.look_at_indexed(street, 1.2)
@@ -230,7 +230,7 @@ def test_an_indexed_picture_needs_no_model(gallery):
 )
 def test_wishes_choose_the_matches(gallery, tmp_path, wish, expected):
     desk = Desk(gallery)
-    person = desk.look_at_upload(write_picture(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
+    person = desk.look_at_upload(write_image(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
     answer = desk.search(person, wish)
     names = [entry.source.rsplit("/", 1)[1] for entry in answer.entries]
     if expected is None:

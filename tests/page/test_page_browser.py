@@ -13,7 +13,7 @@ pytest.importorskip("playwright", reason="playwright, which drives the browser, 
 from playwright import sync_api
 
 from clsa_search.page.server import serving
-from tests.support.footage import draw_scene
+from tests.support.footage import draw_blocks
 from tests.support.page_cases import BLUE, GREEN, RED, encode, find_free_port, make_gallery
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -97,7 +97,7 @@ def screen(wide, url):
 
 
 def test_from_an_upload_to_the_next_search(screen):
-    screen.upload(encode(draw_scene({GREEN: 10, RED: 60})))
+    screen.upload(encode(draw_blocks({GREEN: 10, RED: 60})))
     screen.count("#number input", 2)
     screen.click_person(67, 40)
     screen.expect("#answer", "6 matches")
@@ -140,7 +140,7 @@ def test_an_indexed_picture_and_a_number(screen):
 
 
 def test_a_bad_upload_is_told_and_changes_nothing(screen):
-    screen.upload(encode(draw_scene({BLUE: 30})))  # alone, so that the search begins at once
+    screen.upload(encode(draw_blocks({BLUE: 30})))  # alone, so that the search begins at once
     screen.expect("#answer", "person 1 of person.png")
     screen.upload(b"not a picture at all", "broken.png")
     screen.expect(".toast-wrap", "broken.png: is not readable as an image")
@@ -150,7 +150,7 @@ def test_a_bad_upload_is_told_and_changes_nothing(screen):
 def test_a_narrow_dark_screen_needs_no_scrolling_sideways(browser, url):
     narrow = browser.new_context(viewport={"width": 375, "height": 700}, color_scheme="dark")
     screen = Screen(narrow, url)
-    screen.upload(encode(draw_scene({RED: 30})))
+    screen.upload(encode(draw_blocks({RED: 30})))
     screen.count("#matches img", 6)
     screen.tab.locator("#matches button").nth(0).click()
     sync_api.expect(screen.tab.locator("#frame img")).to_be_visible()

@@ -18,7 +18,7 @@ from clsa_search.page.events import Events, Visit
 from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import MAX_UPLOAD_BYTES
 from clsa_search.page.server import serving
-from tests.support.footage import draw_scene, write_picture
+from tests.support.footage import draw_blocks, write_image
 from tests.support.page_cases import (
     FIELDS,
     RED,
@@ -29,7 +29,7 @@ from tests.support.page_cases import (
     make_gallery,
 )
 
-PICTURE = encode(draw_scene({RED: 10}))
+PICTURE = encode(draw_blocks({RED: 10}))
 
 
 @pytest.fixture(scope="module")
@@ -187,8 +187,8 @@ def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, meta):
 def test_only_what_lies_in_the_upload_folder_is_looked_at(tmp_path, monkeypatch, place, meta):
     shown, beside = tmp_path / "shown", tmp_path / "shown beside.png"
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(shown))
-    write_picture(beside, {RED: 10})
-    uploaded = write_picture(shown / "hash" / "mine.png", {RED: 10})
+    write_image(beside, {RED: 10})
+    uploaded = write_image(shown / "hash" / "mine.png", {RED: 10})
     (shown / "link.png").symlink_to(beside)
     path = {
         "beside": str(beside),

@@ -14,7 +14,7 @@ import httpx
 from clsa_search.errors import InputError
 from clsa_search.page.server import serving
 from clsa_search.retrieval.predictor import PersonSearchPredictor
-from tests.support.footage import BlockSearcher, draw_scene
+from tests.support.footage import BlockPredictor, draw_blocks
 from tests.support.page_cases import (
     BLUE,
     FIELDS,
@@ -46,7 +46,7 @@ def visitor(url):
 
 
 def picture(*people):
-    return encode(draw_scene({person: 10 + 40 * i for i, person in enumerate(people)}))
+    return encode(draw_blocks({person: 10 + 40 * i for i, person in enumerate(people)}))
 
 
 def search(visitor, fields=FIELDS):
@@ -164,7 +164,7 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, capsys):
     make_gallery(tmp_path).close()
-    monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockSearcher())
+    monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockPredictor())
     visits = []
 
     def visit(page):

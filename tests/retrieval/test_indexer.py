@@ -15,19 +15,19 @@ from PIL import Image
 from clsa_search.errors import InputError
 from clsa_search.retrieval import IndexProgress, open_store
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
-from tests.support.footage import BlockSearcher, draw_scene, write_picture, write_video
+from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["clsa_search.retrieval.indexer", "footage"])
+PROCESSES.set_forkserver_preload(["clsa_search.retrieval.indexer", "tests.support.footage"])
 
 
 def open_gallery(folder):
-    return open_store(folder / "gallery.db", weights=BlockSearcher.weights_sha256, create=True)
+    return open_store(folder / "gallery.db", weights=BlockPredictor.weights_sha256, create=True)
 
 
-def index(store, *paths, searcher=None, **options):
+def index(store, *paths, predictor=None, **options):
     """Index; gives the indexer and what it reported while it did."""
-    indexer = Indexer(searcher or BlockSearcher(), store, IndexOptions(**options))
+    indexer = Indexer(predictor or BlockPredictor(), store, IndexOptions(**options))
     calls = []
     expected = indexer.plan(paths)
     indexer.run(lambda pictures, people: calls.append((pictures, people)))
@@ -43,9 +43,9 @@ def list_rows(store):
 @pytest.fixture
 def media(tmp_path):
     folder = tmp_path / "media"
-    write_picture(folder / "a.png", {0: 10, 2: 50})
-    write_picture(folder / "b" / "empty.png", {})
-    write_picture(folder / "b" / "large.png", {1: 30}, size=(120, 90))
+    write_image(folder / "a.png", {0: 10, 2: 50})
+    write_image(folder / "b" / "empty.png", {})
+    write_image(folder / "b" / "large.png", {1: 30}, size=(120, 90))
     write_video(folder / "door.avi", [{3: x} if x < 40 else {} for x in range(0, 80, 2)])
     (folder / "notes.txt").write_text("no picture")
     return folder
@@ -55,13 +55,18 @@ def test_people_are_stored_with_their_source_frame_time_and_camera(media, tmp_pa
     with open_gallery(tmp_path) as store:
         options = {"rate": 2, "camera": "door", "start_time": 1000, "batch_size": 3}
         report, expected, calls = index(store, media, **options)
-        assert (report.pictures, report.people, report.skipped, report.others) == (11, 7, 0, 1)
-        assert not report.problems and not report.overtaken
+        assert (report.images, report.detections, report.skipped, report.other_files) == (
+            11,
+            7,
+            0,
+            1,
+        )
+        assert not report.problems and not report.conflicts
         assert expected == 11
         assert [sum(column) for column in zip(*calls, strict=True)] == [11, 7]
         assert all(source.is_complete for source in store.sources())
         assert sorted(source.detections for source in store.sources()) == [0, 1, 2, 4]
-        query = BlockSearcher().describe(draw_scene({3: 0}), [(0, 20, 14, 60)])
+        query = BlockPredictor().embed(draw_blocks({3: 0}), [(0, 20, 14, 60)])
         found = store.search(query, 4)
         for rank, entry in enumerate(sorted(store.get(found.row_ids[0]), key=lambda e: e.frame)):
             assert (entry.source, entry.camera) == (str(media / "door.avi"), "door")
@@ -73,22 +78,22 @@ def test_what_is_indexed_is_skipped_and_what_is_new_added(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         rows = list_rows(store)
-        searcher = BlockSearcher()
-        report, expected, _ = index(store, media, searcher=searcher)
-        assert (report.skipped, report.pictures, expected, searcher.pictures) == (4, 0, 0, 0)
-        write_picture(media / "new.png", {0: 5})
-        report, expected, _ = index(store, media, searcher=searcher)
-        assert (report.skipped, report.pictures, expected, searcher.pictures) == (4, 1, 1, 1)
+        predictor = BlockPredictor()
+        report, expected, _ = index(store, media, predictor=predictor)
+        assert (report.skipped, report.images, expected, predictor.num_images) == (4, 0, 0, 0)
+        write_image(media / "new.png", {0: 5})
+        report, expected, _ = index(store, media, predictor=predictor)
+        assert (report.skipped, report.images, expected, predictor.num_images) == (4, 1, 1, 1)
         assert list_rows(store) == sorted([*rows, (str(media / "new.png"), -1, 5)])
 
 
 def test_a_file_that_changed_replaces_its_people(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
-        write_picture(media / "a.png", {1: 70})
+        write_image(media / "a.png", {1: 70})
         os.utime(media / "a.png", ns=(1, 1))
         report, _, _ = index(store, media)
-        assert (report.skipped, report.pictures) == (3, 1)
+        assert (report.skipped, report.images) == (3, 1)
         assert [row for row in list_rows(store) if row[0].endswith("a.png")] == [
             (str(media / "a.png"), -1, 70)
         ]
@@ -126,7 +131,7 @@ def test_unreadable_files_are_reported_and_do_not_stop_it(media, tmp_path):
     Image.new("1", (20000, 20000)).save(media / "c4_giant.png")  # 400 million pixels
     Image.fromarray(np.zeros((72, 96), np.float32)).save(media / "c5_float.tiff")
     (media / "d_empty.avi").write_bytes(b"")
-    write_picture(media / "z.png", {2: 5})
+    write_image(media / "z.png", {2: 5})
     with open_gallery(tmp_path) as store:
         report, _, _ = index(store, media)
         assert len(report.problems) == 7
@@ -142,7 +147,7 @@ def test_unreadable_files_are_reported_and_do_not_stop_it(media, tmp_path):
 
 
 def test_photographs_of_every_kind_are_seen_as_they_are_viewed(tmp_path):
-    upright = draw_scene({1: 60})
+    upright = draw_blocks({1: 60})
     folder = tmp_path / "media"
     folder.mkdir()
     exif = Image.Exif()
@@ -160,7 +165,7 @@ def test_photographs_of_every_kind_are_seen_as_they_are_viewed(tmp_path):
         cv2.imwrite(str(folder / "gray.png"), upright[..., 0])
         cv2.imwrite(str(folder / "gray16.png"), upright[..., 0].astype(np.uint16) << 8)
         report, _, _ = index(store, folder)
-        assert (report.pictures, report.problems) == (2, [])
+        assert (report.images, report.problems) == (2, [])
 
 
 def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(media, tmp_path):
@@ -170,22 +175,22 @@ def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(media, tmp_path):
         report, _, _ = index(store, media / "door.avi", rate=10)
         assert report.problems[0][0] == str(media / "door.avi")
         assert "cut short" in report.problems[0][1]
-        assert 10 <= report.people == store.count() < 20
+        assert 10 <= report.detections == store.count() < 20
         report, _, _ = index(store, media / "door.avi", rate=10)
         assert (report.skipped, report.problems) == (1, [])
 
 
-class Broken(BlockSearcher):
+class Broken(BlockPredictor):
     """Fails at some picture, as if the process had died."""
 
     def __init__(self, lifetime):
         super().__init__()
         self.lifetime = lifetime
 
-    def find(self, images):
-        if self.pictures + len(images) > self.lifetime:
+    def detect(self, images):
+        if self.num_images + len(images) > self.lifetime:
             raise KeyboardInterrupt
-        return super().find(images)
+        return super().detect(images)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -195,12 +200,12 @@ def test_an_interrupted_run_is_taken_up_where_it_was(media, tmp_path, batch_size
         index(whole, media, **options)
         pictures = 0
         for lifetime in (2, 3, 7, 4, 100):
-            searcher = Broken(lifetime)
+            predictor = Broken(lifetime)
             try:
-                index(store, media, searcher=searcher, **options)
+                index(store, media, predictor=predictor, **options)
             except KeyboardInterrupt:
                 pass
-            pictures += searcher.pictures
+            pictures += predictor.num_images
         assert list_rows(store) == list_rows(whole)
         assert [s.is_complete for s in store.sources()] == [True] * 4
         assert pictures == 23  # nothing twice
@@ -222,15 +227,15 @@ def test_a_failed_replacement_keeps_the_people_there_were(media, tmp_path):
 def test_of_two_processes_that_replace_a_file_one_is_left(media, tmp_path):
     with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
         index(store, media)
-        write_picture(media / "a.png", {1: 70})
+        write_image(media / "a.png", {1: 70})
         os.utime(media / "a.png", ns=(1, 1))
-        first, second = (Indexer(BlockSearcher(), s, IndexOptions()) for s in (store, other))
+        first, second = (Indexer(BlockPredictor(), s, IndexOptions()) for s in (store, other))
         first.plan([media])
         second.plan([media])
         first.run()
         rows = list_rows(store)
         second.run()
-        assert second.report.overtaken == [str(media / "a.png")]
+        assert second.report.conflicts == [str(media / "a.png")]
         assert list_rows(store) == rows
 
 
@@ -248,48 +253,48 @@ def test_odd_files_are_reported_and_do_not_stop_it(media, tmp_path):
         assert reasons[0].endswith("caf\\udce9.avi': has a name that is not UTF-8")
         assert "c_pipe.jpg: is no regular file" in reasons[2]
         assert "c_thin.png: 2000 x 3 pixels; expected sides of which none is more" in reasons[3]
-        assert report.people == len(list_rows(store)) == 5
+        assert report.detections == len(list_rows(store)) == 5
 
 
 def test_of_a_file_that_two_processes_begin_one_is_left(media, tmp_path):
     with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
-        first, second = (Indexer(BlockSearcher(), s, IndexOptions()) for s in (store, other))
+        first, second = (Indexer(BlockPredictor(), s, IndexOptions()) for s in (store, other))
         first.plan([media])
         second.plan([media])
         first.run()
         rows = list_rows(store)
         second.run()
-        assert sorted(second.report.overtaken) == sorted(source.path for source in store.sources())
-        assert (second.report.pictures, second.report.people) == (0, 0)
+        assert sorted(second.report.conflicts) == sorted(source.path for source in store.sources())
+        assert (second.report.images, second.report.detections) == (0, 0)
         assert list_rows(store) == rows
 
 
 def test_a_video_that_another_process_has_begun_is_left(media, tmp_path):
     with open_gallery(tmp_path) as store:
-        indexer = Indexer(BlockSearcher(), store, IndexOptions(batch_size=1))
+        indexer = Indexer(BlockPredictor(), store, IndexOptions(batch_size=1))
         indexer.plan([media])
         path = str(media / "door.avi")
         store.add([], [IndexProgress(path, "of the other's", next_frame=1)])
         indexer.run()
-        assert indexer.report.overtaken == [path]
-        assert indexer.report.people == store.count() == 3
+        assert indexer.report.conflicts == [path]
+        assert indexer.report.detections == store.count() == 3
 
 
 def index_slowly(folder, media, seed, delay):
     """In a process that is to be killed."""
 
-    class Slow(BlockSearcher):
-        def find(self, images):
+    class Slow(BlockPredictor):
+        def detect(self, images):
             time.sleep(delay)
-            return super().find(images)
+            return super().detect(images)
 
     with open_gallery(folder) as store:
-        index(store, media, searcher=Slow(), rate=10, batch_size=1 + seed % 3)
+        index(store, media, predictor=Slow(), rate=10, batch_size=1 + seed % 3)
 
 
 def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(media, tmp_path):
     for number in range(40):
-        write_picture(media / f"many_{number}.png", {number % 4: number})
+        write_image(media / f"many_{number}.png", {number % 4: number})
     chance = random.Random(0)
     known: set = set()
     kills = 0
@@ -315,7 +320,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(media, tmp_path)
 
 def test_two_processes_share_the_work_without_doubles(media, tmp_path):
     for number in range(30):
-        write_picture(media / f"many_{number}.png", {number % 4: number})
+        write_image(media / f"many_{number}.png", {number % 4: number})
     processes = [
         PROCESSES.Process(target=index_slowly, args=(tmp_path, media, seed, 0.02))
         for seed in (0, 1)
@@ -332,7 +337,7 @@ def test_two_processes_share_the_work_without_doubles(media, tmp_path):
 
 def test_a_full_disk_stops_it_and_loses_nothing(media, tmp_path):
     for number in range(250):
-        write_picture(media / f"many_{number}.png", {p: 20 * p for p in range(4)})
+        write_image(media / f"many_{number}.png", {p: 20 * p for p in range(4)})
     with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
         index(whole, media)
         index(store, media / "a.png")
@@ -349,16 +354,16 @@ def test_a_full_disk_stops_it_and_loses_nothing(media, tmp_path):
 
 
 def test_an_error_of_the_model_reaches_the_caller(media, tmp_path):
-    class Failing(BlockSearcher):
-        def find(self, images):
+    class Failing(BlockPredictor):
+        def detect(self, images):
             raise RuntimeError("out of memory")
 
     with open_gallery(tmp_path) as store, pytest.raises(RuntimeError, match="out of memory"):
-        index(store, media, searcher=Failing())
+        index(store, media, predictor=Failing())
 
 
 def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
-    class Sociable(BlockSearcher):
+    class Sociable(BlockPredictor):
         """Prepares pictures in pairs only."""
 
         pair = threading.Barrier(2)
@@ -367,11 +372,11 @@ def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
             self.pair.wait(10)
             return super().prepare(image)
 
-    write_picture(media / "z.png", {2: 5})
+    write_image(media / "z.png", {2: 5})
     with open_gallery(tmp_path / "alone") as alone, open_gallery(tmp_path) as store:
         index(alone, media, rate=2, threads=1)
-        report, _, _ = index(store, media, searcher=Sociable(), rate=2, threads=2)
-        assert (report.pictures, report.problems) == (12, [])
+        report, _, _ = index(store, media, predictor=Sociable(), rate=2, threads=2)
+        assert (report.images, report.problems) == (12, [])
         rows, expected = ([(e.source, e.frame, e.box) for e in s.scan()] for s in (store, alone))
         assert rows == expected and len(rows) == 8
 

@@ -31,18 +31,22 @@ def weights(tiny_cfg, tmp_path):
 
 
 @pytest.fixture
-def searcher(weights):
+def predictor(weights):
     return PersonSearchPredictor.load(weights, min_score=0.0)
 
 
-def test_arrays_give_what_evaluation_finds_in_the_files(searcher, weights, tiny_data, tiny_cfg):
+def arrays_of(detections):
+    return detections.boxes, detections.scores, detections.embeddings
+
+
+def test_arrays_give_what_evaluation_finds_in_the_files(predictor, weights, tiny_data, tiny_cfg):
     gallery = str(tiny_data / "gallery.json")
     tiny_cfg.MODEL.WEIGHTS = str(weights)
     predict(tiny_cfg, gallery, str(weights.parent / "eval"))
     predictions = load_predictions(weights.parent / "eval" / "predictions.npz")
     records = get_records(gallery)
     pictures = [read_image(record["file_name"]) for record in records]
-    found = searcher.find(pictures)
+    found = predictor.detect(pictures)
     for record, people in zip(records, found, strict=True):
         row = predictions.image_ids.tolist().index(record["image_id"])
         rows = slice(predictions.offsets[row], predictions.offsets[row + 1])
@@ -50,70 +54,70 @@ def test_arrays_give_what_evaluation_finds_in_the_files(searcher, weights, tiny_
         np.testing.assert_allclose(people.boxes, predictions.boxes[rows], atol=1e-3)
         np.testing.assert_allclose(people.embeddings, predictions.features[rows], atol=1e-5)
         for query in record.get("queries", []):
-            given = searcher.describe(read_image(record["file_name"]), [query["bbox"]])
+            given = predictor.embed(read_image(record["file_name"]), [query["bbox"]])
             place = predictions.query_ids.tolist().index(query["query_id"])
-            np.testing.assert_allclose(given[0], predictions.query_features[place], atol=1e-5)
+            np.testing.assert_allclose(given[0], predictions.query_embeddings[place], atol=1e-5)
 
 
-def test_what_is_computed_together_changes_nothing(searcher, pictures):
+def test_what_is_computed_together_changes_nothing(predictor, pictures):
     mixed = [pictures[0], pictures[1], pictures[2][:50], pictures[3], pictures[4]]
-    together = searcher.find(mixed)
+    together = predictor.detect(mixed)
     for picture, people in zip(mixed, together, strict=True):
-        (alone,) = searcher.find([picture])
-        for one, other in zip(people, alone, strict=True):
+        (alone,) = predictor.detect([picture])
+        for one, other in zip(arrays_of(people), arrays_of(alone), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-3)
-    assert searcher.find([]) == []
+    assert predictor.detect([]) == []
 
 
-def test_prepared_pictures_are_taken_as_the_pictures_are(searcher, pictures):
-    mixed = [pictures[0], searcher.prepare(pictures[1]), searcher.prepare(pictures[2][:50])]
+def test_prepared_pictures_are_taken_as_the_pictures_are(predictor, pictures):
+    mixed = [pictures[0], predictor.prepare(pictures[1]), predictor.prepare(pictures[2][:50])]
     for people, expected in zip(
-        searcher.find(mixed), searcher.find([*pictures[:2], pictures[2][:50]]), strict=True
+        predictor.detect(mixed), predictor.detect([*pictures[:2], pictures[2][:50]]), strict=True
     ):
         assert len(people.scores) > 0
-        for one, other in zip(people, expected, strict=True):
+        for one, other in zip(arrays_of(people), arrays_of(expected), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_detection_is_described_as_its_box_is(searcher, pictures):
-    (people,) = searcher.find(pictures[:1])
-    described = searcher.describe(pictures[0], people.boxes)
+def test_a_detection_is_described_as_its_box_is(predictor, pictures):
+    (people,) = predictor.detect(pictures[:1])
+    described = predictor.embed(pictures[0], people.boxes)
     np.testing.assert_allclose(described, people.embeddings, atol=1e-5)
 
 
-def test_boxes_are_cut_at_the_border(searcher, pictures):
-    beyond, cut = searcher.describe(pictures[0], [[-50, 10, 40, 500], [0, 10, 40, 72]])
+def test_boxes_are_cut_at_the_border(predictor, pictures):
+    beyond, cut = predictor.embed(pictures[0], [[-50, 10, 40, 500], [0, 10, 40, 72]])
     assert (beyond == cut).all()
 
 
 @pytest.mark.parametrize(
     "box", [[96, 0, 120, 40], [30, 20, 30.5, 60], [40, 50, 20, 60], [0, 0, float("nan"), 9], [1, 2]]
 )
-def test_boxes_outside_the_picture_are_refused(searcher, pictures, box):
+def test_boxes_outside_the_picture_are_refused(predictor, pictures, box):
     with pytest.raises(InputError, match="box: .*expected"):
-        searcher.describe(pictures[0], [box])
+        predictor.embed(pictures[0], [box])
     with pytest.raises(InputError, match="box: none; expected"):
-        searcher.describe(pictures[0], [])
+        predictor.embed(pictures[0], [])
 
 
 @pytest.mark.parametrize(
     "array", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))]
 )
-def test_arrays_that_are_no_rgb_pictures_are_refused(searcher, array):
+def test_arrays_that_are_no_rgb_pictures_are_refused(predictor, array):
     with pytest.raises(InputError, match=r"expected \(H, W, 3\) RGB uint8"):
-        searcher.find([array])
+        predictor.detect([array])
 
 
-def test_pictures_too_narrow_for_the_model_are_refused(searcher):
-    assert len(searcher.find([np.zeros((3, 300, 3), np.uint8)])) == 1
+def test_pictures_too_narrow_for_the_model_are_refused(predictor):
+    assert len(predictor.detect([np.zeros((3, 300, 3), np.uint8)])) == 1
     with pytest.raises(InputError, match="picture: 301 x 3 pixels; expected sides"):
-        searcher.find([np.zeros((3, 301, 3), np.uint8)])
+        predictor.detect([np.zeros((3, 301, 3), np.uint8)])
 
 
 def test_only_sure_detections_exist(weights, pictures):
-    every = PersonSearchPredictor.load(weights, min_score=0.0).find(pictures)
+    every = PersonSearchPredictor.load(weights, min_score=0.0).detect(pictures)
     least = np.median(np.concatenate([people.scores for people in every]))
-    sure = PersonSearchPredictor.load(weights, min_score=float(least)).find(pictures)
+    sure = PersonSearchPredictor.load(weights, min_score=float(least)).detect(pictures)
     assert 0 < sum(len(p.scores) for p in sure) < sum(len(p.scores) for p in every)
     assert min(p.scores.min() for p in sure if len(p.scores)) >= least
     with pytest.raises(InputError, match="min_score: 50; expected"):

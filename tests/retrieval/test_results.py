@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import re
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -16,18 +15,17 @@ import pytest
 from PIL import Image
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import StoredDetection
-from clsa_search.retrieval import results as answers
-from clsa_search.retrieval.media import FrameReader, describe_file
+from clsa_search.retrieval import StoredDetection, results
+from clsa_search.retrieval.frame_reader import FrameReader
+from clsa_search.retrieval.media import describe_file
 from clsa_search.retrieval.report import link_source, write_report
 from clsa_search.retrieval.results import (
     QueryResult,
-    answers_as_json,
-    draw_answers,
-    dump_answers,
-    format_answers,
-    format_time,
-    read_sightings,
+    draw_results,
+    format_results,
+    read_person_images,
+    results_as_json,
+    results_as_text,
 )
 from clsa_search.visualize import PersonImage
 
@@ -41,8 +39,8 @@ def entry(row_id, source, box=BOX, **fields):
     return StoredDetection(row_id, str(source), box=box, embedding=np.float32([0.6, 0.8]), **values)
 
 
-def answer(*entries, title="who", pictures=(QUERY,)):
-    return QueryResult(title, pictures, entries, [0.9 - i / 10 for i in range(len(entries))])
+def answer(*entries, title="who", query_images=(QUERY,)):
+    return QueryResult(title, query_images, entries, [0.9 - i / 10 for i in range(len(entries))])
 
 
 @pytest.fixture
@@ -90,40 +88,9 @@ def written(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (0, "0:00:00.0"),
-        (59.96, "0:01:00.0"),
-        (3725.44, "1:02:05.4"),
-        (360_000, "100:00:00.0"),
-        (-1.5, "-0:00:01.5"),
-        (-0.01, "0:00:00.0"),
-        (1e300, "1e+300 s"),
-    ],
-)
-def test_times_of_a_video_are_written(seconds, text):
-    assert format_time(seconds) == text
-
-
-@pytest.fixture
-def in_berlin(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Europe/Berlin")
-        time.tzset()
-        yield
-    time.tzset()
-
-
-def test_times_of_the_calendar_are_local(in_berlin):
-    assert format_time(1_760_000_000.0) == "2025-10-09 10:53:20 CEST"
-    assert format_time(1e8) == "1973-03-03 10:46:40 CET"
-
-
 def test_a_table_tells_all(photo):
     frame = entry(8, "film.mp4", (1.4, 2.6, 30, 40), frame=12, time=83.25, camera="007")
-    table = format_answers([answer(entry(5, photo), frame), answer(title="nobody")])
+    table = format_results([answer(entry(5, photo), frame), answer(title="nobody")])
     first, second = table.split("\n\n")
     title, header, _, *rows = first.splitlines()
     assert title == "who" and second.splitlines() == ["nobody", "no matches"]
@@ -133,14 +100,14 @@ def test_a_table_tells_all(photo):
 
 
 def test_a_table_does_nothing_to_a_terminal():
-    table = format_answers([answer(entry(1, "a\x1b[2J\n.jpg", camera="\udcff"))])
+    table = format_results([answer(entry(1, "a\x1b[2J\n.jpg", camera="\udcff"))])
     assert "\x1b" not in table and r"a\x1b[2J\n.jpg" in table
     table.encode("utf-8")
 
 
 def test_json_has_all_but_embeddings(photo):
     found = entry(5, photo, frame=3, time=1.5, camera="door", score=np.float32(0.5))
-    document = json.loads(json.dumps(answers_as_json([answer(found), answer(title="nobody")])))
+    document = json.loads(json.dumps(results_as_json([answer(found), answer(title="nobody")])))
     first, second = document["queries"]
     assert first["matches"] == [
         {
@@ -153,7 +120,7 @@ def test_json_has_all_but_embeddings(photo):
 
 
 def test_json_is_text_whatever_files_are_called():
-    written = dump_answers([answer(entry(1, "/caf\udce9.jpg", camera="Süd"))])
+    written = results_as_text([answer(entry(1, "/caf\udce9.jpg", camera="Süd"))])
     (found,) = json.loads(written.encode("utf-8"))["queries"][0]["matches"]
     assert (found["source"], found["camera"]) == ("/caf?.jpg", "Süd")
 
@@ -169,7 +136,7 @@ def test_each_picture_is_read_once_and_in_order(photo, video, monkeypatch):
     monkeypatch.setattr(FrameReader, "read", record)
     frames = [entry(i, video, frame=frame) for i, frame in enumerate((5, 0, 5, 2))]
     twice = entry(7, photo), entry(8, photo, (0, 0, 10, 20))
-    for found, sighting in read_sightings([answer(*frames, *twice), answer(*frames)]):
+    for found, sighting in read_person_images([answer(*frames, *twice), answer(*frames)]):
         shown.append(found.row_id)
         if found.source == str(video):
             assert sighting.image.mean() == pytest.approx(20 + 25 * found.frame, abs=6)
@@ -186,7 +153,7 @@ def test_what_cannot_be_shown_says_why(photo, video, tmp_path):
         entry(3, video, frame=99),
         entry(4, photo, (200, 10, 220, 50)),
     ]
-    faults = dict((found.row_id, str(why)) for found, why in read_sightings([answer(*lost)]))
+    faults = dict((found.row_id, str(why)) for found, why in read_person_images([answer(*lost)]))
     reasons = {
         1: "gone.jpg: (no such|does not)",
         2: "torn.jpg: not readable",
@@ -201,37 +168,37 @@ def test_a_file_that_changed_since_is_not_shown(photo):
     asked = answer(entry(1, photo))
     described = describe_file(str(photo))
     told = {str(photo): f"{described}, score 0.5, camera None"}
-    ((_, found),) = read_sightings([replace(asked, fingerprints=told)])
+    ((_, found),) = read_person_images([replace(asked, fingerprints=told)])
     assert isinstance(found, PersonImage)
     Image.fromarray(SCENE[..., ::-1] // 2).save(photo)
     os.utime(photo, ns=(0, 7))
-    ((_, found),) = read_sightings([replace(asked, fingerprints=told)])
+    ((_, found),) = read_person_images([replace(asked, fingerprints=told)])
     assert f"{photo}: changed since it was indexed" in str(found)
     assert described in str(found)
     for silent in (None, "", "sha256 of 12 bytes"):  # of other programs
-        ((_, found),) = read_sightings([replace(asked, fingerprints={str(photo): silent})])
+        ((_, found),) = read_person_images([replace(asked, fingerprints={str(photo): silent})])
         assert isinstance(found, PersonImage)
 
 
 def test_sheets_are_drawn_for_each_answer(photo, tmp_path):
     found = entry(5, photo), entry(6, tmp_path / "gone.jpg")
-    asked = [answer(*found), answer(title="nobody"), answer(*found, pictures=[QUERY] * 4)]
-    paths = draw_answers(asked, tmp_path / "new")
+    asked = [answer(*found), answer(title="nobody"), answer(*found, query_images=[QUERY] * 4)]
+    paths = draw_results(asked, tmp_path / "new")
     names = ["queries.png", "query_1.png", "query_2.png", "query_3.png"]
     assert [path.name for path in paths] == names
     heights = [Image.open(path).size[1] for path in paths]
     assert heights[1] == heights[2] < heights[3]
-    assert draw_answers([], tmp_path / "none") == []
-    assert [path.name for path in draw_answers(asked[:1], tmp_path / "one")] == ["query_1.png"]
+    assert draw_results([], tmp_path / "none") == []
+    assert [path.name for path in draw_results(asked[:1], tmp_path / "one")] == ["query_1.png"]
 
 
 def test_sheets_show_no_more_than_a_picture_can(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "SHEET_MATCHES", 12)
+    monkeypatch.setattr(results, "SHEET_MATCHES", 12)
     rankings = []
     monkeypatch.setattr(
-        answers, "draw_ranking_sheet", lambda ranking, path: rankings.append(ranking)
+        results, "draw_ranking_sheet", lambda ranking, path: rankings.append(ranking)
     )
-    draw_answers([answer(*(entry(i, photo) for i in range(30)))], tmp_path)
+    draw_results([answer(*(entry(i, photo) for i in range(30)))], tmp_path)
     (ranking,) = rankings
     assert len(ranking.matches) == 12 and ranking.verdict == "30 matches, best 12 shown"
     assert {match.correct for match in ranking.matches} == {None}
@@ -239,7 +206,9 @@ def test_sheets_show_no_more_than_a_picture_can(photo, tmp_path, monkeypatch):
 
 def test_a_report_shows_queries_and_matches(photo, video, written):
     frame = entry(8, video, frame=6, time=1.5, camera="door", score=0.75)
-    page = written(answer(entry(5, photo), frame, pictures=[QUERY, QUERY]), answer(title="nobody"))
+    page = written(
+        answer(entry(5, photo), frame, query_images=[QUERY, QUERY]), answer(title="nobody")
+    )
     pictures = page.all("img")
     # a crop and a scene of each query picture and of each match
     assert len(pictures) == 2 * (2 + 2 + 1)
@@ -271,7 +240,7 @@ def test_names_are_text_and_not_markup(tmp_path, written):
     evil = "</title></style><script>alert(1)</script>"
     query = replace(QUERY, caption=evil)
     found = entry(5, source, camera=evil), entry(6, "/<b>gone</b>.jpg")
-    page = written(answer(*found, title=evil, pictures=[query]), answer(title=evil))
+    page = written(answer(*found, title=evil, query_images=[query]), answer(title=evil))
     assert not page.all("script") and not page.all("b")
     assert {tuple(picture) for picture in page.all("img")} == {("src", "alt")}
     assert page.text.count(evil) == 6  # two headings and links to them, a camera, a caption
@@ -318,7 +287,7 @@ def test_a_report_may_be_empty_or_odd(photo, written):
     assert "-0.250" in page.text and ("i", {"style": "width: 0.0%"}) in page.elements
     assert len(written(answer(entry(5, photo, (159, 119, 159, 119)))).all("img")) == 4
     narrow = PersonImage(np.zeros((1, 4000, 3), np.uint8), np.array([5, 0, 9, 1]))
-    assert len(written(answer(pictures=[narrow])).all("img")) == 2
+    assert len(written(answer(query_images=[narrow])).all("img")) == 2
 
 
 def test_a_report_of_many_matches_stays_small(tmp_path):
@@ -358,6 +327,6 @@ def test_pictures_in_a_report_bear_the_box(photo, written):
     columns = np.flatnonzero(pictures[2][142, :, 2] < 0.3)
     assert 30 < columns.min() < columns.max() < 170
     distant = PersonImage(np.full((1200, 1600, 3), 128, np.uint8), np.array([800, 600, 803, 606]))
-    _, scene = written(answer(pictures=[distant])).all("img")
+    _, scene = written(answer(query_images=[distant])).all("img")
     rows, columns = np.nonzero(read_pixels(scene)[..., 0] < 0.35)
     assert np.ptp(rows) >= 5 and np.ptp(columns) >= 5

@@ -1,4 +1,4 @@
-"""Pictures and videos of colored blocks, and a searcher that finds these without a model."""
+"""Pictures and videos of colored blocks, and a predictor that finds these without a model."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ GROUND = (110, 110, 110)
 WIDTH = 8  # of the embeddings
 
 
-def draw_scene(people, size=(96, 72)):
+def draw_blocks(people, size=(96, 72)):
     """RGB picture (height, width, 3) of blocks: {index of COLORS: x of its left edge}."""
     width, height = size
     image = np.full((height, width, 3), GROUND, dtype=np.uint8)
@@ -20,23 +20,23 @@ def draw_scene(people, size=(96, 72)):
     return image
 
 
-def write_picture(path, people, size=(96, 72)):
+def write_image(path, people, size=(96, 72)):
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), draw_scene(people, size)[..., ::-1])
+    assert cv2.imwrite(str(path), draw_blocks(people, size)[..., ::-1])
     return path
 
 
 def write_video(path, frames, fps=10):
-    """A video of what `draw_scene` draws of each of the frames."""
+    """A video of what `draw_blocks` draws of each of the frames."""
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 72))
     for people in frames:
-        writer.write(draw_scene(people)[..., ::-1])
+        writer.write(draw_blocks(people)[..., ::-1])
     writer.release()
     return path
 
 
-class BlockSearcher:
+class BlockPredictor:
     """Finds the blocks of a picture; their embeddings depend on the color alone."""
 
     weights_sha256 = "b" * 64
@@ -44,16 +44,16 @@ class BlockSearcher:
     device = "cpu"
 
     def __init__(self):
-        self.pictures = 0
+        self.num_images = 0
 
     def prepare(self, image):
         return {"picture": image}
 
-    def find(self, images):
-        self.pictures += len(images)
+    def detect(self, images):
+        self.num_images += len(images)
         return [self._find_one(_raw(image)) for image in images]
 
-    def describe(self, image, boxes):
+    def embed(self, image, boxes):
         rows = []
         for x0, y0, x1, y1 in check_boxes(boxes, image).astype(int):
             middle = image[(y0 + y1) // 2, (x0 + x1) // 2]

@@ -9,9 +9,9 @@ import httpx
 from PIL import Image
 
 from clsa_search.retrieval import open_store
-from clsa_search.retrieval.gallery_search import Gallery
+from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
-from tests.support.footage import BlockSearcher, write_picture, write_video
+from tests.support.footage import BlockPredictor, write_image, write_video
 
 RED, GREEN, BLUE = 0, 1, 2  # people, by their place in COLORS
 FIELDS = [[], "", "", "", 0, False, 6]  # of a wish
@@ -25,18 +25,18 @@ def make_gallery(folder, start_time=0.0):
         start_time: of the street.
     """
     media = folder / "media"
-    write_picture(media / "door.png", {RED: 10, GREEN: 60})
-    write_picture(media / "yard.png", {RED: 40})
+    write_image(media / "door.png", {RED: 10, GREEN: 60})
+    write_image(media / "yard.png", {RED: 40})
     write_video(media / "street.avi", [{}] * 10 + [{BLUE: 20}] * 10 + [{BLUE: 60, RED: 20}] * 10)
-    searcher = BlockSearcher()
-    store = open_store(folder / "gallery.db", weights=searcher.weights_sha256, create=True)
+    predictor = BlockPredictor()
+    store = open_store(folder / "gallery.db", weights=predictor.weights_sha256, create=True)
     for name, camera in (("door.png", "door"), ("yard.png", "yard"), ("street.avi", "street")):
         options = IndexOptions(camera=camera, rate=2, start_time=start_time)
-        indexer = Indexer(searcher, store, options)
+        indexer = Indexer(predictor, store, options)
         indexer.plan([media / name])
         indexer.run()
     assert store.count() == 3 + 2 + 4
-    return Gallery(store, searcher)
+    return GallerySearch(store, predictor)
 
 
 def choose_indexed(desk):

@@ -1,0 +1,144 @@
+"""Videos: sampled by time, read again frame by frame, and refused by name."""
+
+import cv2
+import numpy as np
+import pytest
+
+from clsa_search.errors import InputError
+from clsa_search.retrieval.frame_reader import FrameReader, read_frame
+from clsa_search.retrieval.video import count_samples, locate_frame, sample_video
+from tests.support.footage import draw_blocks, write_image, write_video
+
+WALK = [{0: x} for x in range(0, 80, 2)]  # 40 frames
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return str(write_video(tmp_path_factory.mktemp("video") / "walk.avi", WALK))
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(1, [0, 10, 20, 30]), (2.5, range(0, 40, 4)), (10, range(40)), (50, range(40)), (0.2, [0])],
+)
+def test_videos_are_sampled_by_time(video, rate, expected):
+    frames = list(sample_video(video, rate))
+    assert [frame.index for frame in frames] == list(expected)
+    assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in expected])
+    assert count_samples(video, rate) == pytest.approx(len(frames), abs=1)
+
+
+def test_sampling_does_not_depend_on_the_start(video):
+    whole = [frame.index for frame in sample_video(video, 3)]
+    for start in (1, whole[3], whole[3] + 1, 39, 40):
+        rest = [frame.index for frame in sample_video(video, 3, start)]
+        assert rest == [index for index in whole if index >= start]
+
+
+def test_frames_are_rgb_and_read_again_in_any_order(video):
+    frames = list(sample_video(video, 10))
+    for frame in (frames[0], frames[25]):
+        assert np.abs(frame.image.astype(int) - draw_blocks(WALK[frame.index])).mean() < 4
+    reader = FrameReader()
+    for index in (7, 8, 30, 3, 39, 0):
+        assert (reader.read(video, index) == frames[index].image).all()
+    reader.close()
+    assert (read_frame(video, 12) == frames[12].image).all()
+    with pytest.raises(InputError, match="has no frame 40"):
+        read_frame(video, 40)
+
+
+def test_photographs_are_read_as_frames_too(tmp_path):
+    path = write_image(tmp_path / "a.png", {1: 30})
+    assert (read_frame(str(path), None) == draw_blocks({1: 30})).all()
+
+
+def test_a_video_that_is_cut_short_gives_its_frames_and_then_says_so(tmp_path):
+    whole = write_video(tmp_path / "whole.avi", WALK * 3)
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    indices = []
+    with pytest.raises(InputError, match=r"cut.avi: ends after \d+ frames at .*; expected 120: "):
+        for frame in sample_video(str(cut), 10):
+            indices.append(frame.index)
+    assert 40 < len(indices) < 80
+    assert indices == list(range(len(indices)))
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a.mp4: not readable as a video"):
+        list(sample_video(str(path), 1))
+    assert count_samples(str(path), 1) == 0
+    with pytest.raises(InputError, match="gone.avi: does not exist"):
+        read_frame(str(tmp_path / "gone.avi"), 0)
+
+
+class VariableCapture:
+    """What OpenCV does with a video of a telephone: the rate varies, and jumps miss their goal."""
+
+    stamps = [i * 300 for i in range(20)] + [6000 + i * 100 for i in range(60)]  # milliseconds
+
+    def __init__(self, path):
+        self.at = -1
+
+    def isOpened(self):  # noqa: N802 - OpenCV's name
+        return True
+
+    def release(self):
+        pass
+
+    def grab(self):
+        self.at += 1
+        return self.at < len(self.stamps)
+
+    def retrieve(self):
+        return True, np.full((4, 4, 3), self.at, np.uint8)
+
+    def get(self, key):
+        rate = 1000 * len(self.stamps) / self.stamps[-1]
+        known = {cv2.CAP_PROP_FPS: rate, cv2.CAP_PROP_FRAME_COUNT: len(self.stamps)}
+        known |= {cv2.CAP_PROP_ORIENTATION_AUTO: 1, cv2.CAP_PROP_ORIENTATION_META: 0}
+        return known.get(key, self.stamps[min(self.at, len(self.stamps) - 1)])
+
+    def set(self, key, milliseconds):
+        if key == cv2.CAP_PROP_ORIENTATION_AUTO:
+            return
+        assert key == cv2.CAP_PROP_POS_MSEC
+        share = milliseconds / self.stamps[-1]
+        self.at = min(int(share * len(self.stamps)) + 3, len(self.stamps) - 1)
+
+
+@pytest.mark.parametrize("rate", [2, 5, 100])
+def test_frames_of_a_varying_rate_are_found_again(tmp_path, monkeypatch, rate):
+    path = tmp_path / "phone.mp4"
+    path.touch()
+    monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
+    frames = list(sample_video(str(path), rate))
+    indices = [frame.index for frame in frames]
+    assert indices == sorted(set(indices)) and len(indices) >= min(20, 6 * rate)
+    shown = [int(frame.image[0, 0, 0]) for frame in frames]
+    assert [frame.time for frame in frames] == [VariableCapture.stamps[i] / 1000 for i in shown]
+    reader = FrameReader()
+    for place in np.random.default_rng(0).permutation(len(frames)):
+        again = reader.read(str(path), frames[place].index)
+        assert (again == frames[place].image).all()
+    for frame in frames:
+        assert locate_frame(str(path), frame.index) == pytest.approx(frame.time, abs=0.1)
+
+
+def test_a_video_without_time_stamps_is_counted(tmp_path, monkeypatch):
+    path = tmp_path / "raw.avi"
+    path.touch()
+    monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
+    get = VariableCapture.get
+    monkeypatch.setattr(
+        VariableCapture, "get", lambda c, key: 0 if key == cv2.CAP_PROP_POS_MSEC else get(c, key)
+    )
+    frames = list(sample_video(str(path), 100))
+    assert [frame.index for frame in frames] == list(range(80))
+    reader = FrameReader()
+    for index in (70, 3, 79, 0):
+        assert reader.read(str(path), index)[0, 0, 0] == index
