@@ -22,6 +22,7 @@ from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
 from clsa_search.evaluation.reranking import CBGM, KReciprocal
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
+from clsa_search.structures import Ragged
 
 SIGNAL = 0.7  # share of an identity in its embeddings: mAP between 90 and 99
 _RERANKED = 3000  # queries at most with a re-ranker: their cost is each query's own
@@ -198,8 +199,8 @@ def _make_protocol(
         drawn = rng.choice(len(records), spare, replace=False, shuffle=False)
         others = drawn[~np.isin(drawn, mine)]
         row[:] = np.concatenate([mine, others])[:count]
-    offsets = np.arange(len(holders) + 1) * count
-    gallery = Gallery(np.arange(len(holders)), offsets, images.reshape(-1))
+    rows = Ragged(images.reshape(-1), np.arange(len(holders) + 1) * count)
+    gallery = Gallery(np.arange(len(holders)), rows)
     return build_protocol(records, gallery, f"g{count}")
 
 

@@ -16,7 +16,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from clsa_search.data.datasets.custom_json import save_custom_json
-from clsa_search.data.records import UNLABELED
+from clsa_search.structures import UNLABELED
 
 FIELD_SIZE = (900, 1500)  # (height, width): the field's largest test picture
 CAMERA_SIZE = (1080, 1920)  # (height, width): PRW's pictures, before they are resized

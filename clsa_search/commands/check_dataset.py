@@ -13,8 +13,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from clsa_search.data import get_records
-from clsa_search.data.validation import check_dataset, draw_samples
+from clsa_search.data.validation import check_dataset
 from clsa_search.errors import reported_input_errors
+from clsa_search.visualize.dataset_samples import draw_samples
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

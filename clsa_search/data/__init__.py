@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery, build_gallery
 from clsa_search.lazy import lazy_exports
-from clsa_search.structures import UNLABELED
 
 if TYPE_CHECKING:
     from clsa_search.data.catalog import (
@@ -40,7 +39,6 @@ else:
 __all__ = [
     "ALL",
     "CROSS_CAMERA",
-    "UNLABELED",
     "Gallery",
     "build_gallery",
     "count_identities",

@@ -1,13 +1,10 @@
-"""Loaders: an endless training stream that resumes exactly, and the pass over a test set.
+"""The loaders of training and test sets.
 
-What a training iteration sees is a function of the seed and its number alone: the order of the
-records, the batches and the augmentation. A run that is resumed at iteration k therefore sees what
-the uninterrupted one would have seen.
+The order of the training records, the batches and the augmentation depend on the seed and the
+iteration number alone. A run resumed at iteration k continues exactly like an uninterrupted run.
 """
 
-import itertools
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,177 +12,130 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, MapDataset
 from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from clsa_search.data.catalog import load_training_records
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.data.samplers import EpochSampler, SameSizeBatches, group_batches
 from clsa_search.errors import InputError
 
-
-@lru_cache(maxsize=4)
-def _shuffle(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order of an epoch's records."""
-    return np.random.default_rng((seed, epoch)).permutation(count)
+Mapper = Callable[[dict], dict]
 
 
-class TrainingStream(Dataset):
-    """An endless sequence of examples; position p holds the same example at every reading."""
+class SeededDataset(Dataset[dict]):
+    """Mapped records; seed and position in training alone decide the augmentation.
 
-    def __init__(self, *, records: list[dict], mapper: Callable[[dict], dict], seed: int) -> None:
-        """
-        Args:
-            records: the training set.
-            mapper: draws its augmentation from NumPy's global generator, as Detectron2's do.
-            seed: of the order and the augmentation.
-        """
+    Args:
+        records: the training set.
+        mapper: takes its randomness from NumPy's global generator, as Detectron2's augmentations.
+        seed: seed of the augmentation.
+    """
+
+    def __init__(self, records: Sequence[dict], mapper: Mapper, *, seed: int) -> None:
         # serialized once, so that worker processes share the memory
-        self.records = DatasetFromList(records, copy=False)
+        self.records = DatasetFromList(list(records), copy=False)
         self.mapper = mapper
         self.seed = seed
 
-    def index(self, position: int) -> int:
-        """Which record stands at a position: every record once an epoch, in a new order each."""
-        epoch, offset = divmod(position, len(self.records))
-        return int(_shuffle(self.seed, epoch, len(self.records))[offset])
-
-    def __getitem__(self, position: int) -> dict:
+    def __getitem__(self, key: tuple[int, int]) -> dict:
+        """Return the training example of a (position, record number) pair."""
+        position, record = key
         outside = np.random.get_state()
         np.random.seed(np.random.SeedSequence((self.seed, position)).generate_state(4))
         try:
-            return self.mapper(self.records[self.index(position)])
+            return self.mapper(self.records[record])
         finally:
             np.random.set_state(outside)
 
 
-def iterate_batches(
-    index: Callable[[int], int],
-    landscape: np.ndarray,
-    *,
-    batch_size: int,
-    start_batch: int = 0,
-    rank: int = 0,
-    world_size: int = 1,
-) -> Iterator[list[int]]:
-    """Positions of the stream in batches whose images all stand or all lie, without end.
+class TrainingLoader:
+    """The training batches of this process, from iteration `start_iter` on.
+
+    A trainer sets `start_iter` when it resumes; it is read when the first batch is requested.
 
     Args:
-        index: the record at a position.
-        landscape: per record, whether the image is wider than high; all equal for no grouping.
-        batch_size: of this process.
-        start_batch: how many batches to leave out; the rest is as if they had been taken.
-        rank, world_size: this process takes every world_size-th position, from rank on.
-    """
-    groups: dict[bool, list[int]] = {True: [], False: []}
-    made = 0
-    for position in itertools.count(rank, world_size):
-        group = groups[bool(landscape[index(position)])]
-        group.append(position)
-        if len(group) == batch_size:
-            made += 1
-            if made > start_batch:
-                yield list(group)
-            group.clear()
+        dataset: the training set.
+        sampler: endless record numbers of this process; each iteration over it starts anew.
+        total_batch_size: images per iteration over all processes.
+        num_workers: loading processes of this process; 0 loads in the process itself.
+        group: whether all images of a batch have one orientation.
 
-
-class TrainingLoader:
-    """Batches of this process, from iteration `start_iter` on, which a trainer sets to resume.
-
-    Iterating reads `start_iter` when the first batch is asked for, not before.
+    Raises:
+        InputError: the batch does not divide into the processes.
     """
 
     def __init__(
-        self, stream: TrainingStream, *, total_batch_size: int, num_workers: int, group: bool
+        self,
+        dataset: SeededDataset,
+        sampler: Iterable[int],
+        *,
+        total_batch_size: int,
+        num_workers: int,
+        group: bool,
     ) -> None:
-        """
-        Args:
-            stream: what to batch.
-            total_batch_size: over all processes.
-            num_workers: loading processes of this process; 0 loads in line.
-            group: whether a batch has images of one orientation only.
-        """
         processes = comm.get_world_size()
         if total_batch_size < 1 or total_batch_size % processes:
             raise InputError(
                 f"SOLVER.IMS_PER_BATCH is {total_batch_size}; expected a positive multiple of the "
                 f"number of processes, {processes}"
             )
-        self.stream = stream
+        self.dataset = dataset
+        self.sampler = sampler
         self.batch_size = total_batch_size // processes
         self.num_workers = num_workers
-        self.landscape = np.array([group and r["width"] > r["height"] for r in stream.records])
+        self.landscape = np.array([group and r["width"] > r["height"] for r in dataset.records])
         self.start_iter = 0
 
     def __iter__(self) -> Iterator[list[dict]]:
-        batches = iterate_batches(
-            self.stream.index,
-            self.landscape,
-            batch_size=self.batch_size,
-            start_batch=self.start_iter,
-            rank=comm.get_rank(),
-            world_size=comm.get_world_size(),
-        )
         yield from DataLoader(
-            self.stream,
-            batch_sampler=batches,
+            self.dataset,
+            batch_sampler=group_batches(  # type: ignore[arg-type]  # any iterable will do
+                self.sampler,
+                self.landscape,
+                batch_size=self.batch_size,
+                start_batch=self.start_iter,
+            ),
             num_workers=self.num_workers,
             collate_fn=trivial_batch_collator,
-            # one of its own: starting to load must not draw from the generator that training uses
+            # a generator of its own, so that loading does not advance the generator of training
             generator=torch.Generator(),
         )
 
 
-def build_train_loader(cfg: CfgNode) -> TrainingLoader:
-    """The loader of DATASETS.TRAIN: IMS_PER_BATCH images an iteration over all processes."""
-    stream = TrainingStream(
-        records=load_training_records(cfg.DATASETS.TRAIN),
-        mapper=PersonSearchDatasetMapper(cfg, is_train=True),
-        seed=max(cfg.SEED, 0),
-    )
+def build_train_loader(
+    cfg: CfgNode, mapper: Mapper | None = None, sampler: Iterable[int] | None = None
+) -> TrainingLoader:
+    """Build the loader of DATASETS.TRAIN with SOLVER.IMS_PER_BATCH images per iteration.
+
+    Args:
+        cfg: config of the training.
+        mapper: maps a record to a training example; PersonSearchDatasetMapper by default.
+        sampler: endless record numbers of this process, such as Detectron2's
+            RepeatFactorTrainingSampler with a seed; EpochSampler by default.
+    """
+    records = load_training_records(cfg.DATASETS.TRAIN)
+    seed = max(cfg.SEED, 0)
+    mapper = mapper or PersonSearchDatasetMapper(cfg, is_train=True)
     return TrainingLoader(
-        stream,
+        SeededDataset(records, mapper, seed=seed),
+        EpochSampler(len(records), seed=seed) if sampler is None else sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
     )
 
 
-class SameSizeBatches(Sampler):
-    """Batches of images of one size that follow each other; each image once over all processes.
-
-    The batches are dealt out in turn, so that every process gets small and large ones.
-    """
-
-    def __init__(self, sizes: list[tuple[int, int]], batch_size: int) -> None:
-        """
-        Args:
-            sizes: of the images, in order.
-            batch_size: at most.
-        """
-        everyone = itertools.groupby(range(len(sizes)), key=sizes.__getitem__)
-        groups = (list(group) for _, group in everyone)
-        batches = [
-            group[start : start + batch_size]
-            for group in groups
-            for start in range(0, len(group), batch_size)
-        ]
-        self._batches = batches[comm.get_rank() :: comm.get_world_size()]
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches)
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-
 def build_test_loader(
-    cfg: CfgNode, records: list[dict], *, annotated_boxes: bool = False
+    cfg: CfgNode, records: Sequence[dict], mapper: Mapper | None = None
 ) -> DataLoader:
-    """Every image once over all processes, with its queries, by size: TEST.IMS_PER_BATCH together.
+    """Build the loader of a test set: every image once over all processes, with its queries.
+
+    Images are sorted by size; a batch has up to TEST.IMS_PER_BATCH images of one size.
 
     Args:
-        cfg: of the model.
-        records: of a dataset, at least one.
-        annotated_boxes: see :class:`PersonSearchDatasetMapper`.
+        cfg: config of the model.
+        records: records of a dataset, at least one.
+        mapper: maps a record to a model input; PersonSearchDatasetMapper by default.
 
     Raises:
         InputError: TEST.IMS_PER_BATCH is less than 1.
@@ -194,7 +144,7 @@ def build_test_loader(
     if batch_size < 1:
         raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; expected 1 or more")
     records = sorted(records, key=_size)
-    mapper = PersonSearchDatasetMapper(cfg, is_train=False, annotated_boxes=annotated_boxes)
+    mapper = mapper or PersonSearchDatasetMapper(cfg, is_train=False)
     return DataLoader(
         MapDataset(DatasetFromList(records, copy=False), mapper),
         batch_sampler=SameSizeBatches([_size(record) for record in records], batch_size),

@@ -18,8 +18,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from clsa_search.data.builtin import BENCHMARKS
 from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
-from clsa_search.data.records import UNLABELED
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 # name: file below $DETECTRON2_DATASETS; the published datasets are in `benchmarks`
 BUILT_IN_DATASETS = {

@@ -1,4 +1,4 @@
-"""Records to model inputs: the image and everything drawn on it, transformed together."""
+"""From a record to a model input: the image and its boxes, transformed together."""
 
 import numpy as np
 import torch
@@ -10,14 +10,18 @@ from detectron2.structures import Boxes, Instances
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 
-ANNOTATED = -1  # query id of a box that nobody asks for, to be described all the same
-
 
 class PersonSearchDatasetMapper:
-    """A record of a dataset to one input of PersonSearchRCNN.
+    """Map a record of a dataset to an input of PersonSearchRCNN.
 
-    Detectron2's own mapper drops annotations at test time and knows no identities; a query's box
-    has to follow the resizing of its image, hence this one.
+    Detectron2's DatasetMapper knows no person ids and drops all boxes at test time, but query boxes
+    have to follow the resizing of their image.
+
+    Args:
+        is_train: True for training examples, False for test inputs.
+        augmentations: image transforms; deterministic ones for test inputs.
+        image_format: channel order of the model, a mode of Pillow or Detectron2's "BGR".
+        gt_boxes: whether test inputs hold the ground-truth boxes too.
     """
 
     @configurable
@@ -27,23 +31,16 @@ class PersonSearchDatasetMapper:
         is_train: bool,
         augmentations: list[T.Augmentation],
         image_format: str,
-        annotated_boxes: bool = False,
+        gt_boxes: bool = False,
     ) -> None:
-        """
-        Args:
-            is_train: whether to produce `instances` (training) or queries (inference).
-            augmentations: deterministic ones for inference.
-            image_format: of PIL, or Detectron2's "BGR".
-            annotated_boxes: whether inference is to describe annotated boxes too, as further
-                queries of the id ANNOTATED.
-        """
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
-        self.annotated_boxes = annotated_boxes
+        self.gt_boxes = gt_boxes
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool) -> dict:
+        """Return the constructor arguments for a config."""
         augmentations = utils.build_augmentation(cfg, is_train)
         if is_train and cfg.INPUT.CROP.ENABLED:
             augmentations.insert(0, T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
@@ -54,33 +51,38 @@ class PersonSearchDatasetMapper:
         }
 
     def __call__(self, record: dict) -> dict:
-        """
+        """Read the image of a record and return the model input.
+
         Args:
-            record: see `load_custom_json`; not modified.
+            record: as returned by `load_custom_json`; not modified.
 
         Returns:
-            The record's own entries but its annotations and queries, and
-            `image`: (3, H, W) tensor of the file's pixel values (see `read_image`), resized;
-            in training `instances`: gt_boxes, gt_classes (0), gt_pids (UNLABELED where unknown);
-            otherwise, where the image carries queries, `query_boxes` and `query_ids` (int64).
-            Boxes are in the frame of `image`.
+            The record's fields except `annotations` and `queries`, with boxes in the frame of the
+            resized `image`, and
+
+            - `image`: (3, H, W) uint8 tensor;
+            - in training `instances`: gt_boxes, gt_classes (0), gt_pids (or UNLABELED);
+            - in tests, if the record has queries, `query_boxes` (Boxes) and `query_ids` (int64);
+            - in tests with `gt_boxes`, the ground-truth boxes as `gt_boxes` (Boxes).
 
         Raises:
-            InputError: the image is missing, unreadable or of another size than the record says.
+            InputError: the image is missing, unreadable or of another size than in the record.
         """
         image = read_image(record["file_name"], self.image_format)
         height, width = image.shape[:2]
         if (width, height) != (record["width"], record["height"]):
             raise InputError(
                 f"{record['file_name']}: {width} x {height} pixels as viewed; "
-                f"expected {record['width']} x {record['height']}, as its record says"
+                f"expected {record['width']} x {record['height']}, as in the record of the dataset"
             )
         return self.convert(image, record)
 
     def convert(self, image: np.ndarray, record: dict) -> dict:
-        """As :meth:`__call__`, of an image (H, W, 3) uint8 in `image_format` that is read already.
+        """Return the model input of an image in memory (see :meth:`__call__`).
 
-        Of the record only annotations and queries have to be there, as they apply.
+        Args:
+            image: (H, W, 3) uint8 in `image_format`.
+            record: needs only the boxes to use: `annotations`, `queries`.
         """
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
@@ -89,29 +91,30 @@ class PersonSearchDatasetMapper:
         example = {k: v for k, v in record.items() if k not in ("annotations", "queries")}
         example["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
         if self.is_train:
-            example["instances"] = _people(record["annotations"], transforms, size)
-        elif given := self._given_boxes(record):
-            example["query_boxes"] = _boxes(given, transforms, size)
-            example["query_ids"] = torch.tensor([one.get("query_id", ANNOTATED) for one in given])
+            example["instances"] = _to_instances(record["annotations"], transforms, size)
+            return example
+        if queries := record.get("queries"):
+            example["query_boxes"] = _to_boxes(queries, transforms, size)
+            example["query_ids"] = torch.tensor([query["query_id"] for query in queries])
+        if self.gt_boxes:
+            example["gt_boxes"] = _to_boxes(record["annotations"], transforms, size)
         return example
 
-    def _given_boxes(self, record: dict) -> list[dict]:
-        people = record["annotations"] if self.annotated_boxes else []
-        return [*record.get("queries", []), *people]
 
-
-def _boxes(entries: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Boxes:
-    """The entries' boxes (XYXY, original image) in the transformed image of (height, width)."""
-    boxes = np.array([e["bbox"] for e in entries], dtype=np.float64).reshape(-1, 4)
-    boxes = Boxes(torch.as_tensor(transforms.apply_box(boxes), dtype=torch.float32))
+def _to_boxes(annotations: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Boxes:
+    """Return the boxes in the transformed image of size (height, width), clipped to it."""
+    bboxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    boxes = Boxes(torch.as_tensor(transforms.apply_box(bboxes), dtype=torch.float32))
     boxes.clip(size)
     return boxes
 
 
-def _people(annotations: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Instances:
-    """The annotated people that are still there after the transforms."""
-    people = Instances(size)
-    people.gt_boxes = _boxes(annotations, transforms, size)
-    people.gt_classes = torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64)
-    people.gt_pids = torch.tensor([a["person_id"] for a in annotations], dtype=torch.int64)
-    return people[people.gt_boxes.nonempty(threshold=1.0)]
+def _to_instances(
+    annotations: list[dict], transforms: T.Transform, size: tuple[int, int]
+) -> Instances:
+    """Return the ground truth in the transformed image, without boxes that left the image."""
+    instances = Instances(size)
+    instances.gt_boxes = _to_boxes(annotations, transforms, size)
+    instances.gt_classes = torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64)
+    instances.gt_pids = torch.tensor([a["person_id"] for a in annotations], dtype=torch.int64)
+    return instances[instances.gt_boxes.nonempty(threshold=1.0)]

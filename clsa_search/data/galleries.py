@@ -1,35 +1,48 @@
-"""Fixed galleries, as data: which images each query is searched in."""
+"""Galleries as data: the images in which each query is searched.
+
+Shape letters: Q queries, K gallery images over all queries.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-ALL = "all"  # every image but the query's own
-CROSS_CAMERA = "cross_camera"  # the images of other cameras than the query's
-FULL_PROTOCOLS = (ALL, CROSS_CAMERA)  # those that need no gallery of their own
+from clsa_search.structures import Ragged
+
+ALL = "all"
+"""Protocol: every image except the query's own."""
+
+CROSS_CAMERA = "cross_camera"
+"""Protocol: the images of all cameras except the query's."""
+
+FULL_PROTOCOLS = (ALL, CROSS_CAMERA)
+"""Protocols that follow from the records and need no gallery in the dataset."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Query query_ids[q] is searched in images[offsets[q]:offsets[q+1]].
+    """Gallery images of each query.
 
-    Shape letters: Q queries, K listings of images. An image that is listed twice for a query is
-    there twice, and a query's own image may be listed: both happen in published galleries.
+    An image may be listed twice for a query, and a query's own image may be listed: published
+    galleries do both.
+
+    Args:
+        query_ids: (Q,) int64 positions in the dataset's list of queries.
+        images: Q rows, (K,) int32 positions in the dataset's records.
     """
 
-    query_ids: np.ndarray  # (Q,) int64, positions in the dataset's list of queries
-    offsets: np.ndarray  # (Q+1,) int64
-    images: np.ndarray  # (K,) int32, positions in the dataset's records
+    query_ids: np.ndarray
+    images: Ragged[np.ndarray]
 
 
-def build_gallery(listings: Mapping[int, Sequence[int]]) -> Gallery:
-    """The gallery of {query id: positions of its images}, its queries in ascending order."""
-    query_ids = sorted(listings)
-    sizes = [len(listings[query_id]) for query_id in query_ids]
-    images = [np.asarray(listings[query_id], dtype=np.int32) for query_id in query_ids]
+def build_gallery(images_by_query: Mapping[int, Sequence[int] | np.ndarray]) -> Gallery:
+    """Build a gallery with ascending query ids from the image positions of each query id."""
+    query_ids = sorted(images_by_query)
+    images = [np.asarray(images_by_query[query_id], dtype=np.int32) for query_id in query_ids]
     return Gallery(
         query_ids=np.array(query_ids, dtype=np.int64),
-        offsets=np.cumsum([0, *sizes], dtype=np.int64),
-        images=np.concatenate([np.empty(0, dtype=np.int32), *images]),
+        images=Ragged.from_lengths(
+            np.concatenate([np.empty(0, dtype=np.int32), *images]), [len(row) for row in images]
+        ),
     )

@@ -3,18 +3,15 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from clsa_search.data.builtin import BENCHMARKS, Counts, GallerySize
 from clsa_search.data.catalog import get_records, list_galleries, load_gallery
 from clsa_search.data.galleries import Gallery
-from clsa_search.data.image_io import THREADS, read_image, read_image_size
-from clsa_search.data.records import UNLABELED
+from clsa_search.data.image_io import THREADS, read_image_size
 from clsa_search.errors import InputError
-from clsa_search.visualize import draw_boxes
+from clsa_search.structures import UNLABELED
 
 _SHOWN = 10  # members of a group that share a line of the report
 
@@ -52,29 +49,6 @@ def check_dataset(name: str) -> DatasetReport:
             continue
         _check_gallery(protocol, gallery, gallery_sizes.get(protocol), queries, people, report)
     return report
-
-
-def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) -> list[Path]:
-    """Draw boxes and identities on some images, evenly chosen among those with people or queries.
-
-    Returns:
-        The pictures, named after the place of their image in the records.
-    """
-    shown = [i for i, r in enumerate(records) if r["annotations"] or r.get("queries")]
-    chosen = np.linspace(0, len(shown) - 1, min(count, len(shown))).round().astype(int)
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for position in dict.fromkeys(shown[i] for i in chosen):
-        record = records[position]
-        entries = [*record["annotations"], *record.get("queries", [])]
-        drawn = draw_boxes(
-            read_image(record["file_name"]),
-            np.array([e["bbox"] for e in entries]),
-            [_tag(entry) for entry in entries],
-        )
-        pictures.append(Path(output_dir) / f"{position:06d}.jpg")
-        Image.fromarray(drawn).save(pictures[-1], quality=90)
-    return pictures
 
 
 class _People:
@@ -200,7 +174,7 @@ def _check_gallery(
     people: _People,
     report: DatasetReport,
 ) -> None:
-    sizes = np.diff(gallery.offsets)
+    sizes, images = gallery.images.lengths, gallery.images.values
     report.counts.append(
         (f"{protocol}: queries", len(sizes), expected.queries if expected else None)
     )
@@ -211,13 +185,13 @@ def _check_gallery(
             f"{protocol}: expected {expected.images} images a query, others for {_join(wrong)}"
         )
     asked = np.repeat(gallery.query_ids, sizes)
-    own = np.unique(asked[gallery.images == queries.images[asked]])
+    own = np.unique(asked[images == queries.images[asked]])
     if own.size:
         report.notes.append(f"{protocol}: the query's own image is listed for {_join(own)}")
-    codes, times = np.unique(asked * people.image_count + gallery.images, return_counts=True)
+    codes, times = np.unique(asked * people.image_count + images, return_counts=True)
     if (again := np.unique(codes[times > 1] // people.image_count)).size:
         report.notes.append(f"{protocol}: an image is listed twice for {_join(again)}")
-    found = np.isin(people.encode(queries.ids[asked], gallery.images), people.sightings())
+    found = np.isin(people.encode(queries.ids[asked], images), people.sightings())
     if (lost := np.setdiff1d(gallery.query_ids, asked[found])).size:
         report.faults.append(f"{protocol}: no image shows the person of {_join(lost)}")
 
@@ -234,8 +208,3 @@ def _join(members: Iterable[object]) -> str:
     members = [str(member) for member in members]
     more = [f"and {len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
     return ", ".join(members[:_SHOWN] + more)
-
-
-def _tag(entry: dict) -> str | None:
-    person = None if entry["person_id"] == UNLABELED else str(entry["person_id"])
-    return f"query {entry['query_id']}: {person}" if "query_id" in entry else person

@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.data import get_records
 from clsa_search.data.build import build_test_loader
+from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
@@ -66,7 +67,8 @@ def predict(
     rest = [record for record in get_records(dataset_name) if record["image_id"] not in done]
     if not rest:
         return evaluator.evaluate()
-    loader = build_test_loader(cfg, rest, annotated_boxes=gt_boxes)
+    mapper = PersonSearchDatasetMapper(cfg, is_train=False, gt_boxes=gt_boxes)
+    loader = build_test_loader(cfg, rest, mapper)
     return inference_on_dataset(model, loader, evaluator)
 
 

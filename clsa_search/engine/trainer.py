@@ -38,7 +38,7 @@ class PersonSearchTrainer(DefaultTrainer):
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         amp_dtype = read_amp_dtype(cfg)
         loader = self.build_train_loader(cfg)
-        cfg = with_identities(cfg, loader.stream.records)
+        cfg = with_identities(cfg, loader.dataset.records)
         model = self.build_model(cfg)
         prepare_for_training(model, amp_dtype)
         optimizer = self.build_optimizer(cfg, model)

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from clsa_search.data.datasets.custom_json import UNLABELED
 from clsa_search.evaluation.box_matching import match_one_to_one, pair_boxes
 from clsa_search.evaluation.positive_ranks import PositiveRanks, average_precision
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import flatten_people
 from clsa_search.evaluation.ranking import count_at_least
+from clsa_search.structures import UNLABELED
 
 
 def evaluate_detection(

@@ -97,9 +97,9 @@ class PersonSearchEvaluator(DatasetEvaluator):
 
         Args:
             inputs: with `image_id`.
-            outputs: with `instances` (pred_boxes, scores, embeddings) and, where the input
-                carried some, `queries` (pred_boxes, query_ids, embeddings); those with negative
-                ids are annotated boxes.
+            outputs: with `instances` (pred_boxes, scores, embeddings) and, if the input had
+                them, `queries` (pred_boxes, query_ids, embeddings) and `gt_people` (pred_boxes,
+                embeddings).
         """
         for image, output in zip(inputs, outputs, strict=True):
             arrays = _to_arrays(output)
@@ -167,9 +167,7 @@ def _to_arrays(output: dict[str, Instances]) -> Images:
         query_ids=found.pred_classes[:0],
         embeddings=found.embeddings[:0],
     )
-    given = output.get("queries", nobody)
-    asked = given.query_ids >= 0
-    queries, people = given[asked], given[~asked]
+    queries, people = output.get("queries", nobody), output.get("gt_people", nobody)
     of_queries = (queries.query_ids, queries.pred_boxes.tensor, queries.embeddings)
     certain = people.pred_boxes.tensor.new_ones(len(people))
     return {

@@ -12,6 +12,7 @@ from clsa_search.data.catalog import default_protocols, list_galleries, load_gal
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import expand_ranges
+from clsa_search.structures import Ragged
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,7 @@ def full_gallery(records: Sequence[dict]) -> Gallery:
     images = others + (others >= own[:, None])
     return Gallery(
         query_ids=query_ids,
-        offsets=np.arange(len(query_ids) + 1) * size,
-        images=images.reshape(-1),
+        images=Ragged(images.reshape(-1), np.arange(len(query_ids) + 1) * size),
     )
 
 
@@ -156,8 +156,9 @@ def cross_camera_gallery(records: Sequence[dict]) -> Gallery:
     query, images = np.nonzero(cameras != cameras[own][:, None])
     return Gallery(
         query_ids=query_ids,
-        offsets=np.searchsorted(query, np.arange(len(query_ids) + 1)),
-        images=images.astype(np.int32),
+        images=Ragged(
+            images.astype(np.int32), np.searchsorted(query, np.arange(len(query_ids) + 1))
+        ),
     )
 
 
@@ -185,9 +186,8 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
     people = flatten_people(records)
     target_query, targets = _find_targets(people, person_ids[rows])
     listed = np.zeros((len(gallery.query_ids), len(records)), dtype=bool)
-    ends = zip(gallery.offsets, gallery.offsets[1:], strict=False)
-    for row, (start, stop) in zip(listed, ends, strict=True):  # indices of all take 16 times more
-        row[gallery.images[start:stop]] = True
+    for query in range(len(listed)):  # indices of all take 16 times more
+        listed[query, gallery.images.row(query)] = True
     there = listed[target_query, people.images[targets]]
     target_query, targets = target_query[there], targets[there]
     at_home = np.flatnonzero(people.images[targets] == own[rows][target_query])
@@ -197,8 +197,8 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
         name=name,
         image_ids=np.array([record["image_id"] for record in records], dtype=np.str_),
         query_ids=gallery.query_ids,
-        gallery_offsets=gallery.offsets,
-        gallery_images=gallery.images,
+        gallery_offsets=gallery.images.offsets,
+        gallery_images=gallery.images.values,
         target_offsets=np.searchsorted(target_query, np.arange(len(listed) + 1)),
         target_images=people.images[targets].astype(np.int32),
         target_boxes=people.boxes[targets],

@@ -9,8 +9,8 @@ from detectron2.utils.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
-from clsa_search.data import UNLABELED
 from clsa_search.modeling.distributed import gather_rows
+from clsa_search.structures import UNLABELED
 
 ID_CLASSIFIER_REGISTRY = Registry("IDENTITY")
 ID_CLASSIFIER_REGISTRY.__doc__ = """

@@ -6,7 +6,7 @@ R people, P identities (and further columns that are no identity).
 import torch
 from torch.nn import functional as F
 
-from clsa_search.data import UNLABELED
+from clsa_search.structures import UNLABELED
 
 
 def identity_loss(

@@ -55,8 +55,9 @@ class PersonSearchRCNN(GeneralizedRCNN):
         Args:
             batched_inputs: what PersonSearchDatasetMapper makes. Per image: `image` (3, H, W);
                 in training `instances` (gt_boxes, gt_classes, gt_pids); at inference
-                `height`, `width` of the original image and, where it carries queries,
-                `query_boxes` (Boxes in the frame of `image`) and `query_ids`.
+                `height`, `width` of the original image and, if it has queries,
+                `query_boxes` (Boxes in the frame of `image`) and `query_ids`, and for the
+                upper bound `gt_boxes` (Boxes in the frame of `image`).
 
         Returns:
             In training the losses: loss_rpn_*, loss_cls, loss_box_reg, loss_id_<level>,
@@ -91,34 +92,37 @@ class PersonSearchRCNN(GeneralizedRCNN):
 
         Returns:
             Per image `instances` (pred_boxes, scores, pred_classes, embeddings (R, L * D) unit
-            rows) and, only where the input carried queries, `queries` (pred_boxes, query_ids,
-            embeddings). Boxes are XYXY in pixels.
+            rows); only if the input has `query_ids`, `queries` (pred_boxes, query_ids,
+            embeddings); only if it has `gt_boxes`, `gt_people` (pred_boxes, embeddings). Boxes are
+            XYXY in pixels.
         """
         images = self.preprocess_image(batched_inputs)
         features = self.find_features(images)
         if detected_instances is None:
             proposals, _ = self.proposal_generator(images, features)
             detected_instances, _ = self.roi_heads(images, features, proposals)
-        queries = [self._given_queries(x) for x in batched_inputs]
+        given = [self._given_boxes(x) for x in batched_inputs]
         boxes = [
-            Boxes.cat([found.pred_boxes, given.pred_boxes])
-            for found, given in zip(detected_instances, queries, strict=True)
+            Boxes.cat([found.pred_boxes, queries.pred_boxes, gt_people.pred_boxes])
+            for found, (queries, gt_people) in zip(detected_instances, given, strict=True)
         ]
         embeddings = self.clsa_heads(self.reid_branch(images, features, boxes))
         outputs = []
-        for x, found, given, rows in zip(
+        for x, found, (queries, gt_people), rows in zip(
             batched_inputs,
             detected_instances,
-            queries,
+            given,
             embeddings.split([len(b) for b in boxes]),
             strict=True,
         ):
             size = (x["height"], x["width"]) if do_postprocess else None
-            found_rows, given_rows = rows.split([len(found), len(given)])
+            found_rows, query_rows, gt_rows = rows.split([len(found), len(queries), len(gt_people)])
             people = _described(found, found_rows, size)
             outputs.append({"instances": _drop_empty(people) if do_postprocess else people})
             if "query_ids" in x:
-                outputs[-1]["queries"] = _described(given, given_rows, size)
+                outputs[-1]["queries"] = _described(queries, query_rows, size)
+            if "gt_boxes" in x:
+                outputs[-1]["gt_people"] = _described(gt_people, gt_rows, size)
         return outputs
 
     def find_features(self, images: ImageList) -> dict[str, torch.Tensor]:
@@ -129,12 +133,13 @@ class PersonSearchRCNN(GeneralizedRCNN):
         """
         return {name: maps.float() for name, maps in self.backbone(images.tensor).items()}
 
-    def _given_queries(self, x: dict) -> Instances:
-        """The query boxes of one input as if they had been detected; none is an ordinary answer."""
-        queries = Instances(tuple(x["image"].shape[-2:]))
+    def _given_boxes(self, x: dict) -> tuple[Instances, Instances]:
+        """Return the query boxes and the ground-truth boxes of an input, possibly none."""
+        queries, gt_people = (Instances(tuple(x["image"].shape[-2:])) for _ in range(2))
         queries.pred_boxes = x.get("query_boxes", Boxes(torch.empty(0, 4))).to(self.device)
         queries.query_ids = x.get("query_ids", torch.empty(0, dtype=torch.int64)).to(self.device)
-        return queries
+        gt_people.pred_boxes = x.get("gt_boxes", Boxes(torch.empty(0, 4))).to(self.device)
+        return queries, gt_people
 
 
 def _described(

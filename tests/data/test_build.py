@@ -6,90 +6,123 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from detectron2.data.samplers import RepeatFactorTrainingSampler
 
 from clsa_search.data import get_records
 from clsa_search.data.build import (
-    SameSizeBatches,
+    SeededDataset,
     TrainingLoader,
-    TrainingStream,
     build_test_loader,
     build_train_loader,
-    iterate_batches,
 )
+from clsa_search.data.samplers import EpochSampler, SameSizeBatches, group_batches
 from clsa_search.errors import InputError
 
 
-def draw(record):
+def augment(record):
     """A mapper whose augmentation is a random number."""
-    return {"id": record["id"], "draw": np.random.uniform()}
+    return {"id": record["id"], "augmentation": np.random.uniform()}
 
 
-def build_stream(count=7, seed=3):
+def build_dataset(count=7, seed=3):
     records = [{"id": i, "width": 2 - i % 2, "height": 1.5} for i in range(count)]
-    return TrainingStream(records=records, mapper=draw, seed=seed)
+    return SeededDataset(records, augment, seed=seed)
 
 
-def test_every_record_once_an_epoch_in_a_new_order():
-    stream = build_stream()
-    epochs = [[stream[7 * e + i]["id"] for i in range(7)] for e in range(3)]
+def keys(count, size=7, seed=3):
+    """The first (position, record number) pairs of a training set."""
+    return list(enumerate(itertools.islice(EpochSampler(size, seed=seed), count)))
+
+
+def test_every_record_once_per_epoch_in_a_new_order():
+    records = [record for _, record in keys(21)]
+    epochs = [tuple(records[7 * epoch : 7 * epoch + 7]) for epoch in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
-    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert len(set(epochs)) == 3
+    # training by seed stays comparable between versions
+    assert epochs[0] == tuple(np.random.default_rng((3, 0)).permutation(7))
+    assert epochs[2] == tuple(np.random.default_rng((3, 2)).permutation(7))
 
 
 def test_a_position_holds_the_same_example_at_every_reading():
-    stream = build_stream()
-    first = [stream[p] for p in (20, 3, 11)]
-    assert [build_stream()[p] for p in (20, 3, 11)] == first
-    assert stream[4]["draw"] != stream[4 + 7]["draw"]
-    assert build_stream(seed=4)[3] != stream[3]
+    dataset, stream = build_dataset(), keys(21)
+    first = [dataset[stream[p]] for p in (20, 3, 11)]
+    assert [example["id"] for example in first] == [stream[p][1] for p in (20, 3, 11)]
+    assert [build_dataset()[keys(21)[p]] for p in (20, 3, 11)] == first
+    assert dataset[4, 0]["augmentation"] != dataset[4 + 7, 0]["augmentation"]
+    assert build_dataset(seed=4)[keys(21, seed=4)[3]] != dataset[stream[3]]
 
 
-def test_a_stream_travels_to_a_spawned_worker():
-    assert pickle.loads(pickle.dumps(build_stream()))[5] == build_stream()[5]
+def test_a_dataset_travels_to_a_spawned_worker():
+    assert pickle.loads(pickle.dumps(build_dataset()))[5, 2] == build_dataset()[5, 2]
 
 
 def test_reading_leaves_the_global_generator_alone():
     np.random.seed(1)
     expected = np.random.uniform()
     np.random.seed(1)
-    build_stream()[0]
+    build_dataset()[0, 0]
     assert np.random.uniform() == expected
 
 
 def take(count, landscape, **options):
-    stream = build_stream(count=len(landscape))
-    batches = iterate_batches(stream.index, np.array(landscape), batch_size=2, **options)
-    return list(itertools.islice(batches, count)), stream
+    """The first batches of (position, record number) pairs."""
+    sampler = EpochSampler(len(landscape), seed=3)
+    batches = group_batches(sampler, np.array(landscape), batch_size=2, **options)
+    return list(itertools.islice(batches, count))
 
 
 MIXED = [True, False, True, True, False, True, False]
 
 
 def test_a_later_start_continues_the_same_sequence():
-    whole, _ = take(20, MIXED)
+    whole = take(20, MIXED)
     for start in (0, 1, 7, 13):
-        assert take(20 - start, MIXED, start_batch=start)[0] == whole[start:]
+        assert take(20 - start, MIXED, start_batch=start) == whole[start:]
 
 
-def test_batches_hold_one_orientation_and_lose_nobody():
-    batches, stream = take(40, MIXED)
+def test_batches_hold_one_orientation_and_lose_no_record():
+    batches = take(40, MIXED)
     for batch in batches:
-        assert len({MIXED[stream.index(p)] for p in batch}) == 1
-    positions = sorted(itertools.chain(*batches))
-    assert len(set(positions)) == 80 and positions[:70] == list(range(70))
+        assert len({MIXED[record] for _, record in batch}) == 1
+    pairs = sorted(itertools.chain(*batches))
+    assert len(set(pairs)) == 80 and pairs[:70] == keys(70)
 
 
-def test_ranks_share_the_stream():
-    parts = [take(10, [True] * 7, rank=rank, world_size=3)[0] for rank in range(3)]
-    positions = sorted(itertools.chain(*itertools.chain(*parts)))
-    assert positions == list(range(60))
+def test_processes_share_the_stream(monkeypatch):
+    parts = []
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 3)
+    for rank in range(3):
+        monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
+        parts.append(take(10, [True] * 7))
+    monkeypatch.undo()
+    assert sorted(itertools.chain(*itertools.chain(*parts))) == keys(60)
+
+
+def test_a_sampler_of_detectron2_can_take_the_place(tiny_cfg):
+    sampler = RepeatFactorTrainingSampler(torch.tensor([1.0, 0, 2]), seed=5)
+    plain, other = (
+        build_train_loader(tiny_cfg),
+        build_train_loader(tiny_cfg, augment_image, sampler),
+    )
+    expected = [record for record in itertools.islice(sampler, 60)]
+    other.start_iter = 6
+    shown = itertools.chain(*itertools.islice(other, 4))
+    ids = [record["image_id"] for record in plain.dataset.records]
+    assert [example["image_id"] for example in shown] == [ids[i] for i in expected[12:20]]
+    assert set(expected) == {0, 2}
+
+
+def augment_image(record):
+    return {"image_id": record["image_id"]}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_and_start_change_nothing(workers):
     def read(start, count, num_workers):
+        sampler = EpochSampler(7, seed=3)
         loader = TrainingLoader(
-            build_stream(), total_batch_size=3, num_workers=num_workers, group=True
+            build_dataset(), sampler, total_batch_size=3, num_workers=num_workers, group=True
         )
         batches = iter(loader)
         loader.start_iter = start  # before the first batch is asked for

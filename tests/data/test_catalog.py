@@ -10,7 +10,6 @@ import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from clsa_search.data import (
-    UNLABELED,
     count_identities,
     get_records,
     list_datasets,
@@ -22,6 +21,7 @@ from clsa_search.data import (
 from clsa_search.data.builtin import BENCHMARKS
 from clsa_search.data.catalog import BUILT_IN_DATASETS
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 
 @pytest.fixture(autouse=True)

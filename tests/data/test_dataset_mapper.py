@@ -6,9 +6,9 @@ import pytest
 import torch
 from detectron2.data import transforms as T
 
-from clsa_search.data import UNLABELED
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 
 @pytest.fixture

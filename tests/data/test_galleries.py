@@ -30,18 +30,16 @@ def write(path, cameras=(0, 0, 1), galleries=None):
 
 
 def unpack(gallery):
-    bounds = zip(gallery.offsets, gallery.offsets[1:], strict=False)
-    listings = [gallery.images[start:stop].tolist() for start, stop in bounds]
-    return dict(zip(gallery.query_ids.tolist(), listings, strict=True))
+    rows = [gallery.images.row(query).tolist() for query in range(len(gallery.images))]
+    return dict(zip(gallery.query_ids.tolist(), rows, strict=True))
 
 
 def test_a_gallery_keeps_repetitions_and_sorts_its_queries():
     gallery = build_gallery({7: [2, 0, 2], 3: []})
-    assert gallery.query_ids.tolist() == [3, 7] and gallery.offsets.tolist() == [0, 0, 3]
+    assert gallery.query_ids.tolist() == [3, 7] and gallery.images.offsets.tolist() == [0, 0, 3]
     assert unpack(gallery) == {3: [], 7: [2, 0, 2]}
-    assert [gallery.query_ids.dtype, gallery.offsets.dtype, gallery.images.dtype] == [
-        *("int64", "int64", "int32")
-    ]
+    arrays = gallery.query_ids, gallery.images.offsets, gallery.images.values
+    assert [array.dtype for array in arrays] == ["int64", "int64", "int32"]
     assert unpack(build_gallery({})) == {}
 
 

@@ -6,8 +6,8 @@ from PIL import Image
 
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.data.image_io import read_image, read_image_size, read_image_sizes
-from clsa_search.data.validation import draw_samples
 from clsa_search.errors import InputError
+from clsa_search.visualize.dataset_samples import draw_samples
 
 STORED = {  # how the upright picture lies in a file of each EXIF orientation
     1: lambda upright: upright,

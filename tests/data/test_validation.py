@@ -10,7 +10,8 @@ from PIL import Image
 
 from clsa_search.data import builtin, get_records
 from clsa_search.data.builtin import Counts, GallerySize
-from clsa_search.data.validation import check_dataset, draw_samples
+from clsa_search.data.validation import check_dataset
+from clsa_search.visualize.dataset_samples import draw_samples
 from tests.support.published_datasets import (
     CUHK_SEARCHES,
     WRITERS,

@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 
 from clsa_search import engine
 from clsa_search.data import get_records
-from clsa_search.data.dataset_mapper import ANNOTATED, PersonSearchDatasetMapper
+from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import inference
 from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
 
@@ -83,8 +83,8 @@ def test_a_run_that_lacks_only_the_scores_needs_no_image(model_cfg, gallery, tmp
     assert "search" in engine.predict(model_cfg, gallery, str(tmp_path))
 
 
-def test_annotated_boxes_are_described_as_queries_are(model_cfg, gallery, tmp_path):
-    """A query's box is annotated, so its embedding comes twice."""
+def test_ground_truth_boxes_are_embedded_as_queries_are(model_cfg, gallery, tmp_path):
+    """A query's box is a ground-truth box too, so it is embedded twice."""
     results = engine.predict(model_cfg, gallery, str(tmp_path), gt_boxes=True)
     assert list(results) == ["detection", "search", "gt_boxes", "chance"]
     given = load_predictions(Path(tmp_path) / "predictions_gt.npz")
@@ -103,12 +103,11 @@ def test_annotated_boxes_are_described_as_queries_are(model_cfg, gallery, tmp_pa
         np.testing.assert_allclose(given.features[rows][same][0], feature, atol=1e-5)
 
 
-def test_the_mapper_adds_annotated_boxes_only_where_asked(model_cfg, gallery):
+def test_the_mapper_adds_ground_truth_boxes_only_on_request(model_cfg, gallery):
     record = next(r for r in get_records(gallery) if r["annotations"] and r.get("queries"))
     plain = PersonSearchDatasetMapper(model_cfg, is_train=False)(record)
-    both = PersonSearchDatasetMapper(model_cfg, is_train=False, annotated_boxes=True)(record)
-    queries = len(record["queries"])
-    assert both["query_ids"][:queries].equal(plain["query_ids"])
-    assert both["query_boxes"][:queries].tensor.equal(plain["query_boxes"].tensor)
-    assert both["query_ids"][queries:].tolist() == [ANNOTATED] * len(record["annotations"])
-    assert len(both["query_boxes"]) == len(both["query_ids"])
+    both = PersonSearchDatasetMapper(model_cfg, is_train=False, gt_boxes=True)(record)
+    assert both["query_ids"].equal(plain["query_ids"])
+    assert both["query_boxes"].tensor.equal(plain["query_boxes"].tensor)
+    assert len(both["query_boxes"]) == len(both["query_ids"]) == len(record["queries"])
+    assert len(both["gt_boxes"]) == len(record["annotations"]) and "gt_boxes" not in plain

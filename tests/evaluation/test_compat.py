@@ -150,7 +150,7 @@ def test_numbers_are_those_of_the_family(seed, cbgm):
         evaluate_as_seqnet(
             predictions,
             records,
-            gallery.images[slice(*gallery.offsets[row : row + 2])].tolist(),
+            gallery.images.row(row).tolist(),
             asked[query_id],
             cbgm,
         )

@@ -227,8 +227,8 @@ def test_further_protocols_have_rows_of_their_own(dataset, tmp_path):
         evaluate(name, outputs, sorted(outputs), tmp_path, protocols=["g50"])
 
 
-def give_annotated(outputs, records):
-    """As the model answers when annotated boxes come along as queries of the id -1."""
+def with_gt_people(outputs, records):
+    """Outputs of a model for inputs with `gt_boxes`."""
     given = {}
     for record in records:
         output = outputs[record["image_id"]]
@@ -237,17 +237,15 @@ def give_annotated(outputs, records):
         people = Instances(
             (100, 200),
             pred_boxes=Boxes(boxes),
-            query_ids=torch.full((len(boxes),), -1),
             embeddings=torch.eye(8)[people % 8],
         )
-        both = [people, output["queries"]] if "queries" in output else [people]
-        given[record["image_id"]] = output | {"queries": Instances.cat(both)}
+        given[record["image_id"]] = output | {"gt_people": people}
     return given
 
 
-def test_annotated_boxes_are_scored_beside_detections(dataset, tmp_path):
+def test_ground_truth_boxes_are_scored_beside_detections(dataset, tmp_path):
     name, records, outputs = dataset
-    given = give_annotated(outputs, records)
+    given = with_gt_people(outputs, records)
     plain = evaluate(name, outputs, sorted(outputs), tmp_path / "plain")
     results = evaluate(name, given, sorted(outputs), tmp_path, gt_boxes=True)
     assert list(results) == ["detection", "search", "gt_boxes", "chance"]
@@ -264,7 +262,7 @@ def test_annotated_boxes_are_scored_beside_detections(dataset, tmp_path):
 @pytest.mark.parametrize("gt_boxes", [False, True])
 def test_an_interrupted_extraction_is_taken_up(dataset, tmp_path, gt_boxes):
     name, records, outputs = dataset
-    outputs = give_annotated(outputs, records) if gt_boxes else outputs
+    outputs = with_gt_people(outputs, records) if gt_boxes else outputs
     order = sorted(outputs)
     expected = evaluate(name, outputs, order, tmp_path / "one", gt_boxes=gt_boxes)
 

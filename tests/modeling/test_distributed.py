@@ -7,8 +7,8 @@ from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
 
-from clsa_search.data import UNLABELED
 from clsa_search.engine import load_config
+from clsa_search.structures import UNLABELED
 from tests.support.processes import run_together
 from tests.support.tiny import ROOT, TINY_MODEL
 

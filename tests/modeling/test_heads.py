@@ -4,9 +4,9 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 
-from clsa_search.data import UNLABELED
 from clsa_search.errors import InputError
 from clsa_search.modeling import FILLER, CLSAHeads, SoftmaxClassifier
+from clsa_search.structures import UNLABELED
 
 CHANNELS = {"res3": 6, "res4": 8, "res5": 10}
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clsa_search.data import UNLABELED
 from clsa_search.modeling import FILLER, OIMClassifier, alignment_loss, identity_loss
+from clsa_search.structures import UNLABELED
 
 
 def build(num_ids=4, queue_size=5, embed_dim=6, momentum=0.5, temperature=0.1):

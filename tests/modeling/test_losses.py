@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from clsa_search.data import UNLABELED
 from clsa_search.modeling import alignment_loss, identity_loss
 from clsa_search.modeling.distributed import mean_count
+from clsa_search.structures import UNLABELED
 from tests.support.processes import run_together
 
 

@@ -6,7 +6,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
-from clsa_search.data import UNLABELED
+from clsa_search.structures import UNLABELED
 
 LOSS_KEYS = {
     *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg"),

@@ -3,8 +3,8 @@
 import torch
 from detectron2.structures import Boxes, Instances
 
-from clsa_search.data import UNLABELED
 from clsa_search.modeling import FILLER, select_training_boxes
+from clsa_search.structures import UNLABELED
 
 SIZE = (100, 200)
 

@@ -277,8 +277,7 @@ def queries(records):
 
 def listings(gallery, records):
     """{query: [image id, ...]} of a gallery."""
-    bounds = zip(gallery.offsets, gallery.offsets[1:], strict=False)
     return {
-        int(query): [records[i]["image_id"] for i in gallery.images[start:stop]]
-        for query, (start, stop) in zip(gallery.query_ids, bounds, strict=True)
+        query_id: [records[i]["image_id"] for i in gallery.images.row(query)]
+        for query, query_id in enumerate(gallery.query_ids.tolist())
     }

@@ -32,8 +32,9 @@ from clsa_search.data.datasets.json_reader import (
     show,
 )
 from clsa_search.data.galleries import FULL_PROTOCOLS, Gallery, build_gallery
-from clsa_search.data.records import UNLABELED, Columns, build_records
+from clsa_search.data.records import Columns, build_records
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 PERSON_CATEGORY = {"id": 1, "name": "person"}
 _LARGEST_ID = 2**63

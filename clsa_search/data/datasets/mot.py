@@ -12,8 +12,8 @@ from tqdm import tqdm
 from clsa_search.data.datasets.custom_json import save_custom_json
 from clsa_search.data.datasets.mot_files import Row, Scene, find_scenes, read_people
 from clsa_search.data.image_io import read_image_size
-from clsa_search.data.records import UNLABELED
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 SPLITS = ("scene", "identity", "none")
 

@@ -12,14 +12,8 @@ import numpy as np
 
 from clsa_search.data.datasets.json_reader import Section, is_integer, read_document
 from clsa_search.data.image_io import read_image_sizes
-from clsa_search.data.records import (
-    UNLABELED,
-    Columns,
-    People,
-    build_records,
-    fill_columns,
-    load_columns,
-)
+from clsa_search.data.records import Columns, People, build_records, fill_columns, load_columns
+from clsa_search.structures import UNLABELED
 
 FOLDER = Path("posetrack_person_search")
 

@@ -13,15 +13,9 @@ import numpy as np
 
 from clsa_search.data.datasets.mat_file import load_variable
 from clsa_search.data.image_io import read_image_sizes
-from clsa_search.data.records import (
-    UNLABELED,
-    Columns,
-    People,
-    build_records,
-    fill_columns,
-    load_columns,
-)
+from clsa_search.data.records import Columns, People, build_records, fill_columns, load_columns
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 FRAME_LISTS = {  # file and variable
     "train": ("frame_train.mat", "img_index_train"),

@@ -24,15 +24,9 @@ from clsa_search.data.datasets.ssm_mat import (
 )
 from clsa_search.data.galleries import Gallery, build_gallery
 from clsa_search.data.image_io import read_image_sizes
-from clsa_search.data.records import (
-    UNLABELED,
-    Columns,
-    People,
-    build_records,
-    fill_columns,
-    load_columns,
-)
+from clsa_search.data.records import Columns, People, build_records, fill_columns, load_columns
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED, Ragged
 
 logger = logging.getLogger(__name__)
 
@@ -81,11 +75,14 @@ def load_protocol(root: Path, layout: SearchLayout, protocol: str) -> Gallery:
 
     def build() -> dict[str, np.ndarray]:
         queries = list(_read_queries(root, layout))
-        return vars(_read_gallery(file, queries, _list_images(root, layout, queries)))
+        gallery = _read_gallery(file, queries, _list_images(root, layout, queries))
+        rows = gallery.images
+        return {"query_ids": gallery.query_ids, "images": rows.values, "offsets": rows.offsets}
 
     sources = [file.path, *(root / name for name in layout.pool_files)]
     sources += [root / other.path for other in layout.query_files]
-    return Gallery(**load_cached(root, protocol, sources, build))
+    arrays = load_cached(root, protocol, sources, build)
+    return Gallery(arrays["query_ids"], Ragged(arrays["images"], arrays["offsets"]))
 
 
 def build_columns(

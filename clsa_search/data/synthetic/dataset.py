@@ -22,10 +22,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from clsa_search.data import UNLABELED, save_custom_json
+from clsa_search.data import save_custom_json
 from clsa_search.data.synthetic.plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
 from clsa_search.data.synthetic.scene import ScenePlan, draw_scene
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 SPLITS = ("train", "gallery")
 VERSION = 5  # of the drawing: a dataset of another version is drawn anew

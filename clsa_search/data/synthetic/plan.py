@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clsa_search.data import UNLABELED
 from clsa_search.data.synthetic.people import sample_appearance, sample_identities
 from clsa_search.data.synthetic.scene import ScenePlan, Sighting
 from clsa_search.data.synthetic.street import sample_cameras
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 FEWEST_TARGETS = 3  # other sightings of a query's identity
 _FIGURE_WIDTH = 0.36  # against its height

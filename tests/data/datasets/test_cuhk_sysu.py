@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 from detectron2.structures import BoxMode
 
-from clsa_search.data import (
-    UNLABELED,
-    default_protocols,
-    get_records,
-    list_protocols,
-    load_gallery,
-)
+from clsa_search.data import default_protocols, get_records, list_protocols, load_gallery
 from clsa_search.errors import InputError
 from clsa_search.evaluation import build_protocol
+from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import (
     CUHK_SEARCHES,
     cells,

@@ -11,8 +11,9 @@ import pytest
 from detectron2.structures import BoxMode
 from pycocotools.coco import COCO
 
-from clsa_search.data import UNLABELED, load_custom_json, save_custom_json
+from clsa_search.data import load_custom_json, save_custom_json
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 DOCUMENT = {
     "images": [

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clsa_search.data import UNLABELED, count_identities, load_custom_json
+from clsa_search.data import count_identities, load_custom_json
 from clsa_search.data.datasets.mot import import_mot, name_file
 from clsa_search.data.datasets.mot_files import find_scenes, read_people
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 ROOT = Path(__file__).parents[3]
 

@@ -2,13 +2,8 @@
 
 import pytest
 
-from clsa_search.data import (
-    UNLABELED,
-    default_protocols,
-    get_records,
-    list_protocols,
-    load_gallery,
-)
+from clsa_search.data import default_protocols, get_records, list_protocols, load_gallery
+from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import listings, people, queries, write_movienet_ps
 
 

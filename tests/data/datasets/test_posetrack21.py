@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from clsa_search.data import UNLABELED, default_protocols, get_records, list_protocols
+from clsa_search.data import default_protocols, get_records, list_protocols
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import people, queries, write_posetrack21
 
 

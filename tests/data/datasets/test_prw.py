@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from clsa_search.data import (
-    UNLABELED,
-    count_identities,
-    default_protocols,
-    get_records,
-    list_protocols,
-)
+from clsa_search.data import count_identities, default_protocols, get_records, list_protocols
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import people, queries, write_mat, write_prw
 
 

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from clsa_search.data import UNLABELED, load_custom_json
+from clsa_search.data import load_custom_json
 from clsa_search.data.synthetic import dataset as synthetic
 from clsa_search.data.synthetic.dataset import make_synthetic
 from clsa_search.data.synthetic.plan import PRESETS, SyntheticSpec, plan_scenes
 from clsa_search.data.synthetic.scene import SOLID, annotate, place_items
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 from tests.support.tiny import load_tool
 
 TINY = SyntheticSpec(
