@@ -92,7 +92,7 @@ def measure_index(
 def build_random_searcher(cfg: CfgNode, device: torch.device, people: int) -> PersonSearchPredictor:
     """A tuned model with random weights that finds so many people in every picture."""
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
-    keep_freed_memory(device)  # as load_trained_model does
+    keep_freed_memory(device)  # as clsa-search does
     model = build_random_model(cfg, device, detections=people)
     prepare_for_inference(model, cfg)
     return PersonSearchPredictor(TrainedModel(model, cfg, _WEIGHTS))

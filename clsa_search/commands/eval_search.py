@@ -113,6 +113,7 @@ def predict(args: argparse.Namespace) -> Path:
         args.opts += [key, str(value)] if value else []
     args.eval_only = True
     cfg = engine.setup(args)
+    engine.keep_freed_memory(cfg.MODEL.DEVICE)
     engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR, protocols=(), gt_boxes=args.gt_boxes)
     args.output_dir = Path(cfg.OUTPUT_DIR)
     if args.gt_boxes:

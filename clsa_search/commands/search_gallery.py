@@ -31,6 +31,7 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
+from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import InputError, reported_input_errors
 from clsa_search.gallery.engines import open_store
@@ -168,6 +169,7 @@ def index(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
     ) as gallery:
+        keep_freed_memory(gallery.predictor.device)
         indexer = Indexer(gallery.predictor, gallery.store, options)
         total = indexer.plan(args.paths)
         try:
@@ -219,6 +221,7 @@ def query(args: argparse.Namespace) -> None:
         dtype=torch.float16 if args.half else torch.float32,
         precision=args.precision,
     ) as gallery:
+        keep_freed_memory(gallery.predictor.device)
         check_filter(gallery.store, where)
         how = {"k": args.top, "where": where, "per": "match" if args.every_match else "image"}
         if args.row is not None:
@@ -296,6 +299,7 @@ def serve(args: argparse.Namespace) -> None:
         device=args.device,
         precision=args.precision,
     ) as gallery:
+        keep_freed_memory(gallery.predictor.device)
         serve_page(
             gallery,
             host=args.host,

@@ -10,7 +10,13 @@ import argparse
 
 from detectron2.engine import default_argument_parser
 
-from clsa_search.engine import PersonSearchTrainer, launch, predict_test_sets, setup
+from clsa_search.engine import (
+    PersonSearchTrainer,
+    keep_freed_memory,
+    launch,
+    predict_test_sets,
+    setup,
+)
 from clsa_search.errors import reported_input_errors
 
 
@@ -18,6 +24,7 @@ def run(args: argparse.Namespace) -> dict | None:
     """Train or evaluate in one process."""
     with reported_input_errors():
         cfg = setup(args)
+        keep_freed_memory(cfg.MODEL.DEVICE)
         if args.eval_only:
             return predict_test_sets(cfg)
         trainer = PersonSearchTrainer(cfg)

@@ -15,7 +15,6 @@ from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
 from clsa_search.data import count_identities, get_records, load_training_records
-from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
 
@@ -76,7 +75,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
         for name in cfg.DATASETS.TEST:
             get_records(name)
     cfg.freeze()
-    keep_freed_memory(cfg.MODEL.DEVICE)
     # config.yaml is the trainer's to write, once the run can begin
     with kept_config(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
         default_setup(cfg, args)

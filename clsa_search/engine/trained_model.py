@@ -10,7 +10,6 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
-from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.output_dir import CONFIG_FILE
 from clsa_search.engine.setup import fall_back_to_cpu, load_config
 from clsa_search.errors import InputError
@@ -28,7 +27,7 @@ class TrainedModel:
 def load_trained_model(
     weights: str | os.PathLike, config_file: str | os.PathLike | None = None, opts: Sequence = ()
 ) -> TrainedModel:
-    """Build the model of a checkpoint and fill it; on a CPU, see :func:`keep_freed_memory`.
+    """Build the model of a checkpoint and fill it.
 
     Args:
         weights: the checkpoint.
@@ -52,7 +51,6 @@ def load_trained_model(
     cfg.MODEL.REID.NUM_IDS = 0  # classifiers are for training only
     fall_back_to_cpu(cfg)
     cfg.freeze()
-    keep_freed_memory(cfg.MODEL.DEVICE)
     model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
     return TrainedModel(model, cfg, hash_file(path))
