@@ -1,4 +1,4 @@
-"""Plots of what the search metrics depend on: scale, target height, gallery size."""
+"""Plots of search metrics over scale, target height and gallery size."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,19 +17,19 @@ _LABELS = {
 
 
 def draw_buckets(buckets: Mapping[str, Sequence[Bucket]], path: str | Path) -> None:
-    """mAP in each bucket as a bar, with the number of targets above it; a panel for each kind.
+    """Draw the mAP of each bucket as a bar below its number of targets, a panel per kind.
 
     Args:
-        buckets: "scale_ratio", "target_height"; buckets without targets stay empty.
-        path: the picture; its suffix chooses the format.
+        buckets: "scale_ratio" or "target_height" to its buckets; one without targets has no bar.
+        path: image file to write; its suffix chooses the format.
     """
     figure = Figure(figsize=(5.2 * len(buckets), 3.4), layout="constrained", facecolor="white")
     panels = figure.subplots(1, len(buckets), squeeze=False)[0]
     for axes, (kind, values) in zip(panels, buckets.items(), strict=True):
-        places = range(len(values))
-        bars = axes.bar(places, [b.mAP if b.targets else 0 for b in values], color=COLORS[0])
+        positions = range(len(values))
+        bars = axes.bar(positions, [b.mAP if b.targets else 0 for b in values], color=COLORS[0])
         axes.bar_label(bars, [f"{b.targets}" if b.targets else "" for b in values], fontsize=7)
-        axes.set_xticks(places, [name_bucket(b) for b in values], rotation=35, ha="right")
+        axes.set_xticks(positions, [name_bucket(b) for b in values], rotation=35, ha="right")
         _finish(axes, _LABELS[kind], "mAP, %")
     _save(figure, path)
 
@@ -40,39 +40,36 @@ def draw_bucket_lines(
     kind: str,
     path: str | Path,
 ) -> None:
-    """mAP over the buckets, a line for each of several models, in a band of its deviation.
+    """Draw mAP over buckets, a line per model inside a band of one standard deviation.
 
     Args:
-        lines: {label: (mean, deviation) in each bucket}; a deviation that is NaN has no band.
-        names: of the buckets.
+        lines: label to mean and deviation of each bucket; a deviation of NaN gives no band.
+        names: labels of the buckets.
         kind: "scale_ratio" or "target_height".
-        path: the picture; its suffix chooses the format.
+        path: image file to write; its suffix chooses the format.
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
-    places = range(len(names))
-    for place, (label, points) in enumerate(lines.items()):
-        color = COLORS[place % len(COLORS)]
+    positions = range(len(names))
+    for index, (label, points) in enumerate(lines.items()):
+        color = COLORS[index % len(COLORS)]
         means = [mean for mean, _ in points]
         low, high = zip(*[(m - d, m + d) for m, d in points], strict=True)
-        axes.plot(places, means, "o-", color=color, label=label, markersize=3.5, linewidth=1.3)
-        axes.fill_between(places, low, high, color=color, alpha=0.15, linewidth=0)
-    axes.set_xticks(places, names, rotation=35, ha="right")
+        axes.plot(positions, means, "o-", color=color, label=label, markersize=3.5, linewidth=1.3)
+        axes.fill_between(positions, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.set_xticks(positions, names, rotation=35, ha="right")
     axes.legend(fontsize=8, frameon=False)
     _finish(axes, _LABELS[kind], "mAP, %")
     _save(figure, path)
 
 
 def draw_gallery_sizes(sizes: Sequence[GallerySize], path: str | Path) -> None:
-    """Top-1 and mAP over the number of images in the gallery, on a log scale."""
+    """Draw top-1 and mAP over the number of gallery images, on a logarithmic scale."""
     figure = Figure(figsize=(5.2, 3.4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     images = [size.images for size in sizes]
-    for color, (label, values) in zip(
-        COLORS,
-        {"top-1": [s.top1 for s in sizes], "mAP": [s.mAP for s in sizes]}.items(),
-        strict=False,
-    ):
+    lines = {"top-1": [s.top1 for s in sizes], "mAP": [s.mAP for s in sizes]}
+    for color, (label, values) in zip(COLORS, lines.items(), strict=False):
         axes.plot(images, values, "o-", color=color, label=label, markersize=3.5)
     axes.set_xscale("log")
     axes.set_xticks(images, [f"{count:.0f}" for count in images], rotation=35, ha="right")

@@ -1,7 +1,8 @@
-"""Training curves from the metrics.json that Detectron2 writes beside its checkpoints."""
+"""Training curves from Detectron2's metrics.json."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,28 +11,28 @@ from matplotlib.figure import Figure
 
 from clsa_search.errors import InputError
 
-# Okabe and Ito's colors, made for color-blind readers; black is kept for the total
+# the palette of Okabe and Ito, made for color-blind readers; black is kept for the total
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
 EVALUATIONS = ("search", "detection", "chance")
-SMOOTHING = 0.06  # of the run's length, width of the moving average
-LOG_RATIO = 30  # from this highest / lowest value on, losses are drawn on a log scale
+SMOOTHING = 0.06  # width of the moving average, share of the length of the run
+LOG_RATIO = 30  # use a logarithmic scale above this ratio of highest to lowest loss
 
 Series = tuple[np.ndarray, np.ndarray]  # iterations (n,), values (n,)
 
 
 def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
-    """Draw losses over iterations and, where the run was evaluated, its metrics in percent.
+    """Draw losses over iterations and, if the run was evaluated, its metrics in percent.
 
-    A loss is drawn raw and faint, and smoothed by a centered moving average. Iterations that a
-    resumed run repeated count once, as they came last.
+    Each loss is drawn twice: raw and faint, and smoothed by a centered moving average. If a
+    resumed run repeats iterations, the last value of each counts.
 
     Args:
         metrics_json: JSON lines with `iteration`, `total_loss`, `loss_*`, and evaluations under
             names such as `search/mAP` (with several test sets: `<dataset>/search/mAP`).
-        path: the picture; its suffix chooses the format.
+        path: image file to write; its suffix chooses the format.
 
     Raises:
-        InputError: there is no such file, it is another one, or nothing in it can be drawn.
+        InputError: if the file is missing, malformed, or holds neither losses nor metrics.
     """
     series = read_metrics(metrics_json)
     losses = {name: s for name, s in series.items() if name.rpartition("/")[2].startswith("loss_")}
@@ -43,7 +44,7 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
     ]
     if not panels:
         raise InputError(
-            f"{metrics_json}: no loss and no metric; expected a training run's metrics"
+            f"{metrics_json}: no loss and no metric; expected the metrics.json of a training run"
         )
     figure = Figure(figsize=(5.2 * len(panels), 3.6), layout="constrained", facecolor="white")
     for axes, (draw, data) in zip(
@@ -54,19 +55,24 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
         axes.grid(True, color="#e4e4e4", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where no curve is
-        axes.legend(fontsize=7, frameon=False, ncols=4, **below)
+        # below the plot, to hide no curve
+        axes.legend(
+            fontsize=7, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16)
+        )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=200)
 
 
 def read_metrics(metrics_json: str | Path) -> dict[str, Series]:
-    """The finite values of every number in the file, by name and in the order of iterations.
+    """Read the finite values of every number in the file, in the order of iterations.
 
-    Torn lines, as a run leaves them that is stopped while it writes, are passed over.
+    Skip torn lines, left by a run stopped while writing.
+
+    Returns:
+        Name to iterations and values.
 
     Raises:
-        InputError: there is no such file, or a line of JSON is not an object with `iteration`.
+        InputError: if the file cannot be read, or a line of JSON is not an object with `iteration`.
     """
     try:
         lines = Path(metrics_json).read_text(encoding="utf-8").splitlines()
@@ -74,25 +80,41 @@ def read_metrics(metrics_json: str | Path) -> dict[str, Series]:
         raise InputError(f"{metrics_json}: not a readable file: {error.strerror}") from error
     values: dict[str, dict[int, float]] = {}
     for number, line in enumerate(lines, start=1):
-        entry = _parse_line(line, f"{metrics_json}: line {number}")
-        for name, value in entry.items():
+        numbers = _parse_line(line, f"{metrics_json}: line {number}")
+        for name, value in numbers.items():
             if name != "iteration" and type(value) in (int, float) and math.isfinite(value):
-                values.setdefault(name, {})[entry["iteration"]] = value
+                values.setdefault(name, {})[numbers["iteration"]] = value
     return {
         name: (np.array(sorted(points)), np.array([points[i] for i in sorted(points)]))
         for name, points in values.items()
     }
 
 
-def _parse_line(line: str, where: str) -> dict:
-    """The line's entry; nothing of a torn one, which no longer is JSON."""
+def smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Return the centered moving average, with a narrower window toward the ends.
+
+    Args:
+        values: (n,).
+        width: number of values in the window.
+
+    Returns:
+        (n,).
+    """
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    positions = np.arange(len(values))
+    reach = np.minimum(np.minimum(positions, positions[::-1]), width // 2)
+    return (sums[positions + reach + 1] - sums[positions - reach]) / (2 * reach + 1)
+
+
+def _parse_line(line: str, name: str) -> dict:
+    """Return the object of a line, empty if the line is not JSON."""
     try:
-        entry = json.loads(line)
+        value = json.loads(line)
     except ValueError:
         return {}
-    if not isinstance(entry, dict) or not isinstance(entry.get("iteration"), int):
-        raise InputError(f"{where} is {line[:80]!r}; expected a JSON object with 'iteration'")
-    return entry
+    if not isinstance(value, dict) or not isinstance(value.get("iteration"), int):
+        raise InputError(f"{name} is {line[:80]!r}; expected a JSON object with 'iteration'")
+    return value
 
 
 def _is_evaluation(name: str) -> bool:
@@ -100,24 +122,16 @@ def _is_evaluation(name: str) -> bool:
     return bool(group) and group[0].startswith(EVALUATIONS)
 
 
-def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Moving average (n,) over a centered window of `width` values, narrower toward the ends."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    places = np.arange(len(values))
-    reach = np.minimum(np.minimum(places, places[::-1]), width // 2)
-    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
-
-
-def _draw_losses(axes: Axes, losses: dict[str, Series]) -> None:
-    for place, (name, (iterations, values)) in enumerate(losses.items()):
+def _draw_losses(axes: Axes, losses: Mapping[str, Series]) -> None:
+    for index, (name, (iterations, values)) in enumerate(losses.items()):
         total = name == "total_loss"
-        color = "black" if total else COLORS[place % len(COLORS)]
+        color = "black" if total else COLORS[index % len(COLORS)]
         width = max(1, round(SMOOTHING * len(values)))
         axes.plot(iterations, values, color=color, alpha=0.18, linewidth=0.7)
         axes.plot(
             iterations,
             smooth(values, width),
-            "-" if place < len(COLORS) else "--",
+            "-" if index < len(COLORS) else "--",
             color=color,
             linewidth=1.8 if total else 1.1,
             label=name.replace("loss_", "").replace("_", " "),
@@ -128,8 +142,8 @@ def _draw_losses(axes: Axes, losses: dict[str, Series]) -> None:
     axes.set_ylabel("loss")
 
 
-def _draw_metrics(axes: Axes, metrics: dict[str, Series]) -> None:
-    """Search solid, detection dashed, chance dotted in the color of what it is the chance of."""
+def _draw_metrics(axes: Axes, metrics: Mapping[str, Series]) -> None:
+    """Draw search solid, detection dashed, chance dotted; a color per metric."""
     styles = dict(zip(EVALUATIONS, ("-", "--", ":"), strict=True))
     colors: dict[str, str] = {}
     for name, (iterations, values) in metrics.items():

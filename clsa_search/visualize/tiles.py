@@ -1,4 +1,4 @@
-"""What pictures of a search show: people in their scenes, and the rankings that they stand in."""
+"""Records of a ranking to draw, and the part of an image to show in a tile."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,56 +8,76 @@ import numpy as np
 
 from clsa_search.structures import PersonImage
 
-TILE_WIDTH, TILE_HEIGHT = 1.14, 1.62  # inches on a sheet; the proportions hold everywhere
-CONTEXT = 0.22  # shown around a box on every side, relative to its height and width
-_LEAST = 2.0  # pixels of height that are shown, be a box ever so small
-
+TILE_WIDTH, TILE_HEIGHT = 1.14, 1.62  # inches on a sheet; the aspect ratio holds everywhere
+CONTEXT = 0.22  # margin on every side of a box, relative to its height and width
+_MIN_HEIGHT = 2.0  # smallest height of a window, pixels of the image
 
 PersonImageT = TypeVar("PersonImageT", bound=PersonImage)
 
 
 @dataclass(frozen=True)
 class MatchImage(PersonImage):
-    """A place in a ranking: cosine similarity to the query, and whether it is the person."""
+    """A match with its image.
+
+    Args:
+        similarity: cosine similarity to the query.
+        correct: whether the match shows the person of the query; None if not known.
+    """
 
     similarity: float = 0.0
-    correct: bool | None = None  # None: nobody knows
+    correct: bool | None = None
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """A query, its best matches in order, its name ("query 12") and what came of it ("AP 0.71")."""
+    """A query and its best matches, ready to draw.
+
+    Args:
+        query: image and box of the query.
+        matches: most similar first.
+        title: name of the query ("query 12").
+        summary: result of the search ("AP 0.71"); ", " separates its lines on a sheet.
+        other_images: further images of the query, if it has several.
+    """
 
     query: PersonImage
     matches: Sequence[MatchImage]
     title: str
-    verdict: str
-    further: Sequence[PersonImage] = ()  # pictures of the query, where it has several
+    summary: str
+    other_images: Sequence[PersonImage] = ()
 
     def trim(self) -> "Ranking":
-        """Without the query's whole scene, which only its own sheet shows."""
-        further = [trim_to_tile(sighting) for sighting in self.further]
-        return replace(self, query=trim_to_tile(self.query), further=further)
+        """Return a copy with trimmed query images, enough for an overview."""
+        other_images = [trim_to_tile(person) for person in self.other_images]
+        return replace(self, query=trim_to_tile(self.query), other_images=other_images)
 
 
 def trim_to_tile(person: PersonImageT) -> PersonImageT:
-    """Return a copy with only the part of the image that a tile shows, to save memory."""
+    """Return a copy with only the visible part of the image, to save memory."""
     window = choose_window(person.box, person.image.shape, TILE_WIDTH / TILE_HEIGHT)
-    x0, y0, x1, y1 = meet_image(window, person.image.shape)
+    x0, y0, x1, y1 = clip_to_image(window, person.image.shape)
     box = np.subtract(person.box, (x0, y0, x0, y0))
     return replace(person, image=person.image[y0:y1, x0:x1].copy(), box=box)
 
 
 def choose_window(box: np.ndarray, image_shape: tuple[int, ...], aspect: float) -> np.ndarray:
-    """The part of an image to show around a box: (4,) XYXY of the given width / height.
+    """Return the part of an image to show around a box.
 
-    It holds the box and its context, lies inside the image where it fits, and is centered on the
-    image in a direction in which the image is too small.
+    The window holds the box and its context. It lies inside the image, or is centered on
+    the image along an axis too short for it.
+
+    Args:
+        box: (4,) XYXY in pixels of the image.
+        image_shape: height, width, ...
+        aspect: width / height of the window.
+
+    Returns:
+        (4,) XYXY in pixels of the image, float.
     """
     box = np.asarray(box, dtype=float)
     image_size = np.array([image_shape[1], image_shape[0]], dtype=float)
     width, height = (box[2:] - box[:2]) * (1 + 2 * CONTEXT)
-    height = max(height, width / aspect, _LEAST)
+    height = max(height, width / aspect, _MIN_HEIGHT)
     size = np.array([height * aspect, height])
     start = (box[:2] + box[2:] - size) / 2
     start = np.where(
@@ -66,8 +86,8 @@ def choose_window(box: np.ndarray, image_shape: tuple[int, ...], aspect: float) 
     return np.concatenate([start, start + size])
 
 
-def meet_image(window: np.ndarray, image_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Whole pixels of the image that the window touches, XYXY."""
+def clip_to_image(window: np.ndarray, image_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return XYXY of the pixels touched by a window, within the image."""
     height, width = image_shape[:2]
     x0, y0 = np.floor(window[:2]).astype(int)
     x1, y1 = np.ceil(window[2:]).astype(int)

@@ -200,7 +200,7 @@ def test_sheets_show_no_more_than_a_picture_can(photo, tmp_path, monkeypatch):
     )
     draw_results([answer(*(entry(i, photo) for i in range(30)))], tmp_path)
     (ranking,) = rankings
-    assert len(ranking.matches) == 12 and ranking.verdict == "30 matches, best 12 shown"
+    assert len(ranking.matches) == 12 and ranking.summary == "30 matches, best 12 shown"
     assert {match.correct for match in ranking.matches} == {None}
 
 
