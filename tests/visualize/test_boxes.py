@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from clsa_search.visualize import draw_boxes, draw_numbered_boxes, write_numbered_boxes
-from clsa_search.visualize.boxes import place_tags
+from clsa_search.visualize.tags import place_tags
 
 GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
 

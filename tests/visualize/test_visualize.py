@@ -29,11 +29,11 @@ from clsa_search.visualize import (
     draw_ranking_overview,
     draw_ranking_sheet,
     draw_rankings,
-    sheets,
+    sheet,
 )
 from clsa_search.visualize.curves import COLORS, read_metrics, smooth
-from clsa_search.visualize.rankings import choose_queries
-from clsa_search.visualize.sheets import MATCH_COLORS, QUERY_COLOR, RIGHT_COLOR, WRONG_COLOR
+from clsa_search.visualize.prediction_sheets import choose_queries
+from clsa_search.visualize.sheet import CORRECT_COLOR, MATCH_COLORS, QUERY_COLOR, WRONG_COLOR
 from clsa_search.visualize.tiles import choose_window, trim_to_tile
 
 GREY = np.full((120, 160, 3), 128, dtype=np.uint8)
@@ -46,31 +46,31 @@ def share(picture, color):
     return float((pixels == np.round(np.array(to_rgb(color)) * 255)).all(axis=-1).mean())
 
 
-def ranking(*correct, title="query 1", verdict="found 1 of 2, AP 0.50"):
+def ranking(*correct, title="query 1", summary="found 1 of 2, AP 0.50"):
     matches = [trim_to_tile(MatchImage(GREY, BOX, "a", 0.5, right)) for right in correct]
-    return Ranking(PersonImage(GREY, BOX, "q"), matches, title, verdict)
+    return Ranking(PersonImage(GREY, BOX, "q"), matches, title, summary)
 
 
 def test_right_and_wrong_show_in_their_colors(tmp_path):
     draw_ranking_sheet(ranking(True, True, True), tmp_path / "right.png")
     draw_ranking_sheet(ranking(False, False, False), tmp_path / "wrong.png")
     # both colors are in the legend; a frame is much more than that
-    assert share(tmp_path / "right.png", RIGHT_COLOR) > 5 * share(
+    assert share(tmp_path / "right.png", CORRECT_COLOR) > 5 * share(
         tmp_path / "right.png", WRONG_COLOR
     )
     assert share(tmp_path / "wrong.png", WRONG_COLOR) > 5 * share(
-        tmp_path / "wrong.png", RIGHT_COLOR
+        tmp_path / "wrong.png", CORRECT_COLOR
     )
 
 
 def test_where_nobody_knows_frames_are_grey(tmp_path, monkeypatch):
     marks = []
-    literally = sheets._mark
-    monkeypatch.setattr(sheets, "_mark", lambda *args: marks.append(args[1]) or literally(*args))
+    literally = sheet.draw_mark
+    monkeypatch.setattr(sheet, "draw_mark", lambda *args: marks.append(args[1]) or literally(*args))
     for draw in (draw_ranking_sheet, lambda r, path: draw_ranking_overview([r], path)):
-        draw(ranking(None, None, None, verdict="3 matches"), tmp_path / "unknown.png")
+        draw(ranking(None, None, None, summary="3 matches"), tmp_path / "unknown.png")
         draw(ranking(True, False, None), tmp_path / "some.png")
-        for color in (RIGHT_COLOR, WRONG_COLOR):
+        for color in (CORRECT_COLOR, WRONG_COLOR):
             assert share(tmp_path / "unknown.png", color) == 0
             assert share(tmp_path / "some.png", color) > 0.001
         unknown, some = (
@@ -82,7 +82,7 @@ def test_where_nobody_knows_frames_are_grey(tmp_path, monkeypatch):
 
 def test_all_pictures_of_a_query_are_shown(tmp_path, monkeypatch):
     """Two a row on a sheet, under one another where its matches have rows; side by side above."""
-    monkeypatch.setattr(sheets, "DOTS_PER_INCH", 60)
+    monkeypatch.setattr(sheet, "DOTS_PER_INCH", 60)
 
     def measure(draw, *rankings):
         """Size, and pixels in the query's color."""
@@ -92,7 +92,7 @@ def test_all_pictures_of_a_query_are_shown(tmp_path, monkeypatch):
 
     few, many = ranking(None, None), ranking(*[None] * 20)
     alone, first, *further = [
-        measure(draw_ranking_sheet, replace(few, further=[PersonImage(GREY, BOX)] * count))
+        measure(draw_ranking_sheet, replace(few, other_images=[PersonImage(GREY, BOX)] * count))
         for count in (0, 1, 2, 3)
     ]
     growth = first[0] - alone[0]
@@ -105,12 +105,12 @@ def test_all_pictures_of_a_query_are_shown(tmp_path, monkeypatch):
     assert [blue - alone[1] for _, blue in further] == pytest.approx([2 * tile, 3 * tile], rel=0.1)
     assert tile > 100
     sizes = [
-        measure(draw_ranking_sheet, replace(many, further=[PersonImage(GREY, BOX)] * count))[0]
+        measure(draw_ranking_sheet, replace(many, other_images=[PersonImage(GREY, BOX)] * count))[0]
         for count in (0, 4)
     ]
     assert (sizes[0] == sizes[1]).all()
 
-    both = replace(few, further=[PersonImage(GREY, BOX)] * 2)
+    both = replace(few, other_images=[PersonImage(GREY, BOX)] * 2)
     narrow, blue = measure(draw_ranking_overview, [few, few])
     wide, more_blue = measure(draw_ranking_overview, [few, both])
     assert wide[1] == narrow[1] and wide[0] - narrow[0] > 120
@@ -222,8 +222,8 @@ def test_sheets_are_drawn_from_predictions(tmp_path, searched):
     assert [path.name for path in paths] == ["rankings.png", "query_0.png", "query_2.png"]
     assert all(path.parent == tmp_path / "new" and path.stat().st_size for path in paths)
     best, worst = paths[1:]
-    assert share(best, RIGHT_COLOR) > 5 * share(best, WRONG_COLOR)
-    assert share(worst, WRONG_COLOR) > 5 * share(worst, RIGHT_COLOR)
+    assert share(best, CORRECT_COLOR) > 5 * share(best, WRONG_COLOR)
+    assert share(worst, WRONG_COLOR) > 5 * share(worst, CORRECT_COLOR)
     assert draw_rankings(*given, tmp_path / "none", count=0) == []
     assert not (tmp_path / "none").exists()
 
@@ -304,7 +304,7 @@ def test_changes_are_drawn_side_by_side(tmp_path, searched):
     paths = draw_changes(sides, records, protocol, [2, 1], tmp_path / "new", top=3)
     assert [path.name for path in paths] == ["changes.png", "change_2.png", "change_1.png"]
     # wrong before, right now: two rows with as many frames of either color
-    right_share, wrong_share = share(paths[1], RIGHT_COLOR), share(paths[1], WRONG_COLOR)
+    right_share, wrong_share = share(paths[1], CORRECT_COLOR), share(paths[1], WRONG_COLOR)
     assert right_share == pytest.approx(wrong_share, rel=0.5) and right_share > 0.001
     heights = [Image.open(path).size[1] for path in paths]
     assert heights[0] > 1.7 * heights[1]
