@@ -29,9 +29,7 @@ from clsa_search.data.image_io import read_image
 from clsa_search.engine import TrainedModel
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_inference
-from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.gallery_images import GalleryImage
-from clsa_search.gallery.store import GalleryStore, IndexProgress
+from clsa_search.gallery import GalleryImage, GalleryStore, IndexProgress, open_store
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from clsa_search.retrieval.predictor import PersonSearchPredictor
 from clsa_search.structures import ImageDetections
@@ -153,8 +151,7 @@ def _measure_storing(place: Path, found: Sequence[ImageDetections], repeat: int)
     def store_batch(store: GalleryStore) -> None:
         paths = [f"{next(numbers)}.jpg" for _ in found]
         scenes = [
-            GalleryImage(path, people.boxes, people.scores, people.embeddings)
-            for path, people in zip(paths, found, strict=True)
+            GalleryImage(path, detections) for path, detections in zip(paths, found, strict=True)
         ]
         store.add(scenes, [IndexProgress(path, "new") for path in paths])
 

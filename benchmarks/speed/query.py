@@ -18,9 +18,8 @@ from benchmarks.speed.figures import Figure
 from benchmarks.speed.inputs import draw_embeddings
 from benchmarks.speed.measuring import peak_memory, time_work
 from benchmarks.speed.work import Work
-from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.gallery_images import GalleryImage
-from clsa_search.gallery.store import Filter, GalleryStore
+from clsa_search.gallery import Filter, GalleryImage, GalleryStore, open_store
+from clsa_search.structures import ImageDetections
 
 TOP = 20
 PEOPLE = 5  # of a scene
@@ -73,7 +72,8 @@ def _measure_adding(store: GalleryStore, plain: Path, rows: int, width: int) -> 
             boxes = np.tile(np.float32([0, 0, 10, 20]), (len(mine), 1))
             scores = np.full(len(mine), 0.9, np.float32)
             camera = f"camera {frame % _CAMERAS}"
-            scenes.append(GalleryImage("video.mp4", boxes, scores, mine, frame, frame / 25, camera))
+            detections = ImageDetections(boxes, scores, mine)
+            scenes.append(GalleryImage("video.mp4", detections, frame, frame / 25, camera))
             frame += 1
         seconds += time_work(partial(store.add, scenes), device)
         limit += time_work(partial(_write, plain, embeddings), device)
@@ -107,8 +107,8 @@ def _measure_opening(
 
     def open_and_ask(queries: np.ndarray) -> None:
         with reopen() as store:
-            seconds.append(time_work(lambda: store.search(batch[:1], TOP), device))
-            store.search(queries, TOP)
+            seconds.append(time_work(lambda: store.search_ids(batch[:1], TOP), device))
+            store.search_ids(queries, TOP)
 
     memory_mb, _ = peak_memory(lambda: open_and_ask(batch), device)
     for _ in range(repeat - 1):
@@ -131,9 +131,9 @@ def _measure_searches(
     on_device = torch.from_numpy(queries).to(matrix.device)
     works = {
         "bare": lambda: [part.cpu() for part in (on_device @ matrix.T).topk(min(TOP, len(matrix)))],
-        "all": lambda: store.search(queries, TOP),
-        "camera": lambda: store.search(queries, TOP, _ONE_CAMERA),
-        "image": lambda: store.search(queries, TOP, per="image"),
+        "all": lambda: store.search_ids(queries, TOP),
+        "camera": lambda: store.search_ids(queries, TOP, _ONE_CAMERA),
+        "image": lambda: store.search_ids(queries, TOP, per="image"),
     }
     seconds = _time_in_turn(works, matrix.device, repeat)
     (rows, width), count = matrix.shape, len(queries)

@@ -34,9 +34,7 @@ from tqdm import tqdm
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import InputError, reported_input_errors
-from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.store import Filter
-from clsa_search.gallery.transfer import copy_gallery
+from clsa_search.gallery import Filter, copy_gallery, open_store
 from clsa_search.retrieval.filter_checks import check_filter
 from clsa_search.retrieval.frame_reader import read_frame
 from clsa_search.retrieval.gallery_search import GallerySearch, open_gallery
@@ -131,7 +129,7 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     )
     add("--box", action=_OfAPicture, metavar="X1,Y1,X2,Y2", help="where, in the image before it")
     add("--person", action=_OfAPicture, type=to_person, metavar="N", help="a number, or all")
-    add("--row", type=int, help="search for a person of the gallery, by the row in a result")
+    add("--id", type=int, help="search for a detection of the gallery, by the id in a result")
     add("--top", type=int, default=10, metavar="K", help="matches (default 10)")
     add("--every-match", action="store_true", help="not only the best one of each picture")
     add("--camera", nargs="+", help="search these only")
@@ -203,8 +201,8 @@ def print_report(report: IndexReport, address: str) -> None:
 
 
 def query(args: argparse.Namespace) -> None:
-    if bool(args.image) == (args.row is not None):
-        raise InputError("query: expected one or more --image, or --row")
+    if bool(args.image) == (args.id is not None):
+        raise InputError("query: expected one or more --image, or --id")
     where = Filter(
         cameras=args.camera,
         sources=args.source and [os.path.abspath(path) for path in args.source],
@@ -224,8 +222,8 @@ def query(args: argparse.Namespace) -> None:
         keep_freed_memory(gallery.predictor.device)
         check_filter(gallery.store, where)
         how = {"k": args.top, "where": where, "per": "match" if args.every_match else "image"}
-        if args.row is not None:
-            answers = [gallery.search_by_id(args.row, **how)]
+        if args.id is not None:
+            answers = [gallery.search_by_id(args.id, **how)]
         else:
             people = choose(gallery, args.image, args.output_dir)
             answers = [gallery.search(person, **how, title=name(person)) for person in people]

@@ -1,13 +1,14 @@
-"""Storage of galleries: detections of images and videos, stored once and searched many times."""
+"""Storage of galleries: index detections once, search them many times; knows no model."""
 
 from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.gallery_images import GalleryImage
-from clsa_search.gallery.store import (
+from clsa_search.gallery.store import GalleryStore
+from clsa_search.gallery.store_records import (
     Filter,
-    GalleryStore,
+    GalleryImage,
     IndexConflict,
     IndexProgress,
-    Matches,
+    Match,
+    SearchHits,
     Source,
     StoredDetection,
 )
@@ -19,7 +20,8 @@ __all__ = [
     "GalleryStore",
     "IndexConflict",
     "IndexProgress",
-    "Matches",
+    "Match",
+    "SearchHits",
     "Source",
     "StoredDetection",
     "copy_gallery",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from clsa_search.gallery.embedding_matrix import EmbeddingMatrix, rank_rows
-from clsa_search.gallery.store import Filter, Matches
+from clsa_search.gallery.store_records import Filter, SearchHits
 
 SOURCE_SHIFT = 32  # an image's number: source id << 32 | frame + 1, or 0 for a photograph
 _IMAGE_SHARE = 4  # matches looked at first, for each image that is wanted
@@ -21,7 +21,7 @@ _NARROW = 4  # of a filter that leaves no more than one in so many rows, copying
 class Columns(NamedTuple):
     """Of all rows (N,), in the order of row ids."""
 
-    row_ids: np.ndarray  # int64
+    ids: np.ndarray  # int64
     images: np.ndarray  # int64
     cameras: np.ndarray  # int32 codes
     times: np.ndarray  # float64; NaN: not known
@@ -41,10 +41,10 @@ class EmbeddingIndex:
         self._camera_codes: dict[str | None, int] = {}
 
     @property
-    def last_row_id(self) -> int:
+    def last_id(self) -> int:
         """The highest that is or was here since the last change of columns."""
         columns = self._join_pieces()
-        return int(columns.row_ids[-1]) if len(columns.row_ids) else 0
+        return int(columns.ids[-1]) if len(columns.ids) else 0
 
     def append(self, rows: Sequence[tuple]) -> None:
         """Add rows of ascending ids: (id, image, camera, time, score, embedding as bytes).
@@ -52,17 +52,18 @@ class EmbeddingIndex:
         Raises:
             sqlite3.DataError: a embedding has another width.
         """
-        for row_id, *_, embedding in rows:
+        for detection_id, *_, embedding in rows:
             if len(embedding) != 4 * self._matrix.width:
                 raise sqlite3.DataError(
-                    f"row {row_id} holds {len(embedding)} bytes of {4 * self._matrix.width}"
+                    f"detection {detection_id} holds {len(embedding)} bytes of "
+                    f"{4 * self._matrix.width}"
                 )
-        row_ids, images, cameras, times, scores, embeddings = zip(*rows, strict=True)
+        ids, images, cameras, times, scores, embeddings = zip(*rows, strict=True)
         table = np.frombuffer(bytearray().join(embeddings), dtype="<f4")
         self._matrix.append(table.reshape(len(rows), self._matrix.width))
         codes = self._camera_codes
         numbered = [codes.setdefault(camera, len(codes)) for camera in cameras]
-        values = row_ids, images, numbered, times, scores
+        values = ids, images, numbered, times, scores
         pairs = zip(values, _EMPTY, strict=True)
         self._pieces.append(Columns(*(np.array(value, empty.dtype) for value, empty in pairs)))
 
@@ -87,7 +88,7 @@ class EmbeddingIndex:
             source_ids: of its sources.
         """
         columns = self._join_pieces()
-        mask = np.ones(len(columns.row_ids), dtype=bool)
+        mask = np.ones(len(columns.ids), dtype=bool)
         if where.cameras is not None:
             wanted = np.zeros(len(self._camera_codes), dtype=bool)
             wanted[[self._camera_codes[c] for c in where.cameras if c in self._camera_codes]] = True
@@ -104,13 +105,13 @@ class EmbeddingIndex:
 
     def search(
         self, queries: torch.Tensor, k: int, mask: np.ndarray | None, *, per_image: bool
-    ) -> Matches:
+    ) -> SearchHits:
         """See `GalleryStore.search`; only rows of the mask (N,), or all."""
         columns = self._join_pieces()
-        available = len(columns.row_ids) if mask is None else int(mask.sum())
+        available = len(columns.ids) if mask is None else int(mask.sum())
         if available == 0 or len(queries) == 0:
             shape = len(queries), 0
-            return Matches(np.empty(shape, np.int64), np.empty(shape, np.float32))
+            return SearchHits(np.empty(shape, np.int64), np.empty(shape, np.float32))
         rows = hidden = None
         if mask is not None and available * _NARROW <= len(mask):
             rows = np.flatnonzero(mask)
@@ -128,7 +129,7 @@ class EmbeddingIndex:
             else:
                 found.append(_find_rows(similarities, min(k, available)))
         values, places = map(np.concatenate, zip(*found, strict=True))
-        return Matches(columns.row_ids[places], values)
+        return SearchHits(columns.ids[places], values)
 
     def _join_pieces(self) -> Columns:
         """Of loading, put together when it is over."""

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clsa_search.gallery.milvus_table import MAX_ROWS, Table, make_key
-from clsa_search.gallery.store import Filter, Matches
+from clsa_search.gallery.store_records import Filter, SearchHits
 
-NOTHING = "row_id < 0"
+NOTHING = "detection_id < 0"
 _SPARE = 16  # rows asked for beyond what is wanted: equal ones seldom are more
 _IMAGE_SHARE = 4  # rows asked for, for each image that is wanted
 _BLOCK_HITS = 1 << 18  # of the queries that are sent together
 
 
 class _Page(NamedTuple):
-    row_ids: np.ndarray  # (H,)
+    ids: np.ndarray  # (H,)
     similarities: np.ndarray  # (H,)
     groups: np.ndarray  # (H,) of which one row each is wanted
     is_last: bool
@@ -40,7 +40,7 @@ def write_condition(where: Filter | None) -> str:
 
 def rank_rows(
     table: Table, queries: np.ndarray, k: int, condition: str, *, per_image: bool
-) -> Matches:
+) -> SearchHits:
     """See `GalleryStore.search`.
 
     Args:
@@ -50,7 +50,7 @@ def rank_rows(
         condition: of the rows to search.
         per_image: leave the best row of each image only.
     """
-    group = "image_key" if per_image else "row_id"
+    group = "image_key" if per_image else "detection_id"
     limit = min(_IMAGE_SHARE * k if per_image else k + _SPARE, MAX_ROWS)
     size = max(1, _BLOCK_HITS // limit)
     answers = []
@@ -61,7 +61,7 @@ def rank_rows(
             answers.append(_rank_one(table, query, k, condition, group, limit, page))
     count = min(len(ids) for ids, _ in answers)  # one for all, unless rows came or went meanwhile
     cut = [(ids[:count], similarities[:count]) for ids, similarities in answers]
-    return Matches(*map(np.stack, zip(*cut, strict=True)))
+    return SearchHits(*map(np.stack, zip(*cut, strict=True)))
 
 
 def _rank_one(
@@ -73,7 +73,7 @@ def _rank_one(
     while True:
         best = _take_best(page, is_full=limit == MAX_ROWS)
         taken.append(best)
-        count += len(best.row_ids)
+        count += len(best.ids)
         if count >= k or page.is_last:
             break
         limit = min(4 * limit, MAX_ROWS)
@@ -81,7 +81,7 @@ def _rank_one(
         others = f"{group} not in {seen}" if seen else ""
         joined = " and ".join(filter(None, [condition, others]))
         (page,) = _fetch(table, query[None], limit, joined, group)
-    ids = np.concatenate([part.row_ids for part in taken])
+    ids = np.concatenate([part.ids for part in taken])
     return ids[:k], np.concatenate([part.similarities for part in taken])[:k]
 
 
@@ -91,10 +91,10 @@ def _take_best(page: _Page, *, is_full: bool) -> _Page:
     Rows as similar as its last may be missing from it. A full page cannot grow: it is taken as it
     is.
     """
-    keep = np.ones(len(page.row_ids), dtype=bool)
+    keep = np.ones(len(page.ids), dtype=bool)
     if not (page.is_last or is_full):
         keep = page.similarities > page.similarities[-1]
-    order = np.lexsort((page.row_ids, -page.similarities))
+    order = np.lexsort((page.ids, -page.similarities))
     order = order[keep[order]]
     order = order[np.sort(np.unique(page.groups[order], return_index=True)[1])]
     return _Page(*(column[order] for column in page[:3]), is_last=page.is_last)
@@ -103,18 +103,18 @@ def _take_best(page: _Page, *, is_full: bool) -> _Page:
 def _fetch(
     table: Table, queries: np.ndarray, limit: int, condition: str, group: str
 ) -> list[_Page]:
-    fields = [] if group == "row_id" else [group]
+    fields = [] if group == "detection_id" else [group]
     found = table.search(queries, limit, condition, fields)
     return [_read_page(hits, limit, group) for hits in found]
 
 
 def _read_page(hits: Sequence[Any], limit: int, group: str) -> _Page:
-    row_ids = np.array([hit["row_id"] for hit in hits], dtype=np.int64)
+    ids = np.array([hit["detection_id"] for hit in hits], dtype=np.int64)
     similarities = np.array([hit["distance"] for hit in hits], dtype=np.float32)
-    groups = row_ids
-    if group != "row_id":
+    groups = ids
+    if group != "detection_id":
         groups = np.array([hit["entity"][group] for hit in hits], dtype=np.int64)
-    return _Page(row_ids, similarities, groups, is_last=len(hits) < limit)
+    return _Page(ids, similarities, groups, is_last=len(hits) < limit)
 
 
 def _write_choice(column: str, texts: Sequence[str] | None) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.input_checks import check_progress
 from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
-from clsa_search.gallery.store import IndexConflict, IndexProgress, Source, check_progress
+from clsa_search.gallery.store_records import IndexConflict, IndexProgress, Source
 
 FIELDS = (
     Field("key", "INT64", {"is_primary": True}),  # of the path; ABOUT_KEY: of the gallery itself

@@ -4,13 +4,12 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.gallery_images import Batch, GalleryImage, join_scenes
+from clsa_search.gallery.input_checks import check_queries, check_weights, join_images
 from clsa_search.gallery.milvus_ranking import rank_rows, write_condition
 from clsa_search.gallery.milvus_sources import FIELDS as SOURCE_FIELDS
 from clsa_search.gallery.milvus_sources import SourceTable
@@ -23,24 +22,27 @@ from clsa_search.gallery.milvus_table import (
     reported,
     text_field,
 )
-from clsa_search.gallery.store import (
+from clsa_search.gallery.store import GalleryStore, Per, make_matches
+from clsa_search.gallery.store_records import (
     Filter,
-    GalleryStore,
+    GalleryImage,
     IndexProgress,
-    Matches,
+    Match,
+    SearchHits,
     Source,
     StoredDetection,
-    check_queries,
-    check_weights,
 )
+from clsa_search.structures import ImageDetections, Ragged
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _REQUEST_BYTES = 1 << 24  # of embeddings that are sent at a time
 _READ_ROWS = 1000  # asked for at a time
 _READ_LABELS = 10_000
+_CAMERA_FIELDS = "detection_id", "camera"
+_TRIES = 3  # of a search while detections are being deleted
 _CORNERS = "x0", "y0", "x1", "y1"
 _PEOPLE_FIELDS = (
-    Field("row_id", "INT64", {"is_primary": True, "auto_id": True}),
+    Field("detection_id", "INT64", {"is_primary": True, "auto_id": True}),
     text_field("source"),
     Field("source_key", "INT64"),
     Field("image_key", "INT64"),  # of source and frame
@@ -52,7 +54,7 @@ _PEOPLE_FIELDS = (
     Field("score", "FLOAT"),
     Field("claim", "INT64"),  # number of the add
 )
-_ENTRY_FIELDS = "row_id", "source", "frame", "time", "camera", *_CORNERS, "score", "embedding"
+_ENTRY_FIELDS = "detection_id", "source", "frame", "time", "camera", *_CORNERS, "score", "embedding"
 
 
 class MilvusStore(GalleryStore):
@@ -125,25 +127,25 @@ class MilvusStore(GalleryStore):
         return self._gallery["about"]
 
     def add(
-        self, scenes: Sequence[GalleryImage], progress: Sequence[IndexProgress] = ()
+        self, images: Sequence[GalleryImage], progress: Sequence[IndexProgress] = ()
     ) -> np.ndarray:
         if not self._may_add:
             raise InputError(f"{self.address}: was opened without weights; expected their hash")
-        scenes = [scene for scene in scenes if np.size(scene.scores)]
-        batch = join_scenes(self.address, scenes, self.width) if scenes else None
-        paths = dict.fromkeys([scene.source for scene in scenes] + [one.source for one in progress])
+        images = [image for image in images if np.size(image.detections.scores)]
+        batch = join_images(self.address, images, self.width) if images else None
+        paths = dict.fromkeys([image.source for image in images] + [one.source for one in progress])
         if not paths:
             return np.empty(0, np.int64)
         with self._lock, reported(self.address, "add"):
             if batch is not None:
-                self._prepare_people(batch.embeddings.shape[1])
+                self._prepare_people(batch.values.embeddings.shape[1])
             claim = self._sources.claim(list(paths), progress)
-            row_ids = [] if batch is None else self._insert(scenes, batch, claim.number)
-            counts = Counter()
-            for scene in scenes:
-                counts[scene.source] += len(scene.scores)
+            ids = [] if batch is None else self._insert(images, batch, claim.number)
+            counts: Counter[str] = Counter()
+            for image in images:
+                counts[image.source] += len(image.detections)
             self._sources.commit(claim, progress, counts)
-        return np.array(row_ids, dtype=np.int64)
+        return np.array(ids, dtype=np.int64)
 
     def delete(self, source: str) -> int:
         with self._lock, reported(self.address, "delete"):
@@ -158,52 +160,67 @@ class MilvusStore(GalleryStore):
     def sources(self) -> list[Source]:
         return self._sources.read_all()
 
-    def search(
+    def search_ids(
         self,
         queries: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
-        per: Literal["image", "match"] = "match",
-    ) -> Matches:
+        per: Per = "match",
+    ) -> SearchHits:
         queries = check_queries(self.address, queries, self.width, k, per).cpu().numpy()
         if k > MAX_ROWS:
             raise InputError(
                 f"{self.address}: k: {k}; expected at most {MAX_ROWS}, which is Milvus' limit"
             )
         if self.width is None or not len(queries):
-            shape = len(queries), 0
-            return Matches(np.empty(shape, np.int64), np.empty(shape, np.float32))
+            return SearchHits.empty(len(queries))
         with reported(self.address, "search"):
             condition = write_condition(where)
         return rank_rows(self._people, queries, k, condition, per_image=per == "image")
 
-    def get(self, row_ids: Sequence[int] | np.ndarray) -> list[StoredDetection]:
-        wanted = np.asarray(row_ids, dtype=np.int64).tolist()
-        found = {}
-        for start in range(0, 0 if self.width is None else len(wanted), _READ_ROWS):
-            condition = f"row_id in {wanted[start : start + _READ_ROWS]}"
-            rows = self._people.query(condition, _ENTRY_FIELDS)
-            found |= {row["row_id"]: row for row in rows}
-        missing = [row_id for row_id in wanted if row_id not in found]
+    def search(
+        self,
+        queries: np.ndarray | torch.Tensor,
+        k: int,
+        where: Filter | None = None,
+        per: Per = "match",
+    ) -> list[list[Match]]:
+        for _ in range(_TRIES):
+            hits = self.search_ids(queries, k, where, per)
+            ids = np.unique(hits.ids).tolist()
+            found = self._read(ids)
+            if len(found) == len(ids):  # else some were deleted since
+                break
+        return make_matches(hits, found)
+
+    def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredDetection]:
+        ids = np.asarray(ids, dtype=np.int64).tolist()
+        found = self._read(ids)
+        missing = [detection_id for detection_id in ids if detection_id not in found]
         if missing:
-            raise InputError(f"{self.address}: there is no row {missing[0]}; expected one stored")
-        return [_make_entry(found[row_id]) for row_id in wanted]
+            raise InputError(
+                f"{self.address}: there is no detection {missing[0]}; expected a stored one"
+            )
+        return [found[detection_id] for detection_id in ids]
 
     def scan(self, after: int = 0, limit: int = 1000) -> list[StoredDetection]:
         if self.width is None:
             return []
         return [
-            _make_entry(row) for row in self._people.scan("row_id", after, limit, _ENTRY_FIELDS)
+            _make_entry(row)
+            for row in self._people.scan("detection_id", after, limit, _ENTRY_FIELDS)
         ]
 
     def cameras(self) -> list[str]:
         names, after = set(), 0
         while self.width is not None:
-            rows = self._people.scan("row_id", after, _READ_LABELS, ("row_id", "camera"))
+            rows = self._people.scan(
+                "detection_id", after, _READ_LABELS, ("detection_id", "camera")
+            )
             if not rows:
                 break
             names.update(row["camera"] for row in rows)
-            after = rows[-1]["row_id"]
+            after = rows[-1]["detection_id"]
         return sorted(names - {None})
 
     def remove_leftovers(self) -> int:
@@ -244,35 +261,47 @@ class MilvusStore(GalleryStore):
                 f"expected this, not {width}"
             )
 
-    def _insert(self, scenes: Sequence[GalleryImage], batch: Batch, claim: int) -> list[int]:
-        """Write the rows of a batch; gives their ids."""
-        labels = [_label(scene) | {"claim": claim} for scene in scenes]
-        numbers = batch.scene.tolist(), batch.boxes.tolist(), batch.scores.tolist()
+    def _read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
+        """Return the stored ones of these detections by id."""
+        found = {}
+        for start in range(0, 0 if self.width is None else len(ids), _READ_ROWS):
+            condition = f"detection_id in {list(ids[start : start + _READ_ROWS])}"
+            for row in self._people.query(condition, _ENTRY_FIELDS):
+                found[row["detection_id"]] = _make_entry(row)
+        return found
+
+    def _insert(
+        self, images: Sequence[GalleryImage], batch: Ragged[ImageDetections], claim: int
+    ) -> list[int]:
+        """Insert the detections of a batch; return their ids."""
+        shared = [_label(image) | {"claim": claim} for image in images]
+        boxes, scores, embeddings = vars(batch.values).values()
+        columns = batch.owners.tolist(), boxes.tolist(), scores.tolist(), embeddings
         rows = [
-            labels[scene]
+            shared[image]
             | dict(zip(_CORNERS, box, strict=True))
             | {"score": score, "embedding": embedding}
-            for scene, box, score, embedding in zip(*numbers, batch.embeddings, strict=True)
+            for image, box, score, embedding in zip(*columns, strict=True)
         ]
-        size = max(1, _REQUEST_BYTES // batch.embeddings[0].nbytes)
+        size = max(1, _REQUEST_BYTES // embeddings[0].nbytes)
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return [row_id for piece in pieces for row_id in self._people.insert(piece)]
+        return [detection_id for piece in pieces for detection_id in self._people.insert(piece)]
 
 
-def _label(scene: GalleryImage) -> dict:
-    frame = None if scene.frame is None else int(scene.frame)
+def _label(image: GalleryImage) -> dict:
+    frame = None if image.frame is None else int(image.frame)
     return {
-        "source": scene.source,
-        "source_key": make_key(scene.source),
-        "image_key": make_key(f"{scene.source}\0{frame}"),
+        "source": image.source,
+        "source_key": make_key(image.source),
+        "image_key": make_key(f"{image.source}\0{frame}"),
         "frame": frame,
-        "time": None if scene.time is None else float(scene.time),
-        "camera": scene.camera,
-        "camera_key": None if scene.camera is None else make_key(scene.camera),
+        "time": None if image.time is None else float(image.time),
+        "camera": image.camera,
+        "camera_key": None if image.camera is None else make_key(image.camera),
     }
 
 
 def _make_entry(row: dict) -> StoredDetection:
-    labels = (row[name] for name in ("row_id", "source", "frame", "time", "camera"))
+    labels = (row[name] for name in ("detection_id", "source", "frame", "time", "camera"))
     box = tuple(row[name] for name in _CORNERS)
     return StoredDetection(*labels, box, row["score"], np.array(row["embedding"], dtype="<f4"))

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from clsa_search.errors import InputError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x434C5341  # "CLSA": tells a gallery from other SQLite files
 WAIT_SECONDS = 60.0  # for another process's transaction
 _PAGE_BYTES = 32768  # several embeddings in each, none spread over two
 
-# Ids are never used again, so that searching processes can follow: what is new has a higher row
+# Ids are never used again, so that searching processes can follow: what is new has a higher
 # id, what is gone belongs to a source in `deletions`. Embeddings come last in a row: reading what
 # is before them does not read them.
 _SCHEMA = """
 CREATE TABLE gallery (
-  weights TEXT NOT NULL, about TEXT NOT NULL, width INTEGER, next_row INTEGER NOT NULL);
+  weights TEXT NOT NULL, about TEXT NOT NULL, width INTEGER, next_id INTEGER NOT NULL);
 CREATE TABLE sources (
   id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, fingerprint TEXT,
   next_frame INTEGER);

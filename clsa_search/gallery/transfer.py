@@ -8,8 +8,14 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.gallery_images import GalleryImage
-from clsa_search.gallery.store import GalleryStore, IndexProgress, Source, StoredDetection
+from clsa_search.gallery.store import GalleryStore
+from clsa_search.gallery.store_records import (
+    GalleryImage,
+    IndexProgress,
+    Source,
+    StoredDetection,
+)
+from clsa_search.structures import ImageDetections
 
 
 class Copied(NamedTuple):
@@ -52,8 +58,8 @@ def copy_gallery(
         present, last = _compare(gallery, copy, batch_size)
         people = 0
         while entries := gallery.scan(last, batch_size):
-            copy.add(_make_scenes(entries))
-            last = entries[-1].row_id
+            copy.add(_make_images(entries))
+            last = entries[-1].detection_id
             people += len(entries)
             on_copied(len(entries))
         if gallery.sources() != sources:
@@ -104,7 +110,7 @@ def _compare(gallery: GalleryStore, copy: GalleryStore, batch_size: int) -> tupl
                 "gallery, or an earlier copy"
             )
         present += len(copied)
-        last, last_copied = entries[-1].row_id, copied[-1].row_id
+        last, last_copied = entries[-1].detection_id, copied[-1].detection_id
     return present, last
 
 
@@ -121,13 +127,14 @@ def _label(entry: StoredDetection) -> tuple:
     return entry.source, entry.frame, entry.time, entry.camera
 
 
-def _make_scenes(entries: Sequence[StoredDetection]) -> list[GalleryImage]:
-    scenes = []
+def _make_images(entries: Sequence[StoredDetection]) -> list[GalleryImage]:
+    images = []
     for (source, *labels), group in groupby(entries, _label):
-        people = list(group)
-        boxes, scores = [one.box for one in people], [one.score for one in people]
-        embeddings = np.stack([one.embedding for one in people])
-        scenes.append(
-            GalleryImage(source, np.float32(boxes), np.float32(scores), embeddings, *labels)
+        same = list(group)
+        detections = ImageDetections(
+            boxes=np.array([one.box for one in same], np.float32),
+            scores=np.array([one.score for one in same], np.float32),
+            embeddings=np.stack([one.embedding for one in same]),
         )
-    return scenes
+        images.append(GalleryImage(source, detections, *labels))
+    return images

@@ -136,13 +136,13 @@ class Desk:
     def draw_matches(self, answer: QueryResult) -> list[tuple[np.ndarray, str]]:
         """A tile of each match, and what stands under it."""
         tiles = {
-            entry.row_id: draw_tile(found)
+            entry.detection_id: draw_tile(found)
             if isinstance(found, PersonImage)
             else draw_missing(TILE_SIZE)
             for entry, found in read_person_images([answer])
         }
         return [
-            (tiles[entry.row_id], f"{rank} · {similarity:.2f}\n{_describe(entry)}")
+            (tiles[entry.detection_id], f"{rank} · {similarity:.2f}\n{_describe(entry)}")
             for rank, entry, similarity in rank_entries(answer)
         ]
 

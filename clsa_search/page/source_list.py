@@ -62,7 +62,7 @@ def list_people(
         raise InputError(f"{path}: shows nobody from then on; expected an earlier time")
     frame = min(entry.frame or 0 for entry in people)
     people = [entry for entry in people if (entry.frame or 0) == frame]
-    return sorted(people, key=lambda entry: (-entry.score, entry.row_id))
+    return sorted(people, key=lambda entry: (-entry.score, entry.detection_id))
 
 
 def find_time(store: GalleryStore, path: str, text: str) -> float:
@@ -96,4 +96,4 @@ def _find_first(store: GalleryStore, path: str, since: float) -> Filter:
 def _list_some(store: GalleryStore, where: Filter, count: int) -> list[StoredDetection]:
     """Entries that pass; which ones come first means nothing."""
     direction = np.eye(1, store.width or 1, dtype=np.float32)
-    return store.get(store.search(direction, count, where).row_ids[0])
+    return [match.detection for match in store.search(direction, count, where)[0]]

@@ -42,7 +42,7 @@ def describe_match(entry: StoredDetection, similarity: float) -> str:
         "time": format_time(entry.time),
         "camera": entry.camera,
         "box": f"{box} (detection score {entry.score:.2f})",
-        "row": entry.row_id,
+        "id": entry.detection_id,
     }
     cells = "".join(
         f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>"

@@ -1,17 +1,18 @@
 """Galleries of people found in photographs and videos: filled once, asked many times."""
 
-from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.gallery_images import GalleryImage
-from clsa_search.gallery.store import (
+from clsa_search.gallery import (
     Filter,
+    GalleryImage,
     GalleryStore,
     IndexConflict,
     IndexProgress,
-    Matches,
+    Match,
+    SearchHits,
     Source,
     StoredDetection,
+    copy_gallery,
+    open_store,
 )
-from clsa_search.gallery.transfer import copy_gallery
 from clsa_search.retrieval.gallery_search import GallerySearch, open_gallery
 from clsa_search.retrieval.indexer import Indexer, IndexOptions, IndexReport
 from clsa_search.retrieval.predictor import PersonSearchPredictor
@@ -27,7 +28,8 @@ __all__ = [
     "IndexOptions",
     "IndexReport",
     "Indexer",
-    "Matches",
+    "Match",
+    "SearchHits",
     "IndexConflict",
     "PersonSearchPredictor",
     "IndexProgress",

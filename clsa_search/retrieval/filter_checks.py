@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.store import Filter, GalleryStore
+from clsa_search.gallery import Filter, GalleryStore
 from clsa_search.retrieval.results import printable
 from clsa_search.retrieval.times import CALENDAR_FROM, format_time
 

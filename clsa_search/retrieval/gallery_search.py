@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.engines import open_store
-from clsa_search.gallery.store import Filter, GalleryStore
+from clsa_search.gallery import Filter, GalleryStore, open_store
 from clsa_search.retrieval.filter_checks import check_times
 from clsa_search.retrieval.predictor import PersonSearchPredictor
 from clsa_search.retrieval.results import (
@@ -63,7 +62,7 @@ class GallerySearch:
 
     def search_by_id(
         self,
-        row_id: int,
+        detection_id: int,
         k: int = 10,
         where: Filter | None = None,
         per: Literal["image", "match"] = "image",
@@ -73,9 +72,9 @@ class GallerySearch:
         A picture that is gone or was changed leaves a placeholder.
 
         Raises:
-            InputError: there is no such row.
+            InputError: there is no such detection.
         """
-        (entry,) = self.store.get([row_id])
+        (entry,) = self.store.get([detection_id])
         one = QueryResult("", [], [entry], [1.0], self._recall_fingerprints([entry.source]))
         ((_, found),) = read_person_images([one])
         name = os.path.basename(entry.source)
@@ -83,7 +82,8 @@ class GallerySearch:
             person = replace(found, caption=name)
         else:
             person = draw_placeholder(f"{name}, no picture")
-        return self.search_by_embedding(entry.embedding, [person], k, where, per, f"row {row_id}")
+        title = f"detection {detection_id}"
+        return self.search_by_embedding(entry.embedding, [person], k, where, per, title)
 
     def search_by_embedding(
         self,
@@ -101,10 +101,11 @@ class GallerySearch:
         """
         if where is not None:
             check_times(self.store, where)
-        found = self.store.search(np.array(embedding, dtype=np.float32)[None], k, where, per)
-        entries = self.store.get(found.row_ids[0])
+        (matches,) = self.store.search(np.array(embedding, dtype=np.float32)[None], k, where, per)
+        entries = [match.detection for match in matches]
+        similarities = [match.similarity for match in matches]
         fingerprints = self._recall_fingerprints({entry.source for entry in entries})
-        return QueryResult(title, person, entries, found.similarities[0].tolist(), fingerprints)
+        return QueryResult(title, person, entries, similarities, fingerprints)
 
     def close(self) -> None:
         self.store.close()

@@ -10,8 +10,13 @@ from typing import NamedTuple
 
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
-from clsa_search.gallery.gallery_images import GalleryImage
-from clsa_search.gallery.store import GalleryStore, IndexConflict, IndexProgress, Source
+from clsa_search.gallery import (
+    GalleryImage,
+    GalleryStore,
+    IndexConflict,
+    IndexProgress,
+    Source,
+)
 from clsa_search.retrieval.media import describe_file, list_media
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch
@@ -221,9 +226,7 @@ class Indexer:
         scenes = [
             GalleryImage(
                 shot.job.path,
-                people.boxes,
-                people.scores,
-                people.embeddings,
+                people,
                 frame=shot.frame,
                 time=shot.time,
                 camera=self.options.camera,
@@ -232,7 +235,7 @@ class Indexer:
         ]
         self._add(scenes, self._advance(shots))
         stored = [scene for scene in scenes if scene.source not in self._left]
-        return len(stored), sum(len(scene.scores) for scene in stored)
+        return len(stored), sum(len(scene.detections) for scene in stored)
 
     def _advance(self, shots: Sequence[_Shot]) -> list[IndexProgress]:
         """How far each file of a batch will be indexed with it."""

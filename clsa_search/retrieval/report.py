@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.store import StoredDetection
+from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.results import (
     QueryResult,
     count_matches,
@@ -98,7 +98,9 @@ def write_report(answers: Sequence[QueryResult], path: str | os.PathLike, *, add
     Raises:
         InputError: there cannot be such a file.
     """
-    matches = {entry.row_id: _show_match(found) for entry, found in read_person_images(answers)}
+    matches = {
+        entry.detection_id: _show_match(found) for entry, found in read_person_images(answers)
+    }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clsa_search.retrieval", "."),
         autoescape=True,

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from tabulate import tabulate
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.store import StoredDetection
+from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.frame_reader import FrameReader
 from clsa_search.retrieval.media import describe_file
 from clsa_search.retrieval.times import format_time
@@ -84,7 +84,9 @@ def draw_results(answers: Sequence[QueryResult], output_dir: str | Path) -> list
         The overview, if there is one, and the sheets in the order of the answers.
     """
     shown = [_cut(answer, SHEET_MATCHES) for answer in answers]
-    tiles = {entry.row_id: _as_tile(entry, found) for entry, found in read_person_images(shown)}
+    tiles = {
+        entry.detection_id: _as_tile(entry, found) for entry, found in read_person_images(shown)
+    }
     folder, sheets, rankings = Path(output_dir), [], []
     for answer in answers:
         rankings.append(_rank(answer, tiles))
@@ -108,7 +110,7 @@ def read_person_images(
     A picture is read once for all its people, and those of a video follow its course. Pictures are
     large: of many, keep no more than a part.
     """
-    entries = {entry.row_id: entry for answer in answers for entry in answer.entries}
+    entries = {entry.detection_id: entry for answer in answers for entry in answer.entries}
     known = {path: said for answer in answers for path, said in answer.fingerprints.items()}
     with closing(FrameReader()) as reader:
         for (source, _), people in groupby(sorted(entries.values(), key=_place), key=_place):
@@ -168,22 +170,22 @@ def _format_table(answer: QueryResult) -> str:
             printable(entry.camera or ""),
             ",".join(f"{value:.0f}" for value in entry.box),
             f"{entry.score:.2f}",
-            entry.row_id,
+            entry.detection_id,
         ]
         for rank, entry, similarity in rank_entries(answer)
     ]
-    headers = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "row"]
-    right = {"rank", "similarity", "frame", "time", "score", "row"}
+    headers = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "id"]
+    right = {"rank", "similarity", "frame", "time", "score", "id"}
     aligned = ["right" if header in right else "left" for header in headers]
     # a camera "007" is no number
     return tabulate(rows, headers, disable_numparse=True, colalign=aligned)
 
 
 def _as_plain(entry: StoredDetection) -> dict[str, Any]:
-    values = {
-        one.name: getattr(entry, one.name) for one in fields(entry) if one.name != "embedding"
-    }
-    return values | {"box": _as_floats(entry.box), "score": float(entry.score)}
+    hidden = {"detection_id", "embedding"}
+    values = {one.name: getattr(entry, one.name) for one in fields(entry) if one.name not in hidden}
+    numbers = {"box": _as_floats(entry.box), "score": float(entry.score)}
+    return {"id": entry.detection_id} | values | numbers
 
 
 def _as_floats(box: Sequence[float] | np.ndarray) -> list[float]:
@@ -241,7 +243,7 @@ def _rank(answer: QueryResult, tiles: Mapping[int, PersonImage]) -> Ranking:
     matches = [
         MatchImage(tile.image, tile.box, tile.caption, similarity)
         for _, entry, similarity in rank_entries(shown)
-        for tile in [tiles[entry.row_id]]
+        for tile in [tiles[entry.detection_id]]
     ]
     total = len(answer.entries)
     cut = f", best {len(matches)} shown" if len(matches) < total else ""

@@ -122,7 +122,7 @@ def test_a_person_is_found_wherever_he_is(run, gallery, footage, tmp_path):
 
 
 def test_the_table_names_sources_frames_and_times(run, gallery, footage):
-    table = run("query", "--store", gallery, "--row", 4, "--source", footage / "door.avi")
+    table = run("query", "--store", gallery, "--id", 4, "--source", footage / "door.avi")
     lines = [line.split() for line in table.splitlines() if "door.avi" in line]
     assert {line[3] for line in lines} == {"0", "5", "10", "15"}
     assert {line[4] for line in lines} == {"0:00:00.0", "0:00:00.5", "0:00:01.0", "0:00:01.5"}
@@ -246,15 +246,15 @@ def test_boxes_may_begin_outside(run, fails, gallery, footage):
     assert "two.png: box: '1,2'; expected x1,y1,x2,y2" in fails(*words, "1,2")
 
 
-def test_the_same_person_is_asked_for_by_row(run, fails, gallery, footage):
+def test_the_same_person_is_searched_by_id(run, fails, gallery, footage):
     (matches,) = ask(run, "--image", footage / "two.png")
-    (again,) = ask(run, "--row", matches[0]["row_id"])
-    assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
-    assert "there is no row 99" in fails("query", "--store", gallery, "--row", 99)
+    (again,) = ask(run, "--id", matches[0]["id"])
+    assert [m["id"] for m in again] == [m["id"] for m in matches]
+    assert "there is no detection 99" in fails("query", "--store", gallery, "--id", 99)
 
 
 @pytest.mark.parametrize("fate", ["gone", "changed"])
-def test_a_row_is_asked_for_without_its_picture(run, gallery, footage, tmp_path, fate):
+def test_a_search_by_id_works_without_the_image(run, gallery, footage, tmp_path, fate):
     (matches,) = ask(run, "--image", footage / "two.png")
     path = footage / "one.png"
     if fate == "gone":
@@ -262,8 +262,8 @@ def test_a_row_is_asked_for_without_its_picture(run, gallery, footage, tmp_path,
     else:
         write_image(path, {2: 10})
         os.utime(path, ns=(0, 0))
-    (again,) = ask(run, "--row", matches[0]["row_id"])
-    assert [m["row_id"] for m in again] == [m["row_id"] for m in matches]
+    (again,) = ask(run, "--id", matches[0]["id"])
+    assert [m["id"] for m in again] == [m["id"] for m in matches]
     results = json.loads((tmp_path / "output/query/results.json").read_text())
     assert results["queries"][0]["pictures"][0]["caption"] == "one.png, no picture"
     reason = {"gone": "No such file", "changed": "changed since it was indexed"}[fate]
@@ -331,8 +331,8 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
         (["--image", "footage/two.png", "--top", "0"], "k: 0; expected 1 or more"),
         (["--image", "footage/two.png", "--since", "nan"], "time: 'nan'; expected seconds"),
         (["--image", "footage/one.png", "--person", "x"], "'x'; expected a number from 1, or all"),
-        ([], "expected one or more --image, or --row"),
-        (["--image", "footage/two.png", "--row", "1"], "expected one or more --image, or --row"),
+        ([], "expected one or more --image, or --id"),
+        (["--image", "footage/two.png", "--id", "1"], "expected one or more --image, or --id"),
         (["--box", "1,2,3,4"], "stands before any --image"),
         (["--image", "footage/one.png", "--box", "1,2,3,4", "--person", "1"], "is chosen already"),
     ],
@@ -373,5 +373,5 @@ def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
         assert indexer.report.detections == gallery.store.count() > 0
     with open_gallery(tmp_path / "g.db") as gallery:  # finds the weights itself
         answer = gallery.search_by_id(1, k=3, per="match")
-        assert answer.entries[0].row_id == 1
+        assert answer.entries[0].detection_id == 1
         assert answer.similarities[0] == pytest.approx(1, abs=1e-5)

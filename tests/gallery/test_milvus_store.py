@@ -121,8 +121,10 @@ def test_large_batches_are_sent_in_pieces(store, monkeypatch):
     monkeypatch.setattr(milvus_store, "_READ_ROWS", 9)
     scenes = draw_scenes()
     entries = store.get(store.add(scenes))
-    assert [entry.source for entry in entries] == [s.source for s in scenes for _ in s.scores]
-    assert (entries[-1].embedding == scenes[-1].embeddings[-1]).all()
+    assert [entry.source for entry in entries] == [
+        s.source for s in scenes for _ in s.detections.scores
+    ]
+    assert (entries[-1].embedding == scenes[-1].detections.embeddings[-1]).all()
 
 
 def test_of_two_adds_to_one_source_the_first_gives_way(address, store, monkeypatch):
@@ -161,7 +163,9 @@ def test_an_interrupted_delete_leaves_no_source_that_passes_for_complete(store, 
 def search_unkindly(table, queries, limit, condition, fields):
     """Of equal rows those with the highest ids, and in this order."""
     found = SEARCH(table, queries, 1000, condition, fields)
-    ranked = [sorted(hits, key=lambda hit: (-hit["distance"], -hit["row_id"])) for hits in found]
+    ranked = [
+        sorted(hits, key=lambda hit: (-hit["distance"], -hit["detection_id"])) for hits in found
+    ]
     return [hits[:limit] for hits in ranked]
 
 
@@ -174,9 +178,9 @@ def test_a_ranking_is_exact_over_many_pages(store, monkeypatch, per):
     queries = draw_rows(5, seed=77)
     entries = store.get(store.add(draw_scenes()))
     for k in (1, 2, 7, 30):
-        found = store.search(queries, k, per=per)
+        found = store.search_ids(queries, k, per=per)
         expected = search_literally(entries, queries, k, per=per)
-        assert found.row_ids.tolist() == [[row for row, _ in answer] for answer in expected]
+        assert found.ids.tolist() == [[row for row, _ in answer] for answer in expected]
 
 
 def test_images_with_more_people_than_a_page_holds(store, monkeypatch):
@@ -185,12 +189,12 @@ def test_images_with_more_people_than_a_page_holds(store, monkeypatch):
     query = ROWS[:1]
     crowd = make_scene(query.repeat(20, axis=0), "crowd.jpg")
     ids = store.add([crowd, *(make_scene(ROWS, f"{i}.jpg") for i in range(3))])
-    found = store.search(query, 8, per="image")
-    firsts = {entry.source for entry in store.get(found.row_ids[0])}
+    found = store.search_ids(query, 8, per="image")
+    firsts = {entry.source for entry in store.get(found.ids[0])}
     assert firsts == {"crowd.jpg", "0.jpg", "1.jpg", "2.jpg"}
-    assert found.row_ids[0, 1:].tolist() == [ids[20], ids[27], ids[34]]
+    assert found.ids[0, 1:].tolist() == [ids[20], ids[27], ids[34]]
     with pytest.raises(InputError, match="k: 9; expected at most 8"):
-        store.search(query, 9)
+        store.search_ids(query, 9)
 
 
 def test_any_text_may_be_a_name(store):
@@ -201,8 +205,8 @@ def test_any_text_may_be_a_name(store):
         )
     for name in names:
         for where in (Filter(cameras=[name]), Filter(sources=[f"{name}.jpg"])):
-            (row_id,) = store.search(ROWS[:1], 100, where).row_ids[0]
-            (entry,) = store.get([row_id])
+            (detection_id,) = store.search_ids(ROWS[:1], 100, where).ids[0]
+            (entry,) = store.get([detection_id])
             assert (entry.camera, entry.source) == (name, f"{name}.jpg")
     assert store.cameras() == sorted(names)
     assert [source.fingerprint for source in store.sources()] == names
@@ -223,7 +227,7 @@ def test_unusual_filters(tmp_path, address, where, count):
     for place in (tmp_path / "gallery.db", address):
         with new_store(place) as store:
             store.add([make_scene(ROWS[:1], time=-3.5), make_scene(ROWS[:1], "b.jpg", camera="x")])
-            assert store.count(where) == store.search(ROWS, 9, where).row_ids.shape[1] == count
+            assert store.count(where) == store.search_ids(ROWS, 9, where).ids.shape[1] == count
 
 
 def test_people_are_not_stored_twice_when_an_answer_gets_lost(store, monkeypatch):
@@ -262,7 +266,7 @@ def test_a_gallery_that_was_half_made_is_completed(address, store):
 
 def test_galleries_of_another_version_are_refused(address, store):
     store._sources.write_about('{"version": 99}')
-    with pytest.raises(InputError, match="is a gallery of version 99; expected version 1"):
+    with pytest.raises(InputError, match="is a gallery of version 99; expected version 2"):
         open_store(address)
 
 
@@ -326,13 +330,13 @@ def test_a_file_of_milvus_lite(tmp_path, monkeypatch):
     monkeypatch.setattr(milvus_table, "_WAIT_SECONDS", 0.5)
     store = new_store("milvus-lite://folder/trial.db", about={"a": "b"})
     store.add(draw_scenes(10), [IndexProgress("new.mp4", "1", 4)])
-    before = store.sources(), store.count(), store.search(ROWS, 5).row_ids.tolist()
+    before = store.sources(), store.count(), store.search_ids(ROWS, 5).ids.tolist()
     lite.server_manager_instance.release_server("folder/trial.db")
     for work in (store.count, lambda: store.add([make_scene(ROWS)]), store.sources):
         with pytest.raises(InputError, match="folder/trial.db: cannot"):
             work()
     with open_store(f"milvus-lite://{tmp_path}/folder/trial.db") as again:
         assert (again.sources(), again.count()) == before[:2]
-        assert again.search(ROWS, 5).row_ids.tolist() == before[2]
+        assert again.search_ids(ROWS, 5).ids.tolist() == before[2]
         assert (again.weights, again.about) == (WEIGHTS, {"a": "b"})
     lite.server_manager_instance.release_server("folder/trial.db")

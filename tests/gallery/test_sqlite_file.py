@@ -41,11 +41,11 @@ def test_a_damaged_row_is_named(tmp_path):
         connection.commit()
         connection.close()
         for _ in range(2):
-            words = "gallery.db: cannot read: row 2 holds 1 bytes of 64; expected a gallery that is"
-            with pytest.raises(InputError, match=words) as error:
-                store.search(draw_rows(1), 3)
+            words = "cannot read: detection 2 holds 1 bytes of 64; expected a gallery that is"
+            with pytest.raises(InputError, match=f"gallery.db: {words}") as error:
+                store.search_ids(draw_rows(1), 3)
             assert "is kept" not in str(error.value)
-        with pytest.raises(InputError, match="gallery.db: row 2: its embedding is damaged"):
+        with pytest.raises(InputError, match="gallery.db: detection 2: its embedding is damaged"):
             store.get([2])
 
 

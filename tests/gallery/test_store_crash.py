@@ -84,7 +84,7 @@ def test_two_processes_may_create_and_fill_a_gallery_at_once(tmp_path):
             "0.mp4": 280,
             "1.mp4": 280,
         }
-        assert store.search(ROWS, 1000).row_ids.shape == (7, 560)
+        assert store.search_ids(ROWS, 1000).ids.shape == (7, 560)
 
 
 def test_what_is_acknowledged_outlives_kill_9(tmp_path):
@@ -105,10 +105,10 @@ def test_what_is_acknowledged_outlives_kill_9(tmp_path):
         assert len(stored - acknowledged) <= 7 * (number + 1)
     with open_store(tmp_path / "gallery.db") as store:
         assert len(store.sources()) == 20
-        found = store.search(ROWS[:1], 10**6)
-        assert sorted(found.row_ids[0].tolist()) == sorted(stored)
+        found = store.search_ids(ROWS[:1], 10**6)
+        assert sorted(found.ids[0].tolist()) == sorted(stored)
         for entry in store.get(sorted(stored)[-7:]):
-            assert (entry.embedding == ROWS[(entry.row_id - 1) % 7]).all()
+            assert (entry.embedding == ROWS[(entry.detection_id - 1) % 7]).all()
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
@@ -135,7 +135,7 @@ def test_after_a_full_disk_the_same_store_goes_on(tmp_path):
         with pytest.raises(InputError, match="gallery.db: cannot add: database or disk is full"):
             store.add(large)
         assert store.count() == 7
-        assert store.search(ROWS, 100).row_ids.shape == (7, 7)
+        assert store.search_ids(ROWS, 100).ids.shape == (7, 7)
         store._connection.execute("PRAGMA max_page_count = 1000000")
         assert store.add(large)[0] == 8
-        assert store.search(ROWS, 10**4).row_ids.shape == (7, 5007)
+        assert store.search_ids(ROWS, 10**4).ids.shape == (7, 5007)

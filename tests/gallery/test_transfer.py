@@ -43,7 +43,7 @@ def read(address):
     """All that a gallery says, with the order of its people instead of their ids."""
     with open_store(address) as store:
         entries = [
-            {**vars(entry), "row_id": 0, "embedding": entry.embedding.tolist()}
+            {**vars(entry), "detection_id": 0, "embedding": entry.embedding.tolist()}
             for entry in store.scan(limit=10_000)
         ]
         sources = sorted(store.sources(), key=lambda source: source.path)
@@ -136,8 +136,8 @@ def test_real_embeddings_come_over_unchanged(addresses):
         store.add([make_scene(rows, time=1 / 3, camera="door")])
         copy_gallery(store, addresses[1])
         with open_store(addresses[1]) as copy:
-            (mine, theirs) = store.search(rows, 5), copy.search(rows, 5)
+            (mine, theirs) = store.search_ids(rows, 5), copy.search_ids(rows, 5)
             np.testing.assert_allclose(mine.similarities, theirs.similarities, atol=1e-6)
-            assert (mine.row_ids == theirs.row_ids).all()
+            assert (mine.ids == theirs.ids).all()
             assert [entry.embedding.tolist() for entry in copy.scan()] == rows.tolist()
             assert copy.sources() == [Source("a.jpg", None, None, 40)]

@@ -36,7 +36,7 @@ def index(store, *paths, predictor=None, **options):
 
 def list_rows(store):
     """What is stored, in the order of files and frames."""
-    entries = store.get(store.search(np.eye(8)[:1], 10_000).row_ids[0])
+    entries = store.scan(limit=10_000)
     return sorted((e.source, -1 if e.frame is None else e.frame, e.box[0]) for e in entries)
 
 
@@ -67,8 +67,8 @@ def test_people_are_stored_with_their_source_frame_time_and_camera(media, tmp_pa
         assert all(source.is_complete for source in store.sources())
         assert sorted(source.detections for source in store.sources()) == [0, 1, 2, 4]
         query = BlockPredictor().embed(draw_blocks({3: 0}), [(0, 20, 14, 60)])
-        found = store.search(query, 4)
-        for rank, entry in enumerate(sorted(store.get(found.row_ids[0]), key=lambda e: e.frame)):
+        (found,) = store.search(query, 4)
+        for rank, entry in enumerate(sorted((m.detection for m in found), key=lambda e: e.frame)):
             assert (entry.source, entry.camera) == (str(media / "door.avi"), "door")
             assert (entry.frame, entry.time) == (5 * rank, pytest.approx(1000 + rank / 2))
             assert entry.box == pytest.approx((10 * rank, 20, 10 * rank + 14, 60), abs=2)

@@ -34,9 +34,11 @@ BOX = (60.0, 30.0, 90.0, 100.0)
 QUERY = PersonImage(SCENE, np.array(BOX), "asked for")
 
 
-def entry(row_id, source, box=BOX, **fields):
+def entry(detection_id, source, box=BOX, **fields):
     values = {"frame": None, "time": None, "camera": None, "score": 0.875} | fields
-    return StoredDetection(row_id, str(source), box=box, embedding=np.float32([0.6, 0.8]), **values)
+    return StoredDetection(
+        detection_id, str(source), box=box, embedding=np.float32([0.6, 0.8]), **values
+    )
 
 
 def answer(*entries, title="who", query_images=(QUERY,)):
@@ -94,7 +96,7 @@ def test_a_table_tells_all(photo):
     first, second = table.split("\n\n")
     title, header, _, *rows = first.splitlines()
     assert title == "who" and second.splitlines() == ["nobody", "no matches"]
-    assert header.split() == "rank similarity source frame time camera box score row".split()
+    assert header.split() == "rank similarity source frame time camera box score id".split()
     assert rows[0].split() == ["1", "0.900", str(photo), "60,30,90,100", "0.88", "5"]
     assert rows[1].split() == "2 0.800 film.mp4 12 0:01:23.2 007 1,3,30,40 0.88 8".split()
 
@@ -111,7 +113,7 @@ def test_json_has_all_but_embeddings(photo):
     first, second = document["queries"]
     assert first["matches"] == [
         {
-            **{"rank": 1, "similarity": 0.9, "row_id": 5, "source": str(photo), "frame": 3},
+            **{"rank": 1, "similarity": 0.9, "id": 5, "source": str(photo), "frame": 3},
             **{"time": 1.5, "camera": "door", "box": list(BOX), "score": 0.5},
         }
     ]
@@ -137,7 +139,7 @@ def test_each_picture_is_read_once_and_in_order(photo, video, monkeypatch):
     frames = [entry(i, video, frame=frame) for i, frame in enumerate((5, 0, 5, 2))]
     twice = entry(7, photo), entry(8, photo, (0, 0, 10, 20))
     for found, sighting in read_person_images([answer(*frames, *twice), answer(*frames)]):
-        shown.append(found.row_id)
+        shown.append(found.detection_id)
         if found.source == str(video):
             assert sighting.image.mean() == pytest.approx(20 + 25 * found.frame, abs=6)
         assert sighting.box == pytest.approx(found.box)
@@ -153,15 +155,17 @@ def test_what_cannot_be_shown_says_why(photo, video, tmp_path):
         entry(3, video, frame=99),
         entry(4, photo, (200, 10, 220, 50)),
     ]
-    faults = dict((found.row_id, str(why)) for found, why in read_person_images([answer(*lost)]))
+    faults = dict(
+        (found.detection_id, str(why)) for found, why in read_person_images([answer(*lost)])
+    )
     reasons = {
         1: "gone.jpg: (no such|does not)",
         2: "torn.jpg: not readable",
         3: "no frame 99",
         4: "photo.png: 160 x 120 pixels, the box lies outside",
     }
-    for row_id, reason in reasons.items():
-        assert re.search(reason, faults[row_id])
+    for detection_id, reason in reasons.items():
+        assert re.search(reason, faults[detection_id])
 
 
 def test_a_file_that_changed_since_is_not_shown(photo):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from clsa_search.retrieval import GalleryImage, open_store
+from clsa_search.gallery import GalleryImage, open_store
+from clsa_search.structures import ImageDetections
 
 WEIGHTS = "a" * 64
 
@@ -21,7 +22,8 @@ def make_scene(embeddings, source="a.jpg", **labels):
     count = len(embeddings)
     corners = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
     scores = np.linspace(0.5, 1, count, dtype=np.float32)
-    return GalleryImage(source, np.hstack([corners, corners + 10]), scores, embeddings, **labels)
+    boxes = np.hstack([corners, corners + 10])
+    return GalleryImage(source, ImageDetections(boxes, scores, embeddings), **labels)
 
 
 def draw_scenes(count=60, seed=0, width=16):
@@ -44,13 +46,13 @@ def search_literally(entries, queries, k, passes=lambda entry: True, per="match"
     chosen = [entry for entry in entries if passes(entry)]
     answers = []
     for query in queries:
-        scored = [(-float(np.dot(query, entry.embedding)), entry.row_id) for entry in chosen]
-        images = {entry.row_id: (entry.source, entry.frame) for entry in chosen}
+        scored = [(-float(np.dot(query, entry.embedding)), entry.detection_id) for entry in chosen]
+        images = {entry.detection_id: (entry.source, entry.frame) for entry in chosen}
         answer, seen = [], set()
-        for negative, row_id in sorted(scored):
-            if per == "image" and images[row_id] in seen:
+        for negative, detection_id in sorted(scored):
+            if per == "image" and images[detection_id] in seen:
                 continue
-            seen.add(images[row_id])
-            answer.append((row_id, -negative))
+            seen.add(images[detection_id])
+            answer.append((detection_id, -negative))
         answers.append(answer[:k])
     return answers

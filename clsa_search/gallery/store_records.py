@@ -1,0 +1,165 @@
+"""The records of a gallery store: what goes in, what comes out, and the filter of a search.
+
+Shape letters: Q queries, K matches of each query, D embedding width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from clsa_search.errors import InputError
+from clsa_search.structures import ImageDetections
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """Detections of one image or of one frame of a video, to be stored.
+
+    Args:
+        source: path of the image or video file.
+        detections: boxes in pixels of the source, scores, embeddings.
+        frame: number of the frame in the video, from 0; None for an image.
+        time: seconds; None if unknown.
+        camera: name of the camera; None if unknown.
+    """
+
+    source: str
+    detections: ImageDetections
+    frame: int | None = None
+    time: float | None = None
+    camera: str | None = None
+
+
+@dataclass(frozen=True)
+class StoredDetection:
+    """One detection of a gallery.
+
+    Args:
+        detection_id: positive number that no other detection of the gallery has or had.
+        source: path of the image or video file.
+        frame: number of the frame in the video, from 0; None for an image.
+        time: seconds; None if unknown.
+        camera: name of the camera; None if unknown.
+        box: XYXY in pixels of the source.
+        score: detection score.
+        embedding: (D,) float32 of unit length.
+    """
+
+    detection_id: int
+    source: str
+    frame: int | None
+    time: float | None
+    camera: str | None
+    box: tuple[float, float, float, float]
+    score: float
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class Match:
+    """A detection that a search returned.
+
+    Args:
+        detection: the stored detection.
+        similarity: inner product of its embedding with the query.
+    """
+
+    detection: StoredDetection
+    similarity: float
+
+
+class SearchHits(NamedTuple):
+    """Ids and similarities of the most similar detections of each query.
+
+    Rows are sorted by similarity, highest first, and then by id. K is the requested number, or
+    less if fewer detections pass the filter.
+    """
+
+    ids: np.ndarray
+    """(Q, K) int64."""
+
+    similarities: np.ndarray
+    """(Q, K) float32."""
+
+    @classmethod
+    def empty(cls, queries: int) -> "SearchHits":
+        """Return no hits for a number of queries."""
+        return cls(np.empty((queries, 0), np.int64), np.empty((queries, 0), np.float32))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A condition on detections; a field of None accepts all, an unknown name matches none.
+
+    Args:
+        cameras: accepted cameras.
+        sources: accepted paths of sources.
+        since: earliest time in seconds, inclusive; detections without a time do not pass.
+        until: latest time in seconds, inclusive; detections without a time do not pass.
+        min_score: lowest detection score, inclusive.
+    """
+
+    cameras: Sequence[str] | None = None
+    sources: Sequence[str] | None = None
+    since: float | None = None
+    until: float | None = None
+    min_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An indexed image or video file, with or without detections.
+
+    Args:
+        path: path of the file.
+        fingerprint: state of the file in its `IndexProgress`; None if no progress was stored.
+        next_frame: first frame of a video that is not indexed; None at the end.
+        detections: number of stored detections.
+    """
+
+    path: str
+    fingerprint: str | None
+    next_frame: int | None
+    detections: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole file is indexed."""
+        return self.fingerprint is not None and self.next_frame is None
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """Progress of indexing one file.
+
+    Args:
+        source: path of the file.
+        fingerprint: state of the file, such as its size and its time of change.
+        next_frame: first frame that is not indexed; None if the whole file is.
+        after: `next_frame` of the stored progress that this one continues; None at the start.
+        replaces: stored source of an older state of the file, to be deleted.
+    """
+
+    source: str
+    fingerprint: str
+    next_frame: int | None = None
+    after: int | None = None
+    replaces: Source | None = None
+
+
+class IndexConflict(InputError):
+    """Another process indexes the same sources.
+
+    Args:
+        address: address of the store.
+        sources: paths of the sources.
+    """
+
+    def __init__(self, address: str, sources: Sequence[str]) -> None:
+        self.sources = list(sources)
+        super().__init__(
+            f"{address}: another process indexes {', '.join(sources)}; "
+            "expected one process for each file"
+        )
