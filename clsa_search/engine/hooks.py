@@ -1,4 +1,4 @@
-"""What a training run does beside its steps."""
+"""Hooks of a training run."""
 
 import logging
 import os
@@ -15,24 +15,34 @@ logger = logging.getLogger(__name__)
 
 
 class SeedEveryStep(HookBase):
-    """Makes the randomness of a step a function of seed, iteration and rank alone."""
+    """Seeds of an iteration that depend on seed, iteration and rank alone.
+
+    Args:
+        seed: seed of the run, SEED of the config.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
     def before_step(self) -> None:
+        """Seed Python, NumPy and torch."""
         sequence = np.random.SeedSequence((self.seed, self.trainer.iter, comm.get_rank()))
         seed_all_rng(int(sequence.generate_state(1)[0]))
 
 
 class DrawCurves(HookBase):
-    """Draws losses and metrics beside the other traces of a run when training ends."""
+    """Plots of losses and metrics, drawn when training ends.
+
+    Args:
+        output_dir: folder of the run, with its metrics.json.
+    """
 
     def __init__(self, output_dir: str) -> None:
         self.output_dir = output_dir
 
     def after_train(self) -> None:
-        # Detectron2 calls this after a failure too, whose error must stay the one that is seen
+        """Draw curves.png after the last iteration."""
+        # Detectron2 calls this after a failure too; its error must stay the one reported
         if comm.is_main_process() and self.trainer.iter >= self.trainer.max_iter:
             try:
                 draw_curves(

@@ -1,4 +1,4 @@
-"""Starting a command in one process or in many, by Detectron2's launcher or by torchrun."""
+"""Start of a command in one or more processes, by Detectron2's launcher or by torchrun."""
 
 import argparse
 import os
@@ -16,23 +16,23 @@ TORCHRUN_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
 
 
 def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespace) -> None:
-    """Run main(args) in every process of a command.
+    """Run `main(args)` in every process of a command.
 
-    Where torchrun (or another launcher that sets its variables) has started the processes, they
-    meet here, over NCCL or, on machines without a GPU, over gloo. Otherwise Detectron2's launcher
-    starts `--num-gpus` processes on each of `--num-machines`.
+    Processes started by torchrun, or by a launcher with the same variables, form a group over NCCL,
+    or over gloo without GPUs. Otherwise Detectron2's launcher starts `--num-gpus` processes on each
+    of `--num-machines`.
 
     Args:
-        main: of a command, at the top of its module.
-        args: of Detectron2's argument parser.
+        main: function at the top of its module.
+        args: num_gpus, num_machines, machine_rank and dist_url of the command line.
 
     Raises:
-        InputError: there are fewer GPUs than processes want.
+        InputError: there are more processes than GPUs.
     """
     if os.environ.keys() >= TORCHRUN_VARIABLES:
-        _meet()
+        _join_torchrun()
         main(args)
-        # together, and before the interpreter's shutdown, in which a thread of gloo may abort
+        # all processes end together, before the interpreter's shutdown: a thread of gloo may abort
         comm.synchronize()
         dist.destroy_process_group()
         return
@@ -51,19 +51,20 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
     )
 
 
-def _meet() -> None:
-    """Join the processes that torchrun has started."""
+def _join_torchrun() -> None:
+    """Join the group of the processes that torchrun started."""
     local_rank, local_size = (int(os.environ[f"LOCAL_{name}"]) for name in ("RANK", "WORLD_SIZE"))
     gpus = torch.cuda.device_count()
     if 0 < gpus < local_size:
         raise InputError(
-            f"torchrun started {local_size} processes on this machine, which has {gpus} GPUs; "
-            "expected at most one for each (CUDA_VISIBLE_DEVICES= in the environment hides them)"
+            f"torchrun started {local_size} processes on this machine, but it has {gpus} "
+            f"GPU{'' if gpus == 1 else 's'}; expected at most one process per GPU (an empty "
+            "CUDA_VISIBLE_DEVICES hides the GPUs)"
         )
     if gpus:
         torch.cuda.set_device(local_rank)
     dist.init_process_group("nccl" if gpus else "gloo", timeout=DEFAULT_TIMEOUT)
     if hasattr(comm, "create_local_process_group"):
         comm.create_local_process_group(local_size)
-    else:  # Detectron2 v0.6 has it in its launcher only
+    else:  # Detectron2 v0.6 does this only in its launcher
         comm._LOCAL_PROCESS_GROUP, _ = dist.new_subgroups(local_size)

@@ -1,23 +1,30 @@
-"""Memory of a CPU that is used over and over."""
+"""Reuse of freed CPU memory.
+
+The functions change how the whole process allocates memory. Commands call them; the library does
+not.
+"""
 
 import ctypes
 import sys
 
 import torch
 
-_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD = -4, -1, -2  # of glibc's mallopt
+_MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD = -4, -1, -2  # parameters of glibc's mallopt
 _STEP = 1 << 26  # bytes by which the heap grows
 
 
 def keep_freed_memory(device: str | torch.device = "cpu") -> bool:
-    """Let this process keep what it frees, for the next tensor; says whether it does.
+    """Let this process keep freed memory for later tensors.
 
-    glibc hands large blocks back to the system as soon as they are free, and each new feature map
-    is then filled with zeros page by page: a third of the time of a ResNet-50 on a CPU. What the
-    process held at most, it holds on to. Only glibc on Linux needs it.
+    By default glibc returns large blocks to the system at once, and the system fills every new
+    feature map with zeros, page by page: a third of the time of a ResNet-50 on a CPU. Afterwards
+    the process stays as large as its peak. Only glibc on Linux needs this.
 
     Args:
-        device: that computes; for another than a CPU nothing is changed.
+        device: device of the model. Nothing changes unless it is a CPU.
+
+    Returns:
+        Whether the process keeps freed memory now.
     """
     if torch.device(device).type != "cpu":
         return False
@@ -27,7 +34,7 @@ def keep_freed_memory(device: str | torch.device = "cpu") -> bool:
 
 
 def release_freed_memory() -> None:
-    """Give back to the system what is free now, where :func:`keep_freed_memory` has kept it."""
+    """Return all freed memory to the system, also after :func:`keep_freed_memory`."""
     libc = _find_glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: gone on with where it is resumed, else put aside."""
+"""The output folder of a run: continued by a resumed run, set aside by a new one."""
 
 import itertools
 import json
@@ -17,24 +17,24 @@ from clsa_search.checkpoint.checkpointer import OF_A_RUN
 
 METRICS = "metrics.json"
 CONFIG_FILE = "config.yaml"
-"""Of the run whose checkpoints it lies beside; Detectron2's default_setup calls it so."""
+"""Config of the run, beside its checkpoints; the name is Detectron2's."""
 
 _LEFT = re.compile(rf"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|{OF_A_RUN.pattern}")
 
-_BESIDE = {CONFIG_FILE, "curves.png", "inference"}  # made by a run that left some of the above
+_BESIDE = {CONFIG_FILE, "curves.png", "inference"}  # moved only together with files of _LEFT
 
 logger = logging.getLogger(__name__)
 
 
 def save_config(output_dir: str, cfg: CfgNode) -> None:
-    """Put the config of a run beside its checkpoints, from which it is loaded with them."""
+    """Write the config of a run beside its checkpoints."""
     with replace_file(os.path.join(output_dir, CONFIG_FILE)) as file:
         file.write(cfg.dump().encode())
 
 
 @contextmanager
 def kept_config(output_dir: str) -> Iterator[None]:
-    """Leaves config.yaml as it is: what is set up here may fail, or evaluate another model."""
+    """Restore config.yaml at the end: the setup may fail, or evaluate another model."""
     path = Path(output_dir, CONFIG_FILE)
     before = path.read_bytes() if path.is_file() else None
     try:
@@ -48,9 +48,11 @@ def kept_config(output_dir: str) -> Iterator[None]:
 
 
 def trim_metrics(output_dir: str, start_iter: int) -> None:
-    """Drop the lines of metrics.json that a run resumed at `start_iter` writes again.
+    """Drop the lines of metrics.json from `start_iter` on, and lines that a kill left incomplete.
 
-    Lines that a kill tore are dropped too.
+    Args:
+        output_dir: folder of the run.
+        start_iter: first iteration of the resumed run.
     """
     path = os.path.join(output_dir, METRICS)
     if not os.path.isfile(path):
@@ -64,12 +66,12 @@ def trim_metrics(output_dir: str, start_iter: int) -> None:
 
 
 def set_aside(output_dir: str) -> None:
-    """Move what an earlier run left, its log aside, into a folder of its own."""
+    """Move the files of an earlier run, except its log, to a new folder `earlier_run_<n>`."""
     there = os.listdir(output_dir) if os.path.isdir(output_dir) else []
     names = [name for name in there if _LEFT.fullmatch(name)]
     if not names:
         return
-    # first: after a kill in between, the config must not be written over
+    # the config first: a kill in between must not leave it to be overwritten
     names = [*sorted(_BESIDE.intersection(there)), *names]
     folders = (os.path.join(output_dir, f"earlier_run_{i}") for i in itertools.count(1))
     folder = next(path for path in folders if not os.path.exists(path))
@@ -77,26 +79,32 @@ def set_aside(output_dir: str) -> None:
     for name in names:
         os.replace(os.path.join(output_dir, name), os.path.join(folder, name))
     logger.warning(
-        "%s held an earlier run, which --resume would have continued: "
-        "its config, metrics and checkpoints are in %s now",
+        "%s held an earlier run; --resume would have continued it. "
+        "Its config, metrics and checkpoints are in %s now",
         output_dir,
         folder,
     )
 
 
 class DeferredWriters(EventWriter):
-    """Opens a run's writers at the first writing, when its folder has been put in order."""
+    """Writers that are opened at the first write, after the output folder is in order.
+
+    Args:
+        build: function that opens the writers.
+    """
 
     def __init__(self, build: Callable[[], list[EventWriter]]) -> None:
         self._build = build
         self._writers: list[EventWriter] = []
 
     def write(self) -> None:
+        """Write the latest metrics with every writer."""
         self._writers = self._writers or self._build()
         for writer in self._writers:
             writer.write()
 
     def close(self) -> None:
+        """Close the writers."""
         for writer in self._writers:
             writer.close()
 

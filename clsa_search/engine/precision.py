@@ -1,4 +1,4 @@
-"""The types and the form that models compute in, and whether a device can."""
+"""Number types and memory layout of training and inference, checked against the device."""
 
 import torch
 from detectron2.config import CfgNode
@@ -14,10 +14,13 @@ DTYPES = {"float32": torch.float32, **HALVES}
 
 
 def read_amp_dtype(cfg: CfgNode) -> torch.dtype | None:
-    """SOLVER.AMP: the type of the convolutions and matrix products; None without AMP.
+    """Return the type of convolutions and matrix products in training, SOLVER.AMP.DTYPE.
+
+    Returns:
+        None without AMP.
 
     Raises:
-        InputError: no such type, or the device cannot compute in it.
+        InputError: there is no such type, or the device does not support it.
     """
     name = cfg.SOLVER.AMP.DTYPE
     if name not in HALVES:
@@ -30,10 +33,10 @@ def read_amp_dtype(cfg: CfgNode) -> torch.dtype | None:
 
 
 def prepare_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> None:
-    """Lay out weights channels-last, in place, where a CPU or a half type computes faster so.
+    """Lay out weights channels-last, in place, where this is faster: on a CPU or in half precision.
 
     Args:
-        model: on its device.
+        model: model on its device.
         amp_dtype: see :func:`read_amp_dtype`.
     """
     if amp_dtype or next(model.parameters()).device.type == "cpu":
@@ -41,15 +44,14 @@ def prepare_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> Non
 
 
 def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
-    """:func:`optimize_for_inference` as TEST.DTYPE and TEST.COMPILE say.
+    """Optimize a model in place for TEST.DTYPE and TEST.COMPILE, see `optimize_for_inference`.
 
     Args:
-        model: in evaluation mode, on MODEL.DEVICE.
-        cfg: of the model.
+        model: model in evaluation mode, on MODEL.DEVICE.
+        cfg: config of the model.
 
     Raises:
-        InputError: the device cannot compute in the type, or there is no backbone or no way to
-            compile.
+        InputError: the device does not support the type, or the backbone cannot be compiled.
     """
     if cfg.TEST.COMPILE:
         _check_compiler(model, cfg)
@@ -57,10 +59,10 @@ def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
 
 
 def read_test_dtype(cfg: CfgNode) -> torch.dtype:
-    """TEST.DTYPE: the type of nearly all arithmetic at inference.
+    """Return the type of nearly all arithmetic at inference, TEST.DTYPE.
 
     Raises:
-        InputError: no such type, or the device cannot compute in it.
+        InputError: there is no such type, or the device does not support it.
     """
     name = cfg.TEST.DTYPE
     if name not in DTYPES:
@@ -86,14 +88,14 @@ def _check_compiler(model: PersonSearchRCNN, cfg: CfgNode) -> None:
 
 
 def _check_device(device: str, key: str, name: str, other: str) -> None:
-    """Also that autocast gives the type, where an older torch knows it for convolutions only."""
+    """Check that convolutions run in a type, also under autocast: older versions of torch differ."""
     kind, dtype = torch.device(device).type, DTYPES[name]
-    picture = torch.ones(1, 1, 3, 3, device=device)
+    image = torch.ones(1, 1, 3, 3, device=device)
     try:
-        F.conv2d(picture.to(dtype), picture.to(dtype))
+        F.conv2d(image.to(dtype), image.to(dtype))
         with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
-            supported = F.conv2d(picture, picture).dtype == dtype
+            supported = F.conv2d(image, image).dtype == dtype
     except RuntimeError:
         supported = False
     if not supported:
-        raise InputError(f"{key} is {name}, in which {device} cannot compute; take {other}")
+        raise InputError(f"{key} is {name}, but {device} does not support it; expected {other}")

@@ -14,6 +14,7 @@ from detectron2.utils.logger import setup_logger
 from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
+from clsa_search.config_files import find_config
 from clsa_search.data import count_identities, get_records, load_training_records
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
@@ -21,22 +22,26 @@ from clsa_search.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
-    """Defaults, then a YAML file, then KEY VALUE pairs; not frozen.
+def load_config(config_file: str | os.PathLike = "", opts: Sequence = ()) -> CfgNode:
+    """Load a config that is not frozen: defaults, then a YAML file, then KEY VALUE pairs.
+
+    Args:
+        config_file: path or name, see :func:`find_config`; "" for the defaults.
+        opts: keys and values in turn, such as ("SOLVER.BASE_LR", 0.01).
 
     Raises:
-        InputError: the file is missing or not YAML, a key does not exist, a value does not fit.
+        InputError: the file is missing or is not YAML, a key does not exist, or a value does not
+            fit its key.
     """
     cfg = get_cfg()
     add_clsa_search_config(cfg)
-    if config_file and not os.path.isfile(config_file):
-        raise InputError(f"config file {config_file} does not exist")
-    source = config_file
+    path = find_config(config_file) if config_file else ""
+    source = path
     try:
-        if config_file:
-            cfg.merge_from_file(config_file, allow_unsafe=False)  # no tags that run code
+        if path:
+            cfg.merge_from_file(path, allow_unsafe=False)  # no tags that run code
         source = "command line"
-        cfg.merge_from_list(list(opts or []))
+        cfg.merge_from_list(list(opts))
     except (KeyError, ValueError, AssertionError, AttributeError, YAMLError) as error:
         message = (error.args and error.args[0]) or " ".join(str(error).split())  # YAML's are long
         raise InputError(f"{source}: {message}") from error
@@ -44,7 +49,11 @@ def load_config(config_file: str, opts: list[str] | None = None) -> CfgNode:
 
 
 def fall_back_to_cpu(cfg: CfgNode) -> bool:
-    """Put MODEL.DEVICE on the CPU where it is a GPU and there is none; says whether it did."""
+    """Set MODEL.DEVICE to the CPU if it names a GPU and none is available.
+
+    Returns:
+        Whether the device was changed.
+    """
     no_gpu = cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available()
     if no_gpu:
         cfg.MODEL.DEVICE = "cpu"
@@ -52,33 +61,35 @@ def fall_back_to_cpu(cfg: CfgNode) -> bool:
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """The frozen config of a command, with logging and seeds set up.
+    """Set up logging and seeds, as Detectron2's `default_setup`, and return the frozen config.
 
-    MODEL.DEVICE falls back to the CPU on a machine without a GPU. MODEL.REID.NUM_IDS 0 becomes the
-    number of identities of DATASETS.TRAIN when training.
+    MODEL.DEVICE falls back to the CPU on a machine without a GPU. Before training, a
+    MODEL.REID.NUM_IDS of 0 becomes the number of identities of DATASETS.TRAIN.
 
     Args:
-        args: config_file, opts and eval_only of Detectron2's argument parser.
+        args: config_file, opts and eval_only of the command line.
 
     Raises:
-        InputError: see :func:`load_config`; the weights or a dataset do not exist; the training
-            set labels nobody, or more people than NUM_IDS.
+        InputError: see :func:`load_config` and :func:`with_identities`; the weights or a dataset
+            do not exist.
     """
-    cfg = load_config(args.config_file, args.opts)
+    cfg = load_config(args.config_file, args.opts or ())
     weights = cfg.MODEL.WEIGHTS
     if weights and "://" not in weights and not os.path.isfile(weights):
-        raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist")
+        raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist; expected a checkpoint")
     no_gpu = fall_back_to_cpu(cfg)
     if not args.eval_only:
-        # faults of the datasets are found before a run instead of in it
+        # faults of the datasets show before a run, not in it
         cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
         for name in cfg.DATASETS.TEST:
             get_records(name)
     cfg.freeze()
-    # config.yaml is the trainer's to write, once the run can begin
+    args = argparse.Namespace(**vars(args))  # default_setup opens the file by its path
+    args.config_file = find_config(args.config_file) if args.config_file else ""
+    # the trainer writes config.yaml once the run can begin
     with kept_config(cfg.OUTPUT_DIR) if comm.is_main_process() else nullcontext():
         default_setup(cfg, args)
-    # beside Detectron2's own; an application's handlers get it too
+    # same outputs as Detectron2's logger; handlers of an application get the messages too
     setup_logger(cfg.OUTPUT_DIR, comm.get_rank(), name="clsa_search").propagate = True
     if no_gpu:
         logger.warning("No GPU is available: running on the CPU")
@@ -86,16 +97,20 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def with_identities(cfg: CfgNode, records: Sequence[dict]) -> CfgNode:
-    """The config with as many identities as the records of DATASETS.TRAIN where NUM_IDS is 0.
+    """Return the config with a MODEL.REID.NUM_IDS of 0 replaced by the number of identities.
+
+    Args:
+        cfg: config of a training.
+        records: records of DATASETS.TRAIN.
 
     Raises:
-        InputError: the records label nobody, or more people than NUM_IDS.
+        InputError: no box has a person id, or there are more identities than NUM_IDS.
     """
     identities = count_identities(records)
     if identities == 0:
         raise InputError(
             f"DATASETS.TRAIN {cfg.DATASETS.TRAIN}: no box has a person_id; "
-            "the re-ID branch needs labeled people to learn from"
+            "the re-ID branch needs labeled boxes to train"
         )
     if 0 < cfg.MODEL.REID.NUM_IDS < identities:
         raise InputError(

@@ -1,4 +1,4 @@
-"""One training step: mixed precision, and gradients accumulated over parts of the batch."""
+"""A training step in mixed precision, with gradients accumulated over parts of the batch."""
 
 import time
 from contextlib import nullcontext
@@ -13,7 +13,21 @@ from clsa_search.errors import InputError
 
 
 class AccumulatingTrainer(SimpleTrainer):
-    """Detectron2's step in any precision, on a batch that may be larger than the memory."""
+    """Detectron2's step in any precision, for batches larger than the memory.
+
+    Args:
+        model: module that returns a dict of losses.
+        data_loader: batches of this process.
+        optimizer: optimizer of the model. Gradients are unscaled when its `step` is called, so it
+            may clip them there.
+        amp_dtype: see :func:`.read_amp_dtype`; float16 scales the losses.
+        accumulation_steps: number of equal parts of a batch; each is one forward and backward pass.
+            Batch norm sees one part at a time, and each loss is averaged over a part, so boxes of a
+            part with few boxes weigh more than in the whole batch.
+
+    Raises:
+        InputError: the batch does not divide into equal parts.
+    """
 
     def __init__(
         self,
@@ -24,20 +38,6 @@ class AccumulatingTrainer(SimpleTrainer):
         amp_dtype: torch.dtype | None = None,
         accumulation_steps: int = 1,
     ) -> None:
-        """
-        Args:
-            model: returns a dict of losses.
-            data_loader: its batches are the images of a step of this process.
-            optimizer: where it clips gradients, it does so in `step`, which the scaler calls when
-                the gradients are unscaled.
-            amp_dtype: see :func:`.precision.read_amp_dtype`; float16 scales the losses.
-            accumulation_steps: equal parts that a batch is split into, one forward and backward
-                pass each. Batch norm sees one part at a time, and the mean of each loss is of a
-                part: people of a part with few of them weigh more than in the whole batch.
-
-        Raises:
-            InputError: the batch does not divide into so many parts.
-        """
         if accumulation_steps < 1 or data_loader.batch_size % accumulation_steps:
             raise InputError(
                 f"SOLVER.ACCUMULATION_STEPS is {accumulation_steps}; expected a divisor of "
@@ -52,6 +52,7 @@ class AccumulatingTrainer(SimpleTrainer):
         )
 
     def run_step(self) -> None:
+        """Train on one batch."""
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
@@ -60,26 +61,29 @@ class AccumulatingTrainer(SimpleTrainer):
         parts = [batch[i : i + size] for i in range(0, len(batch), size)]
         losses = [self._backward(part, last=part is parts[-1]) for part in parts]
         means = {key: torch.stack([x[key] for x in losses]).mean() for key in losses[0]}
-        # before the update: it ends the run where a loss is not finite
+        # before the update: a loss that is not finite ends the run here
         self._write_metrics(means, data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
     def _backward(self, part: list[dict], *, last: bool) -> dict[str, torch.Tensor]:
-        """Add the gradients of a part's share of the mean loss; its losses, detached."""
-        distributed = isinstance(self.model, DistributedDataParallel)
-        # the processes exchange the sum of the gradients once, with the last part
-        with self.model.no_sync() if distributed and not last else nullcontext():
+        """Add a part's share of the gradients; return its detached losses."""
+        model = self.model
+        # processes exchange the sum of the gradients once, with the last part
+        waits = isinstance(model, DistributedDataParallel) and not last
+        with model.no_sync() if waits else nullcontext():
             with torch.autocast(self.device_type, self.amp_dtype, enabled=bool(self.amp_dtype)):
-                losses = self.model(part)
+                losses = model(part)
             self.grad_scaler.scale(sum(losses.values()) / self.accumulation_steps).backward()
         return {key: loss.detach() for key, loss in losses.items()}
 
     def state_dict(self) -> dict:
+        """Return Detectron2's state and the loss scale."""
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """Restore the state of a checkpoint."""
         super().load_state_dict(state_dict)
-        # empty where the run was not in float16 so far
+        # empty after a run without float16
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -1,11 +1,15 @@
-"""The trainer: Detectron2's, with person-search data and a resume that continues exactly."""
+"""The trainer: Detectron2's, with person-search data and an exact resume."""
 
+import warnings
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch.distributed as dist
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, TrainerBase, create_ddp_model
+from detectron2.engine import DefaultTrainer, HookBase, defaults
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -13,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
-from clsa_search.data import get_records
+from clsa_search.data import get_records, load_training_records
 from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
@@ -25,58 +29,57 @@ from clsa_search.evaluation import PersonSearchEvaluator
 
 
 class PersonSearchTrainer(DefaultTrainer):
-    """DefaultTrainer with person-search data, evaluation, and a resume that continues exactly."""
+    """DefaultTrainer with person-search data and evaluation, and an exact resume.
+
+    It trains in any number of processes, on GPUs or on CPUs. Override its `build_*` methods as
+    those of DefaultTrainer.
+
+    Args:
+        cfg: frozen config of the run.
+
+    Raises:
+        InputError: SOLVER.IMS_PER_BATCH does not divide into processes and ACCUMULATION_STEPS;
+            see also :func:`.with_identities` and :func:`.read_amp_dtype`.
+    """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """
-        Raises:
-            InputError: SOLVER.IMS_PER_BATCH does not divide into processes and
-                ACCUMULATION_STEPS; see also :func:`with_identities` and :func:`read_amp_dtype`.
-        """
-        # not DefaultTrainer's: it knows no processes on a CPU, no other steps and checkpointer
-        TrainerBase.__init__(self)
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         amp_dtype = read_amp_dtype(cfg)
-        loader = self.build_train_loader(cfg)
-        cfg = with_identities(cfg, loader.dataset.records)
-        model = self.build_model(cfg)
-        prepare_for_training(model, amp_dtype)
-        optimizer = self.build_optimizer(cfg, model)
-        # no device_ids: the model moves its inputs itself, and a CPU has none
-        model = create_ddp_model(model, broadcast_buffers=False, device_ids=None)
+        cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
+        with _any_device():
+            super().__init__(cfg)
         self._trainer = AccumulatingTrainer(
-            model,
-            loader,
-            optimizer,
+            self._trainer.model,
+            self._trainer.data_loader,
+            self._trainer.optimizer,
             amp_dtype=amp_dtype,
             accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         )
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = PersonSearchCheckpointer(
-            model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
         )
-        self.start_iter = 0
-        self.max_iter = cfg.SOLVER.MAX_ITER
-        self.cfg = cfg
+        # again, because the hooks hold the trainer's checkpointer
+        self._hooks.clear()
         self.register_hooks(self.build_hooks())
 
     def build_hooks(self) -> list[HookBase]:
+        """Add the seeds of each step and the final curves to Detectron2's hooks."""
         seeding = [SeedEveryStep(self.cfg.SEED)] if self.cfg.SEED >= 0 else []
-        # last, when the writers are done
+        # the curves come last, after the writers are closed
         return [*seeding, *super().build_hooks(), DrawCurves(self.cfg.OUTPUT_DIR)]
 
     def build_writers(self) -> list[EventWriter]:
+        """Return Detectron2's writers, opened at the first write."""
         return [DeferredWriters(super().build_writers)]
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """As Detectron2's, and the run's folder is put in order.
+        """Resume from the last checkpoint, or load MODEL.WEIGHTS, and put OUTPUT_DIR in order.
 
-        Resumed, `metrics.json` ends where the run goes on. Otherwise what an earlier run left is
-        moved into a folder of its own. Then `config.yaml` is this run's.
+        A resumed run continues `metrics.json` at its first iteration. A new run moves the files of
+        an earlier run to a folder of their own. Both write `config.yaml`.
 
         Raises:
-            InputError: see `PersonSearchCheckpointer`; the main process's checkpoint is not there
-                for another one.
+            InputError: see :class:`.PersonSearchCheckpointer`; a process does not find the
+                checkpoint of the main process.
         """
         path = comm.all_gather(self.checkpointer.get_checkpoint_file())[0] if resume else ""
         if path:
@@ -95,10 +98,12 @@ class PersonSearchTrainer(DefaultTrainer):
         save_config(self.cfg.OUTPUT_DIR, self.cfg)
 
     def state_dict(self) -> dict:
-        # Detectron2 v0.6 leaves optimizer and gradient scaler out of its checkpoints
+        """Return the state of the trainer, its hooks, the optimizer and the loss scale."""
+        # Detectron2 v0.6 leaves optimizer and loss scale out of its checkpoints
         return {**super().state_dict(), "_trainer": self._trainer.state_dict()}
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """Restore the state of a checkpoint."""
         super().load_state_dict(state_dict)
         self._trainer.load_state_dict(state_dict["_trainer"])
 
@@ -106,9 +111,10 @@ class PersonSearchTrainer(DefaultTrainer):
     def test(
         cls, cfg: CfgNode, model: nn.Module, evaluators: list[DatasetEvaluator] | None = None
     ) -> OrderedDict:
-        """As Detectron2's, of one model: that of the main process, which is the one saved.
+        """Evaluate the model of the main process on DATASETS.TEST.
 
-        In training each process has batch norm statistics of its own.
+        In training the batch norm statistics differ between processes; the main process's are saved
+        in checkpoints, so all processes evaluate with them.
         """
         if comm.get_world_size() > 1:
             for buffer in model.buffers():
@@ -116,17 +122,52 @@ class PersonSearchTrainer(DefaultTrainer):
         return super().test(cfg, model, evaluators)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> TrainingLoader:
-        return build_train_loader(cfg)
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        """Build the model of a config, laid out for fast training."""
+        model = super().build_model(cfg)
+        prepare_for_training(model, read_amp_dtype(cfg))
+        return model
 
     @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        return build_test_loader(cfg, get_records(dataset_name))
+    def build_train_loader(
+        cls,
+        cfg: CfgNode,
+        mapper: Callable[[dict], dict] | None = None,
+        sampler: Iterable[int] | None = None,
+    ) -> TrainingLoader:
+        """Build the loader of DATASETS.TRAIN, see :func:`.build_train_loader`."""
+        return build_train_loader(cfg, mapper, sampler)
+
+    @classmethod
+    def build_test_loader(
+        cls, cfg: CfgNode, dataset_name: str, mapper: Callable[[dict], dict] | None = None
+    ) -> DataLoader:
+        """Build the loader of a test set, see :func:`.build_test_loader`."""
+        return build_test_loader(cfg, get_records(dataset_name), mapper)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
+        """Build the evaluator of a test set; its files go below OUTPUT_DIR/inference."""
         return PersonSearchEvaluator(
             dataset_name,
             output_dir=inference_dir(cfg, dataset_name),
             meta={"config": cfg.dump()},
         )
+
+
+@contextmanager
+def _any_device() -> Iterator[None]:
+    """Let DefaultTrainer distribute a model on a CPU, too.
+
+    Detectron2 gives DistributedDataParallel the index of a GPU. Without one the model moves its
+    inputs itself, on any device.
+    """
+    create = defaults.create_ddp_model
+    defaults.create_ddp_model = partial(create, device_ids=None)
+    try:
+        with warnings.catch_warnings():
+            # Detectron2's own step in mixed precision, replaced at once
+            warnings.filterwarnings("ignore", ".*torch.cuda.amp.GradScaler")
+            yield
+    finally:
+        defaults.create_ddp_model = create

@@ -126,5 +126,5 @@ def test_more_processes_than_gpus_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(InputError, match="started 2 processes on this machine, which has 1 GPUs"):
+    with pytest.raises(InputError, match="started 2 processes on this machine, but it has 1 GPU;"):
         launch(print, argparse.Namespace())

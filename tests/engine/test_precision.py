@@ -160,7 +160,7 @@ def test_a_type_that_the_device_lacks_is_named(tiny_cfg, monkeypatch):
 
     monkeypatch.setattr("torch.nn.functional.conv2d", refuse)
     tiny_cfg.merge_from_list(FP16)
-    with pytest.raises(InputError, match="float16, in which cpu cannot compute; take bfloat16"):
+    with pytest.raises(InputError, match="float16, but cpu does not support it; expected bfloat16"):
         PersonSearchTrainer(tiny_cfg)
 
 
