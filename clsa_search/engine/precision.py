@@ -88,7 +88,7 @@ def _check_compiler(model: PersonSearchRCNN, cfg: CfgNode) -> None:
 
 
 def _check_device(device: str, key: str, name: str, other: str) -> None:
-    """Check that convolutions run in a type, also under autocast: older versions of torch differ."""
+    """Check that convolutions run in a type, also under autocast, as older torch may not."""
     kind, dtype = torch.device(device).type, DTYPES[name]
     image = torch.ones(1, 1, 3, 3, device=device)
     try:

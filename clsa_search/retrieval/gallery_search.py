@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from clsa_search.config_files import find_config
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
 from clsa_search.retrieval.filter_checks import check_times
@@ -161,7 +162,7 @@ def open_gallery(
     )
     about = {WEIGHTS: os.path.abspath(weights)}
     if config_file is not None:
-        about[CONFIG] = os.path.abspath(config_file)
+        about[CONFIG] = os.path.abspath(find_config(config_file))
     store = open_store(
         address,
         weights=predictor.weights_sha256,
