@@ -23,15 +23,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is n
 from benchmarks.ablation import (
     DETECTOR_FILE,
     GRIDS,
-    ROWS,
-    Figures,
-    Row,
+    VARIANTS,
     Run,
     RunFailure,
+    RunMetrics,
+    Variant,
+    evaluate_run,
     execute,
-    measure,
     plan_runs,
-    select_rows,
+    select_variants,
     summarize,
     write_detector_weights,
     write_tables,
@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--config-file", required=True, help="the config that the rows change")
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--grid", choices=GRIDS, default="main", help="rows by a common name")
-    chosen.add_argument("--rows", nargs="+", metavar="ROW", help=f"some of {', '.join(ROWS)}")
+    chosen.add_argument("--rows", nargs="+", metavar="ROW", help=f"some of {', '.join(VARIANTS)}")
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S", help="by default 1 2 3")
     add("--output-dir", type=Path, required=True)
     add("--detector-weights", metavar="FILE", help="a checkpoint, the detector of which all share")
@@ -58,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def plan(args: argparse.Namespace, rows: list[Row]) -> list[Run]:
+def plan(args: argparse.Namespace, rows: list[Variant]) -> list[Run]:
     opts = list(args.opts)
     if args.detector_weights:
         target = args.output_dir / DETECTOR_FILE
@@ -92,7 +92,7 @@ def describe(args: argparse.Namespace) -> dict[str, str]:
     return about | ({"detector": args.detector_weights} if args.detector_weights else {})
 
 
-def run_all(runs: list[Run], figures: dict[str, dict[int, Figures]]) -> int:
+def run_all(runs: list[Run], figures: dict[str, dict[int, RunMetrics]]) -> int:
     """Do what is not done and fill in the figures; returns how many runs failed."""
     failures = 0
     for number, run in enumerate(runs, start=1):
@@ -105,7 +105,7 @@ def run_all(runs: list[Run], figures: dict[str, dict[int, Figures]]) -> int:
             outcome = f"FAILED: {failure}"
         else:
             reid = run.cfg.MODEL.REID
-            found = measure(
+            found = evaluate_run(
                 run.eval_dir, run.cfg.DATASETS.TEST[0], reid.LEVELS, reid.HEAD.EMBED_DIM
             )
             figures.setdefault(run.row.name, {})[run.seed] = found
@@ -118,12 +118,12 @@ def run_all(runs: list[Run], figures: dict[str, dict[int, Figures]]) -> int:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with reported_input_errors():
-        rows = select_rows(args.rows or GRIDS[args.grid])
+        rows = select_variants(args.rows or GRIDS[args.grid])
         runs = plan(args, rows)
         if args.dry_run:
             print_commands(runs)
             return
-        figures: dict[str, dict[int, Figures]] = {}
+        figures: dict[str, dict[int, RunMetrics]] = {}
         try:
             failures = run_all(runs, figures)
         finally:  # a grid that is interrupted has a table too

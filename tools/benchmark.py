@@ -41,13 +41,12 @@ import torch
 from detectron2.config import CfgNode
 
 from benchmarks.speed import evaluation, query
-from benchmarks.speed.figures import Figure, format_rows, to_row
-from benchmarks.speed.growth import draw_rows, measure_sizes
-from benchmarks.speed.index import measure_index
+from benchmarks.speed.growth import measure_sizes, plot_growth
+from benchmarks.speed.indexing import measure_index
 from benchmarks.speed.inference import measure_inference
 from benchmarks.speed.inputs import CAMERA_SIZE, FIELD_SIZE
 from benchmarks.speed.machine import describe_machine, measure_machine
-from benchmarks.speed.measuring import count_up
+from benchmarks.speed.measurement import Measurement, format_rows, to_row
 from benchmarks.speed.model_growth import (
     HEIGHTS,
     IDENTITIES,
@@ -57,6 +56,7 @@ from benchmarks.speed.model_growth import (
     measure_pictures,
 )
 from benchmarks.speed.processes import count_places, measure_processes
+from benchmarks.speed.timing import double_up_to
 from benchmarks.speed.training import BRANCHES, measure_training
 from clsa_search.engine import load_config
 from clsa_search.engine.precision import DTYPES
@@ -65,7 +65,7 @@ from clsa_search.evaluation.summary import save_json
 from clsa_search.retrieval.indexer import IndexOptions
 
 POSITIVE = (
-    *("repeat", "scale", "widths", "rows", "queries", "sizes", "until"),
+    *("repeat", "scale", "widths", "detections", "queries", "sizes", "until"),
     *("size", "people", "batch_sizes", "batch", "pictures", "threads"),
 )
 
@@ -91,7 +91,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     indexing.add_argument("--pictures", type=int, default=16, help="and seconds of video")
     indexing.add_argument("--threads", type=int, default=IndexOptions.threads, help="that read")
     querying = subjects.add_parser("query", help="a gallery: filling, opening and searching it")
-    querying.add_argument("--rows", type=int, default=200_000, help="detections in the gallery")
+    querying.add_argument(
+        "--detections", type=int, default=200_000, help="detections in the gallery"
+    )
     growing = subjects.add_parser("growth", help="how cost grows with a size")
     growing.add_argument("--of", choices=list(GROWTHS), required=True, help="what grows")
     growing.add_argument("--sizes", type=int, nargs="+", metavar="N", help="where to measure")
@@ -154,22 +156,22 @@ def pick(args: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("device", "repeat", *names)}
 
 
-def measure_model(args: argparse.Namespace) -> Iterator[Figure]:
+def measure_model(args: argparse.Namespace) -> Iterator[Measurement]:
     options = pick(args, "size", "people", "batch_sizes", "dtypes")
     yield from measure_inference(load_model_config(args), **options)
 
 
-def measure_steps(args: argparse.Namespace) -> Iterator[Figure]:
+def measure_steps(args: argparse.Namespace) -> Iterator[Measurement]:
     options = pick(args, "branches", "dtypes", "batch", "size", "people")
     yield from measure_training(load_model_config(args), **options)
 
 
-def measure_indexing(args: argparse.Namespace) -> Iterator[Figure]:
+def measure_indexing(args: argparse.Namespace) -> Iterator[Measurement]:
     options = pick(args, "size", "people", "pictures", "threads")
     yield from measure_index(load_model_config(args), args.folder, **options)
 
 
-def measure_evaluation(args: argparse.Namespace) -> Iterator[Figure]:
+def measure_evaluation(args: argparse.Namespace) -> Iterator[Measurement]:
     for name in args.benchmarks or evaluation.SIZES:
         for width in args.widths:
             yield from evaluation.measure_evaluation(
@@ -177,12 +179,12 @@ def measure_evaluation(args: argparse.Namespace) -> Iterator[Figure]:
             )
 
 
-def measure_query(args: argparse.Namespace, rows: int | None = None) -> Iterator[Figure]:
+def measure_query(args: argparse.Namespace, detections: int | None = None) -> Iterator[Measurement]:
     for width in args.widths:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             yield from query.measure_query(
                 Path(folder),
-                rows=rows or args.rows,
+                detections=detections or args.detections,
                 width=width,
                 queries=args.queries,
                 device=args.device,
@@ -191,29 +193,29 @@ def measure_query(args: argparse.Namespace, rows: int | None = None) -> Iterator
             )
 
 
-def grow_gallery(args: argparse.Namespace) -> Iterator[Figure]:
+def grow_gallery(args: argparse.Namespace) -> Iterator[Measurement]:
     sizes = args.sizes or (100_000, 200_000, 500_000, 1_000_000, 2_000_000)
     until = args.until or 10_000_000
-    yield from measure_sizes(partial(measure_query, args), sizes, of="rows", until=until)
+    yield from measure_sizes(partial(measure_query, args), sizes, of="detections", until=until)
 
 
-def grow_processes(args: argparse.Namespace) -> Iterator[Figure]:
-    counts = args.sizes or count_up(count_places(args.device))
+def grow_processes(args: argparse.Namespace) -> Iterator[Measurement]:
+    counts = args.sizes or double_up_to(count_places(args.device))
     options = pick(args, "batch", "size", "people")
     yield from measure_processes(load_model_config(args), counts, **options)
 
 
-def grow_people(args: argparse.Namespace) -> Iterator[Figure]:
+def grow_people(args: argparse.Namespace) -> Iterator[Measurement]:
     options = pick(args, "size", "until")
     yield from measure_people(load_model_config(args), args.sizes or PEOPLE, **options)
 
 
-def grow_pictures(args: argparse.Namespace) -> Iterator[Figure]:
+def grow_pictures(args: argparse.Namespace) -> Iterator[Measurement]:
     options = pick(args, "size", "people", "until")
     yield from measure_pictures(load_model_config(args), args.sizes or HEIGHTS, **options)
 
 
-def grow_identities(args: argparse.Namespace) -> Iterator[Figure]:
+def grow_identities(args: argparse.Namespace) -> Iterator[Measurement]:
     options = pick(args, "batch", "size", "people", "until")
     yield from measure_identities(load_model_config(args), args.sizes or IDENTITIES, **options)
 
@@ -222,7 +224,7 @@ GROWTHS = {  # and what the figures' notes call it
     "people": (grow_people, "people"),
     "pictures": (grow_pictures, "pixels"),
     "identities": (grow_identities, "identities"),
-    "gallery": (grow_gallery, "rows"),
+    "gallery": (grow_gallery, "detections"),
     "processes": (grow_processes, "processes"),
 }
 SUBJECTS = {
@@ -246,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
             rows.append(to_row(figure, machine))
             print(f"{figure.name}: {figure.seconds:.4g} s / {figure.unit}", flush=True)
         if getattr(args, "plot", None):
-            draw_rows(rows, GROWTHS[args.of][1], args.plot)
+            plot_growth(rows, GROWTHS[args.of][1], args.plot)
         if args.json:
             limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
             save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})

@@ -1,7 +1,7 @@
 """The runs of an ablation: each is trained and evaluated by the commands a user would type.
 
 A run is a folder, OUTPUT/<row>/seed<s>, with what `tools/train_net.py` leaves in it, `eval/` of
-`tools/eval_search.py`, `output.log`, and `asked.yaml`, the config that was asked for.
+`tools/eval_search.py`, `output.log`, and `requested.yaml`, the config that was asked for.
 """
 
 import subprocess
@@ -14,13 +14,13 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from benchmarks.ablation.grid import Row
+from benchmarks.ablation.variants import Variant
 from clsa_search.atomic_io import replace_file
 from clsa_search.engine import load_config
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PREDICTIONS_FILE
 
-ASKED_FILE = "asked.yaml"
+REQUESTED_FILE = "requested.yaml"
 LOG_FILE = "output.log"
 _WHERE = {"OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}  # says nothing of the model
 
@@ -33,7 +33,7 @@ class RunFailure(RuntimeError):
 class Run:
     """A row with a seed."""
 
-    row: Row
+    row: Variant
     seed: int
     cfg: CfgNode
     folder: Path
@@ -49,7 +49,7 @@ class Run:
 
 
 def plan_runs(
-    rows: Sequence[Row],
+    rows: Sequence[Variant],
     seeds: Sequence[int],
     *,
     config_file: str,
@@ -95,7 +95,7 @@ def execute(run: Run) -> None:
     Raises:
         RunFailure: a command failed; the message has its last words.
     """
-    asked, log = run.folder / ASKED_FILE, run.folder / LOG_FILE
+    asked, log = run.folder / REQUESTED_FILE, run.folder / LOG_FILE
     if not asked.exists():
         with replace_file(asked) as file:
             file.write(run.cfg.dump().encode())
@@ -137,11 +137,11 @@ def _check_rows(runs: Sequence[Run]) -> None:
 
 def _check_folder(run: Run) -> None:
     """Make sure that what is there came from the config that is asked for now."""
-    asked = run.folder / ASKED_FILE
+    asked = run.folder / REQUESTED_FILE
     if not asked.exists():
         if (run.folder / "last_checkpoint").exists():
             raise InputError(
-                f"{run.folder}: holds a checkpoint but no {ASKED_FILE} that tells its config; "
+                f"{run.folder}: holds a checkpoint but no {REQUESTED_FILE} that tells its config; "
                 "expected an empty folder or an interrupted run of this command"
             )
         return

@@ -1,4 +1,4 @@
-"""Figures of runs to figures of rows: mean and deviation over seeds, and what a row gains."""
+"""RunMetrics of runs to figures of rows: mean and deviation over seeds, and what a row gains."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.ablation.figures import Figures
-from benchmarks.ablation.grid import Row
+from benchmarks.ablation.run_metrics import RunMetrics
+from benchmarks.ablation.variants import Variant
 
 
 class Spread(NamedTuple):
@@ -17,23 +17,23 @@ class Spread(NamedTuple):
     deviation: float
 
 
-class RowSummary(NamedTuple):
+class VariantSummary(NamedTuple):
     """What the runs of a row say together.
 
     `change` is over the seeds that the row's baseline has too, each minus its baseline of the same
     seed; None where there is no such seed, and for a row that is its own baseline.
     """
 
-    row: Row
-    runs: Mapping[int, Figures]  # by seed, one or more
+    row: Variant
+    runs: Mapping[int, RunMetrics]  # by seed, one or more
     spread: dict[str, dict[str, Spread]]
     change: dict[str, dict[str, Spread]] | None
     change_seeds: list[int]
 
 
 def summarize(
-    rows: Sequence[Row], figures: Mapping[str, Mapping[int, Figures]]
-) -> list[RowSummary]:
+    rows: Sequence[Variant], figures: Mapping[str, Mapping[int, RunMetrics]]
+) -> list[VariantSummary]:
     """The rows that have a run, in the order given.
 
     Args:
@@ -49,7 +49,7 @@ def summarize(
         paired = [seed for seed in runs if seed in baseline]
         differences = [_subtract(runs[seed], baseline[seed]) for seed in paired]
         summaries.append(
-            RowSummary(
+            VariantSummary(
                 row=row,
                 runs=runs,
                 spread=_spread_all(list(runs.values())),
@@ -60,7 +60,7 @@ def summarize(
     return summaries
 
 
-def _spread_all(runs: Sequence[Figures]) -> dict[str, dict[str, Spread]]:
+def _spread_all(runs: Sequence[RunMetrics]) -> dict[str, dict[str, Spread]]:
     """Over the runs; names that only some of them have are left out."""
     return {
         group: {
@@ -77,7 +77,7 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(float(np.mean(values)), deviation)
 
 
-def _subtract(run: Figures, baseline: Figures) -> Figures:
+def _subtract(run: RunMetrics, baseline: RunMetrics) -> RunMetrics:
     """What both have; a single level has no second one to compare."""
     return {
         group: {name: run[group][name] - baseline[group][name] for name in names}

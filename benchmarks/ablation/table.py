@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.ablation.grid import GRIDS
-from benchmarks.ablation.summary import RowSummary, Spread
+from benchmarks.ablation.summary import Spread, VariantSummary
+from benchmarks.ablation.variants import GRIDS
 from clsa_search.evaluation.summary import finite_or_none
 from clsa_search.visualize import draw_bucket_lines
 
@@ -14,7 +14,7 @@ BUCKETS = {"scale_ratio": "target height / query height", "target_height": "targ
 
 
 def write_tables(
-    output_dir: str | Path, summaries: Sequence[RowSummary], about: Mapping[str, str]
+    output_dir: str | Path, summaries: Sequence[VariantSummary], about: Mapping[str, str]
 ) -> None:
     """Write the three files, in place of what an earlier call wrote; the plot has the main rows.
 
@@ -36,7 +36,7 @@ def write_tables(
 
 
 def save_summaries(
-    path: str | Path, summaries: Sequence[RowSummary], about: Mapping[str, str]
+    path: str | Path, summaries: Sequence[VariantSummary], about: Mapping[str, str]
 ) -> None:
     """Write everything as JSON: `about`, and for each row its runs, mean, deviation and change.
 
@@ -60,7 +60,7 @@ def save_summaries(
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
-def format_markdown(summaries: Sequence[RowSummary], about: Mapping[str, str]) -> str:
+def format_markdown(summaries: Sequence[VariantSummary], about: Mapping[str, str]) -> str:
     """The same as tables for people.
 
     Args:
@@ -90,7 +90,7 @@ def format_markdown(summaries: Sequence[RowSummary], about: Mapping[str, str]) -
     return "\n\n".join(parts) + "\n"
 
 
-def _format_overview(summaries: Sequence[RowSummary]) -> str:
+def _format_overview(summaries: Sequence[VariantSummary]) -> str:
     columns = ["row", "seeds", "mAP", "top-1", "difference in mAP", "to"]
     columns += ["mAP, annotated boxes", "detection AP"]
     lines = []
@@ -111,7 +111,7 @@ def _format_overview(summaries: Sequence[RowSummary]) -> str:
     return _format_table(columns, lines)
 
 
-def _format_buckets(summaries: Sequence[RowSummary], kind: str, *, change: bool = False) -> str:
+def _format_buckets(summaries: Sequence[VariantSummary], kind: str, *, change: bool = False) -> str:
     names = list(summaries[0].spread[kind])
     targets = summaries[0].spread[f"targets_by_{kind}"]
     lines = [["*targets*", *(f"*{targets[name].mean:.0f}*" for name in names)]]
@@ -123,7 +123,7 @@ def _format_buckets(summaries: Sequence[RowSummary], kind: str, *, change: bool 
     return _format_table(["row", *names], lines)
 
 
-def _format_levels(summaries: Sequence[RowSummary]) -> str:
+def _format_levels(summaries: Sequence[VariantSummary]) -> str:
     groups = {"level": ("{} mAP", 1), "agreement": ("{} agree", 1), "correlation": ("{} corr.", 2)}
     columns = {
         (group, name): header.format(name)

@@ -12,10 +12,10 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks.speed.figures import Figure
-from benchmarks.speed.inputs import draw_embeddings, normalize
-from benchmarks.speed.measuring import peak_memory, time_work
-from benchmarks.speed.work import Work
+from benchmarks.speed.inputs import generate_embeddings, normalize
+from benchmarks.speed.measurement import Measurement
+from benchmarks.speed.operations import OperationCounts
+from benchmarks.speed.timing import peak_memory, time_call
 from clsa_search.data.galleries import Gallery
 from clsa_search.evaluation.metrics import evaluate_protocols
 from clsa_search.evaluation.predictions import Predictions
@@ -63,7 +63,7 @@ SIZES = {
 
 def measure_evaluation(
     name: str, width: int, *, device: torch.device, repeat: int = 3, scale: float = 1
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Score generated predictions: all protocols together, then each re-ranker on one of them.
 
     Args:
@@ -94,23 +94,25 @@ def _measure(
     limit: float,
     device: torch.device,
     repeat: int,
-) -> Figure:
+) -> Measurement:
     """The limit is the product's, in seconds of one query."""
     seconds, results = [], []
 
     def evaluate() -> None:
         results[:] = evaluate_protocols(predictions, protocols, options, device=device)
 
-    memory_mb, _ = peak_memory(lambda: seconds.append(time_work(evaluate, device)), device)
-    seconds += [time_work(evaluate, device) for _ in range(repeat)]
+    memory_mb, _ = peak_memory(lambda: seconds.append(time_call(evaluate, device)), device)
+    seconds += [time_call(evaluate, device) for _ in range(repeat)]
     whole, count = median(seconds[1:] or seconds), len(protocols[0].query_ids)
     width = predictions.features.shape[1]
-    return Figure(
+    return Measurement(
         name=f"{label}, width {width}",
         unit="query",
         seconds=whole / count,
         memory_mb=memory_mb,
-        work=Work(2 * predictions.features.size, predictions.features.nbytes // count, 0),
+        operations=OperationCounts(
+            2 * predictions.features.size, predictions.features.nbytes // count, 0
+        ),
         limit_seconds=limit,
         notes={
             "queries": count,
@@ -132,11 +134,11 @@ def generate_predictions(
     person_ids = np.full(size.detections, -1)
     labeled = rng.choice(size.detections, size.labeled, replace=False)
     person_ids[labeled] = rng.integers(0, size.identities, size.labeled)
-    centers = draw_embeddings(rng, size.identities, width)
-    features = draw_embeddings(rng, size.detections, width)
+    centers = generate_embeddings(rng, size.identities, width)
+    features = generate_embeddings(rng, size.detections, width)
     features[labeled] += SIGNAL * centers[person_ids[labeled]]
     asked = np.arange(size.queries) % size.identities
-    query_embeddings = draw_embeddings(rng, size.queries, width) + SIGNAL * centers[asked]
+    query_embeddings = generate_embeddings(rng, size.queries, width) + SIGNAL * centers[asked]
     query_images = rng.integers(0, size.images, size.queries)
     names = np.array([f"s{image:05d}" for image in range(size.images)])
     predictions = Predictions(
@@ -215,4 +217,4 @@ def _time_product(predictions: Predictions, device: torch.device, repeat: int) -
         for block in blocks:
             torch.mm(block, features.T, out=products[: len(block)])
 
-    return time_work(multiply, device, repeat) / len(queries)
+    return time_call(multiply, device, repeat) / len(queries)

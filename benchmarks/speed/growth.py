@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import nnls
 
-from benchmarks.speed.figures import Figure
 from benchmarks.speed.growth_plot import draw_growth
-from benchmarks.speed.work import Work
+from benchmarks.speed.measurement import Measurement
+from benchmarks.speed.operations import OperationCounts
 
 _BEYOND = " (extrapolated)"
 
@@ -45,12 +45,12 @@ def fit_line(sizes: Sequence[float], values: Sequence[float]) -> Line:
 
 
 def measure_sizes(
-    measure_at: Callable[[int], Iterable[Figure]],
+    measure_at: Callable[[int], Iterable[Measurement]],
     sizes: Sequence[int],
     *,
     of: str,
     until: int | None = None,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Measure at several sizes and fit a line to each figure.
 
     Args:
@@ -60,11 +60,11 @@ def measure_sizes(
         until: where to extrapolate each line to; None: nowhere.
 
     Yields:
-        The figures as they are measured; then those extrapolated, which say so in their names and
-        have the line's start and slope in seconds and its largest relative residual as notes. Work
-        is extrapolated likewise; bounds that were timed, and memory, are not.
+        The measurements as they are taken, then one extrapolation of each. Its name says so; its
+        notes hold the line's start and slope in seconds and its largest relative residual.
+        Operation counts are extrapolated likewise; measured limits and memory are not.
     """
-    found: dict[str, list[Figure]] = {}
+    found: dict[str, list[Measurement]] = {}
     for size in sizes:
         for figure in measure_at(size):
             found.setdefault(figure.name, []).append(figure)
@@ -73,7 +73,7 @@ def measure_sizes(
         yield _extrapolate(figures, sizes, of, until)
 
 
-def draw_rows(rows: Sequence[Mapping[str, Any]], of: str, path: str | Path) -> None:
+def plot_growth(rows: Sequence[Mapping[str, Any]], of: str, path: str | Path) -> None:
     """A plot of :func:`measure_sizes`' figures, as `to_row` makes them flat.
 
     Args:
@@ -90,14 +90,16 @@ def draw_rows(rows: Sequence[Mapping[str, Any]], of: str, path: str | Path) -> N
     draw_growth(measured, beyond, of, path)
 
 
-def _extrapolate(figures: Sequence[Figure], sizes: Sequence[int], of: str, until: int) -> Figure:
+def _extrapolate(
+    figures: Sequence[Measurement], sizes: Sequence[int], of: str, until: int
+) -> Measurement:
     line = fit_line(sizes, [figure.seconds for figure in figures])
-    works = [figure.work for figure in figures]
-    return Figure(
+    works = [figure.operations for figure in figures]
+    return Measurement(
         name=figures[0].name + _BEYOND,
         unit=figures[0].unit,
         seconds=line.at(until),
-        work=None if None in works else _grow_work(works, sizes, until),
+        operations=None if None in works else _grow_work(works, sizes, until),
         dtype=figures[0].dtype,
         notes={
             of: until,
@@ -109,9 +111,11 @@ def _extrapolate(figures: Sequence[Figure], sizes: Sequence[int], of: str, until
     )
 
 
-def _grow_work(works: Sequence[Work], sizes: Sequence[int], until: int) -> Work:
-    columns = zip(*((work.flops, work.bytes, work.waits) for work in works), strict=True)
-    flops, moved, waits = (
+def _grow_work(
+    works: Sequence[OperationCounts], sizes: Sequence[int], until: int
+) -> OperationCounts:
+    columns = zip(*((work.flops, work.bytes, work.syncs) for work in works), strict=True)
+    flops, moved, syncs = (
         fit_line(sizes, column).at(until) if all(column) else 0 for column in columns
     )
-    return Work(round(flops), round(moved), waits)
+    return OperationCounts(round(flops), round(moved), syncs)

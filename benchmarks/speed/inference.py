@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 
-from benchmarks.speed.figures import Figure, measure
 from benchmarks.speed.inputs import (
     FIELD_SIZE,
     build_random_model,
-    draw_inputs,
+    generate_inputs,
     with_options,
 )
+from benchmarks.speed.measurement import Measurement, measure
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.modeling import PersonSearchRCNN
@@ -28,7 +28,7 @@ def measure_inference(
     people: int = 8,
     batch_sizes: Sequence[int] = (1, 4),
     dtypes: Sequence[str] = ("float32",),
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """The plain model, one picture at a time, then the tuned one in each type and batch size.
 
     Args:
@@ -44,12 +44,12 @@ def measure_inference(
         InputError: see :func:`prepare_for_inference`.
     """
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
-    inputs = draw_inputs(max(batch_sizes), size=size, people=people)
+    inputs = generate_inputs(max(batch_sizes), size=size, people=people)
     plain: dict[str, float] = {}
 
     def measure_parts(
         model: PersonSearchRCNN, name: str, count: int, dtype: str
-    ) -> Iterator[Figure]:
+    ) -> Iterator[Measurement]:
         for part, call in _parts(model, inputs[:count]).items():
             figure = measure(
                 call,

@@ -64,7 +64,7 @@ def build_random_model(
     return model
 
 
-def propose_near_people(model: nn.Module, count: int) -> None:
+def propose_near_boxes(model: nn.Module, count: int) -> None:
     """Let a random model propose, in training, what a trained one does: people, again and again.
 
     Args:
@@ -80,7 +80,7 @@ def propose_near_people(model: nn.Module, count: int) -> None:
     model.proposal_generator.register_forward_hook(add)
 
 
-def draw_inputs(
+def generate_inputs(
     count: int, *, size: tuple[int, int] = FIELD_SIZE, people: int, identities: int = 0
 ) -> list[dict]:
     """Inputs of the model, as PersonSearchDatasetMapper makes them.
@@ -95,7 +95,7 @@ def draw_inputs(
     return [_draw_input(generator, size, people, identities) for _ in range(count)]
 
 
-def draw_embeddings(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
+def generate_embeddings(rng: np.random.Generator, count: int, width: int) -> np.ndarray:
     """Unit rows (count, width) float32 of random directions."""
     return normalize(rng.standard_normal((count, width), dtype=np.float32))
 
@@ -106,7 +106,7 @@ def normalize(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
-def write_photographs(
+def write_images(
     folder: Path, count: int, *, size: tuple[int, int] = CAMERA_SIZE, people: int = 1
 ) -> Path:
     """JPEG files of smooth noise, about as large as photographs are, and their own-data file.
@@ -124,7 +124,7 @@ def write_photographs(
     images, annotations = [], []
     for number in range(count):
         name = f"{number:04d}.jpg"
-        cv2.imwrite(str(folder / name), draw_photograph(number, size))
+        cv2.imwrite(str(folder / name), generate_image(number, size))
         images.append({"id": number, "file_name": name, "height": size[0], "width": size[1]})
         for row, (x0, y0, x1, y1) in enumerate(_draw_boxes(generator, size, people).tolist()):
             box = {"image_id": number, "bbox": [x0, y0, x1 - x0, y1 - y0]}
@@ -134,7 +134,7 @@ def write_photographs(
     return path
 
 
-def draw_photograph(seed: int, size: tuple[int, int]) -> np.ndarray:
+def generate_image(seed: int, size: tuple[int, int]) -> np.ndarray:
     """Smooth noise with some grain, (H, W, 3) uint8."""
     rng = np.random.default_rng(seed)
     height, width = size

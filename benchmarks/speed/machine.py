@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.speed.measuring import time_work
+from benchmarks.speed.timing import time_call
 from clsa_search.engine.precision import DTYPES
 
 _REPEAT = 5
@@ -42,8 +42,8 @@ def measure_machine(device: torch.device) -> Machine:
     """Measure the limits of a device; the rate of a type when it is first asked for."""
     source = torch.ones(2**26, device=device)  # beyond any cache
     target = torch.empty_like(source)
-    copying = time_work(lambda: target.copy_(source), device, _REPEAT)
-    reading = time_work(lambda: source.sum(), device, _REPEAT)
+    copying = time_call(lambda: target.copy_(source), device, _REPEAT)
+    reading = time_call(lambda: source.sum(), device, _REPEAT)
     return Machine(_Rates(device), source.nbytes * max(2 / copying, 1 / reading))
 
 
@@ -61,12 +61,12 @@ class _Rates(dict[str, float]):
 @torch.inference_mode()
 def _measure_flops(device: torch.device, dtype: torch.dtype, size: int) -> float:
     square = torch.randn(size, size, device=device).to(dtype)
-    product = 2 * size**3 / time_work(lambda: square @ square, device, _REPEAT)
+    product = 2 * size**3 / time_call(lambda: square @ square, device, _REPEAT)
     channels, side = 256, size // 16
     maps = torch.randn(1, channels, side, side, device=device)
     weight = torch.randn(channels, channels, 3, 3, device=device)
     maps, weight = (x.to(dtype, memory_format=torch.channels_last) for x in (maps, weight))
-    seconds = time_work(lambda: F.conv2d(maps, weight, padding=1), device, _REPEAT)
+    seconds = time_call(lambda: F.conv2d(maps, weight, padding=1), device, _REPEAT)
     return max(product, 2 * 9 * channels**2 * side**2 / seconds)
 
 

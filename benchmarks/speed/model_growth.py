@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from detectron2.config import CfgNode
 
-from benchmarks.speed.figures import Figure, measure
 from benchmarks.speed.growth import measure_sizes
-from benchmarks.speed.inputs import build_random_model, draw_inputs, with_options
+from benchmarks.speed.inputs import build_random_model, generate_inputs, with_options
+from benchmarks.speed.measurement import Measurement, measure
 from benchmarks.speed.training import Step
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_inference
@@ -26,7 +26,7 @@ def measure_people(
     device: torch.device,
     repeat: int,
     until: int | None = None,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Inference, tuned, one picture of (height, width) at a time, by the people in it."""
     infer = _Inference(cfg, device, repeat)
     yield from measure_sizes(lambda n: infer.at(size, n), counts, of="people", until=until)
@@ -41,7 +41,7 @@ def measure_pictures(
     device: torch.device,
     repeat: int,
     until: int | None = None,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """The same by the pixels of a picture, whose sides are to each other as those of `size`.
 
     Args:
@@ -55,7 +55,7 @@ def measure_pictures(
     shape = size[1] / size[0]
     pixels = [round(shape * height**2) for height in heights]
 
-    def at(area: int) -> Iterator[Figure]:
+    def at(area: int) -> Iterator[Measurement]:
         height = math.sqrt(area / shape)
         return infer.at((round(height), round(height * shape)), people)
 
@@ -73,11 +73,11 @@ def measure_identities(
     device: torch.device,
     repeat: int,
     until: int | None = None,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Training steps by the number of training identities; see :class:`Step`."""
     keep_freed_memory(device)
 
-    def at(identities: int) -> Iterator[Figure]:
+    def at(identities: int) -> Iterator[Measurement]:
         step = Step(
             cfg, device=device, batch=batch, size=size, people=people, identities=identities
         )
@@ -104,8 +104,8 @@ class _Inference:
         self.dtype = cfg.TEST.DTYPE
         self.repeat = repeat
 
-    def at(self, size: tuple[int, int], people: int) -> Iterator[Figure]:
-        inputs = draw_inputs(1, size=size, people=people)
+    def at(self, size: tuple[int, int], people: int) -> Iterator[Measurement]:
+        inputs = generate_inputs(1, size=size, people=people)
         yield measure(
             torch.no_grad()(lambda: self.model(inputs)),
             name=f"whole model, tuned, {self.dtype}, batch 1",

@@ -12,9 +12,9 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch.multiprocessing import spawn
 
-from benchmarks.speed.figures import Figure
-from benchmarks.speed.inputs import build_random_model, draw_inputs, with_options
-from benchmarks.speed.measuring import time_work
+from benchmarks.speed.inputs import build_random_model, generate_inputs, with_options
+from benchmarks.speed.measurement import Measurement
+from benchmarks.speed.timing import time_call
 from benchmarks.speed.training import Step
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_inference
@@ -35,7 +35,7 @@ def measure_processes(
     people: int,
     device: torch.device,
     repeat: int,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Training steps and extraction by more and more processes, one thread each on a CPU.
 
     The limit of each is the first number's speed, times how many more there are.
@@ -63,7 +63,7 @@ def measure_processes(
         measured = partial(_measure_share, cfg, batch, size, people, repeat)
         for name, seconds in _run_together(measured, count, device.type).items():
             alone = first.setdefault(name, seconds * counts[0] / batch)
-            yield Figure(
+            yield Measurement(
                 name=f"{name}, {count} processes of batch {batch}",
                 unit="picture",
                 seconds=seconds / (count * batch),
@@ -85,7 +85,7 @@ def _measure_share(
     step = Step(cfg, device=device, batch=batch, size=size, people=people)
     model = build_random_model(cfg, device)
     prepare_for_inference(model, cfg)
-    examples = draw_inputs(batch, size=size, people=people)
+    examples = generate_inputs(batch, size=size, people=people)
 
     @torch.no_grad()
     def extract() -> None:
@@ -93,8 +93,8 @@ def _measure_share(
         comm.synchronize()  # the slowest counts
 
     return {
-        "training step": time_work(step, device, repeat),
-        "extraction": time_work(extract, device, repeat),
+        "training step": time_call(step, device, repeat),
+        "extraction": time_call(extract, device, repeat),
     }
 
 

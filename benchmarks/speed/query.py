@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.figures import Figure
-from benchmarks.speed.inputs import draw_embeddings
-from benchmarks.speed.measuring import peak_memory, time_work
-from benchmarks.speed.work import Work
+from benchmarks.speed.inputs import generate_embeddings
+from benchmarks.speed.measurement import Measurement
+from benchmarks.speed.operations import OperationCounts
+from benchmarks.speed.timing import peak_memory, time_call
 from clsa_search.gallery import Filter, GalleryImage, GalleryStore, open_store
 from clsa_search.structures import ImageDetections
 
@@ -31,18 +31,18 @@ _ONE_CAMERA = Filter(cameras=["camera 1"])
 def measure_query(
     folder: Path,
     *,
-    rows: int,
+    detections: int,
     width: int,
     queries: int,
     device: torch.device,
     repeat: int,
     dtype: torch.dtype = torch.float32,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Fill a new gallery with random embeddings, open it and search it.
 
     Args:
         folder: where its file is made, and deleted.
-        rows: detections.
+        detections: detections.
         width: of the embeddings.
         queries: of a batch.
         device: where to search.
@@ -51,39 +51,39 @@ def measure_query(
     """
     address = folder / "gallery.db"
     with open_store(address, weights="random", create=True) as store:
-        yield _measure_adding(store, folder / "plain", rows, width)
+        yield _measure_adding(store, folder / "plain", detections, width)
     reopen = partial(open_store, address, device=device, dtype=dtype)
-    batch = draw_embeddings(np.random.default_rng(1), queries, width)
-    yield _measure_opening(reopen, batch, rows, dtype.itemsize, device, repeat)
-    matrix = _draw_matrix(rows, width).to(device)
+    batch = generate_embeddings(np.random.default_rng(1), queries, width)
+    yield _measure_opening(reopen, batch, detections, dtype.itemsize, device, repeat)
+    matrix = _draw_matrix(detections, width).to(device)
     with reopen() as store:
         for asked in (batch[:1], batch):
             yield from _measure_searches(store, asked, matrix, dtype.itemsize, repeat)
 
 
-def _measure_adding(store: GalleryStore, plain: Path, rows: int, width: int) -> Figure:
+def _measure_adding(store: GalleryStore, plain: Path, detections: int, width: int) -> Measurement:
     """Beside each batch as many bytes go to a plain file, so that both meet the same disk."""
     seconds, limit, frame = 0.0, 0.0, 0
     device = torch.device("cpu")
-    for embeddings in _draw_batches(rows, width):
+    for embeddings in _draw_batches(detections, width):
         scenes = []
         for start in range(0, len(embeddings), PEOPLE):
             mine = embeddings[start : start + PEOPLE]
             boxes = np.tile(np.float32([0, 0, 10, 20]), (len(mine), 1))
             scores = np.full(len(mine), 0.9, np.float32)
             camera = f"camera {frame % _CAMERAS}"
-            detections = ImageDetections(boxes, scores, mine)
-            scenes.append(GalleryImage("video.mp4", detections, frame, frame / 25, camera))
+            found = ImageDetections(boxes, scores, mine)
+            scenes.append(GalleryImage("video.mp4", found, frame, frame / 25, camera))
             frame += 1
-        seconds += time_work(partial(store.add, scenes), device)
-        limit += time_work(partial(_write, plain, embeddings), device)
+        seconds += time_call(partial(store.add, scenes), device)
+        limit += time_call(partial(_write, plain, embeddings), device)
     plain.unlink()
-    return Figure(
+    return Measurement(
         name=f"adding, width {width}",
-        unit="row",
-        seconds=seconds / rows,
-        limit_seconds=limit / rows,
-        notes={"rows": rows},
+        unit="detection",
+        seconds=seconds / detections,
+        limit_seconds=limit / detections,
+        notes={"detections": detections},
     )
 
 
@@ -97,37 +97,37 @@ def _write(path: Path, embeddings: np.ndarray) -> None:
 def _measure_opening(
     reopen: Callable[[], GalleryStore],
     batch: np.ndarray,
-    rows: int,
+    detections: int,
     held_bytes: int,
     device: torch.device,
     repeat: int,
-) -> Figure:
+) -> Measurement:
     """Until a first query is answered: every embedding is read from the file and held."""
     seconds, width = [], batch.shape[1]
 
     def open_and_ask(queries: np.ndarray) -> None:
         with reopen() as store:
-            seconds.append(time_work(lambda: store.search_ids(batch[:1], TOP), device))
+            seconds.append(time_call(lambda: store.search_ids(batch[:1], TOP), device))
             store.search_ids(queries, TOP)
 
     memory_mb, _ = peak_memory(lambda: open_and_ask(batch), device)
     for _ in range(repeat - 1):
         open_and_ask(batch[:1])
-    held = held_bytes * rows * width
-    return Figure(
+    held = held_bytes * detections * width
+    return Measurement(
         name=f"opening, width {width}",
         unit="opening",
         seconds=median(seconds),
         memory_mb=memory_mb,
-        work=Work(0, 4 * rows * width + held, 0),
-        notes={"rows": rows, "memory / matrix": memory_mb * 2**20 / held},
+        operations=OperationCounts(0, 4 * detections * width + held, 0),
+        notes={"detections": detections, "memory / matrix": memory_mb * 2**20 / held},
     )
 
 
 def _measure_searches(
     store: GalleryStore, queries: np.ndarray, matrix: torch.Tensor, held_bytes: int, repeat: int
-) -> Iterator[Figure]:
-    """In all rows, in those of one camera in four, and for the best match of each picture."""
+) -> Iterator[Measurement]:
+    """In all detections, in those of one camera in four, and for the best match of each picture."""
     on_device = torch.from_numpy(queries).to(matrix.device)
     works = {
         "bare": lambda: [part.cpu() for part in (on_device @ matrix.T).topk(min(TOP, len(matrix)))],
@@ -136,20 +136,22 @@ def _measure_searches(
         "image": lambda: store.search_ids(queries, TOP, per="image"),
     }
     seconds = _time_in_turn(works, matrix.device, repeat)
-    (rows, width), count = matrix.shape, len(queries)
+    (detections, width), count = matrix.shape, len(queries)
     label = f"batch of {count}" if count > 1 else "one query"
     for name, what, base, ratio in (
         ("all", "", "bare", "times a bare product"),
         ("camera", ", one camera in four", "all", "times all cameras"),
         ("image", ", best of each picture", "all", "times every match"),
     ):
-        searched = store.count(_ONE_CAMERA) if name == "camera" else rows
-        yield Figure(
+        searched = store.count(_ONE_CAMERA) if name == "camera" else detections
+        yield Measurement(
             name=f"{label}{what}, width {width}",
             unit="query",
             seconds=seconds[name] / count,
-            work=Work(2 * searched * width, held_bytes * searched * width // count, 0),
-            notes={"rows": rows, ratio: seconds[name] / seconds[base]},
+            operations=OperationCounts(
+                2 * searched * width, held_bytes * searched * width // count, 0
+            ),
+            notes={"detections": detections, ratio: seconds[name] / seconds[base]},
         )
 
 
@@ -158,22 +160,22 @@ def _time_in_turn(
 ) -> dict[str, float]:
     """Medians; what else the machine does meanwhile slows all of them alike."""
     rounds = [
-        {name: time_work(work, device) for name, work in works.items()} for _ in range(repeat + 1)
+        {name: time_call(work, device) for name, work in works.items()} for _ in range(repeat + 1)
     ]
     return {name: median(times[name] for times in rounds[1:]) for name in works}
 
 
-def _draw_matrix(rows: int, width: int) -> torch.Tensor:
+def _draw_matrix(detections: int, width: int) -> torch.Tensor:
     """The embeddings that were added, never there twice."""
-    matrix, start = torch.empty(rows, width), 0
-    for batch in _draw_batches(rows, width):
+    matrix, start = torch.empty(detections, width), 0
+    for batch in _draw_batches(detections, width):
         matrix[start : start + len(batch)] = torch.from_numpy(batch)
         start += len(batch)
     return matrix
 
 
-def _draw_batches(rows: int, width: int) -> Iterator[np.ndarray]:
+def _draw_batches(detections: int, width: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(0)
     step = _BATCH * PEOPLE
-    for start in range(0, rows, step):
-        yield draw_embeddings(rng, min(step, rows - start), width)
+    for start in range(0, detections, step):
+        yield generate_embeddings(rng, min(step, detections - start), width)

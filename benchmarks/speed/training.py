@@ -14,16 +14,16 @@ from detectron2.config import CfgNode
 from detectron2.engine import create_ddp_model
 from detectron2.utils.events import EventStorage
 
-from benchmarks.speed.figures import Figure, measure
 from benchmarks.speed.inputs import (
     CAMERA_SIZE,
     build_random_model,
-    draw_inputs,
-    propose_near_people,
+    generate_inputs,
+    propose_near_boxes,
     with_options,
-    write_photographs,
+    write_images,
 )
-from benchmarks.speed.measuring import count_up, time_work
+from benchmarks.speed.measurement import Measurement, measure
+from benchmarks.speed.timing import double_up_to, time_call
 from clsa_search.data.build import TrainingLoader, build_train_loader
 from clsa_search.data.image_io import read_image
 from clsa_search.engine import AccumulatingTrainer, PersonSearchTrainer
@@ -74,10 +74,10 @@ class Step:
         amp_dtype = read_amp_dtype(cfg)
         model = build_random_model(cfg, device, identities=identities).train()
         prepare_for_training(model, amp_dtype)
-        propose_near_people(model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
+        propose_near_boxes(model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
         model.clsa_heads.register_forward_pre_hook(self._count_boxes)
         optimizer = PersonSearchTrainer.build_optimizer(cfg, model)
-        examples = draw_inputs(batch, size=size, people=people, identities=identities)
+        examples = generate_inputs(batch, size=size, people=people, identities=identities)
         self.described = 0  # boxes, of the last step or its last part
         self._trainer = AccumulatingTrainer(
             create_ddp_model(model, broadcast_buffers=False, device_ids=None),
@@ -117,7 +117,7 @@ def measure_training(
     people: int,
     device: torch.device,
     repeat: int,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Training steps, then the loader alone and what the fastest of the steps asks of it.
 
     Args:
@@ -132,7 +132,7 @@ def measure_training(
         InputError: the device cannot compute in one of the dtypes.
     """
     keep_freed_memory(device)  # as a run does
-    steps: list[Figure] = []
+    steps: list[Measurement] = []
     for branch in branches:
         for dtype in dtypes:
             changed = with_options(cfg, *BRANCHES[branch], *_precision(dtype))
@@ -161,7 +161,7 @@ def measure_loader(
     batch: int,
     workers: Sequence[int] | None = None,
     size: tuple[int, int] = CAMERA_SIZE,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """The training loader on JPEG files, without a model.
 
     The limit is what all cores decode of the same files, and nothing else.
@@ -174,16 +174,16 @@ def measure_loader(
     """
     cores = os.cpu_count() or 1
     with TemporaryDirectory() as folder:
-        json_file = write_photographs(Path(folder), _PHOTOGRAPHS, size=size)
+        json_file = write_images(Path(folder), _PHOTOGRAPHS, size=size)
         files = sorted(Path(folder).glob("*.jpg"))
-        decoding = time_work(lambda: [read_image(path) for path in files], _CPU, 1) / len(files)
-        for count in [0, *count_up(cores)] if workers is None else workers:
+        decoding = time_call(lambda: [read_image(path) for path in files], _CPU, 1) / len(files)
+        for count in [0, *double_up_to(cores)] if workers is None else workers:
             changed = with_options(
                 cfg,
                 *("DATASETS.TRAIN", (str(json_file),), "SOLVER.IMS_PER_BATCH", batch),
                 *("DATALOADER.NUM_WORKERS", count),
             )
-            yield Figure(
+            yield Measurement(
                 name=f"loader alone, {count} workers",
                 unit="picture",
                 seconds=_time_loader(build_train_loader(changed)),
@@ -192,7 +192,7 @@ def measure_loader(
             )
 
 
-def judge(loaders: Sequence[Figure], step: float) -> Iterator[Figure]:
+def judge(loaders: Sequence[Measurement], step: float) -> Iterator[Measurement]:
     """The loader's figures, each with how many times as quick as a step it is, and the last one
     with what that means.
 
@@ -223,7 +223,7 @@ def _time_loader(loader: TrainingLoader) -> float:
     for _ in islice(batches, 1 + ahead):
         pass
     count = max(4, 2 * ahead)
-    seconds = time_work(lambda: [next(batches) for _ in range(count)], _CPU)
+    seconds = time_call(lambda: [next(batches) for _ in range(count)], _CPU)
     batches.close()
     return seconds / (count * loader.batch_size)
 

@@ -14,11 +14,11 @@ from detectron2.modeling import build_model
 from benchmarks.ablation import (
     DETECTOR_FILE,
     GRIDS,
-    ROWS,
+    VARIANTS,
     Run,
     RunFailure,
+    evaluate_run,
     execute,
-    measure,
     plan_runs,
     runs,
     write_detector_weights,
@@ -174,7 +174,7 @@ def test_every_row_is_another_model(name, tiny_cfg):
         }
 
     reference = is_built(tiny_cfg)
-    tiny_cfg.merge_from_list(ROWS[name].opts)
+    tiny_cfg.merge_from_list(VARIANTS[name].opts)
     changed = {key for key, value in is_built(tiny_cfg).items() if value != reference[key]}
     assert bool(changed) == (name != "alignment")
     assert ("branch" in changed) == name.startswith("shared")
@@ -208,14 +208,14 @@ def test_runs_of_another_config_are_refused(ablate, processes, tmp_path):
     with pytest.raises(SystemExit):
         ablate(*one, opts=["SOLVER.MAX_ITER", "9"])
     assert "SOLVER.MAX_ITER was 1350, now it is 9" in ablate.printed.err
-    (tmp_path / "grid" / "alignment" / "seed1" / "asked.yaml").unlink()
+    (tmp_path / "grid" / "alignment" / "seed1" / "requested.yaml").unlink()
     (tmp_path / "grid" / "alignment" / "seed1" / "last_checkpoint").write_text("model_final.pth")
     with pytest.raises(SystemExit):
         ablate(*one)
-    assert "holds a checkpoint but no asked.yaml" in ablate.printed.err
+    assert "holds a checkpoint but no requested.yaml" in ablate.printed.err
     folder = tmp_path / "grid" / "alignment" / "seed1" / "eval"
     with pytest.raises(InputError, match="embeddings are 24 wide; expected 1 levels of 8"):
-        measure(folder, "not read before", ["res5"], 8)
+        evaluate_run(folder, "not read before", ["res5"], 8)
 
 
 def test_a_failing_process_leaves_its_words_in_the_log(tmp_path):
@@ -224,7 +224,7 @@ def test_a_failing_process_leaves_its_words_in_the_log(tmp_path):
     cfg = load_config("")
     command = [sys.executable, str(script)]
     with pytest.raises(RunFailure, match=r"crash.py ended with status 1: error: no more memory"):
-        execute(Run(ROWS["alignment"], 1, cfg, tmp_path / "run", [command, command]))
+        execute(Run(VARIANTS["alignment"], 1, cfg, tmp_path / "run", [command, command]))
     assert (tmp_path / "run" / "output.log").read_text().count("before") == 1
 
 
@@ -278,7 +278,7 @@ def test_another_detector_is_refused(tiny_cfg, trained, tmp_path):
 
 def test_runs_go_seed_by_seed(demo_config_file, tiny_opts, tmp_path):
     planned = plan_runs(
-        [ROWS["single"], ROWS["alignment"]],
+        [VARIANTS["single"], VARIANTS["alignment"]],
         [3, 1, 3],
         config_file=demo_config_file,
         opts=[*tiny_opts, "MODEL.REID.LEVELS", "['res4', 'res5']"],

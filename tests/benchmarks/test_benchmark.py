@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.speed.evaluation import SIZES, generate_predictions
-from benchmarks.speed.measuring import peak_memory
+from benchmarks.speed.timing import peak_memory
 from clsa_search.errors import InputError
 from clsa_search.evaluation import check_predictions, evaluate_search, save_predictions
 from tests.support.tiny import load_tool
@@ -79,7 +79,7 @@ def test_the_command_prints_a_table_and_writes_json(tool, tmp_path, capsys):
 
 
 def test_the_query_is_measured_too(tool, tmp_path, capsys):
-    options = "--rows 1002 --widths 8 16 --queries 3 --repeat 1 --device cpu".split()
+    options = "--detections 1002 --widths 8 16 --queries 3 --repeat 1 --device cpu".split()
     paths = ["--folder", str(tmp_path), "--json", str(tmp_path / "b.json")]
     tool.main(["query", *options, *paths])
     rows = json.loads((tmp_path / "b.json").read_text())["query"]
@@ -106,12 +106,12 @@ def test_a_gallery_that_grows_says_what_was_measured(tool, tmp_path, capsys):
     options = "--of gallery --sizes 500 1000 1500 --until 9000 --widths 8 --half --repeat 1".split()
     tool.main(["growth", *options, "--device", "cpu", "--json", str(tmp_path / "b.json")])
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert sum("(extrapolated)" in line and "rows 9,000" in line for line in table) == 8
+    assert sum("(extrapolated)" in line and "detections 9,000" in line for line in table) == 8
     rows = json.loads((tmp_path / "b.json").read_text())["growth"]
-    assert [row["rows"] for row in rows[::8]] == [500, 1000, 1500, 9000]
+    assert [row["detections"] for row in rows[::8]] == [500, 1000, 1500, 9000]
     for row in rows:
-        assert ("extrapolated" in row["name"]) == (row["rows"] == 9000)
-        assert ("largest residual" in row) == (row["rows"] == 9000)
+        assert ("extrapolated" in row["name"]) == (row["detections"] == 9000)
+        assert ("largest residual" in row) == (row["detections"] == 9000)
     opening = [row for row in rows if row["name"].startswith("opening")]
     assert [row["bytes"] for row in opening] == [(4 + 2) * 8 * n for n in (500, 1000, 1500, 9000)]
     line = opening[-1]
@@ -121,7 +121,7 @@ def test_a_gallery_that_grows_says_what_was_measured(tool, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("subject", "option", "values"),
     [
-        ("query", "rows", "0"),
+        ("query", "detections", "0"),
         ("query", "queries", "-1"),
         ("query", "folder", "not_there"),
         ("growth", "sizes", "1000 2000 1000"),

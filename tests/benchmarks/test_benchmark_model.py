@@ -26,7 +26,7 @@ def test_parts_and_whole_are_measured_plain_and_tuned(tiny_cfg):
     names = [figure.name for figure in figures]
     assert len(set(names)) == 3 * (1 + 2 * 2)
     assert "whole model, plain, batch 1" in names
-    works = {figure.name: figure.work for figure in figures}
+    works = {figure.name: figure.operations for figure in figures}
     for kind in ("plain, batch 1", "tuned, float32, batch 2", "tuned, bfloat16, batch 1"):
         detector, branch, whole = (
             works[f"{part}, {kind}"] for part in ("detector", "re-ID branch", "whole model")
@@ -41,7 +41,7 @@ def test_parts_and_whole_are_measured_plain_and_tuned(tiny_cfg):
 def test_cost_grows_with_people_as_the_branch_does(tiny_cfg):
     figures = list(measure_people(tiny_cfg, [1, 2, 11], **HOW, until=101))
     assert [figure.notes["people"] for figure in figures] == [1, 2, 11, 101]
-    one, two, many, beyond = (figure.work.flops for figure in figures)
+    one, two, many, beyond = (figure.operations.flops for figure in figures)
     assert many - two == 9 * (two - one) > 0
     assert beyond == pytest.approx(one + 100 * (two - one), rel=1e-3)
 
@@ -49,14 +49,14 @@ def test_cost_grows_with_people_as_the_branch_does(tiny_cfg):
 def test_pictures_keep_their_shape(tiny_cfg):
     figures = list(measure_pictures(tiny_cfg, [48, 96, 192], **HOW, people=2))
     assert [figure.notes["pixels"] for figure in figures] == [48 * 64, 96 * 128, 192 * 256]
-    small, middle, large = (figure.work.flops for figure in figures)
+    small, middle, large = (figure.operations.flops for figure in figures)
     # backbones grow with the pixels; crops and the box head do not
     assert large - middle == pytest.approx(4 * (middle - small), rel=0.2)
 
 
 def test_identities_cost_their_products(tiny_cfg):
     figures = list(measure_identities(tiny_cfg, [10, 20, 1010], **HOW, batch=1, people=2))
-    ten, twenty, many = (figure.work.flops for figure in figures)
+    ten, twenty, many = (figure.operations.flops for figure in figures)
     assert many - twenty == pytest.approx(99 * (twenty - ten), rel=1e-6)
     boxes = 2 + tiny_cfg.MODEL.REID.PROPOSALS_PER_IMAGE
     levels, width = len(tiny_cfg.MODEL.REID.LEVELS), tiny_cfg.MODEL.REID.HEAD.EMBED_DIM

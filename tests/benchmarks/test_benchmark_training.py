@@ -8,9 +8,9 @@ import torch
 from detectron2.utils import comm
 
 from benchmarks.speed import processes
-from benchmarks.speed.figures import Figure
-from benchmarks.speed.inputs import build_random_model, draw_inputs, write_photographs
-from benchmarks.speed.measuring import count_up
+from benchmarks.speed.inputs import build_random_model, generate_inputs, write_images
+from benchmarks.speed.measurement import Measurement
+from benchmarks.speed.timing import double_up_to
 from benchmarks.speed.training import Step, judge, measure_loader, measure_training
 from clsa_search.data import get_records
 from clsa_search.errors import InputError
@@ -38,7 +38,7 @@ def test_a_step_leaves_the_weights_and_describes_what_a_trained_detector_propose
 
 
 def test_only_as_many_detections_as_asked_for(tiny_cfg):
-    inputs = draw_inputs(2, size=SIZE, people=3)
+    inputs = generate_inputs(2, size=SIZE, people=3)
     with torch.no_grad():
         for count in (0, 4):
             model = build_random_model(tiny_cfg, CPU, detections=count)
@@ -46,10 +46,10 @@ def test_only_as_many_detections_as_asked_for(tiny_cfg):
 
 
 def test_photographs_are_a_dataset(tmp_path):
-    records = get_records(str(write_photographs(tmp_path, 3, size=SIZE, people=2)))
+    records = get_records(str(write_images(tmp_path, 3, size=SIZE, people=2)))
     assert [(r["height"], r["width"], len(r["annotations"])) for r in records] == [(*SIZE, 2)] * 3
     assert len({(tmp_path / f"000{i}.jpg").read_bytes() for i in range(3)}) == 3
-    large = write_photographs(tmp_path, 1)
+    large = write_images(tmp_path, 1)
     assert 1.5 < 8 * os.path.getsize(large.parent / "0000.jpg") / (1080 * 1920) < 4  # bits a pixel
 
 
@@ -67,7 +67,7 @@ def test_each_branch_and_type_is_measured_and_the_loader_judged(tiny_cfg, monkey
         for branch in ("crop", "shared")
         for dtype in ("float32", "bfloat16")
     ]
-    assert steps[0].work.flops > steps[2].work.flops > 0  # the backbone of the crops
+    assert steps[0].operations.flops > steps[2].operations.flops > 0  # the backbone of the crops
     assert steps[1].notes["times the first"] == steps[0].seconds / steps[1].seconds
     assert [without.notes["workers"], one.notes["workers"]] == [0, 1]
     assert "limits training" in one.notes["so"] and "so" not in without.notes
@@ -86,7 +86,7 @@ def test_the_loader_is_measured_at_each_number_of_workers(tiny_cfg):
 def judge_last(step, *seconds):
     """The verdict on loaders of 0, 1, 2, ... workers."""
     loaders = [
-        Figure(name="loader", unit="picture", seconds=s, notes={"workers": number})
+        Measurement(name="loader", unit="picture", seconds=s, notes={"workers": number})
         for number, s in enumerate(seconds)
     ]
     judged = list(judge(loaders, step))
@@ -120,7 +120,7 @@ def test_the_limit_of_several_processes_is_as_many_times_one(tiny_cfg, monkeypat
 
 
 def test_numbers_of_processes_double_up_to_the_most():
-    assert [count_up(most) for most in (1, 2, 3, 4, 6)] == [
+    assert [double_up_to(most) for most in (1, 2, 3, 4, 6)] == [
         *([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 4, 6])
     ]
 

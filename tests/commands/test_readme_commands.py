@@ -67,7 +67,7 @@ _SMALL_MODEL += ["MODEL.REID.CROP_SIZE", "[128, 64]"]
 SMALL_SUBCOMMANDS = {
     "search_gallery index": ["--min-score", "0"],
     "benchmark evaluation": ["--scale", "0.02", "--widths", "8"],
-    "benchmark query": ["--rows", "2000", "--widths", "8"],
+    "benchmark query": ["--detections", "2000", "--widths", "8"],
     "benchmark inference": _SMALL_MODEL,
     "benchmark training": _SMALL_MODEL,
     "benchmark index": ["--pictures", "2", *_SMALL_MODEL],

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 
-from benchmarks.speed.figures import Figure, measure
 from benchmarks.speed.inputs import (
     CAMERA_SIZE,
     build_random_model,
-    draw_photograph,
+    generate_image,
     with_options,
-    write_photographs,
+    write_images,
 )
-from benchmarks.speed.measuring import time_work
+from benchmarks.speed.measurement import Measurement, measure
+from benchmarks.speed.timing import time_call
 from clsa_search.data.image_io import read_image
 from clsa_search.engine import TrainedModel
 from clsa_search.engine.memory import keep_freed_memory
@@ -57,7 +57,7 @@ def measure_index(
     people: int = 8,
     pictures: int = 16,
     threads: int = IndexOptions.threads,
-) -> Iterator[Figure]:
+) -> Iterator[Measurement]:
     """Index photographs, by one reading thread and by several, and a video, a frame a second.
 
     Args:
@@ -71,9 +71,9 @@ def measure_index(
         threads: that read photographs.
     """
     with TemporaryDirectory(dir=folder) as place:
-        predictor = build_random_searcher(cfg, device, people)
+        predictor = build_random_predictor(cfg, device, people)
         media = _write_media(Path(place), size, pictures, sorted({1, threads}))
-        images = [draw_photograph(number, size) for number in range(IndexOptions.batch_size)]
+        images = [generate_image(number, size) for number in range(IndexOptions.batch_size)]
         model = _measure_model(predictor, images, cfg.TEST.DTYPE, repeat)
         storing = _measure_storing(Path(place), predictor.detect(images), repeat)
         yield from (model, storing)
@@ -87,7 +87,9 @@ def measure_index(
             yield replace(whole, limit_seconds=parts[slowest].seconds, notes=notes)
 
 
-def build_random_searcher(cfg: CfgNode, device: torch.device, people: int) -> PersonSearchPredictor:
+def build_random_predictor(
+    cfg: CfgNode, device: torch.device, people: int
+) -> PersonSearchPredictor:
     """A tuned model with random weights that finds so many people in every picture."""
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
     keep_freed_memory(device)  # as clsa-search does
@@ -98,7 +100,7 @@ def build_random_searcher(cfg: CfgNode, device: torch.device, people: int) -> Pe
 
 def write_video(path: Path, seconds: int, size: tuple[int, int]) -> None:
     """A picture that moves sideways, in MPEG-4."""
-    picture = draw_photograph(0, size)
+    picture = generate_image(0, size)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), _FPS, size[::-1])
     for frame in range(seconds * _FPS):
         writer.write(np.roll(picture, _STEP * frame, axis=1))
@@ -110,7 +112,7 @@ def _write_media(
 ) -> list[_Media]:
     folder, video = place / "photographs", place / "video.mp4"
     folder.mkdir()
-    write_photographs(folder, pictures, size=size)
+    write_images(folder, pictures, size=size)
     write_video(video, pictures, size)
     files = sorted(folder.glob("*.jpg"))
     many = [
@@ -129,7 +131,7 @@ def _decode(video: Path) -> None:
 
 def _measure_model(
     predictor: PersonSearchPredictor, images: Sequence[np.ndarray], dtype: str, repeat: int
-) -> Figure:
+) -> Measurement:
     prepared = [predictor.prepare(image) for image in images]
     return measure(
         lambda: predictor.detect(prepared),
@@ -142,7 +144,7 @@ def _measure_model(
     )
 
 
-def _measure_storing(place: Path, found: Sequence[ImageDetections], repeat: int) -> Figure:
+def _measure_storing(place: Path, found: Sequence[ImageDetections], repeat: int) -> Measurement:
     """Batches of people into a gallery; the limit is writing as many bytes to the disk."""
     numbers = count()
     (place / "bare").write_bytes(b"")
@@ -162,31 +164,31 @@ def _measure_storing(place: Path, found: Sequence[ImageDetections], repeat: int)
             os.fsync(file.fileno())
 
     with open_store(place / "storing.db", weights=_WEIGHTS, create=True) as store:
-        seconds = time_work(lambda: store_batch(store), _CPU, repeat) / len(found)
-    limit = time_work(write_bare, _CPU, repeat) / len(found)
-    return Figure(name="storing alone", unit="picture", seconds=seconds, limit_seconds=limit)
+        seconds = time_call(lambda: store_batch(store), _CPU, repeat) / len(found)
+    limit = time_call(write_bare, _CPU, repeat) / len(found)
+    return Measurement(name="storing alone", unit="picture", seconds=seconds, limit_seconds=limit)
 
 
 def _measure_reading(
     media: _Media, predictor: PersonSearchPredictor, pictures: int, repeat: int
-) -> Figure:
+) -> Measurement:
     """Indexing without computing and storing; the limit is decoding alone, by as many threads."""
 
     def read() -> None:
         _index(media, _Blind(predictor), _Sink())
 
     workers = min(media.threads, os.cpu_count() or 1) if media.path.is_dir() else 1
-    return Figure(
+    return Measurement(
         name=f"reading {_describe(media)} alone",
         unit="picture",
-        seconds=time_work(read, _CPU, repeat) / pictures,
-        limit_seconds=time_work(media.decode, _CPU, repeat) / pictures / workers,
+        seconds=time_call(read, _CPU, repeat) / pictures,
+        limit_seconds=time_call(media.decode, _CPU, repeat) / pictures / workers,
     )
 
 
 def _measure_whole(
     place: Path, media: _Media, predictor: PersonSearchPredictor, pictures: int, repeat: int
-) -> Figure:
+) -> Measurement:
     people = []
 
     def index() -> None:
@@ -195,10 +197,10 @@ def _measure_whole(
             with open_store(address, weights=_WEIGHTS, create=True) as store:
                 people.append(_index(media, predictor, store) / pictures)
 
-    return Figure(
+    return Measurement(
         name=f"indexing {_describe(media)}",
         unit="picture",
-        seconds=time_work(index, predictor.device, repeat) / pictures,
+        seconds=time_call(index, predictor.device, repeat) / pictures,
         notes={"people stored": people[-1]},
     )
 

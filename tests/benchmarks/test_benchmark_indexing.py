@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.speed.index import measure_index
+from benchmarks.speed.indexing import measure_index
 
 CPU = torch.device("cpu")
 
@@ -28,5 +28,5 @@ def test_parts_are_measured_apart_and_together(figures, tmp_path):
         parts = {k: figures[v] for k, v in (parts | {"reading": f"reading {one} alone"}).items()}
         assert whole.limit_seconds == max(part.seconds for part in parts.values())
         assert whole.limit_seconds == parts[whole.notes["slowest part"]].seconds
-    assert figures["model alone"].work.flops > 0
+    assert figures["model alone"].operations.flops > 0
     assert not list(tmp_path.glob("[!o]*"))  # nothing is left

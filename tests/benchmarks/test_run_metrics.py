@@ -5,7 +5,14 @@ import statistics
 import numpy as np
 import pytest
 
-from benchmarks.ablation import ROWS, Row, compare_levels, measure, split_levels, summarize
+from benchmarks.ablation import (
+    VARIANTS,
+    Variant,
+    compare_levels,
+    evaluate_run,
+    split_levels,
+    summarize,
+)
 from clsa_search.data import get_records
 from clsa_search.evaluation import Predictions, full_gallery_protocol, save_predictions
 from tests.support import reference_metrics
@@ -21,10 +28,10 @@ def test_levels_are_compared_as_one_would_by_hand(seed):
     count, width = 3, 4
     features, queries = (
         rng.standard_normal((len(rows), count * width)).astype(np.float32)
-        for rows in (predictions.features, predictions.query_features)
+        for rows in (predictions.features, predictions.query_embeddings)
     )
     parts = split_levels(
-        Predictions(**vars(predictions) | {"features": features, "query_features": queries}),
+        Predictions(**vars(predictions) | {"features": features, "query_embeddings": queries}),
         LEVELS,
         width,
     )
@@ -55,7 +62,7 @@ def test_figures_of_a_run(tiny_data, tmp_path):
     found, given = (describe_people(dataset, seed) for seed in (3, 4))
     save_predictions(found, tmp_path / "predictions.npz")
     save_predictions(given, tmp_path / "predictions_gt.npz")
-    figures = measure(tmp_path, str(dataset), LEVELS, WIDTH)
+    figures = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
     protocol = full_gallery_protocol(get_records(str(dataset)))
 
     def search(predictions):
@@ -69,7 +76,7 @@ def test_figures_of_a_run(tiny_data, tmp_path):
             **vars(found)
             | {
                 "features": found.features[:, columns],
-                "query_features": found.query_features[:, columns],
+                "query_embeddings": found.query_embeddings[:, columns],
             }
         )
         assert figures["level"][level] == pytest.approx(100 * statistics.mean(search(alone)))
@@ -87,7 +94,7 @@ def test_nobody_found_is_an_ordinary_answer(tiny_data, tmp_path):
     found = Predictions(**vars(found) | {"scores": found.scores * 0.4})
     for name in ("predictions.npz", "predictions_gt.npz"):
         save_predictions(found, tmp_path / name)
-    figures = measure(tmp_path, str(dataset), LEVELS, WIDTH)
+    figures = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
     assert figures["search"]["mAP"] == 0
     assert np.isnan([*figures["agreement"].values(), *figures["correlation"].values()]).all()
 
@@ -96,7 +103,7 @@ def test_differences_are_paired_by_hand():
     def figures(value, **levels):
         return {"search": {"mAP": value}, "level": levels}
 
-    rows = [ROWS["single"], Row("base", "", {}, "base"), Row("gain", "", {}, "base")]
+    rows = [VARIANTS["single"], Variant("base", "", {}, "base"), Variant("gain", "", {}, "base")]
     found = {
         "base": {1: figures(50, res4=20, res5=40), 2: figures(60, res4=30, res5=44)},
         "gain": {3: figures(90, res5=9), 2: figures(63, res5=45), 1: figures(51, res5=44)},

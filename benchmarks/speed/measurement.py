@@ -8,29 +8,29 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.speed.machine import Machine
-from benchmarks.speed.measuring import peak_memory, time_work
-from benchmarks.speed.work import Work, count_work
+from benchmarks.speed.operations import OperationCounts, count_operations
+from benchmarks.speed.timing import peak_memory, time_call
 
 _SCALES = ("s", 1), ("ms", 1e3), ("us", 1e6)
 _COLUMNS = {
-    *("name", "unit", "dtype", "seconds", "per_second", "memory_mb", "flops", "bytes", "waits"),
+    *("name", "unit", "dtype", "seconds", "per_second", "memory_mb", "flops", "bytes", "syncs"),
     *("arithmetic_seconds", "traffic_seconds", "limit_seconds", "share"),
 }
 _HEADERS = (
     *("what", "time", "a second", "MB", "arithmetic alone", "traffic alone", "of the limit"),
-    *("waits", "further"),
+    *("syncs", "further"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Measurement:
     """What was measured, per unit of it.
 
     name: of the subject, as in "whole model, batch 4".
     unit: what `seconds` and `work` are of: "image", "query", "row".
     seconds: the median.
     memory_mb: highest use of memory while at work beyond that before; of the GPU where it is used.
-    work: arithmetic and traffic; None where neither is the limit.
+    operations: arithmetic and traffic; None where neither is the limit.
     dtype: in which the arithmetic is done.
     limit_seconds: a bound in place of `work`'s, such as a bare product that was timed.
     notes: further figures by their names.
@@ -40,7 +40,7 @@ class Figure:
     unit: str
     seconds: float
     memory_mb: float | None = None
-    work: Work | None = None
+    operations: OperationCounts | None = None
     dtype: str = "float32"
     limit_seconds: float | None = None
     notes: dict[str, float | int | str] = field(default_factory=dict)
@@ -56,39 +56,39 @@ def measure(
     repeat: int,
     dtype: str = "float32",
     notes: dict[str, Any] | None = None,
-) -> Figure:
+) -> Measurement:
     """Time something, warm, and count what it does.
 
     Args:
         call: does `units` units of work.
-        name, unit, dtype, notes: see `Figure`.
+        name, unit, dtype, notes: see `Measurement`.
         device: that is waited for.
         repeat: how often it is timed; the median counts.
     """
     call()
     memory_mb, _ = peak_memory(call, device)
-    seconds = time_work(call, device, repeat)
-    whole = count_work(call)
-    work = Work(whole.flops // units, whole.bytes // units, whole.waits / units)
-    return Figure(
+    seconds = time_call(call, device, repeat)
+    whole = count_operations(call)
+    work = OperationCounts(whole.flops // units, whole.bytes // units, whole.syncs / units)
+    return Measurement(
         name=name,
         unit=unit,
         seconds=seconds / units,
         memory_mb=memory_mb,
-        work=work,
+        operations=work,
         dtype=dtype,
         notes=notes or {},
     )
 
 
-def to_row(figure: Figure, machine: Machine) -> dict[str, Any]:
+def to_row(figure: Measurement, machine: Machine) -> dict[str, Any]:
     """A figure beside its limits, flat, for JSON; what does not apply is None.
 
     The limit is `limit_seconds` where it is given, else the larger one of arithmetic over the
     machine's rate and traffic over its bandwidth; "share" is how much of the limit's speed is
     reached.
     """
-    work, limit = figure.work, figure.limit_seconds
+    work, limit = figure.operations, figure.limit_seconds
     arithmetic = work and work.flops / machine.flops[figure.dtype]
     traffic = work and work.bytes / machine.bandwidth
     if limit is None and work:
@@ -102,7 +102,7 @@ def to_row(figure: Figure, machine: Machine) -> dict[str, Any]:
         "memory_mb": figure.memory_mb,
         "flops": work and work.flops,
         "bytes": work and work.bytes,
-        "waits": work and work.waits,
+        "syncs": work and work.syncs,
         "arithmetic_seconds": arithmetic,
         "traffic_seconds": traffic,
         "limit_seconds": limit,
@@ -125,7 +125,7 @@ def format_rows(rows: Sequence[dict[str, Any]]) -> str:
                 _format_seconds(row["arithmetic_seconds"]),
                 _format_seconds(row["traffic_seconds"]),
                 "" if row["share"] is None else f"{100 * row['share']:.0f} %",
-                _format_number(row["waits"]),
+                _format_number(row["syncs"]),
                 ", ".join(f"{key} {_format_number(value)}" for key, value in notes.items()),
             ]
         )

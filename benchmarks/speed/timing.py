@@ -12,7 +12,7 @@ import torch
 from clsa_search.engine.memory import release_freed_memory
 
 
-def time_work(work: Callable[[], Any], device: torch.device, repeat: int | None = None) -> float:
+def time_call(work: Callable[[], Any], device: torch.device, repeat: int | None = None) -> float:
     """Seconds: of one time, or the median of `repeat` after a first time that does not count."""
     times = []
     for _ in range(1 + (repeat or 0)):
@@ -24,7 +24,7 @@ def time_work(work: Callable[[], Any], device: torch.device, repeat: int | None 
     return median(times[1:] or times)
 
 
-def count_up(most: int) -> list[int]:
+def double_up_to(most: int) -> list[int]:
     """1, 2, 4 and so on below a number, and the number."""
     return [*(2**power for power in range((most - 1).bit_length())), most]
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmarks.speed.figures import Figure, format_rows, measure, to_row
 from benchmarks.speed.growth import fit_line, measure_sizes
 from benchmarks.speed.machine import Machine, measure_machine
-from benchmarks.speed.work import Work, count_work
+from benchmarks.speed.measurement import Measurement, format_rows, measure, to_row
+from benchmarks.speed.operations import OperationCounts, count_operations
 
 CPU = torch.device("cpu")
 MACHINE = Machine(flops={"float32": 1e9, "float16": 4e9}, bandwidth=1e8)
@@ -14,27 +14,29 @@ MACHINE = Machine(flops={"float32": 1e9, "float16": 4e9}, bandwidth=1e8)
 
 def test_a_product_is_counted_by_hand():
     a, b = torch.ones(3, 4), torch.ones(4, 5)
-    assert count_work(lambda: a @ b) == Work(flops=2 * 3 * 4 * 5, bytes=4 * (12 + 20 + 15), waits=0)
-    halves = count_work(lambda: a.half() @ b.half())  # read as four bytes, written as two
+    assert count_operations(lambda: a @ b) == OperationCounts(
+        flops=2 * 3 * 4 * 5, bytes=4 * (12 + 20 + 15), syncs=0
+    )
+    halves = count_operations(lambda: a.half() @ b.half())  # read as four bytes, written as two
     assert halves.flops == 120
     assert halves.bytes == 6 * (12 + 20) + 2 * (12 + 20 + 15)
 
 
 def test_a_convolution_is_counted_by_hand():
     maps, weight = torch.ones(1, 2, 6, 5), torch.ones(7, 2, 3, 3)
-    work = count_work(lambda: torch.nn.functional.conv2d(maps, weight))
+    work = count_operations(lambda: torch.nn.functional.conv2d(maps, weight))
     assert work.flops == 2 * (2 * 3 * 3) * 7 * 4 * 3
     assert work.bytes == 4 * (2 * 6 * 5 + 7 * 2 * 9 + 7 * 4 * 3)
 
 
 def test_a_view_moves_nothing():
     x = torch.ones(6, 4)
-    assert count_work(lambda: x.T[1:].reshape(3, 6)[:2]) == Work(0, 0, 0)
-    assert count_work(x.clone) == Work(0, 2 * 4 * 24, 0)
+    assert count_operations(lambda: x.T[1:].reshape(3, 6)[:2]) == OperationCounts(0, 0, 0)
+    assert count_operations(x.clone) == OperationCounts(0, 2 * 4 * 24, 0)
 
 
 @pytest.mark.parametrize(
-    ("call", "waits"),
+    ("call", "syncs"),
     [
         (lambda x: x.sum(), 0),
         (lambda x: x.sum().item(), 1),
@@ -44,8 +46,8 @@ def test_a_view_moves_nothing():
         (lambda x: [float(y) for y in x], 3),
     ],
 )
-def test_what_a_host_waits_for_is_counted(call, waits):
-    assert count_work(lambda: call(torch.ones(3))).waits == waits
+def test_what_a_host_waits_for_is_counted(call, syncs):
+    assert count_operations(lambda: call(torch.ones(3))).syncs == syncs
 
 
 def test_work_is_stated_per_unit():
@@ -58,27 +60,27 @@ def test_work_is_stated_per_unit():
     notes = {"rows": 6}
     figure = measure(multiply, name="mm", unit="row", units=6, device=CPU, repeat=2, notes=notes)
     assert (figure.name, figure.unit, figure.notes) == ("mm", "row", notes)
-    assert figure.work == Work(2 * 4 * 5, 4 * (24 + 20 + 30) // 6, 0)
+    assert figure.operations == OperationCounts(2 * 4 * 5, 4 * (24 + 20 + 30) // 6, 0)
     assert 0 < figure.seconds < 1 and len(calls) > 3
 
 
 def row_of(**fields):
-    return to_row(Figure(name="f", unit="image", seconds=0.5, **fields), MACHINE)
+    return to_row(Measurement(name="f", unit="image", seconds=0.5, **fields), MACHINE)
 
 
 def test_the_limit_is_the_larger_of_arithmetic_and_traffic():
-    row = row_of(work=Work(10**8, 10**6, 2))
+    row = row_of(operations=OperationCounts(10**8, 10**6, 2))
     assert (row["arithmetic_seconds"], row["traffic_seconds"]) == pytest.approx((0.1, 0.01))
     assert (row["limit_seconds"], row["share"]) == pytest.approx((0.1, 0.2))
-    assert (row["per_second"], row["waits"]) == (2, 2)
-    row = row_of(work=Work(10**8, 10**6, 2), dtype="float16")
+    assert (row["per_second"], row["syncs"]) == (2, 2)
+    row = row_of(operations=OperationCounts(10**8, 10**6, 2), dtype="float16")
     assert row["limit_seconds"] == pytest.approx(0.025)
-    row = row_of(work=Work(10**6, 10**7, 0))
+    row = row_of(operations=OperationCounts(10**6, 10**7, 0))
     assert row["limit_seconds"] == pytest.approx(0.1)
 
 
 def test_a_bound_that_was_timed_takes_the_place_of_the_counted_ones():
-    row = row_of(work=Work(10**8, 10**6, 0), limit_seconds=0.4)
+    row = row_of(operations=OperationCounts(10**8, 10**6, 0), limit_seconds=0.4)
     assert (row["limit_seconds"], row["share"]) == pytest.approx((0.4, 0.8))
     assert row["arithmetic_seconds"] == pytest.approx(0.1)
 
@@ -90,7 +92,11 @@ def test_without_a_bound_there_is_no_share():
 
 
 def test_the_table_names_units_and_leaves_out_what_is_not_known():
-    full = row_of(work=Work(10**8, 10**6, 1.5), memory_mb=1234.5, notes={"rows": 2000, "k": "v"})
+    full = row_of(
+        operations=OperationCounts(10**8, 10**6, 1.5),
+        memory_mb=1234.5,
+        notes={"rows": 2000, "k": "v"},
+    )
     lines = format_rows([full, row_of()]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0][:4] == ["what", "time", "a second", "MB"]
@@ -128,9 +134,11 @@ def test_no_part_of_a_line_is_negative():
 
 
 def draw_growth(size):
-    yield Figure(name="load", unit="row", seconds=0.25, limit_seconds=0.1)
-    work = Work(40 * size, 8 * size, 1)
-    yield Figure(name="ask", unit="query", seconds=0.5 + 2e-6 * size, memory_mb=1.0, work=work)
+    yield Measurement(name="load", unit="row", seconds=0.25, limit_seconds=0.1)
+    work = OperationCounts(40 * size, 8 * size, 1)
+    yield Measurement(
+        name="ask", unit="query", seconds=0.5 + 2e-6 * size, memory_mb=1.0, operations=work
+    )
 
 
 def test_growth_marks_what_was_not_measured():
@@ -143,9 +151,9 @@ def test_growth_marks_what_was_not_measured():
     assert not any("extrapolated" in figure.name for figure in figures[:-2])
     assert load.seconds == pytest.approx(0.25)
     assert ask.seconds == pytest.approx(20.5)
-    assert ask.work.flops == pytest.approx(40 * 10**7)
-    assert (ask.work.bytes, ask.work.waits) == pytest.approx((8 * 10**7, 1))
-    assert load.limit_seconds is None and load.work is None and ask.memory_mb is None
+    assert ask.operations.flops == pytest.approx(40 * 10**7)
+    assert (ask.operations.bytes, ask.operations.syncs) == pytest.approx((8 * 10**7, 1))
+    assert load.limit_seconds is None and load.operations is None and ask.memory_mb is None
     assert ask.notes["extrapolated from"] == "1,000 to 4,000 rows"
     assert ask.notes["largest residual"] == pytest.approx(0, abs=1e-9)
     assert (ask.notes["start"], ask.notes["slope"]) == pytest.approx((0.5, 2e-6))

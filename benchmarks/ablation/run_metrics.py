@@ -29,13 +29,13 @@ from clsa_search.evaluation.summary import collect_details, name_bucket
 
 SCORE_THRESHOLD = 0.5  # the benchmarks'; detections below do not exist
 
-Figures = dict[str, dict[str, float]]
-"""{group: {name: value}}, in percent but for "correlation" and "targets_by_*"; see `measure`."""
+RunMetrics = dict[str, dict[str, float]]
+"""{group: {name: value}} of `evaluate_run`, percent but for "correlation" and "targets_by_*"."""
 
 
-def measure(
+def evaluate_run(
     folder: str | PathLike, dataset_name: str, levels: Sequence[str], embed_dim: int
-) -> Figures:
+) -> RunMetrics:
     """Score the predictions of a run under the dataset's first protocol.
 
     Args:

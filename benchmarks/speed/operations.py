@@ -1,4 +1,4 @@
-"""What a piece of work does: its arithmetic, its traffic, and where a host waits for its GPU."""
+"""What a piece of work does: its arithmetic, its traffic, and where a host syncs for its GPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-# on a GPU the host waits for what these find: a value, or how many there are
+# on a GPU the host syncs for what these find: a value, or how many there are
 _WAITING = {
     "aten::_local_scalar_dense",
     "aten::nonzero",
@@ -21,22 +21,22 @@ _INDEXING = {"aten::index", "aten::index_put_", "aten::index_put"}  # by a mask 
 
 
 @dataclass(frozen=True)
-class Work:
+class OperationCounts:
     """Of one call.
 
     flops: floating-point operations of products and convolutions; a multiply-add is two.
     bytes: that operators read and write if each of them goes to memory and back; where several are
         fused, or a cache holds what they share, less has to move.
-    waits: operators at which a host waits for its GPU, counted on every device; copies between the
+    syncs: operators at which a host syncs for its GPU, counted on every device; copies between the
         two are not among them.
     """
 
     flops: int
     bytes: int
-    waits: float
+    syncs: float
 
 
-def count_work(call: Callable[[], Any]) -> Work:
+def count_operations(call: Callable[[], Any]) -> OperationCounts:
     """Run something once, by one thread, and count. What is compiled is not seen."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # others would not be watched
@@ -45,14 +45,14 @@ def count_work(call: Callable[[], Any]) -> Work:
             call()
     finally:
         torch.set_num_threads(threads)
-    return Work(arithmetic.get_total_flops(), watch.bytes, watch.waits)
+    return OperationCounts(arithmetic.get_total_flops(), watch.bytes, watch.syncs)
 
 
 class _Watch(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0
-        self.waits = 0
+        self.syncs = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -60,11 +60,11 @@ class _Watch(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if not func.is_view and "empty" not in func.name():
             self.bytes += sum(x.nbytes for x in _tensors((args, kwargs, result)))
-        self.waits += _waits(func.name().partition(".")[0], args)
+        self.syncs += _syncs(func.name().partition(".")[0], args)
         return result
 
 
-def _waits(name: str, args: tuple) -> bool:
+def _syncs(name: str, args: tuple) -> bool:
     by_mask = name in _INDEXING and any(x.dtype == torch.bool for x in _tensors(args[1]))
     return name in _WAITING or by_mask
 
