@@ -1,39 +1,42 @@
-"""Write a trained model as a file that runs without Detectron2 and without this package.
+"""Export a trained model to a file that needs neither Detectron2 nor this package.
 
-tools/export_model.py --weights model_final.pth --what reid --format onnx --output reid.onnx
-tools/export_model.py --weights model_final.pth --what model --format torchscript --output model.pt
+clsa-export --weights model_final.pth --what reid --format onnx --output reid.onnx
+clsa-export --weights model_final.pth --what model --format torchscript --output model.pt
 
-"reid" takes crops of people and gives their embeddings; "model" takes an image and gives boxes,
-scores and embeddings. The file is compared with the model before it is written.
+"reid" takes crops of people and returns their embeddings; "model" takes an image and returns boxes,
+scores and embeddings. The results of the file are compared with the model before it is written.
 """
 
 import argparse
 from pathlib import Path
 
 from clsa_search.errors import reported_input_errors
-from clsa_search.export import export_model
-from clsa_search.export.exporter import EXPORTS, FORMATS
+from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--weights", required=True, type=Path, help="checkpoint of a trained model")
-    add("--config-file", type=Path, help="by default config.yaml beside the weights")
-    add("--what", required=True, choices=EXPORTS, help="re-ID branch, or whole model")
-    add("--format", required=True, choices=FORMATS, help="onnx is for the re-ID branch alone")
-    add("--output", required=True, type=Path, metavar="FILE", help="to write")
-    add("--images", nargs="+", type=Path, default=[], help="to compare the whole model on, too")
-    add("opts", nargs="*", metavar="KEY VALUE", help="for the config; MODEL.DEVICE cpu, say")
+    add("--config-file", type=Path, help="default: config.yaml beside the weights")
+    add("--what", required=True, choices=EXPORT_NAMES, help="re-ID branch or whole model")
+    add("--format", required=True, choices=FORMAT_NAMES, help="onnx: only for the re-ID branch")
+    add("--output", required=True, type=Path, metavar="FILE", help="file to write")
+    add("--images", nargs="+", type=Path, default=[], help="images to compare the whole model on")
+    add("opts", nargs="*", metavar="KEY VALUE", help="config overrides, such as MODEL.DEVICE cpu")
     return parser.parse_intermixed_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Export a model and print a description of the file."""
     args = parse_args(argv)
+    from clsa_search.export import export_model
+
     with reported_input_errors():
-        exported = export_model(
+        report = export_model(
             args.weights,
             args.output,
             what=args.what,
@@ -42,12 +45,16 @@ def main(argv: list[str] | None = None) -> None:
             opts=args.opts,
             images=args.images,
         )
-    print(f"{exported.path}, {exported.path.stat().st_size / 1e6:.1f} MB, says of itself:")
-    for key, value in exported.about.items():
+    print(f"{report.path}, {report.path.stat().st_size / 1e6:.1f} MB:")
+    for key, value in report.about.items():
         print(f"  {key}: {value}")
     print(
-        f"greatest difference from the eager model: {exported.difference:.1e}, over "
-        f"{exported.people} people in {exported.inputs} inputs"
+        f"largest difference from the eager model: {report.difference:.1e}, over "
+        f"{_count(report.embeddings, 'embedding')} in {_count(report.inputs, 'input')}"
     )
-    if not exported.people:
-        print("nobody was seen in the noise: --images PICTURES compares on people")
+    if not report.embeddings:
+        print("the noise gave no detections; use --images IMAGE ... to compare on real images")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

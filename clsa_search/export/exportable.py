@@ -1,9 +1,9 @@
-"""What is exported: plain tensors in and out, around a trained model.
+"""Modules to export: plain tensors in and out, around a trained model.
 
-R people, L levels, D embedding width, h x w pixels of a crop, H x W of an image.
+Shape letters: R detections or crops, L levels, D embedding width, h x w a crop, H x W an image.
 
-Each describer has a `forward` that TorchScript compiles, checks and branches included, around a
-`network` that can only be traced, Detectron2's code being what it is.
+Each module has a `forward` for `torch.jit.script`, with its checks and branches, and a `network`
+for `torch.jit.trace`, because Detectron2's own code cannot be scripted.
 """
 
 from typing import NamedTuple
@@ -17,76 +17,89 @@ from clsa_search.errors import InputError
 from clsa_search.modeling import CropBranch, PersonSearchRCNN
 
 
-class People(NamedTuple):
-    """The people of one image, best first."""
+class DetectionTensors(NamedTuple):
+    """Detections of one image as tensors, most confident first.
 
-    boxes: torch.Tensor  # (R, 4) XYXY in pixels of that image
-    scores: torch.Tensor  # (R,) from 0 to 1
-    embeddings: torch.Tensor  # (R, L * D) unit rows
+    Attributes:
+        boxes: (R, 4) XYXY in pixels of the image.
+        scores: (R,) from 0 to 1.
+        embeddings: (R, L * D) rows of unit length.
+    """
+
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    embeddings: torch.Tensor
 
 
 class CropEmbedder(nn.Module):
-    """The re-ID branch with its heads, normalization inside."""
+    """The re-ID branch with its heads and the normalization of pixels.
+
+    Args:
+        network: module from crops to embeddings, with the shapes of `forward`.
+        crop_size: height and width in pixels.
+    """
 
     def __init__(self, network: nn.Module, crop_size: tuple[int, int]) -> None:
-        """
-        Args:
-            network: crops to embeddings, as :meth:`forward`.
-            crop_size: (height, width) in pixels.
-        """
         super().__init__()
         self.network = network
         self.height, self.width = crop_size
 
     @classmethod
     def from_model(cls, model: PersonSearchRCNN, cfg: CfgNode) -> "CropEmbedder":
-        """
+        """Wrap the re-ID branch of a trained model.
+
         Raises:
-            InputError: the model's re-ID branch does not see crops.
+            InputError: if the re-ID branch does not take crops.
         """
-        if not isinstance(model.reid_branch, CropBranch):
+        branch = model.reid_branch
+        if not isinstance(branch, CropBranch):
             raise InputError(
-                f"MODEL.REID.NAME is {cfg.MODEL.REID.NAME!r}, which reads people from the "
-                "detector's feature maps and sees no crops; expected 'CropBranch', or an export of "
-                "the whole model"
+                f"MODEL.REID.NAME is {cfg.MODEL.REID.NAME!r}, a branch that takes feature maps of "
+                "the detector and no crops; expected 'CropBranch', or an export of the whole model"
             )
-        return cls(_CropNetwork(model), tuple(cfg.MODEL.REID.CROP_SIZE)).eval()
+        height, width = cfg.MODEL.REID.CROP_SIZE
+        return cls(_CropNetwork(model, branch), (height, width)).eval()
 
     def example(self) -> tuple[torch.Tensor]:
-        """Arguments of the network that it can be traced with."""
+        """Return arguments of the network to trace it with."""
         return (torch.rand(2, 3, self.height, self.width) * 255,)
 
     def with_network(self, network: nn.Module) -> "CropEmbedder":
+        """Return the same module around another network."""
         return CropEmbedder(network, (self.height, self.width)).eval()
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        """Embeddings (R, L * D), unit rows, of crops (R, 3, h, w); R may be 0.
+        """Embed crops.
 
-        Crops are raw pixel values from 0 to 255, uint8 or float, channels in the order of
-        INPUT.FORMAT, of the crop size.
+        Args:
+            crops: (R, 3, h, w) raw pixel values from 0 to 255, uint8 or float, channels in the
+                order of INPUT.FORMAT; R may be 0.
+
+        Returns:
+            (R, L * D) embeddings, rows of unit length.
 
         Raises:
-            ValueError: the crops have another shape.
+            ValueError: if the crops have another shape.
         """
         if crops.dim() != 4 or list(crops.shape[1:]) != [3, self.height, self.width]:
             raise ValueError(
                 f"crops have shape {list(crops.shape)}; "
-                f"expected (people, 3, {self.height}, {self.width})"
+                f"expected (crops, 3, {self.height}, {self.width})"
             )
         return self.network(crops)
 
 
 class ImagePredictor(nn.Module):
-    """The whole model, resizing inside."""
+    """The whole model with the resizing of images.
+
+    Args:
+        network: module from a resized image (3, H, W) and height and width of the original image
+            as tensors to boxes in the original image, scores and embeddings.
+        min_size: length of the shorter side after resizing, pixels; 0 keeps the size of images.
+        max_size: limit of the longer side after resizing, pixels.
+    """
 
     def __init__(self, network: nn.Module, min_size: int, max_size: int) -> None:
-        """
-        Args:
-            network: a resized image (3, H, W), and height and width of the original as tensors, to
-                boxes in the original, scores and embeddings.
-            min_size, max_size: what the shorter side becomes, and what the longer one is held to,
-                in pixels; 0 leaves images as they are.
-        """
         super().__init__()
         self.network = network
         self.min_size = min_size
@@ -94,22 +107,27 @@ class ImagePredictor(nn.Module):
 
     @classmethod
     def from_model(cls, model: PersonSearchRCNN, cfg: CfgNode) -> "ImagePredictor":
+        """Wrap a trained model."""
         sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
         return cls(_ImageNetwork(model), *sizes).eval()
 
     def example(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Arguments of the network that it can be traced with."""
+        """Return arguments of the network to trace it with."""
         image = torch.randint(0, 256, (3, 96, 128), dtype=torch.uint8)
         return image, torch.tensor(192), torch.tensor(256)
 
     def with_network(self, network: nn.Module) -> "ImagePredictor":
+        """Return the same module around another network."""
         return ImagePredictor(network, self.min_size, self.max_size).eval()
 
-    def forward(self, image: torch.Tensor) -> People:
-        """The people of an image (3, H, W), uint8, of any size; channels as INPUT.FORMAT says.
+    def forward(self, image: torch.Tensor) -> DetectionTensors:
+        """Detect and embed all people of an image.
+
+        Args:
+            image: (3, H, W) uint8 of any size, channels in the order of INPUT.FORMAT.
 
         Raises:
-            ValueError: the image has another shape or type.
+            ValueError: if the image has another shape or type.
         """
         if image.dim() != 3 or image.shape[0] != 3 or image.numel() == 0:
             raise ValueError(f"the image has shape {list(image.shape)}; expected (3, H, W)")
@@ -118,14 +136,17 @@ class ImagePredictor(nn.Module):
         resized = resize_image(image, self.min_size, self.max_size)
         original = torch.tensor(image.shape[1]), torch.tensor(image.shape[2])
         boxes, scores, embeddings = self.network(resized, original[0], original[1])
-        return People(boxes, scores, embeddings)
+        return DetectionTensors(boxes, scores, embeddings)
+
+
+Exportable = CropEmbedder | ImagePredictor
 
 
 def resize_image(image: torch.Tensor, min_size: int, max_size: int) -> torch.Tensor:
-    """What Detectron2's ResizeShortestEdge makes of an image (3, H, W), uint8.
+    """Resize an image (3, H, W) uint8 as Detectron2's ResizeShortestEdge does.
 
-    In the Python that TorchScript knows, and with torch in place of Pillow: some pixels differ by a
-    level. On the CPU, because only there torch resizes bytes.
+    TorchScript has no Pillow: torch resizes instead, and some pixels differ by one level. The work
+    runs on the CPU, the only device with resizing of bytes in torch.
     """
     height, width = image.shape[1], image.shape[2]
     if min_size == 0:
@@ -142,9 +163,12 @@ def resize_image(image: torch.Tensor, min_size: int, max_size: int) -> torch.Ten
 
 
 class _CropNetwork(nn.Module):
-    def __init__(self, model: PersonSearchRCNN) -> None:
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
+    def __init__(self, model: PersonSearchRCNN, branch: CropBranch) -> None:
         super().__init__()
-        self.branch = model.reid_branch
+        self.branch = branch
         self.heads = model.clsa_heads
         self.register_buffer("pixel_mean", model.pixel_mean)
         self.register_buffer("pixel_std", model.pixel_std)
@@ -162,5 +186,5 @@ class _ImageNetwork(nn.Module):
         self, image: torch.Tensor, height: torch.Tensor, width: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         inputs = [{"image": image, "height": height, "width": width}]
-        found = self.model.inference(inputs)[0]["instances"]
-        return found.pred_boxes.tensor, found.scores, found.embeddings
+        instances = self.model.inference(inputs)[0]["instances"]
+        return instances.pred_boxes.tensor, instances.scores, instances.embeddings

@@ -1,4 +1,4 @@
-"""From a checkpoint to an exported file that computes what the eager model computes."""
+"""Export of a checkpoint to a file with the same results as the eager model."""
 
 import math
 import os
@@ -14,33 +14,49 @@ from clsa_search.data.image_io import read_image
 from clsa_search.engine.trained_model import TrainedModel, load_trained_model
 from clsa_search.errors import InputError
 from clsa_search.export import formats
-from clsa_search.export.exportable import CropEmbedder, ImagePredictor
+from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
+from clsa_search.export.exportable import CropEmbedder, Exportable, ImagePredictor
 
-EXPORTS = {"reid": CropEmbedder, "model": ImagePredictor}
-"""What can be exported."""
+EXPORTS: dict[str, type[Exportable]] = dict(
+    zip(EXPORT_NAMES, (CropEmbedder, ImagePredictor), strict=True)
+)
 
-FORMATS = {
-    "torchscript": (formats.to_torchscript, formats.load_torchscript),
-    "onnx": (formats.to_onnx, formats.load_onnx),
-}
-"""How it is written, and read again."""
+FORMATS: dict[str, tuple[Callable[..., bytes], Callable[[bytes], formats.Loaded]]] = dict(
+    zip(
+        FORMAT_NAMES,
+        (
+            (formats.to_torchscript, formats.load_torchscript),
+            (formats.to_onnx, formats.load_onnx),
+        ),
+        strict=True,
+    )
+)
+"""Functions to write and to load each format."""
 
 TOLERANCE = 1e-3
-"""The greatest difference from the eager model that a file may have, as `compare` measures it."""
+"""Largest accepted difference from the eager model, as measured by `compare`."""
 
 CROP_COUNTS = (0, 1, 2, 5)
 IMAGE_SIZES = ((120, 160), (200, 90), (64, 64))  # height, width
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written, and how it compares with the eager model."""
+class ExportReport:
+    """A written file and its comparison with the eager model.
+
+    Args:
+        path: path of the file.
+        about: description inside the file.
+        inputs: number of compared inputs.
+        embeddings: number of compared embeddings over all inputs.
+        difference: largest difference from the eager model, see `compare`.
+    """
 
     path: Path
-    about: dict[str, str]  # what the file says of itself
-    inputs: int  # how many both were given
-    people: int  # how many they described in them
-    difference: float  # the greatest, see `compare`
+    about: dict[str, str]
+    inputs: int
+    embeddings: int
+    difference: float
 
 
 def export_model(
@@ -52,43 +68,47 @@ def export_model(
     config_file: str | os.PathLike | None = None,
     opts: Sequence = (),
     images: Sequence[str | os.PathLike] = (),
-) -> Exported:
-    """Write a trained model for use without Detectron2, once it agrees with the eager one.
+) -> ExportReport:
+    """Export a trained model, and write the file only if it agrees with the eager model.
+
+    The whole model runs on MODEL.DEVICE only; the re-ID branch is exported on the CPU and can be
+    moved.
 
     Args:
-        weights, config_file, opts: see `load_trained_model`. The whole model will run on
-            MODEL.DEVICE alone; the re-ID branch is exported on the CPU and can be moved.
-        path: of the file; its folder is made.
-        what: "reid", see `CropEmbedder`, or "model", see `ImagePredictor`.
+        weights: see `load_trained_model`.
+        path: file to write; its folder is created.
+        what: "reid" (`CropEmbedder`) or "model" (`ImagePredictor`).
         file_format: "torchscript", or "onnx" for the re-ID branch.
-        images: files to compare the whole model on, beside the noise that serves in any case.
+        config_file: see `load_trained_model`.
+        opts: see `load_trained_model`.
+        images: image files to compare the whole model on, in addition to noise.
 
     Raises:
-        InputError: the model cannot be loaded or has no such export, an image cannot be read, a
-            package is missing, the file cannot be written.
-        RuntimeError: the export differs from the eager model by more than TOLERANCE; nothing is
+        InputError: if the model cannot be loaded or exported this way, an image cannot be read, a
+            package is missing, or the file cannot be written.
+        RuntimeError: if the export differs from the eager model by more than TOLERANCE; no file is
             written.
     """
     path = Path(path)
     _check_request(path, what, file_format, images)
     opts = [*opts, "MODEL.DEVICE", "cpu"] if what == "reid" else opts
     trained = load_trained_model(weights, config_file, opts)
-    describer = EXPORTS[what].from_model(trained.model, trained.cfg).requires_grad_(False)
-    inputs = [*_draw_inputs(describer), *_read_images(images, trained.cfg.INPUT.FORMAT)]
+    module = EXPORTS[what].from_model(trained.model, trained.cfg).requires_grad_(False)
+    inputs = [*_generate_inputs(module), *_read_images(images, trained.cfg.INPUT.FORMAT)]
     about = describe_export(trained, what)
     to_bytes, from_bytes = FORMATS[file_format]
-    data = to_bytes(describer, about)
-    people, difference = compare(describer, from_bytes(data), inputs)
+    data = to_bytes(module, about)
+    embeddings, difference = compare(module, from_bytes(data), inputs)
     if difference > TOLERANCE:
         raise RuntimeError(
-            f"{path} was not written: what it computes differs from the eager model by {difference}"
+            f"{path}: not written: its results differ from the eager model by {difference}"
         )
     _write(path, data)
-    return Exported(path, about, len(inputs), people, difference)
+    return ExportReport(path, about, len(inputs), embeddings, difference)
 
 
 def describe_export(trained: TrainedModel, what: str) -> dict[str, str]:
-    """What a user of the file has to know."""
+    """Return the facts that a user of the file needs."""
     cfg = trained.cfg
     reid = cfg.MODEL.REID
     about = {
@@ -110,37 +130,38 @@ def describe_export(trained: TrainedModel, what: str) -> dict[str, str]:
 def compare(
     eager: Callable, exported: Callable, inputs: Sequence[torch.Tensor]
 ) -> tuple[int, float]:
-    """How many people both describe, and the greatest difference of any value.
+    """Compare the outputs of an exported module with those of the eager one.
 
-    A difference is taken relative to values beyond 1. It is infinite where one finds more people
-    than the other.
+    Returns:
+        The number of embeddings from the eager module, and the largest difference of any value:
+        absolute, or relative to eager values beyond 1. It is infinite if shapes differ.
     """
-    people, difference = 0, 0.0
-    for one in inputs:
-        wanted, found = _outputs(eager(one)), _outputs(exported(one))
-        people += len(wanted[0])
-        for ours, theirs in zip(wanted, found, strict=True):
-            difference = max(difference, _difference(ours, theirs))
-    return people, difference
+    count, difference = 0, 0.0
+    for value in inputs:
+        expected, actual = _as_tuple(eager(value)), _as_tuple(exported(value))
+        count += len(expected[0])
+        for eager_output, output in zip(expected, actual, strict=True):
+            difference = max(difference, _difference(eager_output, output))
+    return count, difference
 
 
 def _difference(eager: torch.Tensor, exported: torch.Tensor) -> float:
     if eager.shape != exported.shape:
         return math.inf
-    apart = (eager - exported).abs() / eager.abs().clamp(min=1)
-    return max(apart.nan_to_num(nan=math.inf).flatten().tolist(), default=0.0)
+    differences = (eager - exported).abs() / eager.abs().clamp(min=1)
+    return max(differences.nan_to_num(nan=math.inf).flatten().tolist(), default=0.0)
 
 
-def _outputs(result: torch.Tensor | tuple) -> tuple[torch.Tensor, ...]:
-    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+def _as_tuple(output: torch.Tensor | tuple) -> tuple[torch.Tensor, ...]:
+    return (output,) if isinstance(output, torch.Tensor) else tuple(output)
 
 
-def _draw_inputs(describer: CropEmbedder | ImagePredictor) -> Iterator[torch.Tensor]:
-    """Noise; a detector may or may not see people in it."""
+def _generate_inputs(module: Exportable) -> Iterator[torch.Tensor]:
+    """Generate noise; a detector may or may not detect people in it."""
     generator = torch.Generator().manual_seed(0)
-    if isinstance(describer, CropEmbedder):
+    if isinstance(module, CropEmbedder):
         for count in CROP_COUNTS:
-            shape = (count, 3, describer.height, describer.width)
+            shape = (count, 3, module.height, module.width)
             yield torch.rand(shape, generator=generator) * 255
     else:
         for size in IMAGE_SIZES:
@@ -154,7 +175,7 @@ def _read_images(paths: Sequence, channel_order: str) -> Iterator[torch.Tensor]:
 
 
 def _check_request(path: Path, what: str, file_format: str, images: Sequence) -> None:
-    """Find faults before the work is done."""
+    """Report mistakes before the model is loaded."""
     for name, value, known in (("what", what, EXPORTS), ("format", file_format, FORMATS)):
         if value not in known:
             raise InputError(f"{name} is {value!r}; expected one of {', '.join(known)}")
@@ -166,9 +187,12 @@ def _check_request(path: Path, what: str, file_format: str, images: Sequence) ->
             )
         formats.check_onnx_packages()
     if images and what != "model":
-        raise InputError(f"image {images[0]}: images are for the whole model (model) alone")
+        raise InputError(
+            f"image {images[0]}: the re-ID branch takes no images; expected them with the whole "
+            "model (model)"
+        )
     if path.is_dir():
-        raise InputError(f"{path} is a folder; expected the file to write")
+        raise InputError(f"{path} is a folder; expected the path of a file to write")
 
 
 def _write(path: Path, data: bytes) -> None:

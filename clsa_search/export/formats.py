@@ -1,4 +1,4 @@
-"""Describers to the bytes of a file, and back to something that computes."""
+"""File formats: exportable modules to bytes, and bytes to callables."""
 
 import importlib
 import io
@@ -11,56 +11,66 @@ from unittest import mock
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.export.exportable import CropEmbedder, ImagePredictor
+from clsa_search.export.exportable import CropEmbedder, Exportable
 
 ABOUT_FILE = "about.json"
-"""The name of what a TorchScript file says of itself, among its extra files."""
+"""Name of the description among the extra files of a TorchScript file."""
 
-COUNTED = ("detectron2.modeling.roi_heads.fast_rcnn", "clsa_search.modeling.person_search_rcnn")
-"""Modules whose len() counts people."""
+MODULES_WITH_LEN = (
+    "detectron2.modeling.roi_heads.fast_rcnn",
+    "clsa_search.modeling.person_search_rcnn",
+)
+"""Modules that call len() on boxes or detections."""
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
-Describer = CropEmbedder | ImagePredictor
+Loaded = Callable[[torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...]]
 
 
-def to_torchscript(describer: Describer, about: dict[str, str]) -> bytes:
-    """A file for `torch.jit.load`, with `about` as JSON in its extra file ABOUT_FILE."""
-    with torch.no_grad(), _counts_in_the_trace(), warnings.catch_warnings():
-        # what they warn of is compared with the eager model afterwards
+def to_torchscript(module: Exportable, about: dict[str, str]) -> bytes:
+    """Return the content of a file for `torch.jit.load`, with `about` as JSON in ABOUT_FILE."""
+    with torch.no_grad(), _traced_len(), warnings.catch_warnings():
+        # the exporter checks the traced results against the eager ones
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        network = torch.jit.trace(describer.network, describer.example(), check_trace=False)
+        network = torch.jit.trace(module.network, module.example(), check_trace=False)
     buffer = io.BytesIO()
-    scripted = torch.jit.script(describer.with_network(network))
+    scripted = torch.jit.script(module.with_network(network))
     torch.jit.save(scripted, buffer, _extra_files={ABOUT_FILE: json.dumps(about)})
     return buffer.getvalue()
 
 
-def load_torchscript(data: bytes) -> Callable[[torch.Tensor], torch.Tensor | tuple]:
+def load_torchscript(data: bytes) -> Loaded:
+    """Load the content of a TorchScript file."""
     return torch.jit.load(io.BytesIO(data))
 
 
-def to_onnx(describer: CropEmbedder, about: dict[str, str]) -> bytes:
-    """An ONNX file with `crops` (people, 3, h, w) float32 to `embeddings`; `about` as metadata."""
+def to_onnx(module: CropEmbedder, about: dict[str, str]) -> bytes:
+    """Return the content of an ONNX file.
+
+    Its input is `crops` (any number, 3, h, w) float32, its output `embeddings`; `about` is its
+    metadata.
+    """
     import onnx
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own internals
+        warnings.simplefilter("ignore", FutureWarning)  # torch warns of its own internals
         program = torch.onnx.export(
-            describer,
-            describer.example(),
+            module,
+            module.example(),
             dynamo=True,
             verbose=False,
             input_names=["crops"],
             output_names=["embeddings"],
-            dynamic_shapes=({0: torch.export.Dim("people")},),
+            dynamic_shapes=({0: torch.export.Dim("crops")},),
         )
+    assert program is not None  # always a program with dynamo=True
     proto = program.model_proto
     onnx.helper.set_model_props(proto, about)
     return proto.SerializeToString()
 
 
-def load_onnx(data: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
+def load_onnx(data: bytes) -> Loaded:
+    """Load the content of an ONNX file to run on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -68,28 +78,30 @@ def load_onnx(data: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def check_onnx_packages() -> None:
-    """
+    """Check that all packages for ONNX can be imported.
+
     Raises:
-        InputError: a package that ONNX needs cannot be imported.
+        InputError: if a package is missing.
     """
     for name in ONNX_PACKAGES:
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise InputError(
-                f"the format onnx needs the package {name}, which cannot be imported ({error}); "
+                f"the format onnx needs the package {name}, and importing it failed ({error}); "
                 f"install {', '.join(ONNX_PACKAGES)}"
             ) from error
 
 
 @contextmanager
-def _counts_in_the_trace() -> Iterator[None]:
-    """len() of boxes becomes part of a trace, where Python's would leave a constant.
+def _traced_len() -> Iterator[None]:
+    """Make len() of boxes part of a trace; Python's own len() would become a constant.
 
-    As `patch_builtin_len` of detectron2.export, which cannot be imported with Detectron2 0.6 where
-    Caffe2 is missing.
+    `patch_builtin_len` of detectron2.export does the same, but Detectron2 0.6 cannot import that
+    module without Caffe2.
     """
     with ExitStack() as stack:
-        for module in COUNTED:
-            stack.enter_context(mock.patch(f"{module}.len", lambda counted: counted.__len__()))
+        for module in MODULES_WITH_LEN:
+            patch = mock.patch(f"{module}.len", lambda sized: sized.__len__())
+            stack.enter_context(patch)
         yield

@@ -122,7 +122,7 @@ def test_files_say_what_they_are(weights, reid_torchscript, onnx_session):
 def test_crops_of_another_size_are_refused(reid_torchscript, onnx_session):
     exported = torch.jit.load(reid_torchscript.path)
     for shape in ((2, 3, 31, 16), (3, 32, 16), (2, 1, 32, 16)):
-        with pytest.raises(torch.jit.Error, match=r"expected \(people, 3, 32, 16\)"):
+        with pytest.raises(torch.jit.Error, match=r"expected \(crops, 3, 32, 16\)"):
             exported(torch.zeros(shape))
     with pytest.raises(Exception, match="Expected: 32"):
         onnx_session.run(None, {"crops": np.zeros((2, 3, 31, 16), np.float32)})

@@ -30,11 +30,15 @@ def weights(checkpoints):
 @pytest.mark.parametrize(
     ("branch", "request_", "message"),
     [
-        ("SharedBranch", {"what": "reid"}, "MODEL.REID.NAME is 'SharedBranch'.* sees no crops"),
+        ("SharedBranch", {"what": "reid"}, "MODEL.REID.NAME is 'SharedBranch'.* no crops"),
         ("CropBranch", {"what": "model", "file_format": "onnx"}, "whole model is not exported to"),
         ("CropBranch", {"what": "heads"}, "what is 'heads'; expected one of reid, model"),
         ("CropBranch", {"file_format": "caffe2"}, "format is 'caffe2'; expected one of torchs"),
-        ("CropBranch", {"images": ["a.jpg"]}, "a.jpg: images are for the whole model"),
+        (
+            "CropBranch",
+            {"images": ["a.jpg"]},
+            "a.jpg: the re-ID branch takes no images; .* whole model",
+        ),
         ("CropBranch", {"what": "model", "images": ["no.jpg"]}, "no.jpg"),
         ("CropBranch", {"path": "."}, "is a folder"),
         ("CropBranch", {"path": "taken/reid.pt"}, "taken/reid.pt: cannot be written"),
@@ -103,6 +107,6 @@ def test_the_command_tells_what_it_wrote(weights, tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("made/model.pt, ") and "  channel_order: BGR" in lines
     words = lines[-1].split()
-    assert lines[-1].startswith("greatest difference from the eager model: ")
-    assert lines[-1].endswith(" in 4 inputs") and int(words[words.index("people") - 1]) > 0
+    assert lines[-1].startswith("largest difference from the eager model: ")
+    assert lines[-1].endswith(" in 4 inputs") and int(words[words.index("embeddings") - 1]) > 0
     assert torch.jit.load(tmp_path / "made" / "model.pt")(picture(0)).boxes.shape[1] == 4
