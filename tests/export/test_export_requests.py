@@ -71,7 +71,7 @@ def test_a_file_that_differs_from_the_model_is_not_written(weights, tmp_path, mo
         return lambda crops: exported(crops) + 0.01
 
     monkeypatch.setitem(exporter.FORMATS, "torchscript", (formats.to_torchscript, load_noisily))
-    with pytest.raises(RuntimeError, match=r"differs from the eager model by 0\.01"):
+    with pytest.raises(RuntimeError, match=r"results differ from the eager model by 0\.01"):
         export_model(weights, tmp_path / "out.pt", what="reid", file_format="torchscript")
     assert not list(tmp_path.iterdir())
 
