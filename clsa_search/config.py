@@ -30,11 +30,14 @@ def _add_reid(cfg: CN) -> None:
     reid.POOL_SIZE = [16, 8]
     # CropBranch: (height, width) in pixels of the ROI crops that the re-ID backbone sees.
     reid.CROP_SIZE = [256, 128]
-    # Its backbone, in the words of MODEL.RESNETS (DEPTH, NORM, ...). OUT_FEATURES is LEVELS.
-    reid.RESNETS = cfg.MODEL.RESNETS.clone()
-    reid.RESNETS.NORM = "BN"
-    # Its first stages that do not train (0 none, 1 the stem, 2 the stem and res2).
-    reid.FREEZE_AT = 0
+    # CropBranch: its backbone, with the keys of MODEL.BACKBONE and MODEL.RESNETS. RESNETS.
+    # OUT_FEATURES is ignored: the outputs are LEVELS.
+    reid.BACKBONE = CN()
+    reid.BACKBONE.NAME = "build_resnet_backbone"
+    # Number of first stages that do not train: 0 none, 1 the stem, 2 the stem and res2.
+    reid.BACKBONE.FREEZE_AT = 0
+    reid.BACKBONE.RESNETS = cfg.MODEL.RESNETS.clone()
+    reid.BACKBONE.RESNETS.NORM = "BN"
     # Training boxes of an image: every annotated box and at most so many proposals
     # (IoU >= ROI_HEADS.IOU_THRESHOLDS) that inherit an identity. The paper keeps all of them.
     reid.PROPOSALS_PER_IMAGE = 16

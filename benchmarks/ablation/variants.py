@@ -25,10 +25,7 @@ class Variant:
 
 
 _NO_ALIGNMENT = {"MODEL.REID.ALIGN.WEIGHT": 0.0}
-_SHARED = {
-    "MODEL.REID.NAME": "SharedBranch",
-    "MODEL.BACKBONE.NAME": "build_resnet_stages_fpn_backbone",  # which hands its stages out
-}
+_SHARED = {"MODEL.REID.NAME": "SharedBranch"}
 _OIM = {"MODEL.REID.CLASSIFIER": "OIMClassifier"}
 _ROWS = (
     Variant("single", "single level, res5", {"MODEL.REID.LEVELS": ["res5"]}),

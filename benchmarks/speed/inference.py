@@ -78,19 +78,19 @@ def _parts(model: PersonSearchRCNN, inputs: list[dict]) -> dict[str, Callable[[]
     """The model's parts and the whole, on the same pictures and people."""
     with torch.no_grad():
         images = model.preprocess_image(inputs)
-        features = model.find_features(images)
+        features = model.extract_features(images)
     boxes = [x["query_boxes"].to(model.device) for x in inputs]
 
     @torch.no_grad()
     def detect() -> None:
         images = model.preprocess_image(inputs)
-        features = model.find_features(images)
+        features = model.extract_features(images)
         proposals, _ = model.proposal_generator(images, features)
         model.roi_heads(images, features, proposals)
 
     @torch.no_grad()
     def describe() -> None:
-        model.clsa_heads(model.reid_branch(images, features, boxes))
+        model.reid_heads.concatenate(model.reid_heads(model.reid_branch(images, features, boxes)))
 
     return {
         "detector": detect,

@@ -32,11 +32,8 @@ from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 
 IDENTITIES = 5532  # of CUHK-SYSU's training set
 BRANCHES = {
-    "crop": ("MODEL.REID.NAME", "CropBranch", "MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"),
-    "shared": (
-        *("MODEL.REID.NAME", "SharedBranch"),
-        *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
-    ),
+    "crop": ("MODEL.REID.NAME", "CropBranch"),
+    "shared": ("MODEL.REID.NAME", "SharedBranch"),
 }
 _PHOTOGRAPHS = 24  # files that are read over and over
 
@@ -75,7 +72,7 @@ class Step:
         model = build_random_model(cfg, device, identities=identities).train()
         prepare_for_training(model, amp_dtype)
         propose_near_boxes(model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
-        model.clsa_heads.register_forward_pre_hook(self._count_boxes)
+        model.reid_criterion.register_forward_pre_hook(self._count_boxes)
         optimizer = PersonSearchTrainer.build_optimizer(cfg, model)
         examples = generate_inputs(batch, size=size, people=people, identities=identities)
         self.described = 0  # boxes, of the last step or its last part
@@ -91,7 +88,7 @@ class Step:
         with EventStorage():
             self._trainer.run_step()
 
-    def _count_boxes(self, heads: torch.nn.Module, args: tuple) -> None:
+    def _count_boxes(self, criterion: torch.nn.Module, args: tuple) -> None:
         _, pids = args
         self.described = len(pids)
 

@@ -17,7 +17,7 @@ from clsa_search.errors import InputError
 OF_A_RUN = re.compile(r"model_(\d{7}|final)\.pth")
 """The names of a run's checkpoints; other weights may lie beside them."""
 
-_CLASSIFIERS = "clsa_heads.classifiers."
+_CLASSIFIERS = "reid_criterion.classifiers."
 _CONVERT = "tools/convert_weights.py makes a file that fills the backbones from a ResNet of others"
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from clsa_search.checkpoint.resnet_reader import (
 from clsa_search.errors import InputError
 
 REID_BACKBONE = "reid_branch.backbone"
-BACKBONES = {"backbone.bottom_up": "MODEL.RESNETS", REID_BACKBONE: "MODEL.REID.RESNETS"}
+BACKBONES = {"backbone.bottom_up": "MODEL.RESNETS", REID_BACKBONE: "MODEL.REID.BACKBONE.RESNETS"}
 """The backbones that a PersonSearchRCNN may have, and the config keys that describe each."""
 
 FIRST = "stem.conv1.weight"

@@ -169,12 +169,13 @@ class _CropNetwork(nn.Module):
     def __init__(self, model: PersonSearchRCNN, branch: CropBranch) -> None:
         super().__init__()
         self.branch = branch
-        self.heads = model.clsa_heads
+        self.heads = model.reid_heads
         self.register_buffer("pixel_mean", model.pixel_mean)
         self.register_buffer("pixel_std", model.pixel_std)
 
     def forward(self, crops: torch.Tensor) -> torch.Tensor:
-        return self.heads(self.branch.embed_crops((crops - self.pixel_mean) / self.pixel_std))
+        levels = self.branch.forward_crops((crops - self.pixel_mean) / self.pixel_std)
+        return self.heads.concatenate(self.heads(levels))
 
 
 class _ImageNetwork(nn.Module):

@@ -1,7 +1,8 @@
-"""The model: meta-architecture, re-ID branches, CLSA heads, identity classifiers and losses."""
+"""The model: meta-architecture, re-ID branches, heads, criterion, identity classifiers, losses."""
 
-from clsa_search.modeling.backbones import StagesFPN, build_resnet_stages_fpn_backbone
-from clsa_search.modeling.heads import CLSAHead, CLSAHeads
+from clsa_search.modeling.backbones import compute_features, feature_shapes
+from clsa_search.modeling.criterion import CLSACriterion
+from clsa_search.modeling.heads import CLSAHead, ReIDHeads
 from clsa_search.modeling.id_classifier import (
     ID_CLASSIFIER_REGISTRY,
     OIMClassifier,
@@ -21,17 +22,18 @@ __all__ = [
     "FILLER",
     "ID_CLASSIFIER_REGISTRY",
     "REID_BRANCH_REGISTRY",
+    "CLSACriterion",
     "CLSAHead",
-    "CLSAHeads",
     "CropBranch",
     "OIMClassifier",
     "PersonSearchRCNN",
+    "ReIDHeads",
     "SharedBranch",
     "SoftmaxClassifier",
-    "StagesFPN",
     "alignment_loss",
     "build_reid_branch",
-    "build_resnet_stages_fpn_backbone",
+    "compute_features",
+    "feature_shapes",
     "identity_loss",
     "select_training_boxes",
 ]

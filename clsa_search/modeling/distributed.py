@@ -1,4 +1,4 @@
-"""What the processes of a distributed training must agree on; alone, nothing is sent.
+"""Agreement between the processes of a distributed training; one process alone sends nothing.
 
 R rows of a process, N processes.
 """
@@ -10,10 +10,16 @@ from torch.nn import functional as F
 
 
 def mean_count(counts: torch.Tensor) -> torch.Tensor:
-    """Counts, at least 1 in all, divided by the number of processes; float32, without gradient.
+    """Return counts summed over all processes, at least 1, divided by the number of processes.
 
-    A loss summed over a process's rows and divided by the mean count of rows has, after
-    DistributedDataParallel's averaging, the gradient of the joint batch.
+    Divide the sum of a process's losses by its mean count. After the averaging of
+    DistributedDataParallel, the gradient is then that of the joint batch.
+
+    Args:
+        counts: any shape, integer or float.
+
+    Returns:
+        The same shape, float32, without gradient.
     """
     counts = counts.detach().to(torch.float32, copy=True)
     if comm.get_world_size() > 1:
@@ -22,9 +28,10 @@ def mean_count(counts: torch.Tensor) -> torch.Tensor:
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """The (R, ...) rows of all processes in the order of their ranks, without gradient.
+    """Concatenate the rows of all processes in the order of their ranks, without gradient.
 
-    The processes may have different R.
+    Args:
+        rows: (R, ...); each process may have another R.
     """
     rows = rows.detach()
     if comm.get_world_size() == 1:
@@ -32,7 +39,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     count = torch.tensor([len(rows)], device=rows.device)
     counts = [torch.empty_like(count) for _ in range(comm.get_world_size())]
     dist.all_gather(counts, count)
-    longest = int(max(counts))
+    longest = max(int(n) for n in counts)
     padding = [0, 0] * (rows.dim() - 1) + [0, longest - len(rows)]
     padded = F.pad(rows, padding)
     gathered = [torch.empty_like(padded) for _ in counts]

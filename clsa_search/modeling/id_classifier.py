@@ -1,6 +1,6 @@
 """Identity classifiers: embeddings to logits over the training identities, in training only.
 
-R people, D embedding width, P identities, Q places of the queue.
+R boxes, D embedding width, P identities, Q slots of the queue.
 """
 
 import torch
@@ -14,23 +14,28 @@ from clsa_search.structures import UNLABELED
 
 ID_CLASSIFIER_REGISTRY = Registry("IDENTITY")
 ID_CLASSIFIER_REGISTRY.__doc__ = """
-Modules built from a config that have
+Registry of identity classifiers. A classifier is a module that is built from a config and has
 
-- forward(embeddings (R, D)): logits (R, P or more) of which the first P are the identities;
-- update(embeddings, pids (R,)): what they learn without a gradient, called once a step, with
-  UNLABELED people among the rows.
+- forward(embeddings (R, D)): logits (R, P or more); the first P columns are the identities;
+- update(embeddings (R, D), pids (R,)): learn without a gradient, once in each step. `pids` may
+  contain UNLABELED and FILLER.
 """
 
-EPSILON = 1e-2
-"""Embeddings shorter than this are not stretched to unit length.
+MIN_NORM = 1e-2
+"""Shorter embeddings are divided by this, not by their norm.
 
-It bounds the gradient of the stretching by 100: in float16 one of a tiny embedding would overflow.
+The gradient of the division is at most 1 / MIN_NORM. In float16 a tiny norm would make it overflow.
 """
 
 
 @ID_CLASSIFIER_REGISTRY.register()
 class SoftmaxClassifier(nn.Linear):
-    """A linear layer without bias."""
+    """A linear layer without bias.
+
+    Args:
+        embed_dim: width D of the embeddings.
+        num_ids: number P of identities.
+    """
 
     @configurable
     def __init__(self, *, embed_dim: int, num_ids: int) -> None:
@@ -39,46 +44,54 @@ class SoftmaxClassifier(nn.Linear):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the constructor arguments for a config."""
         return {"embed_dim": cfg.MODEL.REID.HEAD.EMBED_DIM, "num_ids": cfg.MODEL.REID.NUM_IDS}
 
     @property
     def num_ids(self) -> int:
+        """Number of identities."""
         return self.out_features
 
     def update(self, embeddings: torch.Tensor, pids: torch.Tensor) -> None:
-        """Its weights learn by gradient."""
+        """Do nothing, because the weights learn by gradient."""
 
 
 @ID_CLASSIFIER_REGISTRY.register()
 class OIMClassifier(nn.Module):
-    """Online instance matching: cosines with a memory of what each identity looked like.
+    """Online instance matching: cosines with a lookup table and a circular queue.
 
-    A table holds a unit row per identity, a circular queue those of the latest unlabeled people.
-    Both are buffers in float32: saved, resumed, and equal on all processes, since each learns from
-    the rows of all. Source: Xiao et al., CVPR 2017 (arXiv 1604.01850), section 3.3; an identity
-    that a step saw several times learns the mean of its rows, whatever their order.
+    The table has a unit row for each identity, the queue has the latest unlabeled rows. Both are
+    float32 buffers: saved, resumed and equal on all processes. If a step has several rows of an
+    identity, the table learns their mean in any order of the rows.
+    Source: Xiao et al., CVPR 2017 (arXiv 1604.01850), section 3.3.
+
+    Args:
+        embed_dim: width D of the embeddings.
+        num_ids: number P of identities.
+        queue_size: number Q of slots of the queue.
+        momentum: share of the old row in the new row of an identity, in [0, 1).
+        temperature: divisor of the cosines.
     """
+
+    lookup_table: torch.Tensor
+    queue: torch.Tensor
+    next_slot: torch.Tensor
 
     @configurable
     def __init__(
         self, *, embed_dim: int, num_ids: int, queue_size: int, momentum: float, temperature: float
     ) -> None:
-        """
-        Args:
-            embed_dim, num_ids, queue_size: D, P, Q.
-            momentum: share of its old row that an identity keeps, in [0, 1).
-            temperature: what cosines are divided by.
-        """
         super().__init__()
         self.num_ids = num_ids
         self.momentum = momentum
         self.temperature = temperature
-        self.register_buffer("table", torch.zeros(num_ids, embed_dim))
+        self.register_buffer("lookup_table", torch.zeros(num_ids, embed_dim))
         self.register_buffer("queue", torch.zeros(queue_size, embed_dim))
-        self.register_buffer("next_place", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("next_slot", torch.zeros((), dtype=torch.int64))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the constructor arguments for a config."""
         oim = cfg.MODEL.REID.OIM
         return {
             "embed_dim": cfg.MODEL.REID.HEAD.EMBED_DIM,
@@ -89,37 +102,42 @@ class OIMClassifier(nn.Module):
         }
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """(R, D) embeddings to (R, P + Q) logits; those of rows not yet learned are 0."""
-        memory = torch.cat([self.table, self.queue])
-        unit = F.normalize(embeddings.float(), dim=1, eps=EPSILON)
+        """Compute logits (R, P + Q) from embeddings (R, D); 0 for rows that are still empty."""
+        rows = torch.cat([self.lookup_table, self.queue])
+        unit = F.normalize(embeddings.float(), dim=1, eps=MIN_NORM)
         with torch.autocast(unit.device.type, enabled=False):
-            return unit @ memory.T / self.temperature
+            return unit @ rows.T / self.temperature
 
     @torch.no_grad()
     def update(self, embeddings: torch.Tensor, pids: torch.Tensor) -> None:
-        """Learn the rows of all processes: labeled ones into the table, others into the queue.
+        """Store the rows of all processes: labeled rows in the table, unlabeled ones in the queue.
 
-        Rows that are not finite are left out. The buffers are replaced, not written to: the
-        backward pass still reads the old ones.
+        Rows with a value that is not finite are dropped. The buffers are replaced and not written
+        to, because the backward pass still reads the old ones.
+
+        Args:
+            embeddings: (R, D), any float dtype.
+            pids: (R,) int64 identities, UNLABELED or FILLER.
         """
         rows, pids = gather_rows(embeddings.float()), gather_rows(pids)
         finite = rows.isfinite().all(dim=1)
-        rows, pids = F.normalize(rows[finite], dim=1, eps=EPSILON), pids[finite]
-        self._learn(rows[pids >= 0], pids[pids >= 0])
+        rows, pids = F.normalize(rows[finite], dim=1, eps=MIN_NORM), pids[finite]
+        self._update_table(rows[pids >= 0], pids[pids >= 0])
         self._enqueue(rows[pids == UNLABELED])
 
-    def _learn(self, rows: torch.Tensor, pids: torch.Tensor) -> None:
-        seen, slot, counts = pids.unique(return_inverse=True, return_counts=True)
-        sums = rows.new_zeros(len(seen), rows.shape[1]).index_add(0, slot, rows)
+    def _update_table(self, rows: torch.Tensor, pids: torch.Tensor) -> None:
+        present, group, counts = pids.unique(return_inverse=True, return_counts=True)
+        sums = rows.new_zeros(len(present), rows.shape[1]).index_add(0, group, rows)
         means = sums / counts.unsqueeze(1)
-        learned = self.momentum * self.table[seen] + (1 - self.momentum) * means
-        self.table = self.table.index_copy(0, seen, F.normalize(learned, dim=1, eps=EPSILON))
+        new = self.momentum * self.lookup_table[present] + (1 - self.momentum) * means
+        new = F.normalize(new, dim=1, eps=MIN_NORM)
+        self.lookup_table = self.lookup_table.index_copy(0, present, new)
 
     def _enqueue(self, rows: torch.Tensor) -> None:
         size = len(self.queue)
         if not size:
             return
         rows = rows[-size:]
-        places = (self.next_place + torch.arange(len(rows), device=rows.device)) % size
-        self.queue = self.queue.index_copy(0, places, rows)
-        self.next_place = (self.next_place + len(rows)) % size
+        slots = (self.next_slot + torch.arange(len(rows), device=rows.device)) % size
+        self.queue = self.queue.index_copy(0, slots, rows)
+        self.next_slot = (self.next_slot + len(rows)) % size

@@ -1,80 +1,90 @@
-"""The meta-architecture: Detectron2's Faster R-CNN, and a re-ID branch on the boxes it finds.
+"""The meta-architecture: Detectron2's Faster R-CNN with a re-ID branch.
 
-R boxes over all images, L levels, D embedding width.
+N images, M detections of an image, R boxes over all images, L levels, D embedding width of a level.
 """
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.utils.events import get_event_storage
 from torch import nn
 
-from clsa_search.modeling.heads import CLSAHeads
+from clsa_search.modeling.backbones import compute_features, feature_shapes
+from clsa_search.modeling.criterion import CLSACriterion
+from clsa_search.modeling.heads import ReIDHeads
 from clsa_search.modeling.reid_branch import build_reid_branch
 from clsa_search.modeling.reid_sampling import select_training_boxes
 
 
 @META_ARCH_REGISTRY.register()
 class PersonSearchRCNN(GeneralizedRCNN):
-    """Finds people in whole scenes and describes each so that the same person is found again."""
+    """Faster R-CNN with a re-ID branch: detects people and computes their embeddings.
+
+    Args:
+        reid_branch: feature maps of boxes; see REID_BRANCH_REGISTRY.
+        reid_heads: embeddings of the feature maps.
+        reid_criterion: losses of the embeddings, in training.
+        proposals_per_image: see `select_training_boxes`.
+        detector: arguments of GeneralizedRCNN.
+    """
 
     @configurable
     def __init__(
         self,
         *,
         reid_branch: nn.Module,
-        clsa_heads: nn.Module,
+        reid_heads: ReIDHeads,
+        reid_criterion: nn.Module,
         proposals_per_image: int,
         **detector: object,
     ) -> None:
-        """
-        Args:
-            reid_branch: see REID_BRANCH_REGISTRY.
-            clsa_heads: level features to losses or embeddings (R, L * D).
-            proposals_per_image: see :func:`select_training_boxes`.
-            detector: the arguments of GeneralizedRCNN.
-        """
         super().__init__(**detector)
         self.reid_branch = reid_branch
-        self.clsa_heads = clsa_heads
+        self.reid_heads = reid_heads
+        self.reid_criterion = reid_criterion
         self.proposals_per_image = proposals_per_image
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the constructor arguments for a config."""
         detector = super().from_config(cfg)
-        branch = build_reid_branch(cfg, detector["backbone"].output_shape())
+        branch = build_reid_branch(cfg, feature_shapes(detector["backbone"]))
+        # the order of construction decides the random weights for a seed
+        criterion = CLSACriterion(cfg, list(branch.output_shape()))
+        heads = ReIDHeads(cfg, branch.output_shape())
         return {
             **detector,
             "reid_branch": branch,
-            "clsa_heads": CLSAHeads(cfg, branch.output_shape()),
+            "reid_heads": heads,
+            "reid_criterion": criterion,
             "proposals_per_image": cfg.MODEL.REID.PROPOSALS_PER_IMAGE,
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
-        """
+        """Compute the losses in training, otherwise the outputs of `inference`.
+
         Args:
-            batched_inputs: what PersonSearchDatasetMapper makes. Per image: `image` (3, H, W);
-                in training `instances` (gt_boxes, gt_classes, gt_pids); at inference
-                `height`, `width` of the original image and, if it has queries,
-                `query_boxes` (Boxes in the frame of `image`) and `query_ids`, and for the
-                upper bound `gt_boxes` (Boxes in the frame of `image`).
+            batched_inputs: one dict per image, from PersonSearchDatasetMapper: `image` (3, H, W);
+                in training also `instances` (gt_boxes, gt_classes, gt_pids).
 
         Returns:
-            In training the losses: loss_rpn_*, loss_cls, loss_box_reg, loss_id_<level>,
-            loss_align_<level>. Otherwise see :meth:`inference`.
+            In training loss_rpn_*, loss_cls, loss_box_reg, loss_id_<level>, loss_align_<level>.
         """
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
-        people = [x["instances"].to(self.device) for x in batched_inputs]
-        features = self.find_features(images)
-        proposals, rpn_losses = self.proposal_generator(images, features, people)
-        proposals, detector_losses = self.roi_heads(images, features, proposals, people)
+        targets = [x["instances"].to(self.device) for x in batched_inputs]
+        features = self.extract_features(images)
+        proposals, rpn_losses = self.proposal_generator(images, features, targets)
+        samples, detector_losses = self.roi_heads(images, features, proposals, targets)
         boxes, pids = select_training_boxes(
-            people, proposals, proposals_per_image=self.proposals_per_image
+            targets, samples, proposals_per_image=self.proposals_per_image
         )
         level_features = self.reid_branch(images, features, boxes)
-        reid_losses = self.clsa_heads(level_features, pids)
+        reid_losses = self.reid_criterion(self.reid_heads(level_features), pids)
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            self.visualize_training(batched_inputs, proposals)
         return {**rpn_losses, **detector_losses, **reid_losses}
 
     def inference(
@@ -82,83 +92,93 @@ class PersonSearchRCNN(GeneralizedRCNN):
         batched_inputs: list[dict],
         detected_instances: list[Instances] | None = None,
         do_postprocess: bool = True,
-    ) -> list[dict]:
-        """
+    ) -> list[dict] | list[Instances]:
+        """Detect people and compute the embeddings of all boxes in one pass.
+
+        Detectron2's GeneralizedRCNNWithTTA runs on this method. It merges the boxes of several
+        passes and drops all other fields, so its detections have no embeddings. Pass its boxes as
+        `detected_instances` to get them.
+
         Args:
-            batched_inputs: as in :meth:`forward`.
-            detected_instances: known boxes (pred_boxes, in the frame of `image`) to describe in
-                place of the detector's.
-            do_postprocess: whether to bring the boxes into the frame of the original image.
+            batched_inputs: one dict per image: `image` (3, H, W), and optionally `height`, `width`
+                of the original image, `query_boxes` (Boxes) with `query_ids`, and `gt_boxes`
+                (Boxes). Boxes are in pixels of `image`.
+            detected_instances: per image pred_boxes in pixels of `image`, used in place of the
+                detector's output; on any device.
+            do_postprocess: whether to scale boxes to the original image.
 
         Returns:
-            Per image `instances` (pred_boxes, scores, pred_classes, embeddings (R, L * D) unit
-            rows); only if the input has `query_ids`, `queries` (pred_boxes, query_ids,
-            embeddings); only if it has `gt_boxes`, `gt_people` (pred_boxes, embeddings). Boxes are
-            XYXY in pixels.
+            Per image a dict: `instances` (pred_boxes, scores, pred_classes, embeddings);
+            `queries` (pred_boxes, query_ids, embeddings) if the input has `query_ids`;
+            `gt_people` (pred_boxes, embeddings) if the input has `gt_boxes`. Embeddings are unit
+            rows (M, L * D), boxes XYXY in pixels of the original image.
+            Without `do_postprocess` only the `instances`, boxes in pixels of `image`.
         """
+        assert not self.training
         images = self.preprocess_image(batched_inputs)
-        features = self.find_features(images)
+        features = self.extract_features(images)
         if detected_instances is None:
             proposals, _ = self.proposal_generator(images, features)
             detected_instances, _ = self.roi_heads(images, features, proposals)
-        given = [self._given_boxes(x) for x in batched_inputs]
-        boxes = [
-            Boxes.cat([found.pred_boxes, queries.pred_boxes, gt_people.pred_boxes])
-            for found, (queries, gt_people) in zip(detected_instances, given, strict=True)
-        ]
-        embeddings = self.clsa_heads(self.reid_branch(images, features, boxes))
-        outputs = []
-        for x, found, (queries, gt_people), rows in zip(
-            batched_inputs,
-            detected_instances,
-            given,
-            embeddings.split([len(b) for b in boxes]),
-            strict=True,
-        ):
-            size = (x["height"], x["width"]) if do_postprocess else None
-            found_rows, query_rows, gt_rows = rows.split([len(found), len(queries), len(gt_people)])
-            people = _described(found, found_rows, size)
-            outputs.append({"instances": _drop_empty(people) if do_postprocess else people})
-            if "query_ids" in x:
-                outputs[-1]["queries"] = _described(queries, query_rows, size)
-            if "gt_boxes" in x:
-                outputs[-1]["gt_people"] = _described(gt_people, gt_rows, size)
-        return outputs
+        outputs = [{"instances": x.to(self.device)} for x in detected_instances]
+        if do_postprocess:
+            for output, x in zip(outputs, batched_inputs, strict=True):
+                output.update(self._read_given_boxes(x))
+        self._embed(images, features, outputs)
+        if not do_postprocess:
+            return [output["instances"] for output in outputs]
+        sizes = zip(batched_inputs, images.image_sizes, strict=True)
+        sizes = [(x.get("height", size[0]), x.get("width", size[1])) for x, size in sizes]
+        return [_postprocess(output, size) for output, size in zip(outputs, sizes, strict=True)]
 
-    def find_features(self, images: ImageList) -> dict[str, torch.Tensor]:
-        """The backbone's outputs in float32 under autocast too.
+    def extract_features(self, images: ImageList) -> dict[str, torch.Tensor]:
+        """Return the detector's feature maps, in float32 under autocast too.
 
-        RoIAlign takes its boxes in the type of the features, and half precision has no pixel to
-        spare: bfloat16 would move a box by up to four at 1000.
+        RoIAlign converts its boxes to the type of the features. In bfloat16 this moves a box by up
+        to four pixels at 1000.
         """
-        return {name: maps.float() for name, maps in self.backbone(images.tensor).items()}
+        features = compute_features(self.backbone, images.tensor, self.reid_branch.in_features)
+        return {name: maps.float() for name, maps in features.items()}
 
-    def _given_boxes(self, x: dict) -> tuple[Instances, Instances]:
-        """Return the query boxes and the ground-truth boxes of an input, possibly none."""
-        queries, gt_people = (Instances(tuple(x["image"].shape[-2:])) for _ in range(2))
-        queries.pred_boxes = x.get("query_boxes", Boxes(torch.empty(0, 4))).to(self.device)
-        queries.query_ids = x.get("query_ids", torch.empty(0, dtype=torch.int64)).to(self.device)
-        gt_people.pred_boxes = x.get("gt_boxes", Boxes(torch.empty(0, 4))).to(self.device)
-        return queries, gt_people
+    def _read_given_boxes(self, x: dict) -> dict[str, Instances]:
+        """Return the boxes that are given with an input, in the form of detections."""
+        given = {}
+        if "query_ids" in x:
+            given["queries"] = {"pred_boxes": x["query_boxes"], "query_ids": x["query_ids"]}
+        if "gt_boxes" in x:
+            given["gt_people"] = {"pred_boxes": x["gt_boxes"]}
+        size = tuple(x["image"].shape[-2:])
+        return {name: Instances(size, **fields).to(self.device) for name, fields in given.items()}
+
+    def _embed(
+        self, images: ImageList, features: dict[str, torch.Tensor], outputs: list[dict]
+    ) -> None:
+        """Add embeddings to all Instances of each image's output."""
+        boxes = [Boxes.cat([x.pred_boxes for x in output.values()]) for output in outputs]
+        level_features = self.reid_branch(images, features, boxes)
+        embeddings = self.reid_heads.concatenate(self.reid_heads(level_features))
+        instances = [x for output in outputs for x in output.values()]
+        counts = [len(x) for x in instances]
+        for x, rows in zip(instances, embeddings.split(counts), strict=True):
+            x.embeddings = rows
 
 
-def _described(
-    people: Instances, embeddings: torch.Tensor, size: tuple[int, int] | None
-) -> Instances:
-    """A copy of `people` with their embeddings, brought to an image of `size` where given.
+def _postprocess(output: dict[str, Instances], size: tuple[int, int]) -> dict[str, Instances]:
+    """Scale the boxes of an image to an image of `size`, and drop detections that become empty."""
+    scaled = {name: _scale(instances, size) for name, instances in output.items()}
+    detections = scaled["instances"]
+    scaled["instances"] = detections[detections.pred_boxes.nonempty().nonzero()[:, 0]]
+    return scaled
 
-    As Detectron2's postprocessing does it, which on a GPU would wait nine times for each image.
+
+def _scale(instances: Instances, size: tuple[int, int]) -> Instances:
+    """Return a copy scaled to an image of `size`.
+
+    Detectron2's detector_postprocess does the same, but waits nine times for the GPU.
     """
-    boxes = people.pred_boxes.clone()
-    height, width = size or people.image_size
-    if size:
-        boxes.scale(width / people.image_size[1], height / people.image_size[0])
-        boxes.tensor[:, 0::2].clamp_(0, width)
-        boxes.tensor[:, 1::2].clamp_(0, height)
-    fields = {**people.get_fields(), "pred_boxes": boxes, "embeddings": embeddings}
-    return Instances((height, width), **fields)
-
-
-def _drop_empty(people: Instances) -> Instances:
-    """Without those of whom rounding left no pixel."""
-    return people[people.pred_boxes.nonempty().nonzero()[:, 0]]
+    boxes = instances.pred_boxes.clone()
+    height, width = size
+    boxes.scale(width / instances.image_size[1], height / instances.image_size[0])
+    boxes.tensor[:, 0::2].clamp_(0, width)
+    boxes.tensor[:, 1::2].clamp_(0, height)
+    return Instances(size, **{**instances.get_fields(), "pred_boxes": boxes})

@@ -1,4 +1,4 @@
-"""Looking up a configured name in a registry."""
+"""Look up configured names in registries."""
 
 from detectron2.utils.registry import Registry
 
@@ -6,10 +6,15 @@ from clsa_search.errors import InputError
 
 
 def find_class(registry: Registry, name: str, key: str) -> type:
-    """What is registered under a name.
+    """Return the class or function that is registered under a name.
+
+    Args:
+        registry: registry to search.
+        name: registered name.
+        key: config key with this name, for the message.
 
     Raises:
-        InputError: nothing is; `key` is the config key that the message names.
+        InputError: the registry has no such name.
     """
     if name not in registry:
         names = ", ".join(known for known, _ in registry)

@@ -1,12 +1,15 @@
-"""The re-ID branches: boxes of a batch of images to features at several levels.
+"""The re-ID branches: boxes of a batch of images to feature maps at several levels.
 
-N images, R boxes over all images, C channels, h x w the grid of a level.
+N images, R boxes over all images, C channels, h x w grid of a level.
 """
+
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ROIAlign, ShapeSpec
-from detectron2.modeling.backbone import Backbone, build_resnet_backbone
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import Backbone
 from detectron2.modeling.poolers import convert_boxes_to_pooler_format
 from detectron2.structures import Boxes, ImageList
 from detectron2.utils.registry import Registry
@@ -17,27 +20,29 @@ from clsa_search.modeling.registries import find_class
 
 REID_BRANCH_REGISTRY = Registry("REID_BRANCH")
 REID_BRANCH_REGISTRY.__doc__ = """
-Modules built from a config and the detector's {name: ShapeSpec} that have
+Registry of re-ID branches. A branch is a module that is built from a config and the detector's
+feature shapes {name: ShapeSpec}, and has
 
-- forward(images, features, boxes): {level: (R, C, h, w)}, levels lowest first, rows in the order of
-  the boxes. `images` are N normalized images, `features` the detector's, `boxes` per image XYXY in
-  pixels of `images`.
+- forward(images, features, boxes): {level: (R, C, h, w)}, lowest level first, rows in the order of
+  the boxes. `images` are N normalized images, `features` the detector's feature maps, `boxes` one
+  Boxes per image in pixels of `images`.
+- in_features: names of the detector's feature maps that it reads.
 - output_shape(): channels and stride of each level, lowest level first.
 """
 
-STAGES = ("res2", "res3", "res4", "res5")
-"""The outputs that a ResNet backbone can give, lowest first."""
+RESNET_STAGES = ("res2", "res3", "res4", "res5")
+"""Stages of Detectron2's ResNet, lowest first."""
 
 
 def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
-    """The branch that MODEL.REID.NAME names.
+    """Build the branch of MODEL.REID.NAME.
 
     Args:
-        cfg: of the model.
-        input_shape: of the detector's features.
+        cfg: config of the model.
+        input_shape: shapes of the detector's feature maps.
 
     Raises:
-        InputError: there is no such branch, or its backbone lacks one of MODEL.REID.LEVELS.
+        InputError: no branch has this name, or it does not have one of MODEL.REID.LEVELS.
     """
     branch = find_class(REID_BRANCH_REGISTRY, cfg.MODEL.REID.NAME, "MODEL.REID.NAME")
     return branch(cfg, input_shape)
@@ -45,22 +50,23 @@ def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Mod
 
 @REID_BRANCH_REGISTRY.register()
 class CropBranch(nn.Module):
-    """Crops of the input image through a backbone of their own, as in the paper.
+    """A backbone of its own on crops of the input image, as in the paper.
 
-    The crops come straight from the image tensor by RoIAlign, which averages over each output
-    pixel's footprint, so that large people are not aliased.
+    RoIAlign cuts the crops straight from the image tensor. It averages over the area of each output
+    pixel, so there is no aliasing for large boxes.
+
+    Args:
+        backbone: backbone with an output for each level.
+        levels: outputs of the backbone to match, lowest first.
+        crop_size: (height, width) of the crops in pixels.
     """
+
+    in_features: Sequence[str] = ()
 
     @configurable
     def __init__(
         self, *, backbone: Backbone, levels: list[str], crop_size: tuple[int, int]
     ) -> None:
-        """
-        Args:
-            backbone: from images (R, 3, H, W) to a dict that has every level.
-            levels: names of the backbone's outputs to match, lowest first.
-            crop_size: (height, width) in pixels.
-        """
         super().__init__()
         self.backbone = backbone
         self.levels = levels
@@ -68,52 +74,48 @@ class CropBranch(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        levels = _read_levels(cfg, STAGES)
-        backbone_cfg = cfg.clone()
-        backbone_cfg.defrost()
-        backbone_cfg.MODEL.RESNETS = backbone_cfg.MODEL.REID.RESNETS
-        backbone_cfg.MODEL.RESNETS.OUT_FEATURES = levels
-        backbone_cfg.MODEL.BACKBONE.FREEZE_AT = cfg.MODEL.REID.FREEZE_AT
+        """Return the constructor arguments for a config; the detector's shapes are not used."""
+        backbone = _build_reid_backbone(cfg)
         return {
-            "backbone": build_resnet_backbone(backbone_cfg, ShapeSpec(channels=3)),
-            "levels": levels,
+            "backbone": backbone,
+            "levels": _read_levels(cfg, backbone.output_shape()),
             "crop_size": tuple(cfg.MODEL.REID.CROP_SIZE),
         }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
+        """Return channels and stride of each level, lowest level first."""
         shapes = self.backbone.output_shape()
         return {level: shapes[level] for level in self.levels}
 
     def forward(
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
-        """See REID_BRANCH_REGISTRY."""
-        return self.embed_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
+        """Compute {level: (R, C, h, w)}; see REID_BRANCH_REGISTRY."""
+        return self.forward_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
 
-    def embed_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Normalized crops (R, 3, H, W) of the crop size to features, as :meth:`forward` does."""
+    def forward_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute {level: (R, C, h, w)} from normalized crops (R, 3, height, width)."""
         outputs = self.backbone(crops)
         return {level: outputs[level] for level in self.levels}
 
 
 @REID_BRANCH_REGISTRY.register()
 class SharedBranch(nn.Module):
-    """Every level of the detector's own features, pooled for every box.
+    """Feature maps of the detector's backbone, pooled for each box.
 
-    One backbone serves both tasks: the cheapest way, that of OIM, NAE and SeqNet.
-    Detectron2's own pooler sends a box to the one level that fits its size; here each box is read
-    from each level.
+    One backbone for both tasks is the cheapest way; OIM, NAE and SeqNet do so. Detectron2's own
+    pooler reads a box from one level that fits its size. This branch reads it from every level.
+
+    Args:
+        input_shape: shapes of the levels to match, lowest first.
+        pool_size: (height, width) of the grid of every level.
     """
 
     @configurable
     def __init__(self, *, input_shape: dict[str, ShapeSpec], pool_size: tuple[int, int]) -> None:
-        """
-        Args:
-            input_shape: of the levels to match, lowest first.
-            pool_size: (h, w), the same for every level.
-        """
         super().__init__()
         self.input_shape = input_shape
+        self.in_features = list(input_shape)
         self.poolers = nn.ModuleDict(
             {
                 level: ROIAlign(
@@ -125,29 +127,45 @@ class SharedBranch(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
-        levels = _read_levels(cfg, sorted(input_shape, key=lambda name: input_shape[name].stride))
+        """Return the constructor arguments for a config and the detector's feature shapes."""
         return {
-            "input_shape": {level: input_shape[level] for level in levels},
+            "input_shape": {level: input_shape[level] for level in _read_levels(cfg, input_shape)},
             "pool_size": tuple(cfg.MODEL.REID.POOL_SIZE),
         }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
+        """Return channels and stride of each level, lowest level first."""
         return self.input_shape
 
     def forward(
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
-        """See REID_BRANCH_REGISTRY."""
+        """Compute {level: (R, C, h, w)}; see REID_BRANCH_REGISTRY."""
         rois = convert_boxes_to_pooler_format(boxes)
         return {level: pooler(features[level], rois) for level, pooler in self.poolers.items()}
 
 
-def _read_levels(cfg: CfgNode, possible: list[str] | tuple[str, ...]) -> list[str]:
-    """MODEL.REID.LEVELS, which must be some of the possible ones in their order."""
+def _build_reid_backbone(cfg: CfgNode) -> Backbone:
+    """Build the backbone of MODEL.REID.BACKBONE with an output for each of MODEL.REID.LEVELS."""
+    reid = cfg.MODEL.REID
+    builder = find_class(BACKBONE_REGISTRY, reid.BACKBONE.NAME, "MODEL.REID.BACKBONE.NAME")
+    cfg = cfg.clone()  # Detectron2's builders read the keys of the detector's backbone
+    cfg.defrost()
+    cfg.MODEL.RESNETS = reid.BACKBONE.RESNETS.clone()
+    cfg.MODEL.BACKBONE.FREEZE_AT = reid.BACKBONE.FREEZE_AT
+    levels = list(reid.LEVELS)
+    stages = levels if levels and set(levels) <= set(RESNET_STAGES) else list(RESNET_STAGES)
+    cfg.MODEL.RESNETS.OUT_FEATURES = stages
+    return builder(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+
+
+def _read_levels(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> list[str]:
+    """Return MODEL.REID.LEVELS, if they are among the given feature maps, lowest first."""
     levels = list(cfg.MODEL.REID.LEVELS)
+    possible = sorted(shapes, key=lambda name: shapes[name].stride)
     if not levels or levels != [level for level in possible if level in levels]:
         raise InputError(
             f"MODEL.REID.LEVELS is {levels}; expected one or more of {', '.join(possible)}, "
-            f"lowest first, which {cfg.MODEL.REID.NAME} can have here"
+            f"lowest first: the levels of {cfg.MODEL.REID.NAME} with this config's backbone"
         )
     return levels

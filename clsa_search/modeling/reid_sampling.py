@@ -1,54 +1,56 @@
-"""Which boxes the re-ID branch trains on.
+"""The training boxes of the re-ID branch.
 
-R boxes over all images.
+G ground-truth boxes of an image, S sampled proposals of an image, R boxes over all images.
 """
 
 import torch
 from detectron2.structures import Boxes, Instances
 
 FILLER = -2
-"""In place of an identity: a row that only keeps batch norm and the gradient path alive."""
+"""Identity of a row without a person; it only keeps batch norm and the gradient path alive."""
 
 
 def select_training_boxes(
-    people: list[Instances], proposals: list[Instances], *, proposals_per_image: int
+    targets: list[Instances], proposals: list[Instances], *, proposals_per_image: int
 ) -> tuple[list[Boxes], torch.Tensor]:
-    """Every annotated box, and foreground proposals that inherit the identity of theirs.
+    """Select all ground-truth boxes, and foreground proposals with the identity of their match.
 
-    Batch norm needs two rows to have a variance, and every process of a distributed run must take
-    the same path: where there are fewer than two boxes, halves of an image fill up, marked FILLER.
+    Batch norm needs two rows for a variance, and all processes of a distributed training must
+    compute the same losses. So a batch with fewer than two boxes is filled up with halves of an
+    image of identity FILLER.
 
     Args:
-        people: per image gt_boxes, gt_pids (UNLABELED where not known).
-        proposals: per image what the ROI heads sampled: proposal_boxes, gt_classes (0 is person),
-            and where the image has people gt_boxes, gt_pids.
-        proposals_per_image: at most so many proposals of an image, drawn at random.
+        targets: per image gt_boxes (G, 4) and gt_pids (G,), UNLABELED for unknown identities.
+        proposals: per image the samples of the ROI heads: proposal_boxes (S, 4), gt_classes (S,)
+            with 0 for a person, and gt_boxes, gt_pids if the image has ground-truth boxes.
+        proposals_per_image: largest number of proposals of an image; a random choice of them.
 
     Returns:
-        boxes of each image in the frame of the network's input, and the (R,) int64 identities.
+        Boxes of each image in pixels of the network's input, and their (R,) int64 identities.
     """
     boxes, pids = [], []
-    for gt, sampled in zip(people, proposals, strict=True):
-        chosen = _foreground(sampled, proposals_per_image)
-        boxes.append(Boxes.cat([gt.gt_boxes, *(p.proposal_boxes for p in chosen)]))
-        pids += [gt.gt_pids, *(p.gt_pids for p in chosen)]
+    for target, sampled in zip(targets, proposals, strict=True):
+        chosen = _sample_foreground(sampled, proposals_per_image)
+        boxes.append(Boxes.cat([target.gt_boxes, *(x.proposal_boxes for x in chosen)]))
+        pids += [target.gt_pids, *(x.gt_pids for x in chosen)]
     missing = 2 - sum(len(b) for b in boxes)
     if missing > 0:
-        height, width = people[-1].image_size
-        # two that differ: equal rows would tell batch norm that nothing varies
+        height, width = targets[-1].image_size
+        # two different boxes, because equal rows have no variance
         halves = [[0.0, 0.0, width / 2, height], [width / 2, 0.0, width, height]]
         boxes[-1] = Boxes.cat([boxes[-1], Boxes(boxes[-1].tensor.new_tensor(halves[:missing]))])
         pids.append(pids[-1].new_full((missing,), FILLER))
     return boxes, torch.cat(pids)
 
 
-def _foreground(sampled: Instances, limit: int) -> list[Instances]:
-    """At most `limit` random people among the proposals, without the annotated boxes themselves.
+def _sample_foreground(sampled: Instances, limit: int) -> list[Instances]:
+    """Return a list of at most `limit` random foreground proposals, or an empty list.
 
-    A list of one, or empty where the image has no people (its proposals carry no identities).
+    Detectron2 appends the ground-truth boxes to the proposals, so they are left out here. An image
+    without ground-truth boxes has no gt_pids.
     """
     if not sampled.has("gt_pids"):
         return []
-    moved = (sampled.proposal_boxes.tensor != sampled.gt_boxes.tensor).any(dim=1)
-    rows = torch.nonzero((sampled.gt_classes == 0) & moved).squeeze(1)
+    different = (sampled.proposal_boxes.tensor != sampled.gt_boxes.tensor).any(dim=1)
+    rows = torch.nonzero((sampled.gt_classes == 0) & different).squeeze(1)
     return [sampled[rows[torch.randperm(len(rows), device=rows.device)[:limit]]]]

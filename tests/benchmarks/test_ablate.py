@@ -162,14 +162,19 @@ def test_a_dry_run_prints_the_commands_and_does_nothing(ablate, processes, tmp_p
 @pytest.mark.parametrize("name", GRIDS["full"])
 def test_every_row_is_another_model(name, tiny_cfg):
     def is_built(cfg):
-        heads = build_model(cfg).clsa_heads
+        model = build_model(cfg)
+        heads, criterion = model.reid_heads, model.reid_criterion
         reid = cfg.MODEL.REID
         return {
-            "levels": list(heads.heads),
-            "classifier": type(heads.classifiers["res5"]).__name__,
-            "weight": heads.align_weight if len(heads.heads) > 1 else None,
-            "settings": (heads.temperature, heads.detach_source, heads.align_unlabeled),
-            "cross-entropy": list(heads.id_levels),
+            "levels": list(heads),
+            "classifier": type(criterion.classifiers["res5"]).__name__,
+            "weight": criterion.align_weight if len(heads) > 1 else None,
+            "settings": (
+                criterion.temperature,
+                criterion.detach_source,
+                criterion.align_unlabeled,
+            ),
+            "cross-entropy": list(criterion.id_levels),
             "branch": reid.NAME,
         }
 
@@ -245,10 +250,10 @@ def test_runs_share_a_detector_and_nothing_else(tiny_cfg, trained, tmp_path):
     PersonSearchCheckpointer(model).load(str(target))
     source = torch.load(trained, weights_only=True)["model"]
     for key, value in model.state_dict().items():
-        of_reid = key.startswith(("reid_branch.", "clsa_heads."))
+        of_reid = key.startswith(("reid_branch.", "reid_heads.", "reid_criterion."))
         assert value.equal(before[key] if of_reid else source[key]), key
-    assert not model.clsa_heads.classifiers["res5"].weight.equal(
-        source["clsa_heads.classifiers.res5.weight"]
+    assert not model.reid_criterion.classifiers["res5"].weight.equal(
+        source["reid_criterion.classifiers.res5.weight"]
     )
 
 

@@ -48,10 +48,7 @@ def test_checkpoints_that_do_not_fit_are_refused(tiny_cfg, checkpoint, fault, me
         checkpointer.load_strictly(str(checkpoint), checkpointables=[])
 
 
-SHARED = [
-    *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
-    *("MODEL.REID.NAME", "SharedBranch"),
-]
+SHARED = ["MODEL.REID.NAME", "SharedBranch"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +70,7 @@ def test_what_no_network_computes_with_may_be_left_over(tiny_cfg, checkpoint):
     content = torch.load(checkpoint)
     content["model"]["proposal_generator.anchor_generator.cell_anchors.0"] = torch.zeros(3, 4)
     torch.save(content, checkpoint)
-    tiny_cfg.MODEL.RESNETS.NORM = tiny_cfg.MODEL.REID.RESNETS.NORM = "FrozenBN"
+    tiny_cfg.MODEL.RESNETS.NORM = tiny_cfg.MODEL.REID.BACKBONE.RESNETS.NORM = "FrozenBN"
     model = build_model(tiny_cfg)
     PersonSearchCheckpointer(model).load_strictly(str(checkpoint), checkpointables=[])
     for name, value in model.state_dict().items():
@@ -155,7 +152,7 @@ def test_what_weights_leave_at_random_in_a_backbone_is_counted(
 def test_parameters_of_another_shape_are_named(tiny_cfg, checkpoint, caplog):
     tiny_cfg.MODEL.REID.NUM_IDS = 7
     PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(checkpoint))
-    assert "another shape there: clsa_heads.classifiers.res3.weight, clsa_heads" in caplog.text
+    assert "another shape there: reid_criterion.classifiers.res3.weight, reid_crit" in caplog.text
     assert "START AT RANDOM" not in caplog.text
 
 

@@ -17,9 +17,8 @@ from clsa_search.errors import InputError
 from tests.support.tiny import ROOT, TINY_MODEL, load_tool
 
 BACKBONES = ("backbone.bottom_up", "reid_branch.backbone")
-RESNETS = ("MODEL.RESNETS", "MODEL.REID.RESNETS")
+RESNETS = ("MODEL.RESNETS", "MODEL.REID.BACKBONE.RESNETS")
 SHARED = [
-    *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
     *("MODEL.REID.NAME", "SharedBranch", "MODEL.REID.LEVELS", "['res4', 'res5']"),
 ]
 COMMAND = vars(load_tool("convert_weights"))
@@ -154,8 +153,8 @@ def test_caffe2s_pickles_fill_both_backbones(tmp_path, folded):
 
 
 MSRA = [
-    *("MODEL.RESNETS.STRIDE_IN_1X1", "True", "MODEL.REID.RESNETS.STRIDE_IN_1X1", "True"),
-    *("MODEL.REID.RESNETS.NORM", "FrozenBN"),
+    *("MODEL.RESNETS.STRIDE_IN_1X1", "True", "MODEL.REID.BACKBONE.RESNETS.STRIDE_IN_1X1", "True"),
+    *("MODEL.REID.BACKBONE.RESNETS.NORM", "FrozenBN"),
 ]
 """What the README has one append to the command, and to the training, for MSRA's R-50.pkl."""
 
@@ -288,7 +287,7 @@ def test_the_command_says_what_it_did(resnet_file, tmp_path, capsys):
     text = capsys.readouterr().out
     assert text.count("265 / 265") == 2
     assert "left over: fc.weight, fc.bias" in text
-    assert "MODEL.REID.RESNETS.STRIDE_IN_1X1 False" in text
+    assert "MODEL.REID.BACKBONE.RESNETS.STRIDE_IN_1X1 False" in text
     assert f"MODEL.WEIGHTS {output}" in text
     assert len(read_checkpoint(output)["model"]) == 530
     with pytest.raises(SystemExit) as exit_:

@@ -50,7 +50,10 @@ def test_a_finished_run_has_nothing_to_resume(six_steps):
     [
         (["MODEL.REID.NUM_IDS", "7"], "is of another model.*classifiers.res3.weight has shape"),
         (["MODEL.REID.LEVELS", "['res3', 'res5']"], "is of another model.*res4.* is not in"),
-        (["MODEL.REID.FREEZE_AT", "3"], "its trainer is of another training.*parameter group"),
+        (
+            ["MODEL.REID.BACKBONE.FREEZE_AT", "3"],
+            "its trainer is of another training.*parameter group",
+        ),
     ],
 )
 def test_resuming_another_run_is_refused(six_steps, opts, message):
@@ -183,8 +186,8 @@ def resume_together(rank, config_file, opts):
     assert resumed.start_iter == 2
     for name, value in resumed.model.state_dict().items():
         assert torch.equal(whole[name], value), name
-    memory = resumed.model.module.clsa_heads.classifiers["res5"]
-    assert memory.table.any() and memory.queue.any()
+    classifier = resumed.model.module.reid_criterion.classifiers["res5"]
+    assert classifier.lookup_table.any() and classifier.queue.any()
 
 
 def test_two_processes_resume_exactly_with_the_memory_of_oim(demo_config_file, tiny_opts):

@@ -12,8 +12,8 @@ from detectron2.structures import Boxes, Instances
 from clsa_search.engine.trained_model import load_trained_model
 from clsa_search.export import export_model, formats
 from clsa_search.export.exportable import resize_image
-from tests.modeling.test_person_search_rcnn import picture
 from tests.support.export_cases import BRANCHES, export_whole, run_plainly, save_trained
+from tests.support.model_inputs import random_image
 
 SIZES = [(96, 128), (72, 96), (200, 90), (60, 300), (96, 97), (300, 400)]  # height, width
 
@@ -131,7 +131,7 @@ def test_crops_of_another_size_are_refused(reid_torchscript, onnx_session):
 @pytest.mark.parametrize("size", [*SIZES, (1080, 1920)])
 @pytest.mark.parametrize("limits", [(96, 1500), (96, 130), (0, 130)])
 def test_images_are_resized_as_detectron2_does(size, limits):
-    image = picture(0, size)
+    image = random_image(0, size)
     pixels = image.permute(1, 2, 0).numpy()
     if limits[0] > 0:
         pixels = ResizeShortestEdge(limits[0], limits[1]).get_transform(pixels).apply_image(pixels)
@@ -143,14 +143,15 @@ def test_images_are_resized_as_detectron2_does(size, limits):
 
 
 def test_a_line_of_pixels_keeps_a_height():
-    assert resize_image(picture(0, (1, 700)), 96, 130).shape == (3, 1, 130)
+    assert resize_image(random_image(0, (1, 700)), 96, 130).shape == (3, 1, 130)
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_the_whole_model_finds_and_describes_as_the_eager_one(
     branch, checkpoints, whole_files, tmp_path
 ):
-    images = [picture(seed, size) for seed, size in enumerate(SIZES)] * 2  # jit optimizes the 2nd
+    # TorchScript optimizes at the second call
+    images = [random_image(seed, size) for seed, size in enumerate(SIZES)] * 2
     wanted = search_eagerly(checkpoints[branch], images)
     plain = run_plainly(whole_files[branch], images, tmp_path)
     assert len({len(scores) for _, scores, _ in wanted}) > 1, "the number of people changes"
@@ -162,7 +163,7 @@ def test_the_whole_model_finds_and_describes_as_the_eager_one(
 
 
 def test_nobody_in_the_picture_is_an_ordinary_answer(weights, tmp_path):
-    images = [picture(seed, (96, 128)) for seed in range(6)]
+    images = [random_image(seed, (96, 128)) for seed in range(6)]
     best = sorted(max(scores.tolist()) for _, scores, _ in search_eagerly(weights, images))
     opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str((best[2] + best[3]) / 2)]
     wanted = [len(scores) for _, scores, _ in search_eagerly(weights, images, opts)]
@@ -176,7 +177,7 @@ def test_nobody_in_the_picture_is_an_ordinary_answer(weights, tmp_path):
 def test_crops_cut_by_torchvision_get_the_embeddings_of_the_whole_model(
     reid_torchscript, whole_files
 ):
-    image = picture(3, (96, 128))  # a size that the model does not change
+    image = random_image(3, (96, 128))  # a size that the model does not change
     people = torch.jit.load(whole_files["CropBranch"])(image)
     inside = (people.boxes >= 1).all(dim=1) & (people.boxes < torch.tensor([127.0, 95] * 2)).all(1)
     crops = torchvision.ops.roi_align(
@@ -193,4 +194,4 @@ def test_images_of_another_kind_are_refused(whole_files):
         with pytest.raises(torch.jit.Error, match=r"has shape .*; expected \(3, H, W\)"):
             exported(image.byte())
     with pytest.raises(torch.jit.Error, match="not of uint8"):
-        exported(picture(0).float())
+        exported(random_image(0).float())

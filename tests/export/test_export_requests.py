@@ -10,8 +10,8 @@ from PIL import Image
 from clsa_search.errors import InputError
 from clsa_search.export import exporter, formats
 from clsa_search.export.exporter import compare, export_model
-from tests.modeling.test_person_search_rcnn import picture
 from tests.support.export_cases import BRANCHES, save_trained
+from tests.support.model_inputs import random_image
 from tests.support.tiny import ROOT
 
 
@@ -96,7 +96,7 @@ def test_differences_are_the_greatest_of_all(eager, exported, people, difference
 
 
 def test_the_command_tells_what_it_wrote(weights, tmp_path):
-    Image.fromarray(picture(2, (80, 120)).permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
+    Image.fromarray(random_image(2, (80, 120)).permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
     command = [
         *(sys.executable, str(ROOT / "tools" / "export_model.py"), "--weights", str(weights)),
         *("--what", "model", "--format", "torchscript", "--images", "a.png"),
@@ -109,4 +109,4 @@ def test_the_command_tells_what_it_wrote(weights, tmp_path):
     words = lines[-1].split()
     assert lines[-1].startswith("largest difference from the eager model: ")
     assert lines[-1].endswith(" in 4 inputs") and int(words[words.index("embeddings") - 1]) > 0
-    assert torch.jit.load(tmp_path / "made" / "model.pt")(picture(0)).boxes.shape[1] == 4
+    assert torch.jit.load(tmp_path / "made" / "model.pt")(random_image(0)).boxes.shape[1] == 4

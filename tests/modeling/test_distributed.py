@@ -40,7 +40,7 @@ def build(opts):
     config = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
     model = build_model(load_config(config, [*TINY_MODEL, *FIXED, *opts])).train()
     model.proposal_generator.rpn_head.anchor_deltas.weight.data.zero_()
-    for classifier in model.clsa_heads.classifiers.values():
+    for classifier in model.reid_criterion.classifiers.values():
         for value in classifier.parameters():
             value.data *= 100  # from their small initial weights every prediction is uniform
     return model
@@ -76,10 +76,7 @@ def learn_a_share(rank, opts, folder):
     [
         [],
         ["MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.OIM.QUEUE_SIZE", "7"],
-        [
-            *("MODEL.REID.NAME", "SharedBranch"),
-            *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
-        ],
+        ["MODEL.REID.NAME", "SharedBranch"],
     ],
     ids=["crop", "oim", "shared"],
 )
@@ -87,7 +84,12 @@ def test_two_processes_learn_what_one_does(opts, tmp_path):
     # statistics over both processes' rows, as many as each has
     norms = [
         *("MODEL.RESNETS.NORM", "naiveSyncBN_N", "MODEL.FPN.NORM", "naiveSyncBN_N"),
-        *("MODEL.REID.RESNETS.NORM", "naiveSyncBN_N", "MODEL.REID.HEAD.NORM", "naiveSyncBN_N"),
+        *(
+            "MODEL.REID.BACKBONE.RESNETS.NORM",
+            "naiveSyncBN_N",
+            "MODEL.REID.HEAD.NORM",
+            "naiveSyncBN_N",
+        ),
         *("MODEL.ROI_BOX_HEAD.NORM", "naiveSyncBN_N"),
     ]
     one = learn(build(opts + norms), [make_input(i) for i in range(4)])
@@ -102,5 +104,5 @@ def test_two_processes_learn_what_one_does(opts, tmp_path):
         # the synchronised norm takes its variance as a difference, which costs it some digits
         distance = (got.float() - expected).norm() / expected.float().norm().clamp(min=1e-6)
         assert distance < 0.1, f"{name}: {got} and not {expected}"
-    assert any(name.startswith("gradient of clsa_heads") for name in one)
-    assert ("clsa_heads.classifiers.res5.queue" in one) == ("OIMClassifier" in opts)
+    assert any(name.startswith("gradient of reid_criterion") for name in one)
+    assert ("reid_criterion.classifiers.res5.queue" in one) == ("OIMClassifier" in opts)

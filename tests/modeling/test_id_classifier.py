@@ -1,4 +1,4 @@
-"""Identity classifiers: OIM against a literal reference, and under inputs that break others."""
+"""Identity classifiers: OIM against a literal reference, and with extreme inputs."""
 
 import pytest
 import torch
@@ -22,8 +22,8 @@ def rows(count, embed_dim=6, seed=0):
     return torch.randn(count, embed_dim, generator=torch.Generator().manual_seed(seed))
 
 
-def literal_update(table, queue, place, embeddings, pids, momentum):
-    """A person at a time, on lists of tensors."""
+def literal_update(table, queue, slot, embeddings, pids, momentum):
+    """Update lists of rows, one identity at a time; return the next slot of the queue."""
     unit = [row / row.norm() for row in embeddings]
     for pid in set(pids.tolist()) - {UNLABELED, FILLER}:
         mean = sum(row for row, p in zip(unit, pids, strict=True) if p == pid) / (pids == pid).sum()
@@ -31,22 +31,22 @@ def literal_update(table, queue, place, embeddings, pids, momentum):
         table[pid] = new / new.norm()
     for row, pid in zip(unit, pids, strict=True):
         if pid == UNLABELED:
-            queue[place] = row
-            place = (place + 1) % len(queue)
-    return place
+            queue[slot] = row
+            slot = (slot + 1) % len(queue)
+    return slot
 
 
-def test_memory_equals_a_literal_reference():
+def test_updates_equal_a_literal_reference():
     oim = build()
-    table, queue, place = list(oim.table), list(oim.queue), 0
+    table, queue, slot = list(oim.lookup_table), list(oim.queue), 0
     for step in range(12):
         pids = torch.randint(-2, 4, (7,), generator=torch.Generator().manual_seed(step))
         embeddings = rows(7, seed=step)
-        place = literal_update(table, queue, place, embeddings, pids, momentum=0.5)
+        slot = literal_update(table, queue, slot, embeddings, pids, momentum=0.5)
         oim.update(embeddings, pids)
-        torch.testing.assert_close(oim.table, torch.stack(table))
+        torch.testing.assert_close(oim.lookup_table, torch.stack(table))
         torch.testing.assert_close(oim.queue, torch.stack(queue))
-        assert oim.next_place == place
+        assert oim.next_slot == slot
 
 
 def test_logits_are_cosines_over_temperature():
@@ -61,29 +61,29 @@ def test_logits_are_cosines_over_temperature():
     torch.testing.assert_close(logits, expected)
 
 
-def test_more_unlabeled_people_than_places_leave_the_latest():
+def test_a_full_queue_keeps_the_latest_unlabeled_rows():
     oim = build(queue_size=3)
     many = rows(5)
     oim.update(many, torch.full((5,), UNLABELED))
     torch.testing.assert_close(oim.queue, F.normalize(many[-3:], dim=1))
 
 
-def test_a_queue_can_be_left_out():
+def test_the_queue_may_have_no_slots():
     oim = build(queue_size=0)
     oim.update(rows(2), torch.tensor([0, UNLABELED]))
     assert oim(rows(2)).shape == (2, 4)
 
 
-def test_fillers_and_broken_rows_teach_nothing():
+def test_fillers_and_rows_that_are_not_finite_are_not_stored():
     oim = build()
     broken = rows(4)
     broken[1, 0], broken[2, 0] = float("nan"), float("inf")
     oim.update(broken, torch.tensor([FILLER, 0, UNLABELED, 3]))
     assert oim.queue.abs().sum() == 0
-    assert oim.table.abs().sum(dim=1).nonzero().flatten().tolist() == [3]
+    assert oim.lookup_table.abs().sum(dim=1).nonzero().flatten().tolist() == [3]
 
 
-def test_learning_does_not_disturb_the_backward_pass():
+def test_an_update_does_not_change_the_backward_pass():
     oim = build()
     oim.update(rows(4), torch.arange(4))
     embeddings, pids = rows(4, seed=1).requires_grad_(), torch.arange(4)
@@ -93,13 +93,13 @@ def test_learning_does_not_disturb_the_backward_pass():
     torch.testing.assert_close(torch.autograd.grad(loss, embeddings)[0], expected)
 
 
-def test_memory_is_saved():
+def test_table_and_queue_are_saved():
     oim, other = build(), build()
     oim.update(rows(4), torch.tensor([0, 1, UNLABELED, 2]))
     other.load_state_dict(oim.state_dict())
     for name, value in oim.named_buffers():
         assert torch.equal(dict(other.named_buffers())[name], value)
-    assert oim.state_dict().keys() == {"table", "queue", "next_place"}
+    assert oim.state_dict().keys() == {"lookup_table", "queue", "next_slot"}
 
 
 EXTREMES = (0.0, 1e-30, 6e-8, 1.0, 65504.0, 1e18)
@@ -115,7 +115,7 @@ def test_thousands_of_steps_of_extreme_inputs_stay_finite(dtype):
         scales = torch.tensor(EXTREMES)[torch.randint(len(EXTREMES), (2, 8, 1))].clamp(max=largest)
         values = torch.randn(2, 8, 6).clamp(-1, 1)
         if step % 5 == 0:
-            values = values[:, :1].expand(2, 8, 6)  # one direction for all
+            values = values[:, :1].expand(2, 8, 6)  # the same direction for all rows
         embeddings = (values * scales).to(dtype).requires_grad_()
         logits = [oim(one) for oim, one in zip(levels, embeddings, strict=True)]
         loss = identity_loss(logits[0], pids.clamp(min=UNLABELED))
@@ -124,5 +124,5 @@ def test_thousands_of_steps_of_extreme_inputs_stay_finite(dtype):
         assert loss.isfinite() and embeddings.grad.isfinite().all(), (step, loss)
         for oim, one in zip(levels, embeddings, strict=True):
             oim.update(one, pids)
-            lengths = torch.cat([oim.table, oim.queue]).norm(dim=1)
+            lengths = torch.cat([oim.lookup_table, oim.queue]).norm(dim=1)
             assert lengths.isfinite().all() and lengths.max() < 1 + 1e-5

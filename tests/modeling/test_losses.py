@@ -1,4 +1,4 @@
-"""The losses against a literal reference in double precision, and where their gradients go."""
+"""The losses against a literal reference in double precision, and their gradients."""
 
 import math
 
@@ -76,7 +76,7 @@ def test_gradient_of_alignment_matches_its_closed_form():
     torch.testing.assert_close(target.grad, closed.detach(), atol=1e-6, rtol=1e-4)
 
 
-def test_detach_is_up_to_the_caller():
+def test_the_caller_may_detach_the_source():
     source = torch.randn(3, 4, requires_grad=True)
     target = torch.randn(3, 4, requires_grad=True)
     alignment_loss(source.detach(), target, temperature=3.0).backward()
@@ -85,7 +85,7 @@ def test_detach_is_up_to_the_caller():
     assert source.grad.abs().max() > 0
 
 
-def test_identity_loss_leaves_out_the_unlabeled():
+def test_identity_loss_ignores_unlabeled_rows():
     logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
     pids = torch.tensor([0, UNLABELED, 3, 3, UNLABELED, 1])
     assert identity_loss(logits, pids).item() == pytest.approx(
@@ -94,7 +94,7 @@ def test_identity_loss_leaves_out_the_unlabeled():
 
 
 @pytest.mark.parametrize("pids", [[], [UNLABELED, UNLABELED]])
-def test_nobody_labeled_is_zero_with_a_gradient_path(pids):
+def test_without_labels_the_loss_is_zero_with_a_gradient_path(pids):
     logits = torch.randn(len(pids), 4, requires_grad=True)
     loss = identity_loss(logits, torch.tensor(pids, dtype=torch.int64))
     loss.backward()
@@ -102,7 +102,7 @@ def test_nobody_labeled_is_zero_with_a_gradient_path(pids):
     assert logits.grad is not None and not logits.grad.any()
 
 
-def test_nobody_to_align_is_zero_with_a_gradient_path():
+def test_alignment_of_no_rows_is_zero_with_a_gradient_path():
     logits = torch.zeros(0, 4, requires_grad=True)
     loss = alignment_loss(logits, logits, temperature=3.0)
     loss.backward()
@@ -110,7 +110,7 @@ def test_nobody_to_align_is_zero_with_a_gradient_path():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_are_summed_in_float32(dtype):
+def test_half_precision_logits_give_float32_losses(dtype):
     logits = torch.tensor([[60000.0, -60000.0], [10.0, 0.0]]).to(dtype)
     pids = torch.tensor([1, 0])
     loss = identity_loss(logits, pids)
@@ -127,9 +127,10 @@ def share_of_losses(rank, folder):
     torch.save((loss, counts), folder / str(rank))
 
 
-def test_one_person_on_two_processes_weighs_as_on_one(tmp_path):
+def test_two_processes_with_one_box_have_the_loss_of_one_process(tmp_path):
     run_together(share_of_losses, tmp_path)
     (first, counts), (second, _) = (torch.load(tmp_path / str(rank)) for rank in range(2))
     alone = identity_loss(torch.arange(6.0).reshape(1, 6), torch.tensor([2]))
-    torch.testing.assert_close((first + second) / 2, alone)  # what the processes' gradients do
-    assert counts.tolist() == [0.5, 0.5]  # of nobody too, something to divide by
+    # DistributedDataParallel averages the gradients in the same way
+    torch.testing.assert_close((first + second) / 2, alone)
+    assert counts.tolist() == [0.5, 0.5]  # a count of 0 becomes 1 before the division

@@ -22,7 +22,6 @@ from clsa_search.modeling import optimize as tuning
 from clsa_search.modeling.optimize import ParallelROIAlign, optimize_for_inference
 
 SHARED = ["MODEL.REID.NAME", "SharedBranch"]
-SHARED += ["MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"]
 
 
 def shake_norms(model):
@@ -73,7 +72,7 @@ def test_half_precision_is_where_it_is_safe(model, dtype):
     expected = [output["queries"].embeddings for output in model(inputs)]
     optimize_for_inference(model, dtype)
     assert {p.dtype for p in model.backbone.parameters()} == {dtype}
-    exact = [model.clsa_heads, model.roi_heads.box_predictor]
+    exact = [model.reid_heads, model.roi_heads.box_predictor]
     assert {p.dtype for part in exact for p in part.parameters()} == {torch.float32}
     for output, rows in zip(model(inputs), expected, strict=True):
         found = output["instances"]
@@ -136,7 +135,7 @@ def test_all_of_a_model_is_cut_by_several_threads(model):
 
 
 def test_a_convolution_keeps_its_own_bias(model):
-    layer = copy.deepcopy(model.clsa_heads.heads["res5"].reduce)
+    layer = copy.deepcopy(model.reid_heads["res5"].reduce)
     layer.bias = nn.Parameter(torch.randn(len(layer.weight)))
     maps = torch.randn(4, layer.in_channels, 1, 1)
     expected = layer(maps)
@@ -170,8 +169,8 @@ def test_a_compiled_backbone_describes_any_number_of_crops_alike(tiny_cfg):
     height, width = tiny_cfg.MODEL.REID.CROP_SIZE
     for count in (4, 3, 1, 0):
         crops = torch.randn(count, 3, height, width)
-        expected = plain.reid_branch.embed_crops(crops)
-        for level, maps in model.reid_branch.embed_crops(crops).items():
+        expected = plain.reid_branch.forward_crops(crops)
+        for level, maps in model.reid_branch.forward_crops(crops).items():
             torch.testing.assert_close(maps, expected[level], atol=1e-4, rtol=1e-4)
     assert 1 < counters["stats"]["unique_graphs"] <= 4
     assert not counters["graph_break"]

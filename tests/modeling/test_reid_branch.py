@@ -7,7 +7,13 @@ from detectron2.modeling import build_backbone
 from detectron2.structures import Boxes, ImageList
 
 from clsa_search.errors import InputError
-from clsa_search.modeling import CropBranch, SharedBranch, build_reid_branch
+from clsa_search.modeling import (
+    CropBranch,
+    SharedBranch,
+    build_reid_branch,
+    compute_features,
+    feature_shapes,
+)
 
 
 class Recorder(torch.nn.Module):
@@ -66,7 +72,9 @@ def test_the_configured_backbone_gives_the_levels_lowest_first(tiny_cfg):
 
 
 SHARED = ["MODEL.REID.NAME", "SharedBranch"]
-STAGES_FPN = ["MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"]
+C4 = [
+    *("MODEL.BACKBONE.NAME", "build_resnet_backbone", "MODEL.RESNETS.OUT_FEATURES", "['res4']"),
+]
 
 
 def test_shared_levels_are_cut_from_every_feature_map():
@@ -88,13 +96,14 @@ def test_shared_levels_are_cut_from_every_feature_map():
 
 
 def test_the_detectors_stages_are_shared(tiny_cfg):
-    tiny_cfg.merge_from_list([*SHARED, *STAGES_FPN])
+    tiny_cfg.merge_from_list(SHARED)
     backbone = build_backbone(tiny_cfg)
-    built = build_reid_branch(tiny_cfg, backbone.output_shape())
-    assert list(built.output_shape()) == ["res3", "res4", "res5"]
+    built = build_reid_branch(tiny_cfg, feature_shapes(backbone))
+    assert list(built.output_shape()) == built.in_features == ["res3", "res4", "res5"]
     assert not list(built.parameters()), "all are the detector's"
     images = ImageList.from_tensors([torch.randn(3, 64, 96)])
-    features = backbone(images.tensor)
+    features = compute_features(backbone, images.tensor, built.in_features)
+    assert set(features) == {*built.in_features, *backbone.output_shape()}
     torch.testing.assert_close(features["res4"], backbone.bottom_up(images.tensor)["res4"])
     levels = built(images, features, [Boxes(torch.tensor([[0.0, 0, 30, 60], [5.0, 5, 9, 9]]))])
     for name, shape in built.output_shape().items():
@@ -104,7 +113,11 @@ def test_the_detectors_stages_are_shared(tiny_cfg):
 def test_the_pyramids_levels_can_be_shared_too(tiny_cfg):
     tiny_cfg.merge_from_list([*SHARED, "MODEL.REID.LEVELS", "['p2', 'p4']"])
     backbone = build_backbone(tiny_cfg)
-    built = build_reid_branch(tiny_cfg, backbone.output_shape())
+    built = build_reid_branch(tiny_cfg, feature_shapes(backbone))
+    images = torch.randn(1, 3, 64, 96)
+    assert set(compute_features(backbone, images, built.in_features)) == set(
+        backbone.output_shape()
+    )
     assert [shape.stride for shape in built.output_shape().values()] == [4, 16]
 
 
@@ -115,10 +128,15 @@ def test_the_pyramids_levels_can_be_shared_too(tiny_cfg):
         (["MODEL.REID.LEVELS", "['res6']"], r"LEVELS is \['res6'\].*res2, res3, res4, res5"),
         (["MODEL.REID.LEVELS", "['res5', 'res3']"], "lowest first"),
         (["MODEL.REID.LEVELS", "[]"], "LEVELS is "),
-        (SHARED, r"LEVELS is \['res3', 'res4', 'res5'\].*p2, p3, p4, p5, p6"),
+        (["MODEL.REID.BACKBONE.NAME", "resnet"], r"REID.BACKBONE.NAME is 'resnet'.*build_resnet_b"),
+        (
+            [*SHARED, "MODEL.REID.LEVELS", "['p7']"],
+            r"LEVELS is \['p7'\].*res2, p2, res3, p3, res4, p4, res5, p5, p6",
+        ),
+        ([*SHARED, *C4], r"LEVELS is \['res3', 'res4', 'res5'\]; expected one or more of res4, l"),
     ],
 )
 def test_faulty_configs_are_named(tiny_cfg, opts, message):
     tiny_cfg.merge_from_list(opts)
     with pytest.raises(InputError, match=message):
-        build_reid_branch(tiny_cfg, build_backbone(tiny_cfg).output_shape())
+        build_reid_branch(tiny_cfg, feature_shapes(build_backbone(tiny_cfg)))

@@ -11,15 +11,12 @@ from detectron2.modeling import build_model
 
 from clsa_search.engine import load_config
 from clsa_search.export import export_model
-from tests.modeling.test_person_search_rcnn import losses_of, training_input
+from tests.support.model_inputs import compute_losses, training_input
 from tests.support.tiny import ROOT, TINY_MODEL
 
 BRANCHES = {
     "CropBranch": [],
-    "SharedBranch": [
-        *("MODEL.REID.NAME", "SharedBranch"),
-        *("MODEL.BACKBONE.NAME", "build_resnet_stages_fpn_backbone"),
-    ],
+    "SharedBranch": ["MODEL.REID.NAME", "SharedBranch"],
 }
 
 PLAIN = """
@@ -53,7 +50,7 @@ def save_trained(folder, opts):
     cfg = load_config(config_file, [*TINY_MODEL, "MODEL.REID.NUM_IDS", "3", *opts])
     model = build_model(cfg)
     for seed in range(4):
-        losses_of(model, [training_input(seed, [0, 1, 2]), training_input(seed + 9, [1])])
+        compute_losses(model, [training_input(seed, [0, 1, 2]), training_input(seed + 9, [1])])
     torch.save({"model": model.state_dict()}, folder / "model_final.pth")
     (folder / "config.yaml").write_text(cfg.dump())
     return folder / "model_final.pth"

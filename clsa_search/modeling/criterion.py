@@ -1,0 +1,133 @@
+"""The training objective of CLSA: identity classifiers of each level and the losses between levels.
+
+R boxes, D embedding width of a level, P identities.
+"""
+
+import torch
+from detectron2.config import CfgNode, configurable
+from torch import nn
+
+from clsa_search.errors import InputError
+from clsa_search.modeling.distributed import mean_count
+from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY
+from clsa_search.modeling.losses import alignment_loss, identity_loss
+from clsa_search.modeling.registries import find_class
+from clsa_search.modeling.reid_sampling import FILLER
+
+
+class CLSACriterion(nn.Module):
+    """Identity classifiers and losses of all levels; used in training only.
+
+    The highest level is the source of the alignment. Its predictions teach the target levels.
+
+    Args:
+        classifiers: identity classifier of each level, lowest level first; see
+            ID_CLASSIFIER_REGISTRY. Inference needs none.
+        id_weight: weight of the identity losses.
+        id_levels: levels with an identity loss.
+        align_weight: weight of the alignment losses.
+        align_targets: levels that are aligned with the source.
+        temperature: temperature T of the alignment.
+        detach_source: whether the alignment has no gradient for the source.
+        align_unlabeled: whether the alignment also uses boxes of unknown identity.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        classifiers: dict[str, nn.Module],
+        id_weight: float,
+        id_levels: list[str],
+        align_weight: float,
+        align_targets: list[str],
+        temperature: float,
+        detach_source: bool,
+        align_unlabeled: bool,
+    ) -> None:
+        super().__init__()
+        self.classifiers = nn.ModuleDict(classifiers)
+        self.id_weight = id_weight
+        self.id_levels = id_levels
+        self.align_weight = align_weight
+        self.align_targets = align_targets
+        self.temperature = temperature
+        self.detach_source = detach_source
+        self.align_unlabeled = align_unlabeled
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, levels: list[str]) -> dict:
+        """Return the constructor arguments for a config and its levels, lowest first."""
+        reid = cfg.MODEL.REID
+        id_levels = _read_choice("ID_LEVELS", reid.ID_LEVELS, levels)
+        targets = _read_choice("ALIGN.TARGETS", reid.ALIGN.TARGETS, levels[:-1])
+        trained = {*id_levels, *targets, *([] if reid.ALIGN.DETACH_SOURCE else levels[-1:])}
+        if idle := [level for level in levels if level not in trained]:
+            raise InputError(
+                f"MODEL.REID.LEVELS has {idle[0]!r}, but no loss trains this level; add it to "
+                f"MODEL.REID.ID_LEVELS {id_levels} or to MODEL.REID.ALIGN.TARGETS {targets}, or "
+                "remove it from MODEL.REID.LEVELS"
+            )
+        classifier = find_class(ID_CLASSIFIER_REGISTRY, reid.CLASSIFIER, "MODEL.REID.CLASSIFIER")
+        return {
+            "classifiers": {level: classifier(cfg) for level in (levels if reid.NUM_IDS else ())},
+            "id_weight": reid.ID_WEIGHT,
+            "id_levels": id_levels,
+            "align_weight": reid.ALIGN.WEIGHT,
+            "align_targets": targets,
+            "temperature": reid.ALIGN.TEMPERATURE,
+            "detach_source": reid.ALIGN.DETACH_SOURCE,
+            "align_unlabeled": reid.ALIGN.UNLABELED,
+        }
+
+    def forward(
+        self, embeddings: dict[str, torch.Tensor], pids: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Compute the losses in float32 and update the classifiers that learn without a gradient.
+
+        The losses are sums divided by the mean count over all processes. So several processes
+        train as one process on all images would.
+
+        Args:
+            embeddings: {level: (R, D)} of `ReIDHeads`.
+            pids: (R,) int64 identities, UNLABELED (alignment at most) or FILLER (no loss).
+
+        Returns:
+            loss_id_<level> for `id_levels` and loss_align_<level> for `align_targets`.
+        """
+        with torch.autocast(pids.device.type, enabled=False):  # softmax needs all digits
+            logits = {
+                level: classifier(embeddings[level])
+                for level, classifier in self.classifiers.items()
+            }
+            losses = self._losses(logits, pids)
+            for level, classifier in self.classifiers.items():
+                classifier.update(embeddings[level], pids)
+        return losses
+
+    def _losses(
+        self, logits: dict[str, torch.Tensor], pids: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        labeled = pids >= 0
+        aligned = pids != FILLER if self.align_unlabeled else labeled
+        counts = mean_count(torch.stack([labeled.sum(), aligned.sum()]))
+        losses = {}
+        for level in self.id_levels:
+            loss = identity_loss(logits[level][labeled], pids[labeled], count=counts[0])
+            losses[f"loss_id_{level}"] = self.id_weight * loss
+        source = logits[list(logits)[-1]][aligned]
+        source = source.detach() if self.detach_source else source
+        for level in self.align_targets:
+            target = logits[level][aligned]
+            loss = alignment_loss(source, target, temperature=self.temperature, count=counts[1])
+            losses[f"loss_align_{level}"] = self.align_weight * loss
+        return losses
+
+
+def _read_choice(key: str, chosen: list[str], levels: list[str]) -> list[str]:
+    """Return the chosen levels, or all levels for an empty choice."""
+    unknown = [level for level in chosen if level not in levels]
+    if unknown:
+        expected = f"some of {', '.join(levels)}" if levels else "no level"
+        raise InputError(f"MODEL.REID.{key} has {unknown[0]!r}; expected {expected}")
+    return list(chosen) or levels
