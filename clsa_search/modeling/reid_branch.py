@@ -147,11 +147,12 @@ class SharedBranch(nn.Module):
 
 def _build_reid_backbone(cfg: CfgNode) -> Backbone:
     """Build the backbone of MODEL.REID.BACKBONE with an output for each of MODEL.REID.LEVELS."""
+    cfg = cfg.clone()
+    cfg.defrost()
     reid = cfg.MODEL.REID
     builder = find_class(BACKBONE_REGISTRY, reid.BACKBONE.NAME, "MODEL.REID.BACKBONE.NAME")
-    cfg = cfg.clone()  # Detectron2's builders read the keys of the detector's backbone
-    cfg.defrost()
-    cfg.MODEL.RESNETS = reid.BACKBONE.RESNETS.clone()
+    # Detectron2's builders read the keys of the detector's backbone
+    cfg.MODEL.RESNETS = reid.BACKBONE.RESNETS
     cfg.MODEL.BACKBONE.FREEZE_AT = reid.BACKBONE.FREEZE_AT
     levels = list(reid.LEVELS)
     stages = levels if levels and set(levels) <= set(RESNET_STAGES) else list(RESNET_STAGES)

@@ -62,6 +62,7 @@ def test_rows_follow_the_boxes_of_each_image():
 
 
 def test_the_configured_backbone_gives_the_levels_lowest_first(tiny_cfg):
+    tiny_cfg.freeze()
     built = build_reid_branch(tiny_cfg, {})
     assert list(built.output_shape()) == ["res3", "res4", "res5"]
     images = ImageList.from_tensors([torch.randn(3, 64, 96)])
