@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.gallery import Filter, StoredDetection
 from clsa_search.page.page_images import (
     THUMBNAIL_SIZE,
     TILE_SIZE,
@@ -22,10 +23,10 @@ from clsa_search.page.page_images import (
 )
 from clsa_search.page.source_list import list_people, match_sources
 from clsa_search.page.texts import describe_times
-from clsa_search.retrieval import Filter, StoredDetection
 from clsa_search.retrieval.frame_reader import read_frame
 from clsa_search.retrieval.gallery_search import GallerySearch
-from clsa_search.retrieval.results import QueryResult, rank_entries, read_person_images
+from clsa_search.retrieval.result_images import read_person_images
+from clsa_search.retrieval.results import QueryResult
 from clsa_search.retrieval.times import format_time, parse_time
 from clsa_search.visualize import PersonImage, trim_to_tile
 
@@ -128,8 +129,8 @@ class Desk:
             person.sighting.caption,
         )
         times = Filter(since=where.since, until=where.until)
-        if not answer.entries and times != Filter() and not self.gallery.store.count(times):
-            known = describe_times(self.gallery.store) or "none: nobody has a time"
+        if not answer.matches and times != Filter() and not self.gallery.store.count(times):
+            known = describe_times(self.gallery.store) or "none: no detection has a time"
             raise InputError(f"From, To: nobody of the gallery was seen then; expected {known}")
         return answer
 
@@ -139,11 +140,14 @@ class Desk:
             entry.detection_id: draw_tile(found)
             if isinstance(found, PersonImage)
             else draw_missing(TILE_SIZE)
-            for entry, found in read_person_images([answer])
+            for entry, found in read_person_images(answer.detections, answer.fingerprints)
         }
         return [
-            (tiles[entry.detection_id], f"{rank} · {similarity:.2f}\n{_describe(entry)}")
-            for rank, entry, similarity in rank_entries(answer)
+            (
+                tiles[match.detection.detection_id],
+                f"{rank} · {match.similarity:.2f}\n{_describe(match.detection)}",
+            )
+            for rank, match in enumerate(answer.matches, 1)
         ]
 
     def draw_thumbnails(self, paths: Sequence[str]) -> list[tuple[np.ndarray, str]]:
@@ -156,8 +160,7 @@ class Desk:
         Raises:
             InputError: the file is gone, or shows something else by now.
         """
-        one = replace(answer, entries=[entry], similarities=[0.0])
-        ((_, found),) = read_person_images([one])
+        ((_, found),) = read_person_images([entry], answer.fingerprints)
         if isinstance(found, InputError):
             raise found
         return found

@@ -200,7 +200,7 @@ class Events:
 
     def choose_match(self, visit: Visit) -> Changes:
         """Go on with the match that is looked at."""
-        entry = pick(visit.answer.entries if visit.answer else (), visit.opened)
+        entry = pick(visit.answer.detections if visit.answer else (), visit.opened)
         person = Person(entry.embedding, trim_to_tile(self.desk.show(entry, visit.answer)))
         return {self.visit: replace(visit, person=person), self.parts.number: None}
 
@@ -228,13 +228,13 @@ class Events:
     def open_match(self, visit: Visit, event: gr.SelectData) -> Changes:
         """Show a match in its whole scene."""
         answer = visit.answer
-        entry = pick(answer.entries if answer else (), event.index)
+        match = pick(answer.matches if answer else (), event.index)
         return {
             self.visit: replace(visit, opened=event.index),
             self.parts.details_part: gr.update(visible=True),
-            self.parts.frame: draw_frame(self.desk.show(entry, answer)),
-            self.parts.opened: name_match(event.index + 1, entry),
-            self.parts.details: describe_match(entry, answer.similarities[event.index]),
+            self.parts.frame: draw_frame(self.desk.show(match.detection, answer)),
+            self.parts.opened: name_match(event.index + 1, match.detection),
+            self.parts.details: describe_match(match.detection, match.similarity),
         }
 
     def _show_shelf(self, visit: Visit, sought: str, page: int) -> Changes:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import Filter, GalleryStore, StoredDetection
+from clsa_search.gallery import Filter, GalleryStore, StoredDetection
 from clsa_search.retrieval.times import CALENDAR_FROM, parse_time
 from clsa_search.retrieval.video import locate_frame
 

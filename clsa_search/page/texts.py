@@ -4,15 +4,16 @@ import html
 import math
 import os
 
-from clsa_search.retrieval import Filter, GalleryStore, StoredDetection
-from clsa_search.retrieval.results import QueryResult, count_matches
+from clsa_search.gallery import Filter, GalleryStore, StoredDetection
+from clsa_search.retrieval.results import QueryResult, count_matches, quantity
 from clsa_search.retrieval.times import CALENDAR_FROM, format_time
 
 
 def describe_gallery(store: GalleryStore) -> str:
     sources = sum(source.detections > 0 for source in store.sources())
     name = html.escape(os.path.basename(store.address))
-    return f"<h1>Find a person</h1><p>{store.count():,} people in {sources:,} files · {name}</p>"
+    counts = f"{quantity(store.count(), 'detection')} in {quantity(sources, 'file')}"
+    return f"<h1>Find a person</h1><p>{counts} · {name}</p>"
 
 
 def describe_times(store: GalleryStore) -> str:
@@ -25,7 +26,7 @@ def describe_times(store: GalleryStore) -> str:
 
 
 def describe_answer(answer: QueryResult) -> str:
-    title, count = html.escape(answer.title), count_matches(len(answer.entries))
+    title, count = html.escape(answer.title), count_matches(len(answer.matches))
     return f"<strong>{title}</strong><p class='quiet'>{count}, the most similar first</p>"
 
 

@@ -1,4 +1,4 @@
-"""What a filter asks of a gallery that it cannot give: to be told, not searched for in silence."""
+"""Checks of filters against a gallery: report a value that cannot match anything."""
 
 import math
 from collections.abc import Iterable
@@ -9,56 +9,57 @@ from clsa_search.gallery import Filter, GalleryStore
 from clsa_search.retrieval.results import printable
 from clsa_search.retrieval.times import CALENDAR_FROM, format_time
 
-_NAMED = 10  # at most, of what there is
+_MAX_NAMES = 10  # in a message
 
 
 def check_filter(store: GalleryStore, where: Filter) -> None:
-    """See that a filter means something in this gallery.
+    """Check that the gallery has the cameras and sources of a filter.
 
     Raises:
-        InputError: a camera or a source is none of the gallery's, or the score is none.
+        InputError: a camera or a source is unknown, or the minimum score is out of range.
     """
     if where.min_score is not None and not 0 <= where.min_score <= 1:
         raise InputError(f"min_score: {where.min_score:g}; expected a score from 0 to 1")
     for camera in where.cameras or ():
         if not store.count(Filter(cameras=[camera])):
-            known = _name_some(store.cameras())
-            raise InputError(f"camera: {printable(camera)} has nobody; expected {known}")
+            known = _join_names(store.cameras())
+            raise InputError(f"camera: {printable(camera)} has no detections; expected {known}")
     for path in where.sources or ():
         if store.count(Filter(sources=[path])):
             continue
-        known = [source.path for source in store.sources()]
-        if path not in known:  # or nobody is in it
-            path, known = printable(path), _name_some(known)
+        paths = [source.path for source in store.sources()]
+        if path not in paths:  # a source without detections is fine
+            path, known = printable(path), _join_names(paths)
             raise InputError(f"source: {path} is not indexed; expected {known}")
 
 
 def check_times(store: GalleryStore, where: Filter) -> None:
-    """See that times are of the kind that the rows have which a filter is about.
+    """Check that the filter's times and the stored times use the same clock.
 
     Raises:
-        InputError: a time of a calendar is compared with times within videos alone, or the reverse.
+        InputError: the filter has a date but all its detections have times within videos, or the
+            reverse.
     """
-    within = replace(where, since=None, until=math.nextafter(CALENDAR_FROM, 0))
-    calendar = replace(where, since=CALENDAR_FROM, until=None)
+    in_video = replace(where, since=None, until=math.nextafter(CALENDAR_FROM, 0))
+    on_calendar = replace(where, since=CALENDAR_FROM, until=None)
     for name in ("since", "until"):
         bound = getattr(where, name)
         if bound is None:
             continue
         is_date = bound >= CALENDAR_FROM
-        same, other = (calendar, within) if is_date else (within, calendar)
+        same, other = (on_calendar, in_video) if is_date else (in_video, on_calendar)
         if store.count(other) and not store.count(same):
-            said, right = "a time within a video", "a date and time as 2026-05-01T12:00:30"
+            given, expected = "a time within a video", "a date and time as 2026-05-01T12:00:30"
             if is_date:
-                said, right = "a date", "a time within the video as 0:01:30"
+                given, expected = "a date", "a time within the video as 0:01:30"
             raise InputError(
-                f"{name}: {format_time(bound)} is {said}; expected {right}, "
-                "which is what is stored of the files in question"
+                f"{name}: {format_time(bound)} is {given}; expected {expected}, "
+                "as stored for these files"
             )
 
 
-def _name_some(names: Iterable[str]) -> str:
-    """For a message: up to `_NAMED`."""
+def _join_names(names: Iterable[str]) -> str:
+    """Join at most `_MAX_NAMES` names for a message."""
     names = sorted(names)
-    more = f" or one of {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(printable, names[:_NAMED])) + more if names else "none: there are none"
+    more = f" or one of {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(map(printable, names[:_MAX_NAMES])) + more if names else "none: there are none"

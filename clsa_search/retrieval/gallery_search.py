@@ -1,10 +1,10 @@
-"""A gallery with the model that made it: asking who is where.
+"""Search of a gallery with the model of its embeddings.
 
-D width of a embedding, m people of a picture.
+Shape letters: D embedding width.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -16,103 +16,116 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
 from clsa_search.retrieval.filter_checks import check_times
 from clsa_search.retrieval.predictor import PersonSearchPredictor
-from clsa_search.retrieval.results import (
-    QueryResult,
+from clsa_search.retrieval.result_images import (
     check_unchanged,
-    draw_placeholder,
+    make_placeholder,
     read_person_images,
 )
-from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections
-from clsa_search.visualize import PersonImage
+from clsa_search.retrieval.results import QueryResult
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections, PersonImage
 
-WEIGHTS, CONFIG = "weights_file", "config_file"  # what `about` of a store calls them
+Per = Literal["image", "match"]
+_WEIGHTS, _CONFIG = "weights_file", "config_file"  # keys of `GalleryStore.about`
 
 
 class GallerySearch:
-    """A store and the model of its embeddings; see :func:`open_gallery`."""
+    """A gallery and the predictor of its embeddings, see :func:`open_gallery`.
+
+    Args:
+        store: gallery.
+        predictor: model with the weights of the gallery.
+    """
 
     def __init__(self, store: GalleryStore, predictor: PersonSearchPredictor) -> None:
         self.store = store
         self.predictor = predictor
-        self._fingerprints: dict[str, str | None] = {}  # of sources, as last read
+        self._fingerprints: dict[str, str | None] = {}  # of the store's sources, may be outdated
 
     def detect(self, image: np.ndarray) -> ImageDetections:
-        """The people of a picture (H, W, 3) RGB uint8."""
+        """Detect the people of an image (H, W, 3) RGB uint8."""
         return self.predictor.detect([image])[0]
 
     def search(
         self,
-        person: Sequence[PersonImage],
+        persons: Sequence[PersonImage],
         k: int = 10,
         where: Filter | None = None,
-        per: Literal["image", "match"] = "image",
-        title: str = "query",
+        per: Per = "image",
+        title: str = "",
     ) -> QueryResult:
         """Search for one person.
 
         Args:
-            person: one or several pictures of the same person, whose embeddings are averaged.
-            k, where, per: see :meth:`GalleryStore.search`.
-            title: of the answer.
+            persons: images of the same person; their embeddings are averaged.
+            k: maximum number of matches.
+            where: filter of the gallery's detections.
+            per: "image" keeps the best match of each image or frame, "match" keeps all.
+            title: title of the result; by default the captions of the images.
 
         Raises:
-            InputError: there is no picture, or a box is not in its picture.
+            InputError: there is no image, a box lies outside its image, or the filter's times
+                cannot match, see :func:`check_times`.
         """
-        rows = [self.predictor.embed(one.image, [one.box])[0] for one in person]
-        return self.search_by_embedding(combine(rows), person, k, where, per, title)
+        rows = [self.predictor.embed(one.image, [one.box])[0] for one in persons]
+        title = title or " + ".join(filter(None, (one.caption for one in persons))) or "query"
+        return self.search_by_embedding(average_embeddings(rows), persons, k, where, per, title)
 
     def search_by_id(
-        self,
-        detection_id: int,
-        k: int = 10,
-        where: Filter | None = None,
-        per: Literal["image", "match"] = "image",
+        self, detection_id: int, k: int = 10, where: Filter | None = None, per: Per = "image"
     ) -> QueryResult:
-        """Search for a person of the gallery itself, who is among the matches.
+        """Search for a detection of the gallery; it is a match of itself.
 
-        A picture that is gone or was changed leaves a placeholder.
+        If its image is missing or changed, the result shows a placeholder.
+
+        Args:
+            detection_id: id of the detection.
+            k: see :meth:`search`, as for `where` and `per`.
 
         Raises:
-            InputError: there is no such detection.
+            InputError: there is no such detection, or see :meth:`search`.
         """
-        (entry,) = self.store.get([detection_id])
-        one = QueryResult("", [], [entry], [1.0], self._recall_fingerprints([entry.source]))
-        ((_, found),) = read_person_images([one])
-        name = os.path.basename(entry.source)
-        if isinstance(found, PersonImage):
-            person = replace(found, caption=name)
+        (detection,) = self.store.get([detection_id])
+        fingerprints = self._get_fingerprints([detection.source])
+        ((_, person),) = read_person_images([detection], fingerprints)
+        name = os.path.basename(detection.source)
+        if isinstance(person, InputError):
+            person = make_placeholder(f"{name}, no image")
         else:
-            person = draw_placeholder(f"{name}, no picture")
+            person = replace(person, caption=name)
         title = f"detection {detection_id}"
-        return self.search_by_embedding(entry.embedding, [person], k, where, per, title)
+        return self.search_by_embedding(detection.embedding, [person], k, where, per, title)
 
     def search_by_embedding(
         self,
         embedding: np.ndarray,
-        person: Sequence[PersonImage],
+        query_images: Sequence[PersonImage],
         k: int = 10,
         where: Filter | None = None,
-        per: Literal["image", "match"] = "image",
+        per: Per = "image",
         title: str = "query",
     ) -> QueryResult:
-        """Search with a embedding (D,) that is known already; `person` is to be shown only.
+        """Search with a known embedding.
+
+        Args:
+            embedding: (D,) of unit length, from the weights of the gallery.
+            query_images: images to show with the result.
+            k: see :meth:`search`, as for `where`, `per` and `title`.
 
         Raises:
-            InputError: see :func:`check_times`.
+            InputError: the filter's times cannot match, see :func:`check_times`.
         """
         if where is not None:
             check_times(self.store, where)
         (matches,) = self.store.search(np.array(embedding, dtype=np.float32)[None], k, where, per)
-        entries = [match.detection for match in matches]
-        similarities = [match.similarity for match in matches]
-        fingerprints = self._recall_fingerprints({entry.source for entry in entries})
-        return QueryResult(title, person, entries, similarities, fingerprints)
+        fingerprints = self._get_fingerprints({match.detection.source for match in matches})
+        return QueryResult(title, query_images, matches, fingerprints)
 
     def close(self) -> None:
+        """Close the store."""
         self.store.close()
 
-    def _recall_fingerprints(self, paths: Iterable[str]) -> dict[str, str | None]:
-        """Of these sources; all are read again only if one is new here or a file has changed."""
+    def _get_fingerprints(self, paths: Collection[str]) -> dict[str, str | None]:
+        """Return the fingerprints of sources; read them again if one is new or its file changed."""
         try:
             for path in filter(os.path.isfile, paths):
                 check_unchanged(path, self._fingerprints[path])
@@ -138,31 +151,31 @@ def open_gallery(
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
 ) -> GallerySearch:
-    """Open a gallery and load the model that made it.
+    """Open a gallery and load the model of its embeddings.
 
     Args:
-        address: see :func:`open_store`.
-        weights: the checkpoint; by default where it was when the gallery was made.
-        config_file: of the weights; by default as then, or the one beside the weights.
-        create: start a new gallery where there is none; needs weights.
-        min_score: detections below do not exist.
-        device: of the model and the search; by default a GPU, where there is one.
-        dtype: see :func:`open_store`.
-        precision: TEST.DTYPE of the model, by default its config's.
+        address: address of the store, see :func:`open_store`.
+        weights: checkpoint; by default the path that the gallery remembers.
+        config_file: config of the weights; by default the remembered one, or the one beside them.
+        create: create the gallery if there is none; needs weights.
+        min_score: detections of the model with a lower score are dropped.
+        device: device of model and search; by default a GPU if there is one.
+        dtype: type of the embeddings in memory, see :func:`open_store`.
+        precision: TEST.DTYPE of the model; by default its config's.
 
     Raises:
-        InputError: there is no gallery, the weights are missing, or others than the gallery's.
+        InputError: there is no gallery, or its weights are missing or differ.
     """
     if weights is None:
         if create:
             raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
-        weights, config_file = _recall_weights(address, config_file)
+        weights, config_file = _find_weights(address, config_file)
     predictor = PersonSearchPredictor.load(
         weights, config_file, device=device, dtype=precision, min_score=min_score
     )
-    about = {WEIGHTS: os.path.abspath(weights)}
+    about = {_WEIGHTS: os.path.abspath(weights)}
     if config_file is not None:
-        about[CONFIG] = os.path.abspath(find_config(config_file))
+        about[_CONFIG] = os.path.abspath(find_config(config_file))
     store = open_store(
         address,
         weights=predictor.weights_sha256,
@@ -174,30 +187,31 @@ def open_gallery(
     return GallerySearch(store, predictor)
 
 
-def combine(embeddings: Sequence[np.ndarray]) -> np.ndarray:
-    """Embeddings (D,) of one person as one: their mean, made unit.
+def average_embeddings(embeddings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of embeddings (D,) of one person, scaled to unit length.
 
     Raises:
-        InputError: there is none, or they cancel each other.
+        InputError: there is no embedding, or the mean is zero.
     """
     if not len(embeddings):
-        raise InputError("query: no picture of the person; expected one or more")
+        raise InputError("query: no image of the person; expected one or more")
     mean = np.mean(embeddings, axis=0)
     length = np.linalg.norm(mean)
     if length < 1e-3:
-        raise InputError("query: the pictures have nothing in common; expected one person in all")
+        raise InputError("query: the images have nothing in common; expected one person in all")
     return (mean / length).astype(np.float32)
 
 
-def _recall_weights(
+def _find_weights(
     address: str | os.PathLike, config_file: str | os.PathLike | None
 ) -> tuple[str, str | os.PathLike | None]:
+    """Return the weights and the config that a gallery remembers."""
     with open_store(address) as store:
         about = store.about
-    weights = about.get(WEIGHTS)
+    weights = about.get(_WEIGHTS)
     if not weights or not os.path.isfile(weights):
         raise InputError(
-            f"{address}: the weights that made it, {weights or 'unknown'}, are not there; "
+            f"{address}: its weights {weights or '(unknown)'} do not exist; "
             "expected --weights with their path"
         )
-    return weights, config_file or about.get(CONFIG)
+    return weights, config_file or about.get(_CONFIG)

@@ -39,7 +39,8 @@ def list_media(paths: Sequence[str | os.PathLike]) -> MediaFiles:
     """
     images: dict[str, None] = {}
     videos: dict[str, None] = {}
-    num_others, problems = 0, []
+    problems: list[tuple[str, str]] = []
+    num_others = 0
     for path in paths:
         path = os.path.abspath(path)
         try:

@@ -1,6 +1,6 @@
-"""The trained model on pictures at hand: who is in them, and what describes each.
+"""A trained model applied to images in memory: detect people, compute their embeddings.
 
-m people of a picture, D width of a embedding, H x W a picture in pixels.
+Shape letters: m boxes of an image, D embedding width, H x W image size in pixels.
 """
 
 import os
@@ -11,6 +11,7 @@ from operator import itemgetter
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
+from numpy.typing import ArrayLike
 
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import TrainedModel, load_trained_model
@@ -18,19 +19,20 @@ from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.errors import InputError
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections
 
-MOST_ELONGATED = 100  # long side of a picture to its short side
+MAX_ASPECT_RATIO = 100
+"""Longest accepted side of an image, relative to its other side."""
 
 
 class PersonSearchPredictor:
-    """Finds and describes people in RGB arrays, exactly as evaluation does in files."""
+    """Detector and embedding of a trained model for RGB arrays; results equal the evaluation's.
+
+    Args:
+        trained: model with its config; MODEL.ROI_HEADS.SCORE_THRESH_TEST drops detections.
+    """
 
     def __init__(self, trained: TrainedModel) -> None:
-        """
-        Args:
-            trained: detections below its MODEL.ROI_HEADS.SCORE_THRESH_TEST do not exist.
-        """
         self.weights_sha256 = trained.weights_sha256
-        self.min_score = trained.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        self.min_score: float = trained.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
         self.model = trained.model
         self._mapper = PersonSearchDatasetMapper(trained.cfg, is_train=False)
         self._is_bgr = trained.cfg.INPUT.FORMAT == "BGR"
@@ -45,17 +47,21 @@ class PersonSearchPredictor:
         dtype: str | None = None,
         min_score: float = DEFAULT_SCORE_THRESHOLD,
     ) -> "PersonSearchPredictor":
-        """From a checkpoint; see :func:`load_trained_model`. The model is tuned for inference.
+        """Load a checkpoint and optimize the model for inference.
 
         Args:
-            weights, config_file: the checkpoint, and its config if it does not lie beside it.
-            device: by default a GPU, where there is one.
-            dtype: TEST.DTYPE, by default the config's.
-            min_score: detections below do not exist.
+            weights: checkpoint file.
+            config_file: config of the checkpoint; by default config.yaml beside it.
+            device: device of the model; by default a GPU if there is one.
+            dtype: value of TEST.DTYPE; by default the config's.
+            min_score: detections with a lower score are dropped.
+
+        Raises:
+            InputError: a value is out of range, or see :func:`load_trained_model`.
         """
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score: {min_score}; expected a score from 0 to 1")
-        opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", min_score]
+        opts: list = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", min_score]
         opts += ["MODEL.DEVICE", device] if device else []
         opts += ["TEST.DTYPE", dtype] if dtype else []
         trained = load_trained_model(weights, config_file, opts)
@@ -64,103 +70,114 @@ class PersonSearchPredictor:
 
     @property
     def device(self) -> torch.device:
-        """Of the model."""
+        """Device of the model."""
         return self.model.device
 
     def prepare(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:
-        """Bring an image to the model's size, as :meth:`detect` takes it; thread-safe.
+        """Resize an image to the model's input; safe to call from several threads.
 
         Args:
             image: (H, W, 3) RGB uint8.
-            queries: boxes that are to be described, as the mapper takes them.
+            queries: given boxes, as in a dataset record.
+
+        Returns:
+            Input of the model, accepted by :meth:`detect`.
 
         Raises:
-            InputError: the array is no such picture.
+            InputError: the array is not such an image.
         """
         check_image(image)
         record = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
         return self._mapper.convert(image[..., ::-1] if self._is_bgr else image, record)
 
     def detect(self, images: Sequence[np.ndarray | dict]) -> list[ImageDetections]:
-        """The people of each picture.
+        """Detect the people of each image.
 
-        Pictures of one size that follow each other are computed together; what is found does not
-        depend on it.
+        Neighboring images of one size form a batch; the detections do not depend on it.
 
         Args:
-            images: (H, W, 3) RGB uint8, or what :meth:`prepare` made of one.
+            images: (H, W, 3) RGB uint8 arrays, or results of :meth:`prepare`.
 
         Raises:
-            InputError: an array is no such picture.
+            InputError: an array is not such an image.
         """
         inputs = (image if isinstance(image, dict) else self.prepare(image) for image in images)
-        found: list[ImageDetections] = []
+        detections: list[ImageDetections] = []
         for _, group in groupby(inputs, key=itemgetter("height", "width")):
-            found += [_as_people(output["instances"]) for output in self._infer(list(group))]
-        return found
+            outputs = self._infer(list(group))
+            detections += [_to_detections(output["instances"]) for output in outputs]
+        return detections
 
-    def embed(self, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> np.ndarray:
-        """Embeddings (m, D) of people whose boxes are known.
+    def embed(self, image: np.ndarray, boxes: ArrayLike) -> np.ndarray:
+        """Compute the embeddings (m, D) of given boxes.
 
         Args:
             image: (H, W, 3) RGB uint8.
-            boxes: (m, 4) XYXY in its pixels; what reaches beyond the picture is cut off.
+            boxes: (m, 4) XYXY in pixels of the image, clipped to it.
 
         Raises:
-            InputError: the array is no such picture, there is no box, or one does not show at
-                least a pixel of the picture.
+            InputError: the array is not such an image, there is no box, or a box covers less than
+                a pixel of the image.
         """
         boxes = check_boxes(boxes, image)
         queries = [{"query_id": i, "bbox": box} for i, box in enumerate(boxes)]
         example = self.prepare(image, queries)
-        nobody = Instances(tuple(example["image"].shape[-2:]), pred_boxes=Boxes(torch.empty(0, 4)))
-        (output,) = self._infer([example], [nobody.to(self.device)])
+        size = example["image"].shape[-2:]
+        no_detections = Instances((size[0], size[1]), pred_boxes=Boxes(torch.empty(0, 4)))
+        (output,) = self._infer([example], [no_detections.to(self.device)])
         return output["queries"].embeddings.float().cpu().numpy()
 
     @torch.inference_mode()
-    def _infer(self, inputs: list[dict], known: list[Instances] | None = None) -> list[dict]:
-        return self.model.inference(inputs, known)
+    def _infer(
+        self, inputs: list[dict], detected_instances: list[Instances] | None = None
+    ) -> list[dict]:
+        return self.model.inference(inputs, detected_instances)
 
 
-def check_image(image: np.ndarray, name: str = "picture") -> None:
-    """
+def check_image(image: np.ndarray, name: str = "image") -> None:
+    """Check the shape and type of an image.
+
+    Args:
+        image: array from a caller.
+        name: name of the image in messages.
+
     Raises:
-        InputError: not (H, W, 3) RGB uint8, or so narrow that nothing is left of it when it is
-            brought to the model's size.
+        InputError: the array is not (H, W, 3) RGB uint8, or so narrow that resizing leaves
+            nothing of it.
     """
     if np.ndim(image) != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        found = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"
-        raise InputError(f"{name}: {found}; expected (H, W, 3) RGB uint8")
+        given = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"
+        raise InputError(f"{name}: {given}; expected (H, W, 3) RGB uint8")
     height, width = image.shape[:2]
-    if max(height, width) > MOST_ELONGATED * min(height, width):
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise InputError(
-            f"{name}: {width} x {height} pixels; expected sides of which none is more than "
-            f"{MOST_ELONGATED} times the other"
+            f"{name}: {width} x {height} pixels; expected a longer side of at most "
+            f"{MAX_ASPECT_RATIO} times the shorter side"
         )
 
 
-def check_boxes(boxes: Sequence[Sequence[float]], image: np.ndarray) -> np.ndarray:
-    """Boxes (m, 4), cut at the borders of their picture.
+def check_boxes(boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
+    """Return boxes (m, 4) XYXY, clipped to their image.
 
     Raises:
-        InputError: they are not four finite numbers each, or less than a pixel remains of one.
+        InputError: a box has not four finite numbers, or less than a pixel of it is left.
     """
     height, width = image.shape[:2]
     try:
         given = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     except ValueError as error:
-        raise InputError(f"box: {boxes}; expected four numbers x1, y1, x2, y2") from error
-    cut = given.clip(0, [width, height, width, height])
-    is_right = np.isfinite(given).all(axis=1) & (cut[:, 2:] - cut[:, :2] >= 1).all(axis=1)
-    if not len(given) or not is_right.all():
-        wrong = given[is_right.argmin()].tolist() if len(given) else "none"
+        raise InputError(f"box: {boxes!r}; expected four numbers x1, y1, x2, y2") from error
+    clipped = given.clip(0, [width, height, width, height])
+    is_valid = np.isfinite(given).all(axis=1) & (clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1)
+    if not len(given) or not is_valid.all():
+        wrong = given[is_valid.argmin()].tolist() if len(given) else "none"
         raise InputError(
             f"box: {wrong}; expected x1 < x2 and y1 < y2 in pixels, "
-            f"inside the picture of {width} x {height}"
+            f"inside the image of {width} x {height}"
         )
-    return cut
+    return clipped
 
 
-def _as_people(found: Instances) -> ImageDetections:
-    fields = found.pred_boxes.tensor, found.scores, found.embeddings
+def _to_detections(instances: Instances) -> ImageDetections:
+    fields = instances.pred_boxes.tensor, instances.scores, instances.embeddings
     return ImageDetections(*(field.float().cpu().numpy() for field in fields))

@@ -1,56 +1,38 @@
-"""Work that is done before its results are asked for."""
+"""Tasks of several threads that run before their results are requested."""
 
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from multiprocessing.pool import AsyncResult, ThreadPool
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _T = TypeVar("_T")
 
 
-def prefetch(tasks: Iterator[Callable[[], _T]], *, count: int, threads: int) -> Iterator[_T]:
-    """What the tasks give, in their order.
+def prefetch(
+    tasks: Iterator[Callable[[], _T]], *, count: int, threads: int
+) -> Generator[_T, None, None]:
+    """Yield the results of tasks, in order, while threads compute the next ones.
 
     Args:
-        tasks: run by several threads. What has to be done one after the other, such as decoding a
-            video, belongs in this iterator itself: one further thread goes through it.
-        count: how many results may wait to be taken, beside the next one.
-        threads: how many tasks run at a time.
+        tasks: functions without arguments. Sequential work, such as decoding a video, belongs in
+            this iterator: a thread of its own advances it.
+        count: maximum number of results in advance, in addition to the next one.
+        threads: number of tasks that run at the same time.
 
     Raises:
-        Whatever a task, or their iterator, raises, when its turn has come.
+        Exception: a task, or the iterator, raised it; the results before it are yielded first.
     """
-    ready: queue.Queue[AsyncResult | BaseException | None] = queue.Queue(count)
-    is_over = threading.Event()
-    # its threads are daemons: one that waits for a dead disk does not keep the program from ending
-    pool = ThreadPool(threads)
+    advancing, running = ThreadPoolExecutor(1), ThreadPoolExecutor(threads)
 
-    def put(entry: AsyncResult | BaseException | None) -> None:
-        while not is_over.is_set():
-            try:
-                return ready.put(entry, timeout=0.1)
-            except queue.Full:
-                continue
+    def submit_next() -> Future[_T] | None:
+        task = next(tasks, None)
+        return None if task is None else running.submit(task)
 
-    def submit_all() -> None:
-        try:
-            for task in tasks:
-                put(pool.apply_async(task))
-                if is_over.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # belongs to whoever takes the results
-            put(error)
-
-    submitting = threading.Thread(target=submit_all, daemon=True)
-    submitting.start()
+    window = deque(advancing.submit(submit_next) for _ in range(count + 1))
     try:
-        while (entry := ready.get()) is not None:
-            if isinstance(entry, BaseException):
-                raise entry
-            yield entry.get()
+        while (future := window.popleft().result()) is not None:
+            window.append(advancing.submit(submit_next))
+            yield future.result()
     finally:
-        is_over.set()
-        submitting.join(5)  # it may wait for a disk for longer
-        pool.terminate()
+        for executor in (advancing, running):
+            executor.shutdown(wait=False, cancel_futures=True)

@@ -22,12 +22,12 @@ class VideoFrame(NamedTuple):
     """One decoded frame.
 
     Args:
-        index: frame number from 0, see :class:`Video`.
+        number: frame number from 0, see :class:`Video`.
         time: seconds since the start of the video.
         image: (H, W, 3) RGB uint8.
     """
 
-    index: int
+    number: int
     time: float
     image: np.ndarray
 
@@ -52,6 +52,14 @@ class Video:
     Raises:
         InputError: the file is missing or cannot be opened as a video.
     """
+
+    path: str
+    fps: float
+    num_frames: float
+    frame: int
+    time: float
+    is_first: bool
+    _count: int  # frames since the last seek
 
     def __init__(self, path: str) -> None:
         if not os.path.isfile(path):

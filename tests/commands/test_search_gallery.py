@@ -2,17 +2,22 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 
+from clsa_search.commands.search_gallery import PRECISIONS, join_negatives, parse_box
+from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import InputError
+from clsa_search.gallery import Filter, open_store
 from clsa_search.gallery.sqlite_store import SQLiteStore
-from clsa_search.retrieval import Filter, Indexer, IndexOptions, open_gallery, open_store
+from clsa_search.retrieval import Indexer, IndexOptions, open_gallery
 from clsa_search.retrieval.predictor import PersonSearchPredictor
-from clsa_search.retrieval.results import read_person_images
+from clsa_search.retrieval.result_images import read_result_images
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
 from tests.support.tiny import load_tool
 
@@ -69,12 +74,16 @@ def test_index_says_what_it_did(run, footage):
     (footage / "cut.png").write_bytes(b"")
     (footage / "notes.txt").touch()
     printed = run(*words, status=1).splitlines()
-    assert printed[0].startswith("street.db: 11 people of 6 pictures added, 0 files were there")
-    assert printed[1].startswith("1 files are neither")
+    assert printed[0].startswith(
+        "street.db: 11 detections in 6 images added, 0 files already indexed"
+    )
+    assert printed[1].startswith("1 file is neither")
     assert printed[2].startswith(f"problem: {footage / 'cut.png'}: not readable as an image")
-    assert printed[3:] == ["street.db: 11 people in all"]
+    assert printed[3:] == ["street.db: 11 detections in all"]
     (footage / "cut.png").unlink()
-    assert run(*words).startswith("street.db: 0 people of 0 pictures added, 3 files were there")
+    assert run(*words).startswith(
+        "street.db: 0 detections in 0 images added, 3 files already indexed"
+    )
 
 
 def test_every_problem_is_named_and_does_nothing_to_a_terminal(run, footage):
@@ -130,7 +139,7 @@ def test_the_table_names_sources_frames_and_times(run, gallery, footage):
 
 def test_of_several_people_one_is_chosen_by_number(run, fails, gallery, footage, tmp_path):
     message = fails("query", "--store", gallery, "--image", footage / "one.png")
-    assert "one.png: shows 2 people; expected a number from 1 to 2" in message
+    assert "one.png: 2 detections; expected a number from 1 to 2" in message
     assert "output/query/people.png shows the numbers" in message
     assert (tmp_path / "output/query/people.png").is_file()
     (second,) = ask(run, "--image", footage / "one.png", "--person", 2)
@@ -200,7 +209,9 @@ def test_times_of_another_kind_are_refused(run, fails, footage):
 
 def test_filters_that_cannot_match_are_refused(fails, gallery, footage):
     asked = ["query", "--store", gallery, "--image", footage / "two.png"]
-    assert "camera: nowhere has nobody; expected none" in fails(*asked, "--camera", "nowhere")
+    assert "camera: nowhere has no detections; expected none" in fails(
+        *asked, "--camera", "nowhere"
+    )
     assert "expected a score from 0 to 1" in fails(*asked, "--min-score", 2)
 
 
@@ -265,7 +276,7 @@ def test_a_search_by_id_works_without_the_image(run, gallery, footage, tmp_path,
     (again,) = ask(run, "--id", matches[0]["id"])
     assert [m["id"] for m in again] == [m["id"] for m in matches]
     results = json.loads((tmp_path / "output/query/results.json").read_text())
-    assert results["queries"][0]["pictures"][0]["caption"] == "one.png, no picture"
+    assert results["queries"][0]["query_images"][0]["caption"] == "one.png, no image"
     reason = {"gone": "No such file", "changed": "changed since it was indexed"}[fate]
     assert reason in (tmp_path / "output/query/report.html").read_text()
 
@@ -277,18 +288,18 @@ def test_what_is_indexed_again_is_shown_again(gallery, footage):
         for left in (10, 12):
             write_image(footage / "one.png", {0: left})
             os.utime(footage / "one.png", ns=(0, left))
-            ((_, found),) = read_person_images([opened.search_by_id(11, **sources)])
+            ((_, found),) = read_result_images([opened.search_by_id(11, **sources)])
             assert "changed since it was indexed" in str(found)
             indexer = Indexer(opened.predictor, opened.store, IndexOptions(rate=2))
             indexer.plan([footage / "one.png"])
             indexer.run()
-            ((_, found),) = read_person_images([opened.search_by_id(11, **sources)])
+            ((_, found),) = read_result_images([opened.search_by_id(11, **sources)])
             assert found.box[0] == left
 
 
 def test_a_copy_answers_the_same(run, gallery, footage):
     (before,) = ask(run, "--image", footage / "two.png")
-    assert "11 people of street.db copied" in run("copy", gallery, "copy.db")
+    assert "11 detections of street.db copied" in run("copy", gallery, "copy.db")
     with open_store("copy.db") as copy:
         assert copy.count() == 11 and all(source.is_complete for source in copy.sources())
     printed = run("query", "--store", "copy.db", "--json", "--image", footage / "two.png")
@@ -299,8 +310,8 @@ def test_files_are_listed_and_forgotten(run, fails, gallery, footage):
     rows = {tuple(line.split()) for line in run("list", gallery).splitlines()}
     assert (str(footage / "one.png"), "2", "yes") in rows
     assert (str(footage / "door.avi"), "8", "yes") in rows
-    assert "8 people forgotten" in run("delete", gallery, "footage/door.avi")
-    assert "3 people of 2 files" in run("list", gallery)
+    assert "8 detections deleted" in run("delete", gallery, "footage/door.avi")
+    assert "3 detections in 2 files" in run("list", gallery)
     assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
 
 
@@ -316,19 +327,19 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(BlockPredictor, "detect", find_some)
         printed = run(*words, footage, status=130)
-    assert "3 people of 2 pictures added" in printed and "interrupted: the same" in printed
-    assert "2 files were there already" in run(*words, footage)
+    assert "3 detections in 2 images added" in printed and "interrupted: run the same" in printed
+    assert "2 files already indexed" in run(*words, footage)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--image", "gone.png"], "gone.png: does not exist"),
-        (["--image", "footage/one.png", "--box", "200,0,300,50"], "inside the picture of 96 x 72"),
+        (["--image", "footage/one.png", "--box", "200,0,300,50"], "inside the image of 96 x 72"),
         (["--image", "footage/one.png", "--box", "1,2,3"], "box: '1,2,3'; expected x1,y1,x2,y2"),
-        (["--image", "footage/empty.png"], "empty.png: nobody is found with score 0.5 or more"),
+        (["--image", "footage/empty.png"], "empty.png: no detection with score 0.5 or more"),
         (["--image", "footage/two.png", "--since", "noon"], "time: 'noon'; expected seconds"),
-        (["--image", "footage/two.png", "--top", "0"], "k: 0; expected 1 or more"),
+        (["--image", "footage/two.png", "--top", "0"], "--top: 0; expected 1 or more"),
         (["--image", "footage/two.png", "--since", "nan"], "time: 'nan'; expected seconds"),
         (["--image", "footage/one.png", "--person", "x"], "'x'; expected a number from 1, or all"),
         ([], "expected one or more --image, or --id"),
@@ -354,12 +365,51 @@ def test_the_weights_are_found_where_they_were_or_asked_for(run, fails, gallery,
     words = ["query", "--store", gallery, "--image", footage / "two.png"]
     (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
     message = fails(*words)
-    assert (
-        f"the weights that made it, {tmp_path / 'weights.pth'}, are not there; expected --weights"
-        in message
-    )
+    assert f"its weights {tmp_path / 'weights.pth'} do not exist; expected --weights" in message
     assert "two.png" in run(*words, "--weights", "moved.pth")
     assert "there is no gallery" in fails("query", "--store", "gone.db", *words[3:])
+
+
+def test_boxes_are_four_numbers():
+    assert parse_box("1,2.5,30,4e1") == (1, 2.5, 30, 40)
+
+
+def test_negative_values_are_joined_with_their_option():
+    words = ["--box", "-5,61", "--since", "-.5", "--until", "--json", "--top", "-5", "-x"]
+    assert join_negatives(words) == ["--box=-5,61", "--since=-.5", *words[4:]]
+
+
+def test_precisions_are_those_of_the_engine():
+    assert list(PRECISIONS) == list(DTYPES)
+
+
+LIGHT = """
+import sys
+from clsa_search.commands.search_gallery import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+heavy = "torch detectron2 cv2 matplotlib scipy pymilvus tabulate tqdm".split()
+assert not [name for name in heavy if name in sys.modules], heavy
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        "query --help",
+        "query --store g.db",
+        "query --store g.db --image a.jpg --since noon",
+        "query --store g.db --image a.jpg --box 1,2",
+        "query --store g.db --image a.jpg --min-score 2",
+        "index --store g.db --weights w.pth --rate 0 .",
+        "index --store g.db --weights w.pth missing",
+    ],
+)
+def test_help_and_wrong_arguments_answer_before_heavy_imports(words):
+    subprocess.run([sys.executable, "-c", LIGHT, *words.split()], check=True)
 
 
 def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
@@ -373,5 +423,5 @@ def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
         assert indexer.report.detections == gallery.store.count() > 0
     with open_gallery(tmp_path / "g.db") as gallery:  # finds the weights itself
         answer = gallery.search_by_id(1, k=3, per="match")
-        assert answer.entries[0].detection_id == 1
-        assert answer.similarities[0] == pytest.approx(1, abs=1e-5)
+        assert answer.matches[0].detection.detection_id == 1
+        assert answer.matches[0].similarity == pytest.approx(1, abs=1e-5)

@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 
 from clsa_search.errors import InputError
+from clsa_search.gallery import open_store
 from clsa_search.gallery.sqlite_file import reported
-from clsa_search.retrieval import open_store
 from tests.support.store_cases import WEIGHTS, draw_rows, make_scene, new_store
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import embedding_index as store_index
-from clsa_search.gallery import embedding_matrix as store_matrix
-from clsa_search.retrieval import (
+from clsa_search.gallery import (
     Filter,
     IndexConflict,
     IndexProgress,
     Source,
     open_store,
 )
+from clsa_search.gallery import embedding_index as store_index
+from clsa_search.gallery import embedding_matrix as store_matrix
 from tests.support.store_cases import (
     WEIGHTS,
     draw_rows,

@@ -11,12 +11,12 @@ import time
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import open_store
+from clsa_search.gallery import open_store
 from tests.support.store_cases import draw_rows, make_scene, new_store
 
 # children start within milliseconds: they are forked off a process that has imported everything
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["clsa_search.retrieval", "pytest"])
+PROCESSES.set_forkserver_preload(["clsa_search.gallery", "pytest"])
 ROWS = draw_rows(7)
 
 

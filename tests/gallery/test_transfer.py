@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from clsa_search.errors import InputError
+from clsa_search.gallery import IndexProgress, Source, open_store
 from clsa_search.gallery.milvus_sources import SourceTable
 from clsa_search.gallery.transfer import Copied, copy_gallery
-from clsa_search.retrieval import IndexProgress, Source, open_store
 from tests.support.store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store
 
 ABOUT = {"weights_file": "/models/büro.pth"}

@@ -15,6 +15,7 @@ import gradio
 from PIL import Image
 
 from clsa_search.errors import InputError
+from clsa_search.gallery import StoredDetection
 from clsa_search.page import source_list as shelf
 from clsa_search.page.desk import Desk, Wish, choose_at
 from clsa_search.page.events import Events, Visit
@@ -30,7 +31,6 @@ from clsa_search.page.page_images import (
     read_upload,
 )
 from clsa_search.page.texts import describe_match, describe_times, name_match
-from clsa_search.retrieval import StoredDetection
 from clsa_search.visualize import PersonImage
 from tests.support.footage import draw_blocks, write_image
 from tests.support.page_cases import BLUE, GREEN, RED, choose_indexed, encode, make_gallery
@@ -232,13 +232,14 @@ def test_wishes_choose_the_matches(gallery, tmp_path, wish, expected):
     desk = Desk(gallery)
     person = desk.look_at_upload(write_image(tmp_path / "q.png", {RED: 5}), "q.png").choose(1)
     answer = desk.search(person, wish)
-    names = [entry.source.rsplit("/", 1)[1] for entry in answer.entries]
+    names = [entry.source.rsplit("/", 1)[1] for entry in answer.detections]
     if expected is None:
-        assert names and all(entry.score >= 0.99 for entry in answer.entries)
+        assert names and all(entry.score >= 0.99 for entry in answer.detections)
     else:
         assert sorted(names) == sorted(expected)
     assert answer.title == "person 1 of q.png"
-    assert list(answer.similarities) == sorted(answer.similarities, reverse=True)
+    similarities = [match.similarity for match in answer.matches]
+    assert similarities == sorted(similarities, reverse=True)
 
 
 @pytest.mark.parametrize("time", ["noon", "nan", "inf"])
@@ -265,25 +266,25 @@ def test_a_wish_for_a_time_when_nobody_was_seen_is_told(gallery, wish):
     person = choose_indexed(desk)
     with pytest.raises(InputError, match="From, To: nobody of the gallery was seen then; .* h:mm"):
         desk.search(person, wish)
-    assert not desk.search(person, replace(wish, since="", until="", name="nowhere")).entries
+    assert not desk.search(person, replace(wish, since="", until="", name="nowhere")).matches
     gallery.store.delete(gallery.store.sources()[2].path)
-    with pytest.raises(InputError, match="expected none: nobody has a time"):
+    with pytest.raises(InputError, match="expected none: no detection has a time"):
         desk.search(person, wish)
 
 
 def test_a_match_whose_file_changed_is_not_shown(gallery, tmp_path):
     desk = Desk(gallery)
     answer = desk.search(choose_indexed(desk), Wish(cameras=["yard"]))
-    desk.show(answer.entries[0], answer)
-    os.utime(answer.entries[0].source, ns=(1, 1))
+    desk.show(answer.detections[0], answer)
+    os.utime(answer.detections[0].source, ns=(1, 1))
     with pytest.raises(InputError, match="changed since it was indexed"):
-        desk.show(answer.entries[0], answer)
+        desk.show(answer.detections[0], answer)
 
 
 def test_matches_whose_file_is_gone_keep_their_place(gallery, tmp_path):
     desk = Desk(gallery)
     answer = desk.search(choose_indexed(desk), Wish(cameras=["door", "yard"]))
-    yard = next(entry for entry in answer.entries if entry.camera == "yard")
+    yard = next(entry for entry in answer.detections if entry.camera == "yard")
     (tmp_path / "media" / "yard.png").unlink()
     shown = {text.split("\n")[1]: tile for tile, text in desk.draw_matches(answer)}
     assert np.array_equal(shown["yard"], draw_missing(TILE_SIZE))

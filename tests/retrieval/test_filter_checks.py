@@ -3,7 +3,7 @@
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import Filter, IndexProgress
+from clsa_search.gallery import Filter, IndexProgress
 from clsa_search.retrieval.filter_checks import check_filter, check_times
 from tests.support.store_cases import draw_rows, make_scene, new_store
 
@@ -26,9 +26,9 @@ def store(store_address):
     [
         (
             Filter(cameras=["c00", "c1"]),
-            "camera: c1 has nobody; expected c00, .*, c09 or one of 2 more",
+            "camera: c1 has no detections; expected c00, .*, c09 or one of 2 more",
         ),
-        (Filter(cameras=["\x1b[2J"]), r"camera: '\\x1b\[2J' has nobody"),
+        (Filter(cameras=["\x1b[2J"]), r"camera: '\\x1b\[2J' has no detections"),
         (Filter(sources=["film", "gone"]), "source: gone is not indexed; expected 00.jpg, .* more"),
         *((Filter(min_score=s), "expected a score from 0 to 1") for s in (2, -0.1, float("nan"))),
     ],
@@ -40,7 +40,7 @@ def test_what_is_not_there_is_named(store, where, words):
 
 def test_an_empty_gallery_says_that_nothing_is_there(store_address):
     with new_store(store_address) as store:
-        with pytest.raises(InputError, match="camera: door has nobody; expected none"):
+        with pytest.raises(InputError, match="camera: door has no detections; expected none"):
             check_filter(store, Filter(cameras=["door"]))
 
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import IndexProgress, open_store
-from clsa_search.retrieval.indexer import Indexer, IndexOptions
+from clsa_search.gallery import IndexProgress, open_store
+from clsa_search.retrieval import Indexer, IndexOptions
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -251,8 +251,10 @@ def test_odd_files_are_reported_and_do_not_stop_it(media, tmp_path):
         assert len(reasons) == 4
         assert [reason.isprintable() for reason in reasons] == [True] * 4
         assert reasons[0].endswith("caf\\udce9.avi': has a name that is not UTF-8")
-        assert "c_pipe.jpg: is no regular file" in reasons[2]
-        assert "c_thin.png: 2000 x 3 pixels; expected sides of which none is more" in reasons[3]
+        assert "c_pipe.jpg: is not a regular file" in reasons[2]
+        assert (
+            "c_thin.png: 2000 x 3 pixels; expected a longer side of at most 100 times" in reasons[3]
+        )
         assert report.detections == len(list_rows(store)) == 5
 
 

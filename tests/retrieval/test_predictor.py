@@ -12,7 +12,7 @@ from clsa_search.data.image_io import read_image
 from clsa_search.engine import load_trained_model, predict
 from clsa_search.errors import InputError
 from clsa_search.evaluation import load_predictions
-from clsa_search.retrieval.gallery_search import combine
+from clsa_search.retrieval.gallery_search import average_embeddings
 from clsa_search.retrieval.predictor import PersonSearchPredictor
 
 
@@ -110,7 +110,7 @@ def test_arrays_that_are_no_rgb_pictures_are_refused(predictor, array):
 
 def test_pictures_too_narrow_for_the_model_are_refused(predictor):
     assert len(predictor.detect([np.zeros((3, 300, 3), np.uint8)])) == 1
-    with pytest.raises(InputError, match="picture: 301 x 3 pixels; expected sides"):
+    with pytest.raises(InputError, match="image: 301 x 3 pixels; expected a longer side"):
         predictor.detect([np.zeros((3, 301, 3), np.uint8)])
 
 
@@ -139,9 +139,11 @@ def test_weights_come_with_their_config(weights, tmp_path, caplog):
 
 def test_pictures_of_one_person_are_averaged():
     rows = np.eye(4, dtype=np.float32)
-    np.testing.assert_allclose(combine([rows[0]]), rows[0])
-    np.testing.assert_allclose(combine([rows[0], rows[1]]), (rows[0] + rows[1]) / np.sqrt(2))
-    with pytest.raises(InputError, match="no picture of the person"):
-        combine([])
+    np.testing.assert_allclose(average_embeddings([rows[0]]), rows[0])
+    np.testing.assert_allclose(
+        average_embeddings([rows[0], rows[1]]), (rows[0] + rows[1]) / np.sqrt(2)
+    )
+    with pytest.raises(InputError, match="no image of the person"):
+        average_embeddings([])
     with pytest.raises(InputError, match="nothing in common"):
-        combine([rows[0], -rows[0]])
+        average_embeddings([rows[0], -rows[0]])

@@ -15,15 +15,15 @@ import pytest
 from PIL import Image
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval import StoredDetection, results
+from clsa_search.gallery import Match, StoredDetection
+from clsa_search.retrieval import result_images
 from clsa_search.retrieval.frame_reader import FrameReader
 from clsa_search.retrieval.media import describe_file
 from clsa_search.retrieval.report import link_source, write_report
+from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import (
     QueryResult,
-    draw_results,
     format_results,
-    read_person_images,
     results_as_json,
     results_as_text,
 )
@@ -42,7 +42,8 @@ def entry(detection_id, source, box=BOX, **fields):
 
 
 def answer(*entries, title="who", query_images=(QUERY,)):
-    return QueryResult(title, query_images, entries, [0.9 - i / 10 for i in range(len(entries))])
+    matches = [Match(one, 0.9 - i / 10) for i, one in enumerate(entries)]
+    return QueryResult(title, query_images, matches)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_json_has_all_but_embeddings(photo):
             **{"time": 1.5, "camera": "door", "box": list(BOX), "score": 0.5},
         }
     ]
-    assert first["pictures"] == [{"caption": "asked for", "box": list(BOX)}]
+    assert first["query_images"] == [{"caption": "asked for", "box": list(BOX)}]
     assert (second["title"], second["matches"]) == ("nobody", [])
 
 
@@ -138,7 +139,7 @@ def test_each_picture_is_read_once_and_in_order(photo, video, monkeypatch):
     monkeypatch.setattr(FrameReader, "read", record)
     frames = [entry(i, video, frame=frame) for i, frame in enumerate((5, 0, 5, 2))]
     twice = entry(7, photo), entry(8, photo, (0, 0, 10, 20))
-    for found, sighting in read_person_images([answer(*frames, *twice), answer(*frames)]):
+    for found, sighting in read_result_images([answer(*frames, *twice), answer(*frames)]):
         shown.append(found.detection_id)
         if found.source == str(video):
             assert sighting.image.mean() == pytest.approx(20 + 25 * found.frame, abs=6)
@@ -156,7 +157,7 @@ def test_what_cannot_be_shown_says_why(photo, video, tmp_path):
         entry(4, photo, (200, 10, 220, 50)),
     ]
     faults = dict(
-        (found.detection_id, str(why)) for found, why in read_person_images([answer(*lost)])
+        (found.detection_id, str(why)) for found, why in read_result_images([answer(*lost)])
     )
     reasons = {
         1: "gone.jpg: (no such|does not)",
@@ -172,15 +173,15 @@ def test_a_file_that_changed_since_is_not_shown(photo):
     asked = answer(entry(1, photo))
     described = describe_file(str(photo))
     told = {str(photo): f"{described}, score 0.5, camera None"}
-    ((_, found),) = read_person_images([replace(asked, fingerprints=told)])
+    ((_, found),) = read_result_images([replace(asked, fingerprints=told)])
     assert isinstance(found, PersonImage)
     Image.fromarray(SCENE[..., ::-1] // 2).save(photo)
     os.utime(photo, ns=(0, 7))
-    ((_, found),) = read_person_images([replace(asked, fingerprints=told)])
+    ((_, found),) = read_result_images([replace(asked, fingerprints=told)])
     assert f"{photo}: changed since it was indexed" in str(found)
     assert described in str(found)
     for silent in (None, "", "sha256 of 12 bytes"):  # of other programs
-        ((_, found),) = read_person_images([replace(asked, fingerprints={str(photo): silent})])
+        ((_, found),) = read_result_images([replace(asked, fingerprints={str(photo): silent})])
         assert isinstance(found, PersonImage)
 
 
@@ -197,10 +198,10 @@ def test_sheets_are_drawn_for_each_answer(photo, tmp_path):
 
 
 def test_sheets_show_no_more_than_a_picture_can(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "SHEET_MATCHES", 12)
+    monkeypatch.setattr(result_images, "MAX_SHEET_MATCHES", 12)
     rankings = []
     monkeypatch.setattr(
-        results, "draw_ranking_sheet", lambda ranking, path: rankings.append(ranking)
+        result_images, "draw_ranking_sheet", lambda ranking, path: rankings.append(ranking)
     )
     draw_results([answer(*(entry(i, photo) for i in range(30)))], tmp_path)
     (ranking,) = rankings
@@ -220,7 +221,7 @@ def test_a_report_shows_queries_and_matches(photo, video, written):
     assert all(picture["alt"] for picture in pictures)
     for text in ("gallery.db", "0.900", "0:00:01.5", "door", "0.75", "photo.png", "Query 2 of 2"):
         assert text in page.text
-    assert "Nobody in the gallery matches" in page.text and "2 matches" in page.text
+    assert "No matches: no detection" in page.text and "2 matches" in page.text
     links = [link["href"] for link in page.all("a")]
     assert links.count(photo.as_uri()) == 2 and links.count(f"{video.as_uri()}#t=1.500") == 2
     assert page.all("html") == [{"lang": "en"}]
@@ -280,14 +281,14 @@ def test_links_lead_to_the_moment(video, tmp_path, monkeypatch):
 def test_a_missing_source_leaves_a_placeholder(tmp_path, photo, written):
     page = written(answer(entry(5, tmp_path / "gone.jpg"), entry(6, photo)))
     assert len(page.all("img")) == 4
-    assert "No picture" in page.text and f"{tmp_path / 'gone.jpg'}: " in page.text
+    assert "No image" in page.text and f"{tmp_path / 'gone.jpg'}: " in page.text
 
 
 def test_a_report_may_be_empty_or_odd(photo, written):
     assert "There are no queries" in written().text
     assert "no matches" in written(answer()).text
     # no file name of this world, a similarity below 0, a box of no size in the corner
-    page = written(replace(answer(entry(5, "/\udcff.jpg")), similarities=[-0.25]))
+    page = written(QueryResult("who", [QUERY], [Match(entry(5, "/\udcff.jpg"), -0.25)]))
     assert "-0.250" in page.text and ("i", {"style": "width: 0.0%"}) in page.elements
     assert len(written(answer(entry(5, photo, (159, 119, 159, 119)))).all("img")) == 4
     narrow = PersonImage(np.zeros((1, 4000, 3), np.uint8), np.array([5, 0, 9, 1]))

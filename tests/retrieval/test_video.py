@@ -23,22 +23,22 @@ def video(tmp_path_factory):
 )
 def test_videos_are_sampled_by_time(video, rate, expected):
     frames = list(sample_video(video, rate))
-    assert [frame.index for frame in frames] == list(expected)
+    assert [frame.number for frame in frames] == list(expected)
     assert [frame.time for frame in frames] == pytest.approx([i / 10 for i in expected])
     assert count_samples(video, rate) == pytest.approx(len(frames), abs=1)
 
 
 def test_sampling_does_not_depend_on_the_start(video):
-    whole = [frame.index for frame in sample_video(video, 3)]
+    whole = [frame.number for frame in sample_video(video, 3)]
     for start in (1, whole[3], whole[3] + 1, 39, 40):
-        rest = [frame.index for frame in sample_video(video, 3, start)]
+        rest = [frame.number for frame in sample_video(video, 3, start)]
         assert rest == [index for index in whole if index >= start]
 
 
 def test_frames_are_rgb_and_read_again_in_any_order(video):
     frames = list(sample_video(video, 10))
     for frame in (frames[0], frames[25]):
-        assert np.abs(frame.image.astype(int) - draw_blocks(WALK[frame.index])).mean() < 4
+        assert np.abs(frame.image.astype(int) - draw_blocks(WALK[frame.number])).mean() < 4
     reader = FrameReader()
     for index in (7, 8, 30, 3, 39, 0):
         assert (reader.read(video, index) == frames[index].image).all()
@@ -60,7 +60,7 @@ def test_a_video_that_is_cut_short_gives_its_frames_and_then_says_so(tmp_path):
     indices = []
     with pytest.raises(InputError, match=r"cut.avi: ends after \d+ frames at .*; expected 120: "):
         for frame in sample_video(str(cut), 10):
-            indices.append(frame.index)
+            indices.append(frame.number)
     assert 40 < len(indices) < 80
     assert indices == list(range(len(indices)))
 
@@ -117,16 +117,16 @@ def test_frames_of_a_varying_rate_are_found_again(tmp_path, monkeypatch, rate):
     path.touch()
     monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
     frames = list(sample_video(str(path), rate))
-    indices = [frame.index for frame in frames]
+    indices = [frame.number for frame in frames]
     assert indices == sorted(set(indices)) and len(indices) >= min(20, 6 * rate)
     shown = [int(frame.image[0, 0, 0]) for frame in frames]
     assert [frame.time for frame in frames] == [VariableCapture.stamps[i] / 1000 for i in shown]
     reader = FrameReader()
     for place in np.random.default_rng(0).permutation(len(frames)):
-        again = reader.read(str(path), frames[place].index)
+        again = reader.read(str(path), frames[place].number)
         assert (again == frames[place].image).all()
     for frame in frames:
-        assert locate_frame(str(path), frame.index) == pytest.approx(frame.time, abs=0.1)
+        assert locate_frame(str(path), frame.number) == pytest.approx(frame.time, abs=0.1)
 
 
 def test_a_video_without_time_stamps_is_counted(tmp_path, monkeypatch):
@@ -138,7 +138,7 @@ def test_a_video_without_time_stamps_is_counted(tmp_path, monkeypatch):
         VariableCapture, "get", lambda c, key: 0 if key == cv2.CAP_PROP_POS_MSEC else get(c, key)
     )
     frames = list(sample_video(str(path), 100))
-    assert [frame.index for frame in frames] == list(range(80))
+    assert [frame.number for frame in frames] == list(range(80))
     reader = FrameReader()
     for index in (70, 3, 79, 0):
         assert reader.read(str(path), index)[0, 0, 0] == index

@@ -8,7 +8,7 @@ import uuid
 import httpx
 from PIL import Image
 
-from clsa_search.retrieval import open_store
+from clsa_search.gallery import open_store
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from tests.support.footage import BlockPredictor, write_image, write_video

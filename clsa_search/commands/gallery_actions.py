@@ -1,0 +1,241 @@
+"""Actions of the command clsa-search: each takes the parsed arguments and prints its outcome."""
+
+import argparse
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from clsa_search.commands.search_gallery import INTERRUPTED, QueryImage
+from clsa_search.errors import InputError
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
+
+if TYPE_CHECKING:
+    from clsa_search.retrieval import GallerySearch, IndexReport
+    from clsa_search.structures import PersonImage
+
+_PROBLEMS = 1  # exit status
+
+
+def index(args: argparse.Namespace) -> int:
+    """Index files; return the exit status."""
+    from clsa_search.retrieval.index_options import IndexOptions
+    from clsa_search.retrieval.media import list_media
+
+    options = IndexOptions(
+        rate=args.rate,
+        camera=args.camera,
+        start_time=args.start_time,
+        batch_size=args.batch_size,
+    )
+    list_media(args.paths)  # report wrong paths before the store is created
+
+    from tqdm import tqdm
+
+    from clsa_search.retrieval import Indexer
+    from clsa_search.retrieval.results import quantity
+
+    with _open(args, create=True, min_score=args.min_score) as gallery:
+        indexer = Indexer(gallery.predictor, gallery.store, options)
+        total = indexer.plan(args.paths)
+        try:
+            with tqdm(total=total, unit="image", desc="indexing") as bar:
+
+                def show(images: int, detections: int) -> None:
+                    bar.update(images)
+                    bar.set_postfix(detections=indexer.report.detections)
+
+                indexer.run(show)
+        except KeyboardInterrupt:
+            print("interrupted: run the same command to continue")
+            return INTERRUPTED
+        finally:
+            _print_report(indexer.report, args.store)
+        print(f"{args.store}: {quantity(gallery.store.count(), 'detection')} in all")
+    return _PROBLEMS if indexer.report.problems else 0
+
+
+def query(args: argparse.Namespace) -> None:
+    """Search, print the matches and write the files of the results."""
+    from clsa_search.gallery import Filter
+    from clsa_search.retrieval.filter_checks import check_filter
+    from clsa_search.retrieval.report import prepare_folder, write_results
+    from clsa_search.retrieval.results import format_results, results_as_text
+
+    where = Filter(
+        cameras=args.camera,
+        sources=args.source and [os.path.abspath(path) for path in args.source],
+        since=args.since,
+        until=args.until,
+        min_score=args.min_score,
+    )
+    prepare_folder(args.output_dir)
+    with _open(args, half=args.half) as gallery:
+        check_filter(gallery.store, where)
+        per: Literal["image", "match"] = "match" if args.every_match else "image"
+        if args.id is not None:
+            results = [gallery.search_by_id(args.id, args.top, where, per)]
+        else:
+            results = [
+                gallery.search(persons, args.top, where, per)
+                for persons in _select_queries(gallery, args.image, args.output_dir)
+            ]
+    print(results_as_text(results) if args.json else format_results(results))
+    report, sheet = write_results(results, args.output_dir, address=args.store)
+    if not args.json:
+        print(f"report: {report}   sheet: {sheet}")
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serve the page until it is interrupted."""
+    from clsa_search.page import serve as serve_page
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # deletes uploads then, too
+    with _open(args) as gallery:
+        serve_page(
+            gallery,
+            host=args.host,
+            port=args.port,
+            on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
+        )
+
+
+def list_sources(args: argparse.Namespace) -> None:
+    """Print the indexed files."""
+    from tabulate import tabulate
+
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.results import printable, quantity
+
+    with open_store(args.store) as store:
+        rows = [
+            (
+                printable(source.path),
+                source.detections,
+                "yes" if source.is_complete else f"until frame {source.next_frame}",
+            )
+            for source in store.sources()
+        ]
+        print(tabulate(rows, ["source", "detections", "indexed"], disable_numparse=True))
+        counts = f"{quantity(store.count(), 'detection')} in {quantity(len(rows), 'file')}"
+        print(f"{counts}, weights {store.weights[:12]}")
+
+
+def delete(args: argparse.Namespace) -> None:
+    """Delete files from the gallery."""
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.results import printable, quantity
+
+    with open_store(args.store) as store:
+        paths = [os.path.abspath(path) for path in args.files]
+        indexed = {source.path for source in store.sources()}
+        for path in paths:
+            if path not in indexed:
+                raise InputError(
+                    f"{args.store}: {printable(path)} is not indexed; expected a file of `list`"
+                )
+        for path in paths:
+            print(f"{printable(path)}: {quantity(store.delete(path), 'detection')} deleted")
+
+
+def copy(args: argparse.Namespace) -> None:
+    """Copy the gallery."""
+    from tqdm import tqdm
+
+    from clsa_search.gallery import copy_gallery, open_store
+    from clsa_search.retrieval.results import quantity
+
+    with open_store(args.store) as store, tqdm(total=store.count(), unit="detection") as bar:
+
+        def show(detections: int) -> None:
+            bar.update(detections)
+
+        copied = copy_gallery(store, args.target, on_copied=show)
+    print(
+        f"{args.target}: {quantity(copied.people, 'detection')} of {args.store} copied, "
+        f"{copied.present:,} copied before; {quantity(copied.sources, 'source')}"
+    )
+
+
+ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "index": index,
+    "query": query,
+    "serve": serve,
+    "list": list_sources,
+    "delete": delete,
+    "copy": copy,
+}
+
+
+def _open(
+    args: argparse.Namespace,
+    *,
+    create: bool = False,
+    min_score: float = DEFAULT_SCORE_THRESHOLD,
+    half: bool = False,
+) -> "GallerySearch":
+    """Open the gallery of the arguments."""
+    import torch
+
+    from clsa_search.engine import keep_freed_memory
+    from clsa_search.retrieval import open_gallery
+
+    logging.basicConfig(level=logging.WARNING)
+    gallery = open_gallery(
+        args.store,
+        args.weights,
+        args.config_file,
+        create=create,
+        min_score=min_score,
+        device=args.device,
+        dtype=torch.float16 if half else torch.float32,
+        precision=args.precision,
+    )
+    keep_freed_memory(gallery.predictor.device)
+    return gallery
+
+
+def _select_queries(
+    gallery: "GallerySearch", images: list[QueryImage], folder: Path
+) -> "list[list[PersonImage]]":
+    """Return the images of each query: one person in all images, or all of a single image."""
+    from clsa_search.retrieval.frame_reader import read_frame
+    from clsa_search.retrieval.query_selection import AmbiguousQuery, select_persons
+    from clsa_search.retrieval.report import reported_writes
+    from clsa_search.visualize import write_numbered_boxes
+
+    selected = []
+    for one in images:
+        image = read_frame(one.path, None)
+        try:
+            persons = select_persons(gallery, image, one.path, box=one.box, person=one.person)
+        except AmbiguousQuery as error:
+            numbered = folder / "people.png"
+            with reported_writes(numbered):
+                detections = error.detections
+                write_numbered_boxes(image, detections.boxes, detections.scores, numbered)
+            raise InputError(f"{error}; {numbered} shows the numbers") from error
+        selected.append(persons)
+    if len(selected) == 1:
+        return [[person] for person in selected[0]]
+    return [[person for (person,) in selected]]
+
+
+def _print_report(report: "IndexReport", address: str) -> None:
+    from clsa_search.retrieval.results import printable, quantity
+
+    print(
+        f"{address}: {quantity(report.detections, 'detection')} "
+        f"in {quantity(report.images, 'image')} added, "
+        f"{quantity(report.skipped, 'file')} already indexed"
+    )
+    if report.other_files == 1:
+        print("1 file is neither an image nor a video by its name")
+    elif report.other_files:
+        print(f"{report.other_files:,} files are neither images nor videos by their names")
+    for path in report.conflicts:
+        print(f"{printable(path)}: left to another process that indexes it")
+    for path, reason in report.problems:
+        print(f"problem: {printable(reason if path in reason else f'{path}: {reason}')}")

@@ -1,0 +1,59 @@
+"""Options and outcome of indexing."""
+
+import os
+from dataclasses import dataclass, field
+
+from clsa_search.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions:
+    """Options of :class:`Indexer`.
+
+    Args:
+        rate: sampled frames per second of a video.
+        camera: camera name of all files.
+        start_time: time of the first frame of each video, in seconds.
+        batch_size: number of images in a batch of the model and of the store.
+        threads: number of threads that read and resize images.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    rate: float = 1.0
+    camera: str | None = None
+    start_time: float = 0.0
+    batch_size: int = 8
+    threads: int = min(8, os.cpu_count() or 1)
+
+    def __post_init__(self) -> None:
+        for name, is_valid, expected in (
+            ("rate", 0 < self.rate <= 1000, "frames per second, above 0 and up to 1000"),
+            ("start_time", abs(self.start_time) < 1e12, "seconds"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("threads", self.threads >= 1, "1 or more"),
+        ):
+            if not is_valid:
+                raise InputError(f"{name}: {getattr(self, name)}; expected {expected}")
+
+
+@dataclass
+class IndexReport:
+    """Outcome of :class:`Indexer`.
+
+    Args:
+        images: number of indexed images and frames.
+        detections: number of stored detections.
+        skipped: number of files that the gallery had already.
+        other_files: number of files that are neither images nor videos by their names.
+        conflicts: paths of files that another process indexes.
+        problems: (path, reason) of files that could not be read, or not to their end.
+    """
+
+    images: int = 0
+    detections: int = 0
+    skipped: int = 0
+    other_files: int = 0
+    conflicts: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
