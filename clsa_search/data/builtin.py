@@ -1,4 +1,4 @@
-"""The published datasets: where they lie, how they are read, and what has to be in them."""
+"""The built-in datasets: where their files are, how to load them, and what they should hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,12 +9,20 @@ from typing import NamedTuple
 from clsa_search.data.datasets import cuhk_sysu, movienet_ps
 from clsa_search.data.datasets.posetrack21 import load_posetrack21
 from clsa_search.data.datasets.prw import load_prw
-from clsa_search.data.datasets.ssm_split import SearchLayout, load_protocol, load_searched
+from clsa_search.data.datasets.ssm_split import SSMLayout, load_published_gallery
 from clsa_search.data.galleries import Gallery
+
+SYNTHETIC_SPLITS = {
+    "synthetic_train": "synthetic/train.json",
+    "synthetic_gallery": "synthetic/gallery.json",
+    "synthetic_demo_train": "synthetic_demo/train.json",
+    "synthetic_demo_gallery": "synthetic_demo/gallery.json",
+}
+"""Custom JSON file below $DETECTRON2_DATASETS of each synthetic split."""
 
 
 class Counts(NamedTuple):
-    """What a split holds; None where the publications do not say or do not agree."""
+    """Expected numbers of a split; None if publications name none or disagree."""
 
     images: int | None = None
     boxes: int | None = None
@@ -24,25 +32,34 @@ class Counts(NamedTuple):
 
 
 class GallerySize(NamedTuple):
-    """How many queries a protocol has, and how many images are listed for each."""
+    """Expected number of queries of a protocol, and of gallery images per query."""
 
     queries: int
     images: int
 
 
 @dataclass(frozen=True)
-class Benchmark:
-    """A split of a published dataset."""
+class PublishedSplit:
+    """A split of a published dataset.
 
-    folder: str  # below $DETECTRON2_DATASETS
+    Args:
+        folder: folder of the dataset below $DETECTRON2_DATASETS.
+        load: takes the folder and returns the records.
+        galleries: by protocol, takes the folder and returns the gallery.
+        default_protocols: protocols of an evaluation by default; empty for "all".
+        counts: expected numbers.
+        gallery_sizes: expected sizes by protocol.
+    """
+
+    folder: str
     load: Callable[[Path], list[dict]]
     galleries: dict[str, Callable[[Path], Gallery]] = field(default_factory=dict)
-    default_protocols: tuple[str, ...] = ()  # none: "all"
+    default_protocols: tuple[str, ...] = ()
     counts: Counts = Counts()
     gallery_sizes: dict[str, GallerySize] = field(default_factory=dict)
 
 
-# Xiao et al. 2017: 18,184 images, 6,978 of them to search; 5,532 identities to train, 2,900 queries
+# Xiao et al. 2017: 18,184 images, 6,978 of them in the gallery; 5,532 training identities
 _CUHK_SYSU_TRAIN = Counts(images=11_206, identities=5_532)
 _CUHK_SYSU_GALLERY = Counts(images=6_978, identities=2_900, queries=2_900)
 _CUHK_SYSU_SIZES = {f"g{size}": GallerySize(2_900, size) for size in cuhk_sysu.GALLERY_SIZES} | {
@@ -51,42 +68,47 @@ _CUHK_SYSU_SIZES = {f"g{size}": GallerySize(2_900, size) for size in cuhk_sysu.G
 }
 # counted in the annotation files of the release of April 2016; Zheng et al. 2017
 _PRW_TRAIN = Counts(images=5_704, boxes=18_048, labeled=14_907, identities=483)
-_PRW_TEST = Counts(images=6_112, boxes=25_062, labeled=19_127, queries=2_057)
+_PRW_GALLERY = Counts(images=6_112, boxes=25_062, labeled=19_127, queries=2_057)
 
 
-def _bind(layout: SearchLayout) -> dict[str, Callable[[Path], Gallery]]:
+def _galleries(layout: SSMLayout) -> dict[str, Callable[[Path], Gallery]]:
     return {
-        protocol: partial(load_protocol, layout=layout, protocol=protocol)
+        protocol: partial(load_published_gallery, layout=layout, protocol=protocol)
         for protocol in layout.gallery_files
     }
 
 
-BENCHMARKS = {
-    "cuhk_sysu_train": Benchmark(
-        "cuhk_sysu", cuhk_sysu.load_cuhk_sysu_train, counts=_CUHK_SYSU_TRAIN
-    ),
-    "cuhk_sysu_gallery": Benchmark(
+PUBLISHED_SPLITS = {
+    "cuhk_sysu_train": PublishedSplit(
         "cuhk_sysu",
-        partial(load_searched, layout=cuhk_sysu.LAYOUT),
-        galleries=_bind(cuhk_sysu.LAYOUT),
+        partial(cuhk_sysu.load_cuhk_sysu, split="train"),
+        counts=_CUHK_SYSU_TRAIN,
+    ),
+    "cuhk_sysu_gallery": PublishedSplit(
+        "cuhk_sysu",
+        partial(cuhk_sysu.load_cuhk_sysu, split="gallery"),
+        galleries=_galleries(cuhk_sysu.LAYOUT),
         default_protocols=("g100",),
         counts=_CUHK_SYSU_GALLERY,
         gallery_sizes=_CUHK_SYSU_SIZES,
     ),
-    "prw_train": Benchmark("prw", partial(load_prw, split="train"), counts=_PRW_TRAIN),
-    "prw_gallery": Benchmark("prw", partial(load_prw, split="test"), counts=_PRW_TEST),
+    "prw_train": PublishedSplit("prw", partial(load_prw, split="train"), counts=_PRW_TRAIN),
+    "prw_gallery": PublishedSplit("prw", partial(load_prw, split="gallery"), counts=_PRW_GALLERY),
     **{
-        f"movienet_ps_app{n}_train": Benchmark(
-            "movienet_ps", partial(movienet_ps.load_movienet_ps_train, appearances=n)
+        f"movienet_ps_{split}_train": PublishedSplit(
+            "movienet_ps", partial(movienet_ps.load_movienet_ps, split=split)
         )
-        for n in movienet_ps.APPEARANCES
+        for split in movienet_ps.TRAINING_SPLITS
     },
-    "movienet_ps_gallery": Benchmark(
+    "movienet_ps_gallery": PublishedSplit(
         "movienet_ps",
-        partial(load_searched, layout=movienet_ps.LAYOUT),
-        galleries=_bind(movienet_ps.LAYOUT),
+        partial(movienet_ps.load_movienet_ps, split="gallery"),
+        galleries=_galleries(movienet_ps.LAYOUT),
         default_protocols=("g2000",),
     ),
-    "posetrack21_train": Benchmark("posetrack21", partial(load_posetrack21, split="train")),
-    "posetrack21_gallery": Benchmark("posetrack21", partial(load_posetrack21, split="val")),
+    "posetrack21_train": PublishedSplit("posetrack21", partial(load_posetrack21, split="train")),
+    "posetrack21_gallery": PublishedSplit(
+        "posetrack21", partial(load_posetrack21, split="gallery")
+    ),
 }
+"""Splits of the published datasets by name."""

@@ -1,7 +1,7 @@
-"""Arrays that were slow to make, kept on disk for as long as the files they come from stay equal.
+"""A cache on disk for arrays read from slow files, valid as long as the files stay the same.
 
-A cache lies in a hidden folder in the dataset's own or, where that cannot be written, in the user's
-cache folder. Whatever is wrong with it, it is made anew; nothing depends on its being there.
+The cache is a hidden folder in the dataset's folder. If that folder is read-only, the cache is in
+the user's cache folder. A damaged or missing cache is rebuilt.
 """
 
 import hashlib
@@ -15,10 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from clsa_search.atomic_io import replace_file
-from clsa_search.errors import InputError
+from clsa_search.data.dataset_files import missing_file
 
-FORMAT_VERSION = 2  # to be raised when a reader makes other arrays of the same files
+FORMAT_VERSION = 2
+"""Version of the cached arrays; raise it when a reader returns other arrays for the same files."""
+
 CACHE_FOLDER = ".clsa_search_cache"
+"""Name of the cache's folder in the folder of a dataset."""
 
 Arrays = dict[str, np.ndarray]
 logger = logging.getLogger(__name__)
@@ -27,39 +30,31 @@ logger = logging.getLogger(__name__)
 def load_cached(
     folder: Path, name: str, sources: Sequence[Path], build: Callable[[], Arrays]
 ) -> Arrays:
-    """What `build` returns, from the cache where there is one of the same sources.
+    """Return the arrays of `build`, from the cache if it was built from the same sources.
 
     Args:
-        folder: the dataset's.
-        name: of the cache, a file's name.
-        sources: what `build` reads. A folder stands for everything below it. The sources are the
-            same if the names, sizes and times of change of their files are.
-        build: makes the arrays; no arrays of objects.
+        folder: folder of the dataset.
+        name: name of the cache file, without suffix.
+        sources: files and folders read by `build`; a folder means all files below it. Sources are
+            the same if the names, sizes and modification times of all files are the same.
+        build: reads the sources; its arrays must not hold objects.
 
     Raises:
         InputError: a source is missing, cached or not.
     """
     stamp = _stamp(folder, sources)
-    places = [folder / CACHE_FOLDER / f"{name}.npz", _user_folder(folder) / f"{name}.npz"]
-    for place in places:
-        if (arrays := _read(place, stamp)) is not None:
+    paths = [folder / CACHE_FOLDER / f"{name}.npz", _user_folder(folder) / f"{name}.npz"]
+    for path in paths:
+        if (arrays := _read(path, stamp)) is not None:
             return arrays
     arrays = build()
-    for place in places:
+    for path in paths:
         try:
-            _write(place, stamp, arrays)
+            _write(path, stamp, arrays)
             return arrays
         except OSError as error:
-            logger.info("%s: no cache written: %s", place, error)
+            logger.info("%s: cannot write the cache: %s", path, error)
     return arrays
-
-
-def missing_file(path: str | os.PathLike) -> InputError:
-    """The error about a part of a dataset that is not there."""
-    return InputError(
-        f"{path}: no such file or folder; expected it as a part of the dataset "
-        "(datasets/README.md tells where to get it and how its folder looks)"
-    )
 
 
 def _user_folder(folder: Path) -> Path:
@@ -72,14 +67,14 @@ def _stamp(folder: Path, sources: Sequence[Path]) -> str:
     digest = hashlib.sha256(f"version {FORMAT_VERSION}".encode())
     for source in sources:
         digest.update(f"{os.path.relpath(source, folder)}\n".encode())
-        for path, state in sorted(_states(source)):
+        for path, status in sorted(_iterate_files(source)):
             below = path[len(str(source)) :]
-            digest.update(f"{below}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+            digest.update(f"{below}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _states(source: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Path and state of the file, or of all files below the folder."""
+def _iterate_files(source: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield path and status of a file, or of all files below a folder."""
     try:
         if not source.is_dir():
             yield str(source), source.stat()
@@ -93,7 +88,7 @@ def _states(source: Path) -> Iterator[tuple[str, os.stat_result]]:
                     else:
                         yield entry.path, entry.stat()
     except FileNotFoundError as error:
-        raise missing_file(Path(error.filename)) from error
+        raise missing_file(error.filename) from error
 
 
 def _read(path: Path, stamp: str) -> Arrays | None:
@@ -103,10 +98,10 @@ def _read(path: Path, stamp: str) -> Arrays | None:
                 return {name: file[name] for name in file.files if name != "stamp"}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if path.exists():
-            logger.warning("%s: damaged, made anew: %s", path, error)
+            logger.warning("%s: damaged cache, rebuilding it: %s", path, error)
     return None
 
 
 def _write(path: Path, stamp: str, arrays: Arrays) -> None:
     with replace_file(path) as file:
-        np.savez(file, stamp=np.array(stamp), **arrays)
+        np.savez(file, **{"stamp": np.array(stamp)} | arrays)  # type: ignore[arg-type]

@@ -1,11 +1,12 @@
-"""Names of datasets: the built-in ones, the user's, and own-data files called by their path.
+"""Datasets by name: built-in names, names registered by the user, and paths of custom JSON files.
 
-All of them live in Detectron2's DatasetCatalog, with `json_file`, `image_root`, `evaluator_type`
-and `thing_classes` in MetadataCatalog. Importing this module registers names and reads nothing.
+All datasets are in Detectron2's DatasetCatalog. Their MetadataCatalog entries hold `evaluator_type`
+and `thing_classes`, and for custom JSON files `json_file` and `image_root`. Importing this module
+registers the built-in names and reads no file.
 
-A dataset registered elsewhere may have fixed galleries too: `galleries` in its MetadataCatalog,
-{protocol: function that returns a Gallery}, or a function that returns such a dict where the names
-stand in a file; and `default_protocols`, names of protocols.
+A dataset registered elsewhere can have fixed galleries too. Its MetadataCatalog entry then holds
+`galleries`, a dict from protocol to a function that returns a Gallery (or a function that returns
+such a dict), and optionally `default_protocols`, a sequence of protocols.
 """
 
 import os
@@ -15,72 +16,65 @@ from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from clsa_search.data.builtin import BENCHMARKS
+from clsa_search.data.builtin import PUBLISHED_SPLITS, SYNTHETIC_SPLITS
+from clsa_search.data.dataset_files import dataset_path, existing_dataset_path
 from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
-# name: file below $DETECTRON2_DATASETS; the published datasets are in `benchmarks`
-BUILT_IN_DATASETS = {
-    "synthetic_train": "synthetic/train.json",
-    "synthetic_gallery": "synthetic/gallery.json",
-    "synthetic_demo_train": "synthetic_demo/train.json",
-    "synthetic_demo_gallery": "synthetic_demo/gallery.json",
-}
-
 
 def register_custom_json(
     name: str, json_file: str | os.PathLike, image_root: str | os.PathLike | None = None
 ) -> None:
-    """Give an own-data file a name, to be used wherever a dataset's name is. Reads nothing yet.
+    """Register a custom JSON file under a name; the file is read later.
 
     Args:
-        name: the new name.
-        json_file: the file; a relative path is relative to the working directory of the day.
-        image_root: what the file names are relative to; the JSON's own folder by default.
+        name: new name of the dataset.
+        json_file: the file; a relative path is relative to the working directory at reading time.
+        image_root: folder of the images; by default the folder of `json_file`.
 
     Raises:
-        InputError: the name is taken by another file.
+        InputError: the name belongs to another file.
     """
     json_file = str(json_file)
     image_root = str(image_root or Path(json_file).parent)
     if name not in DatasetCatalog.list():
         DatasetCatalog.register(name, partial(load_custom_json, json_file, image_root))
-        _describe(name, json_file, image_root)
-    taken = MetadataCatalog.get(name)
-    if (taken.get("json_file"), taken.get("image_root")) != (json_file, image_root):
+        _set_metadata(name, json_file, image_root)
+    known = MetadataCatalog.get(name)
+    if (known.get("json_file"), known.get("image_root")) != (json_file, image_root):
         raise InputError(
-            f"Dataset name {name!r} is taken (file {taken.get('json_file')}, images in "
-            f"{taken.get('image_root')}); expected a new name for {json_file}"
+            f"Dataset name {name!r} is taken (file {known.get('json_file')}, images in "
+            f"{known.get('image_root')}); expected a new name for {json_file}"
         )
 
 
 def resolve_dataset(name: str) -> str:
-    """The name, after seeing to it that Detectron2's catalogs know it.
+    """Return the name of a dataset after making sure that Detectron2's catalogs know it.
 
     Args:
-        name: a registered name, or the path of an own-data file that ends in `.json`, which is
-            registered under its path on first use.
+        name: a registered name, or the path of a custom JSON file, ending in `.json`; such a file
+            is registered under its path.
 
     Raises:
-        InputError: the name is neither; the message lists the known ones.
+        InputError: the name is unknown; the message lists the known names.
     """
-    if name in BUILT_IN_DATASETS:
-        json_file = _find(BUILT_IN_DATASETS[name])
-        _describe(name, str(json_file), str(json_file.parent))
+    if name in SYNTHETIC_SPLITS:
+        json_file = dataset_path(SYNTHETIC_SPLITS[name])
+        _set_metadata(name, str(json_file), str(json_file.parent))
     elif name not in DatasetCatalog.list():
         if not name.endswith(".json"):
             raise InputError(
                 f"Unknown dataset {name!r}; expected one of {', '.join(list_datasets())}, "
-                "or the path of an own-data file ending in .json"
+                "or the path of a custom JSON file, ending in .json"
             )
         register_custom_json(name, name)
     return name
 
 
 def list_datasets() -> list[str]:
-    """The registered person-search datasets, sorted; Detectron2's own are not among them."""
+    """Return the sorted names of all person-search datasets, without Detectron2's datasets."""
     return sorted(
         name
         for name in DatasetCatalog.list()
@@ -89,19 +83,19 @@ def list_datasets() -> list[str]:
 
 
 def get_records(name: str) -> list[dict]:
-    """The records of a dataset (see `load_custom_json`), read anew.
+    """Read the records of a dataset (see `load_custom_json`).
 
     Raises:
-        InputError: unknown name, a dataset that is not here, or a file not in the format.
+        InputError: the name is unknown, the dataset is not there, or a file is not in the format.
     """
     return DatasetCatalog.get(resolve_dataset(name))
 
 
 def list_protocols(name: str) -> tuple[str, ...]:
-    """What a dataset can be evaluated under: its fixed galleries, then those every dataset has.
+    """Return the protocols of a dataset: its fixed galleries, "all" and "cross_camera".
 
-    These are "all", every image but the query's own, and "cross_camera", the images of other
-    cameras than the query's, where every image's camera is known.
+    "all" searches every image except the query's own. "cross_camera" searches the images of other
+    cameras, and needs a known camera for every image.
     """
     records = get_records(name)
     cameras = bool(records) and all("cam_id" in record for record in records)
@@ -109,75 +103,77 @@ def list_protocols(name: str) -> tuple[str, ...]:
 
 
 def list_galleries(name: str) -> tuple[str, ...]:
-    """The names of the fixed galleries of a dataset."""
+    """Return the names of the fixed galleries of a dataset."""
     return tuple(_galleries(name))
 
 
 def default_protocols(name: str) -> tuple[str, ...]:
-    """What a dataset is evaluated under unless told otherwise: its fixed galleries, or "all"."""
+    """Return the protocols of an evaluation by default: fixed galleries if any, else "all"."""
     defaults = MetadataCatalog.get(resolve_dataset(name)).get("default_protocols")
     return tuple(defaults or _galleries(name) or (ALL,))
 
 
 def load_gallery(name: str, protocol: str) -> Gallery:
-    """A fixed gallery of a dataset; "all" and "cross_camera" follow from the records alone.
+    """Load a fixed gallery of a dataset.
+
+    Args:
+        name: name of the dataset.
+        protocol: name of the gallery; "all" and "cross_camera" follow from the records instead.
 
     Raises:
-        InputError: the dataset has no such gallery; the message lists what it has.
+        InputError: the dataset has no such gallery; the message lists its galleries.
     """
     galleries = _galleries(name)
     if protocol not in galleries:
         raise InputError(
             f"{name}: no gallery {protocol!r}; expected one of {', '.join(galleries) or 'none'}, "
-            f"beside {' and '.join(FULL_PROTOCOLS)}, which follow from the records"
+            f"or {' or '.join(FULL_PROTOCOLS)}, which need no gallery"
         )
     return galleries[protocol]()
 
 
 def load_training_records(names: Sequence[str]) -> list[dict]:
-    """The records of several training sets in a row; identities of different sets stay different.
+    """Join the records of several training sets.
 
-    The person ids of each set are moved up behind those of the sets before it, so that they are
-    contiguous from 0 over all.
+    Identities of different sets stay different: the person ids of each set are shifted behind the
+    ids of the sets before, so that all are contiguous from 0.
 
     Raises:
-        InputError: a set is named twice, which would make two people of each.
+        InputError: a set is named twice, and its identities would count twice.
     """
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise InputError(f"DATASETS.TRAIN names {', '.join(twice)} twice; expected each set once")
-    merged: list[dict] = []
+    joined: list[dict] = []
     identities = 0
     for name in names:
         records = get_records(name)
-        merged.extend(_offset_identities(record, identities) for record in records)
+        joined.extend(_shift_identities(record, identities) for record in records)
         identities += count_identities(records)
-    return merged
+    return joined
 
 
 def count_identities(records: Sequence[dict]) -> int:
-    """How many identities the records number: the highest person id of boxes and queries + 1."""
+    """Return the number of identities: the highest person id of boxes and queries, plus 1."""
     return 1 + max(
         (
-            entry["person_id"]
+            box["person_id"]
             for record in records
-            for entry in record["annotations"] + record.get("queries", [])
+            for box in record["annotations"] + record.get("queries", [])
         ),
         default=UNLABELED,
     )
 
 
-def _offset_identities(record: dict, offset: int) -> dict:
-    """A copy of the record with every known identity moved up."""
-    moved = dict(record)
-    for field in moved.keys() & {"annotations", "queries"}:
-        moved[field] = [
-            entry | {"person_id": entry["person_id"] + offset}
-            if entry["person_id"] != UNLABELED
-            else entry
-            for entry in record[field]
+def _shift_identities(record: dict, offset: int) -> dict:
+    """Return a copy of a record with `offset` added to all known person ids."""
+    shifted = dict(record)
+    for field in shifted.keys() & {"annotations", "queries"}:
+        shifted[field] = [
+            box | {"person_id": box["person_id"] + offset} if box["person_id"] != UNLABELED else box
+            for box in record[field]
         ]
-    return moved
+    return shifted
 
 
 def _galleries(name: str) -> dict[str, Callable[[], Gallery]]:
@@ -185,8 +181,8 @@ def _galleries(name: str) -> dict[str, Callable[[], Gallery]]:
     return galleries() if callable(galleries) else galleries
 
 
-def _describe(name: str, json_file: str, image_root: str) -> None:
-    # past Metadata.set, which refuses a second value: the root of the datasets may move
+def _set_metadata(name: str, json_file: str, image_root: str) -> None:
+    # not with Metadata.set: it refuses a second value, and $DETECTRON2_DATASETS may change
     vars(MetadataCatalog.get(name)).update(
         json_file=json_file,
         image_root=image_root,
@@ -196,47 +192,34 @@ def _describe(name: str, json_file: str, image_root: str) -> None:
     )
 
 
-def _find(path: str) -> Path:
-    return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")) / path
+def _load_synthetic(name: str) -> list[dict]:
+    return load_custom_json(existing_dataset_path(name, SYNTHETIC_SPLITS[name]))
 
 
-def _find_present(name: str, path: str) -> Path:
-    found = _find(path)
-    if not found.exists():
-        raise InputError(
-            f"Dataset {name!r} is not at {found}; expected it below $DETECTRON2_DATASETS or, "
-            "without that variable, ./datasets (datasets/README.md tells how to get it)"
-        )
-    return found
+def _load_published(name: str) -> list[dict]:
+    split = PUBLISHED_SPLITS[name]
+    return split.load(existing_dataset_path(name, split.folder))
 
 
-def _load_built_in(name: str) -> list[dict]:
-    return load_custom_json(_find_present(name, BUILT_IN_DATASETS[name]))
-
-
-def _load_benchmark(name: str) -> list[dict]:
-    return BENCHMARKS[name].load(_find_present(name, BENCHMARKS[name].folder))
-
-
-def _load_benchmark_gallery(name: str, protocol: str) -> Gallery:
-    root = _find_present(name, BENCHMARKS[name].folder)
-    return BENCHMARKS[name].galleries[protocol](root)
+def _load_published_gallery(name: str, protocol: str) -> Gallery:
+    split = PUBLISHED_SPLITS[name]
+    return split.galleries[protocol](existing_dataset_path(name, split.folder))
 
 
 def _register_built_in() -> None:
-    for name in BUILT_IN_DATASETS:
-        DatasetCatalog.register(name, partial(_load_built_in, name))
+    for name in SYNTHETIC_SPLITS:
+        DatasetCatalog.register(name, partial(_load_synthetic, name))
         MetadataCatalog.get(name).set(evaluator_type="person_search", thing_classes=["person"])
-    for name, benchmark in BENCHMARKS.items():
-        DatasetCatalog.register(name, partial(_load_benchmark, name))
+    for name, split in PUBLISHED_SPLITS.items():
+        DatasetCatalog.register(name, partial(_load_published, name))
         MetadataCatalog.get(name).set(
             evaluator_type="person_search",
             thing_classes=["person"],
             galleries={
-                protocol: partial(_load_benchmark_gallery, name, protocol)
-                for protocol in benchmark.galleries
+                protocol: partial(_load_published_gallery, name, protocol)
+                for protocol in split.galleries
             },
-            default_protocols=benchmark.default_protocols,
+            default_protocols=split.default_protocols,
         )
 
 

@@ -1,111 +1,86 @@
-"""Whether a dataset on disk is what it should be, and what is odd about it."""
+"""The check of a dataset on disk: faults to repair, and peculiarities worth knowing."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from clsa_search.data.builtin import BENCHMARKS, Counts, GallerySize
+from clsa_search.data.builtin import PUBLISHED_SPLITS, Counts, GallerySize
 from clsa_search.data.catalog import get_records, list_galleries, load_gallery
 from clsa_search.data.galleries import Gallery
 from clsa_search.data.image_io import THREADS, read_image_size
+from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
+from clsa_search.wording import count_noun
 
-_SHOWN = 10  # members of a group that share a line of the report
+_SHOWN = 10  # members of a group named in a message
+
+
+class Count(NamedTuple):
+    """A number of things in a dataset and the expected number, None if it is not known."""
+
+    name: str
+    found: int
+    expected: int | None
 
 
 @dataclass
 class DatasetReport:
-    """What was found. Faults are to be mended; notes are oddities that evaluation knows."""
+    """Results of a check.
 
-    counts: list[tuple[str, int, int | None]] = field(default_factory=list)  # what, found, expected
+    Args:
+        counts: numbers of images, boxes, queries and others.
+        notes: peculiarities; evaluation handles them.
+        faults: errors to repair.
+    """
+
+    counts: list[Count] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
 def check_dataset(name: str) -> DatasetReport:
-    """Compare files, counts, boxes, identities, queries and galleries with what is expected.
+    """Check files, counts, boxes, identities, queries and galleries of a dataset.
 
     Raises:
         InputError: the dataset cannot be read at all.
     """
     records = get_records(name)
-    benchmark = BENCHMARKS.get(name)
-    gallery_sizes = benchmark.gallery_sizes if benchmark else {}
+    published = PUBLISHED_SPLITS.get(name)
+    gallery_sizes = published.gallery_sizes if published else {}
     report = DatasetReport()
-    people = _People(records)
-    _check_counts(records, people, benchmark.counts if benchmark else Counts(), report)
+    boxes, queries = LabeledBoxes.from_annotations(records), LabeledBoxes.from_queries(records)
+    _check_counts(records, boxes, queries, published.counts if published else Counts(), report)
     _check_images(records, report)
-    _check_people(records, people, report)
-    queries = _list_queries(records)
-    _check_queries(records, people, queries, report)
+    _check_boxes(records, boxes, report)
+    _check_queries(boxes, queries, report)
     for protocol in list_galleries(name):
         try:
             gallery = load_gallery(name, protocol)
         except InputError as error:
             report.faults.append(f"{protocol}: {error}")
             continue
-        _check_gallery(protocol, gallery, gallery_sizes.get(protocol), queries, people, report)
+        _check_gallery_size(protocol, gallery, gallery_sizes.get(protocol), report)
+        _check_gallery(protocol, gallery, queries, boxes, report)
     return report
 
 
-class _People:
-    """The annotated people of records as columns."""
-
-    def __init__(self, records: Sequence[dict]) -> None:
-        self.images = np.repeat(np.arange(len(records)), [len(r["annotations"]) for r in records])
-        everybody = [person for record in records for person in record["annotations"]]
-        self.boxes = np.array([p["bbox"] for p in everybody], dtype=np.float64).reshape(-1, 4)
-        self.ids = np.array([p["person_id"] for p in everybody], dtype=np.int64)
-        self.known = self.ids != UNLABELED
-        self.image_count = len(records)
-
-    def sightings(self) -> np.ndarray:
-        """Sorted codes of (identity, image) that occur, each once."""
-        return np.unique(self.encode(self.ids[self.known], self.images[self.known]))
-
-    def encode(self, ids: np.ndarray, images: np.ndarray) -> np.ndarray:
-        return ids * self.image_count + images
-
-
-@dataclass(frozen=True)
-class _Queries:
-    """The queries of records, in their order: image, box and identity of each."""
-
-    images: np.ndarray
-    boxes: np.ndarray
-    ids: np.ndarray
-
-
-def _list_queries(records: Sequence[dict]) -> _Queries:
-    rows = sorted(
-        (query["query_id"], image, query["person_id"], query["bbox"])
-        for image, record in enumerate(records)
-        for query in record.get("queries", [])
-    )
-    return _Queries(
-        images=np.array([row[1] for row in rows], dtype=np.int64),
-        ids=np.array([row[2] for row in rows], dtype=np.int64),
-        boxes=np.array([row[3] for row in rows], dtype=np.float64).reshape(-1, 4),
-    )
-
-
 def _check_counts(
-    records: Sequence[dict], people: _People, expected: Counts, report: DatasetReport
+    records: Sequence[dict],
+    boxes: LabeledBoxes,
+    queries: LabeledBoxes,
+    expected: Counts,
+    report: DatasetReport,
 ) -> None:
-    found = Counts(
-        images=len(records),
-        boxes=len(people.ids),
-        labeled=int(people.known.sum()),
-        identities=len(np.unique(people.ids[people.known])),
-        queries=sum(len(record.get("queries", [])) for record in records),
-    )
-    for what, count, right in zip(Counts._fields, found, expected, strict=True):
-        report.counts.append((what, count, right))
-        if right is not None and count != right:
-            report.faults.append(f"{what}: {count}; expected {right}")
+    labeled = boxes.person_ids[boxes.person_ids != UNLABELED]
+    numbers = len(records), len(boxes), len(labeled), len(np.unique(labeled)), len(queries)
+    for name, found, right in zip(Counts._fields, numbers, expected, strict=True):
+        report.counts.append(Count(name, found, right))
+        if right is not None and found != right:
+            report.faults.append(f"{name}: {found}; expected {right}")
 
 
 def _check_images(records: Sequence[dict], report: DatasetReport) -> None:
@@ -123,77 +98,95 @@ def _check_images(records: Sequence[dict], report: DatasetReport) -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         report.faults.extend(filter(None, pool.map(find_fault, records)))
-    names = [record["file_name"] for record in records]
-    if len(set(names)) < len(names):
-        report.faults.append(f"{len(names) - len(set(names))} images are listed again")
+    repeated = len(records) - len({record["file_name"] for record in records})
+    if repeated:
+        report.faults.append(f"{count_noun(repeated, 'image')} in the dataset a second time")
 
 
-def _check_people(records: Sequence[dict], people: _People, report: DatasetReport) -> None:
-    rows = np.column_stack([people.images, people.boxes])
-    _, first, times = np.unique(rows, axis=0, return_index=True, return_counts=True)
-    _note_images("with the same box twice", people.images[first[times > 1]], records, report)
-    codes = people.encode(people.ids[people.known], people.images[people.known])
-    codes, times = np.unique(codes, return_counts=True)
-    twice = codes[times > 1] % max(people.image_count, 1)
-    _note_images("with two boxes of one identity", twice, records, report)
-    empty = np.setdiff1d(np.arange(people.image_count), people.images)
-    _note_images("without people", empty, records, report)
-    seen = np.bincount(people.ids[people.known])
-    if once := int((seen == 1).sum()):
-        report.notes.append(f"{once} identities with one box only")
+def _check_boxes(records: Sequence[dict], boxes: LabeledBoxes, report: DatasetReport) -> None:
+    rows = np.column_stack([boxes.images, boxes.boxes])
+    _, first, counts = np.unique(rows, axis=0, return_index=True, return_counts=True)
+    _note_images("with the same box twice", boxes.images[first[counts > 1]], records, report)
+    labeled = boxes[boxes.person_ids != UNLABELED]
+    pairs, counts = np.unique(
+        np.column_stack([labeled.person_ids, labeled.images]), axis=0, return_counts=True
+    )
+    _note_images("with two boxes of one identity", pairs[counts > 1, 1], records, report)
+    empty = np.setdiff1d(np.arange(len(records)), boxes.images)
+    _note_images("without boxes", empty, records, report)
+    if once := int((np.bincount(labeled.person_ids) == 1).sum()):
+        report.notes.append(f"{count_noun(once, 'identity', 'identities')} with one box only")
 
 
-def _check_queries(
-    records: Sequence[dict], people: _People, queries: _Queries, report: DatasetReport
-) -> None:
-    unknown = np.flatnonzero(queries.ids == UNLABELED)
-    if len(unknown):
-        report.faults.append(f"queries without identity: {_join(unknown)}")
-    order = np.argsort(people.ids, kind="stable")
-    bounds = np.searchsorted(people.ids[order], [queries.ids, queries.ids + 1])
+def _check_queries(boxes: LabeledBoxes, queries: LabeledBoxes, report: DatasetReport) -> None:
+    unlabeled = np.flatnonzero(queries.person_ids == UNLABELED)
+    if len(unlabeled):
+        report.faults.append(f"{_name_queries(unlabeled)}: no person id")
+    order = np.argsort(boxes.person_ids, kind="stable")
+    person_ids = queries.person_ids
+    bounds = np.searchsorted(boxes.person_ids[order], [person_ids, person_ids + 1])
     alone, apart = [], []
     for query, (start, stop) in enumerate(bounds.T):
-        same = order[start:stop]
-        here = people.images[same] == queries.images[query]
-        if here.all():
+        same_person = boxes[order[start:stop]]
+        same_image = same_person.images == queries.images[query]
+        if same_image.all():
             alone.append(query)
-        near = np.abs(people.boxes[same[here]] - queries.boxes[query]).max(axis=1) <= 1
-        if not near.any():
+        distances = np.abs(same_person.boxes[same_image] - queries.boxes[query]).max(axis=1)
+        if not (distances <= 1).any():  # pixel
             apart.append(query)
     if alone:
-        report.notes.append(f"queries whose person is in no other image: {_join(alone)}")
+        report.notes.append(f"{_name_queries(alone)}: the person is in no other image")
     if apart:
-        report.notes.append(f"queries that are no annotated box of their person: {_join(apart)}")
+        report.notes.append(f"{_name_queries(apart)}: no equal ground-truth box of the person")
+
+
+def _check_gallery_size(
+    protocol: str, gallery: Gallery, expected: GallerySize | None, report: DatasetReport
+) -> None:
+    found = len(gallery.query_ids)
+    report.counts.append(
+        Count(f"{protocol}: queries", found, expected.queries if expected else None)
+    )
+    if expected is None:
+        return
+    if found != expected.queries:
+        report.faults.append(
+            f"{protocol}: {count_noun(found, 'query', 'queries')}; expected {expected.queries}"
+        )
+    wrong = gallery.query_ids[gallery.images.lengths != expected.images]
+    if wrong.size:
+        report.faults.append(
+            f"{protocol}: {_name_queries(wrong)}: gallery of another size; "
+            f"expected {count_noun(expected.images, 'image')}"
+        )
 
 
 def _check_gallery(
     protocol: str,
     gallery: Gallery,
-    expected: GallerySize | None,
-    queries: _Queries,
-    people: _People,
+    queries: LabeledBoxes,
+    boxes: LabeledBoxes,
     report: DatasetReport,
 ) -> None:
-    sizes, images = gallery.images.lengths, gallery.images.values
-    report.counts.append(
-        (f"{protocol}: queries", len(sizes), expected.queries if expected else None)
-    )
-    if expected and len(sizes) != expected.queries:
-        report.faults.append(f"{protocol}: {len(sizes)} queries; expected {expected.queries}")
-    if expected and (wrong := gallery.query_ids[sizes != expected.images]).size:
-        report.faults.append(
-            f"{protocol}: expected {expected.images} images a query, others for {_join(wrong)}"
-        )
-    asked = np.repeat(gallery.query_ids, sizes)
-    own = np.unique(asked[images == queries.images[asked]])
+    images = gallery.images.values
+    query_ids = gallery.query_ids[gallery.images.owners]
+    own = np.unique(query_ids[images == queries.images[query_ids]])
     if own.size:
-        report.notes.append(f"{protocol}: the query's own image is listed for {_join(own)}")
-    codes, times = np.unique(asked * people.image_count + images, return_counts=True)
-    if (again := np.unique(codes[times > 1] // people.image_count)).size:
-        report.notes.append(f"{protocol}: an image is listed twice for {_join(again)}")
-    found = np.isin(people.encode(queries.ids[asked], images), people.sightings())
-    if (lost := np.setdiff1d(gallery.query_ids, asked[found])).size:
-        report.faults.append(f"{protocol}: no image shows the person of {_join(lost)}")
+        report.notes.append(f"{protocol}: {_name_queries(own)}: own image in the gallery")
+    # pairs as one integer: NumPy sorts millions of rows of two much more slowly
+    stride = 1 + max(boxes.images.max(initial=0), images.max(initial=0))
+    pairs, counts = np.unique(query_ids * stride + images, return_counts=True)
+    repeated = np.unique(pairs[counts > 1] // stride)
+    if repeated.size:
+        report.notes.append(f"{protocol}: {_name_queries(repeated)}: an image listed twice")
+    labeled = boxes[boxes.person_ids != UNLABELED]
+    shown = np.isin(
+        queries.person_ids[query_ids] * stride + images,
+        labeled.person_ids * stride + labeled.images,
+    )
+    missing = np.setdiff1d(gallery.query_ids, query_ids[shown])
+    if missing.size:
+        report.faults.append(f"{protocol}: {_name_queries(missing)}: the person is in no image")
 
 
 def _note_images(
@@ -201,10 +194,14 @@ def _note_images(
 ) -> None:
     names = [records[i]["image_id"] for i in np.unique(images)]
     if names:
-        report.notes.append(f"{len(names)} images {what}: {_join(names)}")
+        report.notes.append(f"{count_noun(len(names), 'image')} {what}: {_join(names)}")
+
+
+def _name_queries(query_ids: Sequence[int] | np.ndarray) -> str:
+    return f"{'query' if len(query_ids) == 1 else 'queries'} {_join(query_ids)}"
 
 
 def _join(members: Iterable[object]) -> str:
-    members = [str(member) for member in members]
-    more = [f"and {len(members) - _SHOWN} more"] if len(members) > _SHOWN else []
-    return ", ".join(members[:_SHOWN] + more)
+    names = [str(member) for member in members]
+    more = [f"and {len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+    return ", ".join(names[:_SHOWN] + more)

@@ -19,8 +19,8 @@ import pytest
 import torch
 import torchvision
 
-from clsa_search.data.catalog import BUILT_IN_DATASETS
-from tests.data.datasets.test_mot import walk, write_scene
+from clsa_search.data.builtin import SYNTHETIC_SPLITS
+from tests.data.datasets.test_mot import walk, write_sequence
 from tests.support.tiny import ROOT, TINY_MODEL
 
 COMMANDS = {
@@ -161,9 +161,9 @@ def workspace(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workspace")
     for name in ("tools", "configs"):
         (folder / name).symlink_to(ROOT / name)
-    for scene in ("MOT17-02", "MOT17-04"):
+    for sequence in ("MOT17-02", "MOT17-04"):
         rows = [*walk(1, 1, 1, 1), *walk(2, 1, 1, 1, x=25)]
-        write_scene(folder / "MOT17" / "train", scene, rows)
+        write_sequence(folder / "MOT17" / "train", sequence, rows)
     state = torchvision.models.resnet50(width_per_group=4).state_dict()
     torch.save(state, folder / "resnet50.pth")
     named = {f"module.base.{name}": value for name, value in state.items()}
@@ -193,7 +193,7 @@ def test_every_documented_command_runs(workspace):
     for made in (
         *("output/demo/model_final.pth", "output/demo/curves.png", "output/demo/metrics.json"),
         *("output/demo/eval/results.json", "output/demo/eval/sheets/rankings.png"),
-        *("output/mot17/model_final.pth", *(f"datasets/{f}" for f in BUILT_IN_DATASETS.values())),
+        *("output/mot17/model_final.pth", *(f"datasets/{f}" for f in SYNTHETIC_SPLITS.values())),
     ):
         if "synthetic/" not in made:  # the full preset is not generated here
             assert (workspace / made).is_file(), made

@@ -18,8 +18,7 @@ from clsa_search.data import (
     resolve_dataset,
     save_custom_json,
 )
-from clsa_search.data.builtin import BENCHMARKS
-from clsa_search.data.catalog import BUILT_IN_DATASETS
+from clsa_search.data.builtin import PUBLISHED_SPLITS, SYNTHETIC_SPLITS
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
@@ -85,7 +84,7 @@ def test_an_unknown_name_gets_the_known_ones():
     with pytest.raises(InputError, match="'synthetik'.*synthetic_gallery, synthetic_train.*json"):
         get_records("synthetik")
     assert "coco_2017_train" not in list_datasets()
-    assert set(BENCHMARKS) | set(BUILT_IN_DATASETS) <= set(list_datasets())
+    assert set(PUBLISHED_SPLITS) | set(SYNTHETIC_SPLITS) <= set(list_datasets())
 
 
 def test_identities_of_several_sets_do_not_collide(tmp_path):
@@ -127,7 +126,7 @@ def test_importing_reads_nothing(tmp_path):
 
 def test_the_documentation_knows_every_name_and_its_python_runs():
     text = (Path(__file__).parents[2] / "datasets" / "README.md").read_text(encoding="utf-8")
-    for name in (*BUILT_IN_DATASETS, *BENCHMARKS):
+    for name in (*SYNTHETIC_SPLITS, *PUBLISHED_SPLITS):
         assert f"`{name}`" in text
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(textwrap.dedent(code), {})

@@ -35,9 +35,9 @@ def root(tmp_path, monkeypatch):
 
 def expect(monkeypatch, name, counts, gallery_sizes):
     changed = dataclasses.replace(
-        builtin.BENCHMARKS[name], counts=counts, gallery_sizes=gallery_sizes
+        builtin.PUBLISHED_SPLITS[name], counts=counts, gallery_sizes=gallery_sizes
     )
-    monkeypatch.setitem(builtin.BENCHMARKS, name, changed)
+    monkeypatch.setitem(builtin.PUBLISHED_SPLITS, name, changed)
 
 
 def run(monkeypatch, *arguments):
@@ -60,16 +60,16 @@ def test_oddities_are_noted(root):
     report = check_dataset("cuhk_sysu_gallery")
     assert report.faults == []
     assert [note for note in report.notes if ":" not in note or note[0] != "g"] == [
-        "1 images with two boxes of one identity: s12.jpg",
-        "1 identities with one box only",
-        "queries whose person is in no other image: 1, 2",
-        "occlusion: the query's own image is listed for 1, 2",
-        "occlusion: an image is listed twice for 2",
-        "low_resolution: the query's own image is listed for 1, 2",
-        "low_resolution: an image is listed twice for 2",
+        "1 image with two boxes of one identity: s12.jpg",
+        "1 identity with one box only",
+        "queries 1, 2: the person is in no other image",
+        "occlusion: queries 1, 2: own image in the gallery",
+        "occlusion: query 2: an image listed twice",
+        "low_resolution: queries 1, 2: own image in the gallery",
+        "low_resolution: query 2: an image listed twice",
     ]
-    assert "g4000: an image is listed twice for 2" in report.notes
-    assert check_dataset("cuhk_sysu_train").notes == ["1 images without people: s3.jpg"]
+    assert "g4000: query 2: an image listed twice" in report.notes
+    assert check_dataset("cuhk_sysu_train").notes == ["1 image without boxes: s3.jpg"]
 
 
 def test_wrong_counts_are_faults(root, monkeypatch, capsys):
@@ -80,7 +80,7 @@ def test_wrong_counts_are_faults(root, monkeypatch, capsys):
         "fault: images: 7; expected 8",
         "fault: identities: 4; expected 5",
         "fault: g50: 4 queries; expected 5",
-        "fault: g50: expected 2 images a query, others for 0, 1, 2, 3",
+        "fault: g50: queries 0, 1, 2, 3: gallery of another size; expected 2 images",
     ]
     assert ["images", "7", "8"] in [line.split() for line in lines]
     assert lines[-1] == "4 faults"
@@ -92,7 +92,7 @@ def test_a_gallery_without_the_person_or_without_its_file_is_a_fault(root):
     lost = search_rows([(person, query, [], ["s15.jpg"] * 3), *CUHK_SEARCHES[1:]])
     write_mat(root / "annotation/test/train_test/TestG100.mat", "TestG100", lost)
     faults = check_dataset("cuhk_sysu_gallery").faults
-    assert faults[0] == "g100: no image shows the person of 0"
+    assert faults[0] == "g100: query 0: the person is in no image"
     assert faults[1].startswith("g500: ") and "TestG500.mat: no such file" in faults[1]
     assert len(faults) == 2
 
@@ -136,7 +136,7 @@ def test_every_published_dataset_can_be_checked(name, tmp_path, monkeypatch):
     """The miniatures differ from the originals in their counts alone."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     WRITERS[name](tmp_path / name)
-    splits = [split for split, b in builtin.BENCHMARKS.items() if b.folder == name]
+    splits = [split for split, b in builtin.PUBLISHED_SPLITS.items() if b.folder == name]
     assert len(splits) >= 2
     for split in splits:
         expect(monkeypatch, split, Counts(), {})

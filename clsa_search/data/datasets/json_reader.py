@@ -1,4 +1,4 @@
-"""Entries of a COCO-like JSON, read by column, with errors that point at the entry at fault."""
+"""Reading of COCO-like JSON files by column, with messages that name the faulty entry."""
 
 import json
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from clsa_search.data.records import meets_image, to_corners
+from clsa_search.data.records import clip_boxes, has_area, to_corners
 from clsa_search.errors import InputError
 
 _REQUIRED = object()
-_LARGEST = 1e9  # pixels; comparing with it refuses NaN and infinity too
+_LARGEST = 1e9  # pixels; the comparison with it refuses NaN and infinity too
 
 
 def read_document(path: Path) -> dict:
-    """The object in a JSON file.
+    """Read the object of a JSON file.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: the file is missing, is not JSON, or holds something else than an object.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
-    except ValueError as error:  # JSONDecodeError or UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deep
         raise InputError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(document, dict):
         raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
@@ -32,7 +32,17 @@ def read_document(path: Path) -> dict:
 
 
 class Section:
-    """One list of entries of the file, read by column, with errors that point at the entry."""
+    """A list of objects in a JSON file, such as its images or annotations.
+
+    Args:
+        document: object of the file.
+        name: name of the list.
+        path: the file, for messages.
+        required: whether the list has to be there; otherwise a missing list is empty.
+
+    Raises:
+        InputError: the list is missing, or is not a list of objects.
+    """
 
     def __init__(self, document: dict, name: str, path: Path, *, required: bool = True) -> None:
         self.name, self.path = name, path
@@ -48,6 +58,7 @@ class Section:
                 raise InputError(f"{path}: {name}[{index}] is {show(entry)}; expected an object")
 
     def fault(self, index: int, field: str, expected: str) -> InputError:
+        """Return the error about a field of an entry."""
         entry = self.entries[index]
         found = f"is {show(entry[field])}" if field in entry else "is missing"
         return InputError(
@@ -55,13 +66,19 @@ class Section:
         )
 
     def column(
-        self,
-        field: str,
-        check: Callable[[Any], bool],
-        expected: str,
-        default: Any = _REQUIRED,
+        self, field: str, check: Callable[[Any], bool], expected: str, default: Any = _REQUIRED
     ) -> list:
-        """The field of every entry, each passing `check`; `default` where an entry lacks it."""
+        """Return a field of all entries.
+
+        Args:
+            field: name of the field.
+            check: returns True for a valid value.
+            expected: valid values in words, for messages.
+            default: value of entries without the field; by default the field is required.
+
+        Raises:
+            InputError: a value is missing or not valid.
+        """
         values = [entry.get(field, default) for entry in self.entries]
         for index, value in enumerate(values):
             if value is not default and not check(value) or value is _REQUIRED:
@@ -69,9 +86,9 @@ class Section:
         return values
 
     def unique_ids(self) -> list:
-        """The `id` of every entry; ids that read the same as text count as equal."""
+        """Return the `id` of all entries and check that no two ids are equal as text."""
         ids = self.column("id", is_id, "an integer or a text")
-        first = {}
+        first: dict[str, int] = {}
         for index, value in enumerate(ids):
             if (other := first.setdefault(str(value), index)) != index:
                 raise self.fault(
@@ -79,48 +96,64 @@ class Section:
                 )
         return ids
 
-    def image_positions(self, positions: dict) -> list[int]:
-        """Position in the file's images of the image that each entry belongs to."""
+    def image_positions(self, positions: dict) -> np.ndarray:
+        """Return the (n,) int64 position of each entry's image, by `image_id`."""
         expected = "the id of an entry of 'images'"
-        return [
-            positions[value]
-            for value in self.column("image_id", lambda v: is_id(v) and v in positions, expected)
-        ]
+        image_ids = self.column("image_id", lambda v: is_id(v) and v in positions, expected)
+        return np.array([positions[image_id] for image_id in image_ids], dtype=np.int64)
 
     def boxes(self, image_sizes: np.ndarray) -> np.ndarray:
-        """Corners (N, 4) XYXY clipped to the images, whose (N, 2) width and height are given."""
+        """Return the (n, 4) XYXY boxes of the entries, clipped to their images.
+
+        Args:
+            image_sizes: (n, 2) width and height of each entry's image.
+
+        Raises:
+            InputError: a box is not valid, or is wholly outside its image.
+        """
         expected = "[x, y, width, height] in pixels, finite, with width and height above 0"
-        boxes = to_corners(self.column("bbox", is_box, expected), image_sizes)
-        outside = np.flatnonzero(~meets_image(boxes))
-        if outside.size:
-            width, height = image_sizes[outside[0]]
-            raise self.fault(outside[0], "bbox", f"a box that meets its image ({width} x {height})")
+        boxes = clip_boxes(to_corners(self.column("bbox", is_box, expected)), image_sizes)
+        for index in np.flatnonzero(~has_area(boxes)).tolist():
+            width, height = image_sizes[index]
+            raise self.fault(index, "bbox", f"a box that meets its image ({width} x {height})")
         return boxes
 
 
 def is_integer(value: Any) -> bool:
-    return type(value) is int  # True and False are no numbers here
+    """Return whether a JSON value is an integer; true and false are not."""
+    return type(value) is int
 
 
 def is_size(value: Any) -> bool:
+    """Return whether a JSON value is a width or height of an image."""
     return is_integer(value) and 0 < value < _LARGEST
 
 
 def is_id(value: Any) -> bool:
+    """Return whether a JSON value is an id: an integer or a text."""
     return is_integer(value) or isinstance(value, str)
 
 
-def is_box(value: Any) -> bool:
+def is_file_name(value: Any) -> bool:
+    """Return whether a JSON value can be the name of a file."""
+    return isinstance(value, str) and value != ""
+
+
+def is_four_numbers(value: Any) -> bool:
+    """Return whether a JSON value is a list of four finite numbers."""
     return (
         isinstance(value, list)
         and len(value) == 4
         and all(type(v) in (int, float) and -_LARGEST < v < _LARGEST for v in value)
-        and value[2] > 0
-        and value[3] > 0
     )
 
 
+def is_box(value: Any) -> bool:
+    """Return whether a JSON value is [x, y, width, height] with a width and height above 0."""
+    return is_four_numbers(value) and value[2] > 0 and value[3] > 0
+
+
 def show(value: Any) -> str:
-    """The value as it stands in the file, shortened."""
+    """Return a value as in the file, shortened for messages."""
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

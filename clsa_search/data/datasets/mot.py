@@ -1,108 +1,100 @@
-"""Person search out of tracked video: MOTChallenge folders become own-data JSON files."""
+"""Person search from tracked video: convert MOTChallenge folders to custom JSON files."""
 
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from clsa_search.data.datasets.custom_json import save_custom_json
-from clsa_search.data.datasets.mot_files import Row, Scene, find_scenes, read_people
+from clsa_search.data.datasets.mot_files import (
+    MOTSequence,
+    TrackedBox,
+    find_sequences,
+    read_ground_truth,
+)
+from clsa_search.data.datasets.mot_split import (
+    SPLITS,
+    choose_queries,
+    choose_share,
+    hold_out_sequences,
+    select,
+    unlabel,
+)
 from clsa_search.data.image_io import read_image_size
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
-
-SPLITS = ("scene", "identity", "none")
-
-
-class Person(NamedTuple):
-    """A person in an image: box [x, y, width, height] clipped to it, identity over all scenes."""
-
-    image_id: int
-    bbox: list[float]
-    person_id: int
-    visibility: float
 
 
 def import_mot(
     source: str | Path,
     output_dir: str | Path,
     *,
-    split: str = "scene",
-    test_scenes: Sequence[str] = (),
+    split: str = "sequence",
+    test_sequences: Sequence[str] = (),
     test_fraction: float = 0.3,
     min_visibility: float = 0.3,
     frame_step: int = 1,
     copy: bool = False,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
-    """Write `train.json` and `gallery.json` in the own-data format from a folder of scenes.
+    """Write `train.json` and `gallery.json` in the custom JSON format from a folder of sequences.
 
-    A track is an identity, and a scene is a camera; nobody is the same in two scenes. The gallery
-    has a query for each of its identities that is labeled in two frames or more: the appearance of
-    the highest visibility, of equal ones the largest, then the earliest.
+    A track becomes an identity and a sequence a camera; an identity never spans two sequences. The
+    gallery has a query for each of its identities labeled in two frames or more: the box with the
+    highest visibility; of several, the largest; of several, the earliest.
 
     Args:
-        source: folder of the scenes, or of a `train/` with the scenes (see `mot_files`).
-        output_dir: where the two files go.
-        split: "scene": whole scenes are held out; "identity": both files list all frames and boxes,
-            each with its own identities labeled; "none": both hold everything, to see whether a
-            model finds what it was fitted to.
-        test_scenes: for "scene": the ones to hold out; without, they are drawn at random.
-        test_fraction: share of the scenes, or of the identities seen again, to hold out.
-        min_visibility: people less visible (1: wholly) keep their box and lose their identity.
-        frame_step: take every so many-th frame of a scene, from its first.
-        copy: copy the frames to `output_dir/images`. Otherwise the files name them where they are:
-            below `output_dir` by a relative path, elsewhere by an absolute one.
-        seed: of the random choices.
+        source: folder of the sequences, or of a `train/` with the sequences (see `mot_files`).
+        output_dir: folder of the two files.
+        split: "sequence": whole sequences are held out for the gallery. "identity": both files have
+            all frames and boxes, and each labels its own identities. "none": both files are the
+            same, to see whether a model fits its training data.
+        test_sequences: sequences to hold out; if empty, they are chosen at random.
+        test_fraction: share of the sequences, or of the identities with a query, to hold out.
+        min_visibility: less visible boxes become unlabeled; from 0 to 1, all visible.
+        frame_step: step between the frames to take; 1 takes all.
+        copy: whether to copy the frames to `output_dir/images`. Otherwise the files name the
+            original frames: by a relative path below `output_dir`, elsewhere by an absolute path.
+        seed: seed of the random choices.
 
     Returns:
-        For "train" and "gallery", how many images, boxes, labeled boxes, identities and queries.
+        For "train" and "gallery", the number of images, boxes, labeled boxes, identities, queries.
 
     Raises:
-        InputError: an argument or a file is not as described; names file, line, field and value.
+        InputError: an argument or a file is not as described; the message names file, line, field
+            and value.
     """
-    _check_arguments(split, test_scenes, test_fraction, min_visibility, frame_step)
-    scenes, rng = find_scenes(source), np.random.default_rng(seed)
-    names = [scene.name for scene in scenes]
-    held_scenes, held_identities = set(), set()
-    if split == "scene":
-        held_scenes = _hold_out_scenes(names, test_scenes, test_fraction, rng)
-    images, people = _read_scenes(scenes, Path(output_dir), frame_step, copy)
-    people = [_forget(person, person.visibility < min_visibility) for person in people]
-    identities = {person.person_id for person in people} - {UNLABELED}
+    _check_arguments(split, test_sequences, test_fraction, min_visibility, frame_step)
+    sequences, rng = find_sequences(source), np.random.default_rng(seed)
+    names = {sequence.name for sequence in sequences}
+    gallery_names: set[str] = set()
+    gallery_ids: set[int] = set()
+    if split == "sequence":
+        gallery_names = hold_out_sequences(
+            [sequence.name for sequence in sequences], test_sequences, test_fraction, rng
+        )
+    images, annotations = _read_sequences(sequences, Path(output_dir), frame_step, copy)
+    annotations = [unlabel(a) if a["visibility"] < min_visibility else a for a in annotations]
+    identities = {annotation["person_id"] for annotation in annotations} - {UNLABELED}
     if split == "identity":
-        held_identities = _draw(list(choose_queries(people)), test_fraction, rng)
-    train = _select(images, people, set(names) - held_scenes, identities - held_identities)
-    gallery = _select(images, people, held_scenes or set(names), held_identities or identities)
+        gallery_ids = choose_share(list(choose_queries(annotations)), test_fraction, rng)
+    train = select(images, annotations, names - gallery_names, identities - gallery_ids)
+    gallery = select(images, annotations, gallery_names or names, gallery_ids or identities)
     return {
-        "train": _write(Path(output_dir) / "train.json", *train, searched=False),
-        "gallery": _write(Path(output_dir) / "gallery.json", *gallery, searched=True),
-    }
-
-
-def choose_queries(people: Sequence[Person]) -> dict[int, Person]:
-    """For each identity that is seen in two images or more, the appearance to search it by."""
-    appearances = defaultdict(list)
-    for person in people:
-        appearances[person.person_id].append(person)
-    return {
-        person_id: max(seen, key=lambda p: (p.visibility, p.bbox[2] * p.bbox[3], -p.image_id))
-        for person_id, seen in sorted(appearances.items())
-        if person_id != UNLABELED and len(seen) > 1
+        "train": _write(Path(output_dir) / "train.json", *train, with_queries=False),
+        "gallery": _write(Path(output_dir) / "gallery.json", *gallery, with_queries=True),
     }
 
 
 def _check_arguments(
-    split: str, test_scenes: Sequence[str], fraction: float, visibility: float, step: int
+    split: str, test_sequences: Sequence[str], fraction: float, visibility: float, step: int
 ) -> None:
     if split not in SPLITS:
         raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-    if test_scenes and split != "scene":
-        raise InputError(f"test_scenes are given with split {split!r}; expected split 'scene'")
+    if test_sequences and split != "sequence":
+        raise InputError(f"test_sequences are given with split {split!r}; expected 'sequence'")
     if not 0 < fraction < 1:
         raise InputError(f"test_fraction is {fraction}; expected between 0 and 1")
     if not 0 <= visibility <= 1:
@@ -111,53 +103,39 @@ def _check_arguments(
         raise InputError(f"frame_step is {step}; expected 1 or more")
 
 
-def _hold_out_scenes(
-    names: list[str], wanted: Sequence[str], fraction: float, rng: np.random.Generator
-) -> set[str]:
-    if unknown := set(wanted) - set(names):
-        raise InputError(
-            f"test scene {min(unknown)!r} is not there; expected some of {', '.join(names)}"
-        )
-    held_out = set(wanted) or _draw(names, fraction, rng)
-    if held_out == set(names):
-        raise InputError(f"all {len(names)} scenes are for test; expected some to train on")
-    return held_out
+def _read_sequences(
+    sequences: Sequence[MOTSequence], output_dir: Path, frame_step: int, copy: bool
+) -> tuple[list[dict], list[dict]]:
+    """Return the images and annotations of all sequences, in the custom JSON format."""
+    from tqdm import tqdm  # slow to import
 
-
-def _draw(members: list, fraction: float, rng: np.random.Generator) -> set:
-    """A random share of the members, at least one of them."""
-    count = max(1, round(fraction * len(members)))
-    return {members[i] for i in rng.permutation(len(members))[:count]}
-
-
-def _read_scenes(
-    scenes: Sequence[Scene], output_dir: Path, frame_step: int, copy: bool
-) -> tuple[list[dict], list[Person]]:
-    """The format's entries of all images, and the people in them; ids run through all scenes."""
     images: list[dict] = []
-    people: list[Person] = []
-    identities: dict[tuple[str, int], int] = {}
-    chosen = [(scene, list(scene.frames)[::frame_step]) for scene in scenes]
+    annotations: list[dict] = []
+    person_ids: dict[tuple[str, int], int] = {}
+    chosen = [(sequence, list(sequence.frames)[::frame_step]) for sequence in sequences]
     with tqdm(total=sum(len(frames) for _, frames in chosen), unit="frame") as progress:
-        for scene, frames in chosen:
-            progress.set_description(scene.name)
-            rows = defaultdict(list)
-            for row in read_people(scene):
-                rows[row.frame].append(row)
+        for sequence, frames in chosen:
+            progress.set_description(sequence.name)
+            by_frame = defaultdict(list)
+            for box in read_ground_truth(sequence):
+                by_frame[box.frame].append(box)
             for frame in frames:
-                images.append(_describe_image(scene, frame, len(images) + 1, output_dir, copy))
-                for row in rows[frame]:
-                    identity = identities.setdefault((scene.name, row.track), len(identities))
-                    people.extend(_place(row, images[-1], identity))
+                image = _make_image(sequence, frame, len(images) + 1, output_dir, copy)
+                images.append(image)
+                for box in by_frame[frame]:
+                    person_id = person_ids.setdefault((sequence.name, box.track), len(person_ids))
+                    annotations.extend(_annotate(box, image, person_id))
                 progress.update()
-    return images, people
+    return images, annotations
 
 
-def _describe_image(scene: Scene, frame: int, image_id: int, output_dir: Path, copy: bool) -> dict:
-    path = scene.frames[frame]
+def _make_image(
+    sequence: MOTSequence, frame: int, image_id: int, output_dir: Path, copy: bool
+) -> dict:
+    path = sequence.frames[frame]
     width, height = read_image_size(path)
     if copy:
-        target = output_dir / "images" / scene.name / path.name
+        target = output_dir / "images" / sequence.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path = Path(shutil.copyfile(path, target))
     return {
@@ -165,65 +143,52 @@ def _describe_image(scene: Scene, frame: int, image_id: int, output_dir: Path, c
         "file_name": name_file(path.resolve(), output_dir.resolve()),
         "width": width,
         "height": height,
-        "cam_id": scene.number,
-        "scene": scene.name,
+        "cam_id": sequence.number,
+        "sequence": sequence.name,
         "frame": frame,
     }
 
 
 def name_file(path: PurePath, folder: PurePath) -> str:
-    """A file for the JSON in the folder: relative where below it, and as every system reads it."""
+    """Return the path of a file for a JSON file in a folder, with slashes on every system.
+
+    The path is relative if the file is below the folder, and absolute otherwise.
+    """
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
-def _place(row: Row, image: dict, person_id: int) -> list[Person]:
-    """The person in the image, the box clipped to it; nobody where the box is wholly outside."""
-    x, y, width, height = row.box
+def _annotate(box: TrackedBox, image: dict, person_id: int) -> list[dict]:
+    """Return the annotation of a box, clipped to its image; none if it is wholly outside."""
+    x, y, width, height = box.box
     x0, x1 = max(x, 0), min(x + width, image["width"])
     y0, y1 = max(y, 0), min(y + height, image["height"])
     if x0 >= x1 or y0 >= y1:
         return []
-    return [Person(image["id"], [x0, y0, x1 - x0, y1 - y0], person_id, row.visibility)]
-
-
-def _forget(person: Person, unknown: bool) -> Person:
-    return person._replace(person_id=UNLABELED) if unknown else person
-
-
-def _select(
-    images: Sequence[dict],
-    people: Sequence[Person],
-    scenes: Collection[str],
-    identities: Collection[int],
-) -> tuple[list[dict], list[Person]]:
-    """Some scenes with some identities; everybody else in them is unlabeled."""
-    images = [image for image in images if image["scene"] in scenes]
-    shown = {image["id"] for image in images}
-    seen = (person for person in people if person.image_id in shown)
-    return images, [_forget(person, person.person_id not in identities) for person in seen]
+    bbox = [x0, y0, x1 - x0, y1 - y0]
+    fields = {"image_id": image["id"], "bbox": bbox, "person_id": person_id}
+    return [fields | {"visibility": box.visibility}]
 
 
 def _write(
-    path: Path, images: Sequence[dict], people: Sequence[Person], *, searched: bool
+    path: Path, images: Sequence[dict], annotations: Sequence[dict], *, with_queries: bool
 ) -> dict[str, int]:
-    """Write a split, with queries where it is to be searched, and count what it holds."""
-    queries = list(choose_queries(people).values()) if searched else []
-    labeled = {person.person_id for person in people} - {UNLABELED}
-    if not (queries if searched else labeled):
-        need = "in two frames for each query" if searched else "to train on"
-        raise InputError(f"{path}: no labeled person {need}; expected more people or frames")
+    """Write a split and return the numbers of what it holds."""
+    queries = list(choose_queries(annotations).values()) if with_queries else []
+    labeled = [a["person_id"] for a in annotations if a["person_id"] != UNLABELED]
+    if not (queries if with_queries else labeled):
+        need = "in two frames for a query" if with_queries else "to train on"
+        raise InputError(f"{path}: no labeled person {need}; expected more boxes or frames")
+    query_fields = ("image_id", "bbox", "person_id")
     save_custom_json(
         path,
         images=images,
-        annotations=[person._asdict() for person in people],
-        queries=[
-            {"image_id": q.image_id, "bbox": q.bbox, "person_id": q.person_id} for q in queries
-        ],
+        annotations=annotations,
+        queries=[{field: query[field] for field in query_fields} for query in queries],
     )
     return {
         "images": len(images),
-        "boxes": len(people),
-        "labeled": sum(person.person_id != UNLABELED for person in people),
-        "identities": len(labeled),
+        "boxes": len(annotations),
+        "labeled": len(labeled),
+        "identities": len(set(labeled)),
         "queries": len(queries),
     }

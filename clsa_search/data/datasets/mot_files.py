@@ -1,12 +1,12 @@
-"""Reading MOTChallenge folders: scenes, their frames, and the people of their ground truth.
+"""Reading of MOTChallenge folders: sequences, their frames and their ground-truth boxes.
 
-    <source>/[train/]<scene>/gt/gt.txt        frame, track, x, y, width, height, valid, class,
-                                              visibility
-    <source>/[train/]<scene>/img1/000001.jpg  the frames
-    <source>/[train/]<scene>/seqinfo.ini      optional: imDir, imExt
+    <source>/[train/]<sequence>/gt/gt.txt        frame, track, x, y, width, height, valid, class,
+                                                 visibility
+    <source>/[train/]<sequence>/img1/000001.jpg  the frames
+    <source>/[train/]<sequence>/seqinfo.ini      optional: imDir, imExt
 
-A person is a row with valid = 1 and class = 1. MOTChallenge counts pixels from 1: a box over a
-whole 640 x 480 frame is 1, 1, 640, 480 there and 0, 0, 640, 480 here, so 1 is taken off x and y.
+Rows with valid = 1 and class = 1 are pedestrians. MOTChallenge counts pixels from 1: the box of a
+whole 640 x 480 frame is 1, 1, 640, 480 there and 0, 0, 640, 480 here, so x and y are reduced by 1.
 Format: Milan et al., "MOT16: A Benchmark for Multi-Object Tracking", arXiv 1603.00831.
 """
 
@@ -19,7 +19,8 @@ from clsa_search.errors import InputError
 
 FIELDS = ("frame", "track", "x", "y", "width", "height", "valid", "class", "visibility")
 PEDESTRIAN = 1
-DETECTORS = ("-DPM", "-FRCNN", "-SDP")  # MOT17 holds every scene once for each, with equal contents
+DETECTORS = ("-DPM", "-FRCNN", "-SDP")
+"""Suffixes in MOT17: it holds each sequence once per detector, with the same ground truth."""
 
 _RULES = {
     "frame": (lambda v: v >= 1 and v.is_integer(), "an integer from 1"),
@@ -30,8 +31,15 @@ _RULES = {
 }
 
 
-class Scene(NamedTuple):
-    """One video: its number from 1, its frames by their number in order, and its tracks' file."""
+class MOTSequence(NamedTuple):
+    """A video.
+
+    Args:
+        name: name of the folder.
+        number: number of the sequence, from 1.
+        frames: image of each frame number, in order.
+        ground_truth: file of the tracks.
+    """
 
     name: str
     number: int
@@ -39,21 +47,27 @@ class Scene(NamedTuple):
     ground_truth: Path
 
 
-class Row(NamedTuple):
-    """A person in a frame, as in the ground truth, but for x and y, which count from 0."""
+class TrackedBox(NamedTuple):
+    """A ground-truth box.
+
+    Args:
+        frame: frame number.
+        track: track number, unique in the sequence.
+        box: x, y, width, height in pixels; x and y count from 0.
+        visibility: visible share, from 0 to 1.
+    """
 
     frame: int
     track: int
-    box: tuple[float, float, float, float]  # x, y, width, height
+    box: tuple[float, float, float, float]
     visibility: float
-    line: int
 
 
-def find_scenes(source: str | Path) -> list[Scene]:
-    """The scenes of a folder, by name; of equal scenes for several detectors (MOT17) the first.
+def find_sequences(source: str | Path) -> list[MOTSequence]:
+    """Find the sequences of a folder, by name; of the copies for several detectors the first.
 
     Raises:
-        InputError: there is no scene in the folder, or one without frames.
+        InputError: there is no sequence in the folder, or one without frames.
     """
     source = Path(source)
     root = source / "train" if (source / "train").is_dir() else source
@@ -65,70 +79,72 @@ def find_scenes(source: str | Path) -> list[Scene]:
             video = video.removesuffix(detector)
         folders.setdefault(video, folder)
     if not folders:
-        raise InputError(f"{root}: no scenes; expected folders with gt/gt.txt and img1/")
+        raise InputError(f"{root}: no sequences; expected folders with gt/gt.txt and img1/")
     return [
-        Scene(folder.name, number, _find_frames(folder), folder / "gt" / "gt.txt")
+        MOTSequence(folder.name, number, _find_frames(folder), folder / "gt" / "gt.txt")
         for number, folder in enumerate(folders.values(), start=1)
     ]
+
+
+def read_ground_truth(sequence: MOTSequence) -> list[TrackedBox]:
+    """Read the boxes of the valid pedestrians of a sequence.
+
+    Raises:
+        InputError: the file is not as described; the message names file, line, field, value and
+            the expected value.
+    """
+    path = sequence.ground_truth
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a readable ground truth: {error}") from error
+    boxes = []
+    first_lines: dict[tuple[int, int], int] = {}
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}: line {number}"
+        box = _parse_pedestrian(line, where) if line.strip() else None
+        if box is None:
+            continue
+        if box.frame not in sequence.frames:
+            folder = next(iter(sequence.frames.values())).parent
+            raise InputError(f"{where}: frame is {box.frame}; expected one that is in {folder}")
+        first = first_lines.setdefault((box.frame, box.track), number)
+        if first != number:
+            raise InputError(
+                f"{where}: track is {box.track}; expected once in frame {box.frame}, "
+                f"but line {first} has it too"
+            )
+        boxes.append(box)
+    return boxes
 
 
 def _find_frames(folder: Path) -> dict[int, Path]:
     config = configparser.ConfigParser()
     try:
         config.read(folder / "seqinfo.ini", encoding="utf-8")
+        images = folder / config.get("Sequence", "imDir", fallback="img1")
+        pattern = "*" + config.get("Sequence", "imExt", fallback=".jpg")
     except (configparser.Error, UnicodeDecodeError) as error:
         raise InputError(f"{folder / 'seqinfo.ini'}: not a readable INI file: {error}") from error
-    images = folder / config.get("Sequence", "imDir", fallback="img1")
-    pattern = "*" + config.get("Sequence", "imExt", fallback=".jpg")
     frames = {int(path.stem): path for path in images.glob(pattern) if path.stem.isdecimal()}
     if not frames:
         raise InputError(f"{images}: no frames; expected {pattern} with the frame's number as name")
     return dict(sorted(frames.items()))
 
 
-def read_people(scene: Scene) -> list[Row]:
-    """The people of a scene: valid rows of the class pedestrian, each in a frame that is there.
-
-    Raises:
-        InputError: names file, line, field, value and what would be right.
-    """
-    path = scene.ground_truth
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a readable ground truth: {error}") from error
-    people: dict[tuple[int, int], Row] = {}
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}: line {number}"
-        row = _parse_person(line, number, where) if line.strip() else None
-        if row is None:
-            continue
-        if row.frame not in scene.frames:
-            folder = next(iter(scene.frames.values())).parent
-            raise InputError(f"{where}: frame is {row.frame}; expected one that is in {folder}")
-        first = people.setdefault((row.frame, row.track), row)
-        if first is not row:
-            raise InputError(
-                f"{where}: track is {row.track}; expected once in frame {row.frame}, "
-                f"but line {first.line} has it too"
-            )
-    return list(people.values())
-
-
-def _parse_person(line: str, number: int, where: str) -> Row | None:
-    """The row of a line; None where it is no person."""
+def _parse_pedestrian(line: str, where: str) -> TrackedBox | None:
+    """Return the box of a line, or None if it is not a valid pedestrian."""
     values = _parse_numbers(line, where)
     if values["valid"] != 1 or values["class"] != PEDESTRIAN:
         return None
     for field, (check, expected) in _RULES.items():
         if not check(values[field]):
             raise InputError(f"{where}: {field} is {values[field]:g}; expected {expected}")
-    return Row(
+    return TrackedBox(
         frame=int(values["frame"]),
         track=int(values["track"]),
         box=(values["x"] - 1, values["y"] - 1, values["width"], values["height"]),
         visibility=values["visibility"],
-        line=number,
     )
 
 

@@ -1,4 +1,4 @@
-"""MovieNet-PS: film frames; training sets of up to N appearances of each character, N = 10 to 100.
+"""MovieNet-PS: film frames; training sets with up to N boxes of each character, N from 10 to 100.
 
 Qin et al., "MovieNet-PS: A Large-Scale Person Search Dataset in the Wild", ICASSP 2023.
 """
@@ -6,38 +6,45 @@ Qin et al., "MovieNet-PS: A Large-Scale Person Search Dataset in the Wild", ICAS
 from pathlib import Path
 
 from clsa_search.data.datasets.ssm_mat import (
-    IMAGES_FILE,
     SEARCH_FOLDER,
+    Box,
+    ImageBox,
     SearchFile,
-    read_boxes,
-    read_train,
+    read_identities,
 )
-from clsa_search.data.datasets.ssm_split import SearchLayout, build_columns
-from clsa_search.data.records import Columns, build_records, load_columns
+from clsa_search.data.datasets.ssm_split import SSMLayout, load_gallery_split, load_training_split
 
 APPEARANCES = (10, 30, 50, 70, 100)
 GALLERY_SIZES = (2000, 4000, 10000)
+TRAINING_SPLITS = tuple(f"app{count}" for count in APPEARANCES)
 _SEARCHES = {
     f"g{size}": SearchFile(SEARCH_FOLDER / f"TestG{size}.mat", f"TestG{size}")
     for size in GALLERY_SIZES
 }
-LAYOUT = SearchLayout(
+LAYOUT = SSMLayout(
     image_folder=Path("Image"),
     pool_files=tuple(Path(f"annotation/pool_{size}.mat") for size in GALLERY_SIZES),
-    query_files=tuple(_SEARCHES.values()),  # a larger gallery may show a person more often
+    query_files=tuple(_SEARCHES.values()),  # a larger gallery may hold more boxes of a person
     gallery_files=_SEARCHES,
 )
 
 
-def load_movienet_ps_train(root: Path, appearances: int) -> list[dict]:
-    """The records of the images that Train_app<appearances> names (see `load_custom_json`)."""
-    train_file = root / SEARCH_FOLDER / f"Train_app{appearances}.mat"
-    sources = [root / IMAGES_FILE, root / LAYOUT.image_folder, train_file]
+def load_movienet_ps(root: Path, split: str) -> list[dict]:
+    """Load the records of a split (see `load_custom_json`).
 
-    def build() -> Columns:
-        identities = read_train(train_file)
-        names = dict.fromkeys(sighting.image for seen in identities for sighting in seen)
-        return build_columns(root / LAYOUT.image_folder, list(names), read_boxes(root), identities)
+    A training split has the images named in its file.
 
-    name = f"train_app{appearances}"
-    return build_records(load_columns(root, name, sources, build), root / LAYOUT.image_folder)
+    Args:
+        root: folder of the dataset.
+        split: "gallery" or one of TRAINING_SPLITS.
+    """
+    if split == "gallery":
+        return load_gallery_split(root, LAYOUT)
+    train_file = root / SEARCH_FOLDER / f"Train_{split}.mat"
+
+    def read(_: dict[str, list[Box]]) -> tuple[list[str], list[list[ImageBox]]]:
+        identities = read_identities(train_file)
+        names = dict.fromkeys(box.image for boxes in identities for box in boxes)
+        return list(names), identities
+
+    return load_training_split(root, LAYOUT, f"train_{split}", [train_file], read)

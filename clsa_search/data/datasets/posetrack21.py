@@ -1,7 +1,7 @@
-"""PoseTrack21 person search: frames of short videos, searched in all other frames of the split.
+"""PoseTrack21 person search: frames of short videos; a query's gallery is all other frames.
 
 Doering et al., "PoseTrack21: A Dataset for Person Search, Multi-Object Tracking and Multi-Person
-Pose Tracking", CVPR 2022. The files are like COCO's; regions to ignore are left alone.
+Pose Tracking", CVPR 2022. The files are like COCO's; ignore regions are not used.
 """
 
 from functools import partial
@@ -10,79 +10,83 @@ from typing import Any
 
 import numpy as np
 
-from clsa_search.data.datasets.json_reader import Section, is_integer, read_document
+from clsa_search.data.datasets.json_reader import (
+    Section,
+    is_file_name,
+    is_four_numbers,
+    is_integer,
+    read_document,
+)
 from clsa_search.data.image_io import read_image_sizes
-from clsa_search.data.records import Columns, People, build_records, fill_columns, load_columns
+from clsa_search.data.labeled_boxes import LabeledBoxes
+from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.structures import UNLABELED
 
 FOLDER = Path("posetrack_person_search")
+SPLIT_FILES = {"train": "train.json", "gallery": "val.json"}
+QUERY_FILE = "query.json"
 
 
 def load_posetrack21(root: Path, split: str) -> list[dict]:
-    """The records of "train", or of "val" with the queries of query.json.
+    """Load the records of a split (see `load_custom_json`); the videos are the cameras.
 
-    A camera (`cam_id`) is a video. An image of a query that is not in val.json comes after those
-    that are. See `load_custom_json` for the records.
+    Images of queries missing from val.json follow the images of val.json.
+
+    Args:
+        root: folder of the dataset.
+        split: "train" or "gallery".
     """
-    files = [root / FOLDER / f"{split}.json"]
-    if split == "val":
-        files.append(root / FOLDER / "query.json")
-    sources = [*files, root / "images" / split]
-    columns = load_columns(root, split, sources, partial(_build, root, *files))
-    return build_records(columns, root)
+    split_file = root / FOLDER / SPLIT_FILES[split]
+    query_file = root / FOLDER / QUERY_FILE if split == "gallery" else None
+    sources = [split_file, *([query_file] if query_file else []), root / "images" / split_file.stem]
+    build = partial(_read_split, root, split_file, query_file)
+    return build_records(load_split(root, split, sources, build), root)
 
 
-def _build(root: Path, split_file: Path, query_file: Path | None = None) -> Columns:
+def _read_split(root: Path, split_file: Path, query_file: Path | None) -> Split:
     document = read_document(split_file)
-    queries = read_document(query_file) if query_file else {"images": [], "annotations": []}
     images = _read_images(document, split_file)
-    people = _read_people(document, split_file, images)
-    images |= {key: v for key, v in _read_images(queries, query_file).items() if key not in images}
-    searched = _read_people(queries, query_file, images)
-    names, cameras = zip(*images.values(), strict=True) if images else ((), ())
-    sizes = read_image_sizes([root / name for name in names])
-    return fill_columns(
-        people,
-        searched,
-        sizes=sizes,
-        query_file=query_file,
+    ground_truth = _read_boxes(document, split_file, images)
+    queries = LabeledBoxes.from_rows([])
+    if query_file:
+        query_document = read_document(query_file)
+        for image_id, image in _read_images(query_document, query_file).items():
+            images.setdefault(image_id, image)
+        queries = _read_boxes(query_document, query_file, images)
+    names = [name for name, _ in images.values()]
+    split = Split(
         image_ids=[str(image_id) for image_id in images],
         file_names=names,
-        cam_ids=cameras,
+        sizes=read_image_sizes([root / name for name in names]),
+        ground_truth=ground_truth,
+        queries=queries,
+        cam_ids=[video for _, video in images.values()],
     )
+    return clip_split(split, query_file=query_file)
 
 
-def _read_images(document: dict, path: Path | None) -> dict[int | str, tuple[str, int]]:
-    """File name and video of each image."""
+def _read_images(document: dict, path: Path) -> dict[int | str, tuple[str, int]]:
+    """Return file name and video of each image id."""
     section = Section(document, "images", path)
-    names = section.column("file_name", lambda v: isinstance(v, str) and v != "", "a file's name")
+    names = section.column("file_name", is_file_name, "a file's name")
     videos = section.column("vid_id", _is_number, "the number of the video")
-    rows = zip(names, map(int, videos), strict=True)
-    return dict(zip(section.unique_ids(), rows, strict=True))
+    images = zip(names, map(int, videos), strict=True)
+    return dict(zip(section.unique_ids(), images, strict=True))
 
 
-def _read_people(
-    document: dict, path: Path | None, images: dict[int | str, tuple[str, int]]
-) -> People:
-    """The people of the annotations."""
+def _read_boxes(
+    document: dict, path: Path, images: dict[int | str, tuple[str, int]]
+) -> LabeledBoxes:
     section = Section(document, "annotations", path)
-    positions = {image_id: i for i, image_id in enumerate(images)}
-    persons = section.column("person_id", is_integer, "an integer", default=UNLABELED)
-    boxes = section.column("bbox", _is_four_numbers, "[x, y, width, height]")
-    return People(
-        images=np.array(section.image_positions(positions), dtype=np.int64),
-        boxes=np.array(boxes, dtype=np.float64),
-        person_ids=np.maximum(np.array(persons, dtype=np.int64), UNLABELED),
+    positions = {image_id: position for position, image_id in enumerate(images)}
+    person_ids = section.column("person_id", is_integer, "an integer", default=UNLABELED)
+    boxes = section.column("bbox", is_four_numbers, "[x, y, width, height]")
+    return LabeledBoxes(
+        images=section.image_positions(positions),
+        boxes=to_corners(boxes),
+        person_ids=np.maximum(np.array(person_ids, dtype=np.int64), UNLABELED),
     )
 
 
 def _is_number(value: Any) -> bool:
     return is_integer(value) or (isinstance(value, str) and value.isdecimal())
-
-
-def _is_four_numbers(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 4
-        and all(type(v) in (int, float) and abs(v) < 1e9 for v in value)
-    )

@@ -1,82 +1,85 @@
-"""PRW: frames of six cameras on a campus; 2,057 searches in all other frames.
+"""PRW: frames of six cameras on a campus; 2,057 queries, each with all other frames as gallery.
 
-Zheng et al., "Person Re-identification in the Wild", CVPR 2017. Its unlabeled people have the
-identity -2, its numbers have gaps, and the variable of its annotations has three names.
+Zheng et al., "Person Re-identification in the Wild", CVPR 2017. In the files, unlabeled persons
+have the person id -2, person ids have gaps, and the variable of the boxes has three names.
 """
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from clsa_search.data.datasets.mat_file import load_variable
 from clsa_search.data.image_io import read_image_sizes
-from clsa_search.data.records import Columns, People, build_records, fill_columns, load_columns
+from clsa_search.data.labeled_boxes import LabeledBoxes
+from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.errors import InputError
-from clsa_search.structures import UNLABELED
+from clsa_search.structures import UNLABELED, Ragged
 
-FRAME_LISTS = {  # file and variable
-    "train": ("frame_train.mat", "img_index_train"),
-    "test": ("frame_test.mat", "img_index_test"),
-}
+FRAME_LISTS = {"train": "frame_train.mat", "gallery": "frame_test.mat"}
 QUERY_FILE = "query_info.txt"
+_FRAME_VARIABLES = ("img_index_train", "img_index_test")
 _BOX_VARIABLES = ("box_new", "anno_file", "anno_previous")
-_UNKNOWN = -2
-
-
-class Query(NamedTuple):
-    """A line of query_info.txt: pid x y w h frame."""
-
-    person_id: int
-    box: list[float]
-    frame: str
+_UNLABELED = -2
 
 
 def load_prw(root: Path, split: str) -> list[dict]:
-    """The records of "train", or of "test" with its queries (see `load_custom_json`)."""
-    sources = [root / name for name in ("annotations", "frames", FRAME_LISTS[split][0])]
-    if split == "test":
+    """Load the records of a split (see `load_custom_json`).
+
+    Args:
+        root: folder of the dataset.
+        split: "train" or "gallery".
+    """
+    sources = [root / name for name in ("annotations", "frames", FRAME_LISTS[split])]
+    if split == "gallery":
         sources.append(root / QUERY_FILE)
-    columns = load_columns(root, split, sources, partial(_build, root, split))
+    columns = load_split(root, split, sources, partial(_read_split, root, split))
     return build_records(columns, root / "frames")
 
 
-def _build(root: Path, split: str) -> Columns:
-    frames = _read_frames(root, split)
+def _read_split(root: Path, split: str) -> Split:
+    frames = _read_frames(root / FRAME_LISTS[split])
     names = [f"{frame}.jpg" for frame in frames]
-    positions = {frame: i for i, frame in enumerate(frames)}
     sizes = read_image_sizes([root / "frames" / name for name in names])
-    people = [_read_people(root / "annotations" / f"{name}.mat") for name in names]
-    images = np.repeat(np.arange(len(frames)), [len(rows) for rows in people])
-    rows = np.concatenate([np.empty((0, 5)), *people])
-    person_ids = rows[:, 0].astype(np.int64)
-    queries = _read_queries(root / QUERY_FILE, positions) if split == "test" else []
-    return fill_columns(
-        People(images, rows[:, 1:], np.where(person_ids == _UNKNOWN, UNLABELED, person_ids)),
-        People(
-            images=np.array([positions[query.frame] for query in queries], dtype=np.int64),
-            boxes=np.array([query.box for query in queries]),
-            person_ids=np.array([query.person_id for query in queries], dtype=np.int64),
+    positions = {frame: position for position, frame in enumerate(frames)}
+    queries = _read_queries(root / QUERY_FILE, positions) if split == "gallery" else []
+    return clip_split(
+        Split(
+            image_ids=names,
+            file_names=names,
+            sizes=sizes,
+            ground_truth=_read_ground_truth(
+                [root / "annotations" / f"{name}.mat" for name in names]
+            ),
+            queries=LabeledBoxes.from_rows(queries),
+            cam_ids=[_parse_camera(frame) for frame in frames],
         ),
-        sizes=sizes,
         query_file=root / QUERY_FILE,
         keep_published=True,
-        image_ids=names,
-        file_names=names,
-        cam_ids=[_read_camera(frame) for frame in frames],
     )
 
 
-def _read_frames(root: Path, split: str) -> list[str]:
-    name, variable = FRAME_LISTS[split]
-    frames = load_variable(root / name, variable).ravel()
+def _read_frames(path: Path) -> list[str]:
+    frames = load_variable(path, *_FRAME_VARIABLES).ravel()
     return [str(np.asarray(frame).ravel()[0]).strip() for frame in frames]
 
 
-def _read_people(path: Path) -> np.ndarray:
-    """(n, 5) of identity, x, y, width, height, but for those without size."""
+def _read_ground_truth(paths: list[Path]) -> LabeledBoxes:
+    """Return the boxes of all images, one annotation file per image."""
+    rows = [_read_annotations(path) for path in paths]
+    ragged = Ragged.from_lengths(np.concatenate([np.empty((0, 5)), *rows]), [*map(len, rows)])
+    person_ids = ragged.values[:, 0].astype(np.int64)
+    return LabeledBoxes(
+        images=ragged.owners,
+        boxes=to_corners(ragged.values[:, 1:]),
+        person_ids=np.where(person_ids == _UNLABELED, UNLABELED, person_ids),
+    )
+
+
+def _read_annotations(path: Path) -> np.ndarray:
+    """Return (n, 5) person id, x, y, width, height of the boxes with a size."""
     rows = load_variable(path, *_BOX_VARIABLES).astype(np.float64)
     if rows.size and rows.shape[-1] != 5:
         raise InputError(f"{path}: rows of {rows.shape[-1]} numbers; expected pid, x, y, w, h")
@@ -84,27 +87,28 @@ def _read_people(path: Path) -> np.ndarray:
     return rows[(rows[:, 3:] > 0).all(axis=1)]
 
 
-def _read_queries(path: Path, positions: dict[str, int]) -> list[Query]:
-    queries = []
+def _read_queries(
+    path: Path, positions: Mapping[str, int]
+) -> list[tuple[int, tuple[float, ...], int]]:
+    """Return (image position, XYXY box, person id) of each query."""
+    queries: list[tuple[int, tuple[float, ...], int]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            person_id, *box, frame = line.split()  # and with it a carriage return
-            query = Query(int(person_id), [float(v) for v in box], frame.removesuffix(".jpg"))
-        except ValueError:
-            query = None
-        if query is None or len(query.box) != 4 or query.frame not in positions:
+            pid, x, y, w, h, frame = line.split()  # split() drops a carriage return too
+            box = float(x), float(y), float(x) + float(w), float(y) + float(h)
+            queries.append((positions[frame.removesuffix(".jpg")], box, int(pid)))
+        except (ValueError, KeyError) as error:
             raise InputError(
                 f"{path}: line {number} is {line!r}; expected pid x y w h and a frame of the test"
-            )
-        queries.append(query)
+            ) from error
     return queries
 
 
-def _read_camera(frame: str) -> int:
-    """The digit after the c: c1s3_016471 is of camera 1."""
+def _parse_camera(frame: str) -> int:
+    """Return the camera of a frame name: 1 for c1s3_016471."""
     found = re.match(r"c(\d)", frame)
     if not found:
-        raise InputError(f"{frame!r}: expected a frame's name that begins with its camera, as c1")
+        raise InputError(f"frame {frame!r}: expected a name that begins with a camera, as c1")
     return int(found[1])

@@ -1,21 +1,22 @@
-"""Splits and galleries out of files like CUHK-SYSU's: who is who, and what is searched where.
+"""Splits and galleries in the layout of CUHK-SYSU.
 
-A person is whoever of Images.mat has exactly the box that a training or search file gives.
+Training and search files name persons by boxes. The person id of a box in Images.mat comes from the
+box in such a file that is exactly equal.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from clsa_search.data.cache import load_cached
+from clsa_search.data.cache import Arrays, load_cached
 from clsa_search.data.datasets.ssm_mat import (
     IMAGES_FILE,
     Box,
+    ImageBox,
     SearchFile,
-    Sighting,
     has_size,
     merge_queries,
     read_boxes,
@@ -24,7 +25,8 @@ from clsa_search.data.datasets.ssm_mat import (
 )
 from clsa_search.data.galleries import Gallery, build_gallery
 from clsa_search.data.image_io import read_image_sizes
-from clsa_search.data.records import Columns, People, build_records, fill_columns, load_columns
+from clsa_search.data.labeled_boxes import LabeledBoxes
+from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED, Ragged
 
@@ -32,52 +34,84 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SearchLayout:
-    """Where a dataset keeps what is searched; paths are relative to its folder."""
+class SSMLayout:
+    """Files of a dataset in the layout of CUHK-SYSU, relative to its folder.
+
+    Args:
+        image_folder: folder of all images.
+        pool_files: lists of the gallery images.
+        query_files: files that together hold every query and all boxes of its person.
+        gallery_files: file of each protocol.
+    """
 
     image_folder: Path
     pool_files: tuple[Path, ...]
-    query_files: tuple[SearchFile, ...]  # which together list every query and its person's boxes
-    gallery_files: dict[str, SearchFile]  # by protocol
+    query_files: tuple[SearchFile, ...]
+    gallery_files: dict[str, SearchFile]
 
 
-def load_searched(root: Path, layout: SearchLayout) -> list[dict]:
-    """The records of the images to search; person q is whom query q searches for.
+def load_training_split(
+    root: Path,
+    layout: SSMLayout,
+    name: str,
+    sources: Sequence[Path],
+    read: Callable[[dict[str, list[Box]]], tuple[list[str], list[list[ImageBox]]]],
+) -> list[dict]:
+    """Load the records of a training split.
 
-    An image of a query that is in no pool comes after those that are.
+    Args:
+        root: folder of the dataset.
+        layout: layout of the dataset.
+        name: name of the split, for the cache.
+        sources: files read by `read`.
+        read: takes the boxes of all images; returns the images of the split and the boxes of each
+            identity.
     """
+
+    def build() -> Split:
+        boxes = read_boxes(root)
+        names, identities = read(boxes)
+        return _build_split(root, layout, names, boxes, identities, queries=[])
+
+    sources = [root / IMAGES_FILE, root / layout.image_folder, *sources]
+    return build_records(load_split(root, name, sources, build), root / layout.image_folder)
+
+
+def load_gallery_split(root: Path, layout: SSMLayout) -> list[dict]:
+    """Load the records of the gallery images; query q searches for person q.
+
+    Images of queries missing from all pools follow the images of the pools.
+    """
+
+    def build() -> Split:
+        positives = _read_queries(root, layout)
+        identities = [[query, *boxes] for query, boxes in positives.items()]
+        names = _list_images(root, layout, list(positives))
+        boxes = read_boxes(root)
+        return _build_split(root, layout, names, boxes, identities, queries=list(positives))
+
     sources = [root / name for name in (IMAGES_FILE, layout.image_folder, *layout.pool_files)]
-
-    def build() -> Columns:
-        queries = _read_queries(root, layout)
-        identities = [[query, *found] for query, found in queries.items()]
-        names = _list_images(root, layout, list(queries))
-        return build_columns(
-            root / layout.image_folder,
-            names,
-            read_boxes(root),
-            identities,
-            queries=list(queries),
-            query_file=root / layout.query_files[0].path,
-        )
-
     sources += [root / file.path for file in layout.query_files]
-    return build_records(load_columns(root, "gallery", sources, build), root / layout.image_folder)
+    return build_records(load_split(root, "gallery", sources, build), root / layout.image_folder)
 
 
-def load_protocol(root: Path, layout: SearchLayout, protocol: str) -> Gallery:
-    """The published gallery of this name, over the records of `load_searched`.
+def load_published_gallery(root: Path, layout: SSMLayout, protocol: str) -> Gallery:
+    """Load the gallery of a protocol for the records of `load_gallery_split`.
 
     Raises:
-        InputError: its file has a query that the split has not, or lists an unknown image.
+        InputError: the file of the protocol holds an unknown query or an unknown image.
     """
     file = _below(root, layout.gallery_files[protocol])
 
-    def build() -> dict[str, np.ndarray]:
+    def build() -> Arrays:
         queries = list(_read_queries(root, layout))
         gallery = _read_gallery(file, queries, _list_images(root, layout, queries))
-        rows = gallery.images
-        return {"query_ids": gallery.query_ids, "images": rows.values, "offsets": rows.offsets}
+        images = gallery.images
+        return {
+            "query_ids": gallery.query_ids,
+            "offsets": images.offsets,
+            "images": images.values,
+        }
 
     sources = [file.path, *(root / name for name in layout.pool_files)]
     sources += [root / other.path for other in layout.query_files]
@@ -85,91 +119,85 @@ def load_protocol(root: Path, layout: SearchLayout, protocol: str) -> Gallery:
     return Gallery(arrays["query_ids"], Ragged(arrays["images"], arrays["offsets"]))
 
 
-def build_columns(
-    image_folder: Path,
+def _build_split(
+    root: Path,
+    layout: SSMLayout,
     names: Sequence[str],
     boxes: dict[str, list[Box]],
-    identities: Sequence[Sequence[Sighting]],
-    *,
-    queries: Sequence[Sighting] = (),
-    query_file: Path | None = None,
-) -> Columns:
-    """A split of the images `names`; query q, of `query_file`, is a sighting of identity q.
+    identities: Sequence[Sequence[ImageBox]],
+    queries: Sequence[ImageBox],
+) -> Split:
+    """Build a split of the images `names`; query q is a box of identity q."""
+    positions = {name: position for position, name in enumerate(names)}
+    sizes = read_image_sizes([root / layout.image_folder / name for name in names])
 
-    Raises:
-        InputError: a query's box is empty or outside its image, or an image is not there.
-    """
-    positions = {name: i for i, name in enumerate(names)}
-    sizes = read_image_sizes([image_folder / name for name in names])
+    def to_columns(labeled: Sequence[tuple[ImageBox, int]]) -> LabeledBoxes:
+        rows = [(positions[image], box, person_id) for (image, box), person_id in labeled]
+        columns = LabeledBoxes.from_rows(rows)
+        return replace(columns, boxes=to_corners(columns.boxes))
 
-    def place(people: Sequence[tuple[str, Box, int]]) -> People:
-        return People(
-            images=np.array([positions[name] for name, _, _ in people], dtype=np.int64),
-            boxes=np.array([box for _, box, _ in people]),
-            person_ids=np.array([person for _, _, person in people], dtype=np.int64),
-        )
-
-    return fill_columns(
-        place(_label(names, boxes, identities)),
-        place([(*query, person) for person, query in enumerate(queries)]),
-        sizes=sizes,
-        query_file=query_file,
+    split = Split(
         image_ids=names,
         file_names=names,
+        sizes=sizes,
+        ground_truth=to_columns(_assign_identities(names, boxes, identities)),
+        queries=to_columns([(query, person_id) for person_id, query in enumerate(queries)]),
     )
+    return clip_split(split, query_file=root / layout.query_files[0].path)
 
 
-def _label(
-    names: Sequence[str], boxes: dict[str, list[Box]], identities: Sequence[Sequence[Sighting]]
-) -> list[tuple[str, Box, int]]:
-    """(image, box, identity) of everybody in the images.
+def _assign_identities(
+    names: Sequence[str], boxes: dict[str, list[Box]], identities: Sequence[Sequence[ImageBox]]
+) -> list[tuple[ImageBox, int]]:
+    """Return all boxes of the images `names` with their person ids.
 
-    A sighting names the first box that equals it. Without such a box, or where the box is another
-    identity's already, it becomes a box of its own: what a search looks for is always there.
+    A box of an identity labels the first equal box of its image. If there is none, or if it belongs
+    to another identity already, the box is added, so that no positive of a query is missing.
     """
     shown = set(names)
-    owners: dict[Sighting, int] = {}
+    owners: dict[ImageBox, int] = {}
     added = []
-    for person, sightings in enumerate(identities):
-        for sighting in dict.fromkeys(sightings):
-            if sighting.image not in shown or not has_size(sighting.box):
+    for person, person_boxes in enumerate(identities):
+        for image_box in dict.fromkeys(person_boxes):
+            if image_box.image not in shown or not has_size(image_box.box):
                 continue
-            known = sighting.box in boxes.get(sighting.image, ())
-            if not known or owners.setdefault(sighting, person) != person:
-                added.append((*sighting, person))
+            known = image_box.box in boxes.get(image_box.image, ())
+            if not known or owners.setdefault(image_box, person) != person:
+                added.append((image_box, person))
     if added:
-        logger.warning("%d sightings have no box of their own in %s", len(added), IMAGES_FILE)
-    people = [Sighting(name, box) for name in names for box in boxes.get(name, ())]
-    return [(*person, owners.pop(person, UNLABELED)) for person in people] + added
+        boxes_are = "box of an identity is" if len(added) == 1 else "boxes of identities are"
+        logger.warning("%d %s missing from %s: added", len(added), boxes_are, IMAGES_FILE)
+    published = [ImageBox(name, box) for name in names for box in boxes.get(name, ())]
+    return [(image_box, owners.pop(image_box, UNLABELED)) for image_box in published] + added
 
 
-def _read_queries(root: Path, layout: SearchLayout) -> dict[Sighting, list[Sighting]]:
+def _read_queries(root: Path, layout: SSMLayout) -> dict[ImageBox, list[ImageBox]]:
     return merge_queries([_below(root, file) for file in layout.query_files])
 
 
-def _list_images(root: Path, layout: SearchLayout, queries: Sequence[Sighting]) -> list[str]:
+def _list_images(root: Path, layout: SSMLayout, queries: Sequence[ImageBox]) -> list[str]:
     pools = [name for file in layout.pool_files for name in read_names(root / file)]
     return list(dict.fromkeys([*pools, *(query.image for query in queries)]))
 
 
-def _read_gallery(file: SearchFile, queries: Sequence[Sighting], names: Sequence[str]) -> Gallery:
-    rows = {query: row for row, query in enumerate(queries)}
-    positions = {name.encode(): i for i, name in enumerate(names)}
-    listings: dict[int, np.ndarray] = {}
+def _read_gallery(file: SearchFile, queries: Sequence[ImageBox], names: Sequence[str]) -> Gallery:
+    query_ids = {query: query_id for query_id, query in enumerate(queries)}
+    positions = {name.encode(): position for position, name in enumerate(names)}
+    images: dict[int, np.ndarray] = {}
     for number, search in enumerate(read_searches(file)):
-        if search.query not in rows:
+        if search.query not in query_ids:
             raise InputError(
                 f"{file.path}: query {number} is {search.query}; expected one of the other files"
             )
         try:
-            places = map(positions.__getitem__, search.images)
-            listings[rows[search.query]] = np.fromiter(places, np.int32, len(search.images))
+            found = map(positions.__getitem__, search.gallery)
+            images[query_ids[search.query]] = np.fromiter(found, np.int32, len(search.gallery))
         except KeyError as error:
             raise InputError(
                 f"{file.path}: the gallery of query {number} lists {error.args[0].decode()!r}; "
                 "expected an image of the pool"
             ) from error
-    return build_gallery(listings)
+    return build_gallery(images)
 
 
 def _below(root: Path, file: SearchFile) -> SearchFile:

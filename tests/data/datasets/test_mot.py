@@ -1,4 +1,4 @@
-"""MOTChallenge folders: what is taken over, how it is split, and what each fault is told to be."""
+"""MOTChallenge folders: boxes, splits, and the message for each fault."""
 
 import json
 import re
@@ -12,14 +12,14 @@ from PIL import Image
 
 from clsa_search.data import count_identities, load_custom_json
 from clsa_search.data.datasets.mot import import_mot, name_file
-from clsa_search.data.datasets.mot_files import find_scenes, read_people
+from clsa_search.data.datasets.mot_files import find_sequences, read_ground_truth
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
 ROOT = Path(__file__).parents[3]
 
 
-def write_scene(root, name, rows, frames=3, size=(40, 30)):
+def write_sequence(root, name, rows, frames=3, size=(40, 30)):
     folder = root / name
     (folder / "gt").mkdir(parents=True)
     (folder / "img1").mkdir()
@@ -30,7 +30,7 @@ def write_scene(root, name, rows, frames=3, size=(40, 30)):
 
 
 def walk(track, *visibilities, x=11):
-    """Rows of a person of 5 x 10 in frames 1, 2, ..., one pixel further right in each."""
+    """Rows of a person of 5 x 10 pixels in frames 1, 2, ..., one pixel further right in each."""
     return [
         f"{frame},{track},{x + frame - 1},6,5,10,1,1,{visibility}"
         for frame, visibility in enumerate(visibilities, start=1)
@@ -39,13 +39,13 @@ def walk(track, *visibilities, x=11):
 
 @pytest.fixture
 def source(tmp_path):
-    """Four scenes, two people in each; of the second one only one frame shows enough."""
+    """Four sequences of two people; the second person is visible enough in one frame only."""
     for name in "abcd":
-        write_scene(tmp_path / "mot" / "train", name, walk(1, 0.5, 0.9, 0.9) + walk(2, 0.2, 1))
+        write_sequence(tmp_path / "mot" / "train", name, walk(1, 0.5, 0.9, 0.9) + walk(2, 0.2, 1))
     return tmp_path / "mot"
 
 
-def labels(records):
+def person_ids(records):
     return [[a["person_id"] for a in record["annotations"]] for record in records]
 
 
@@ -54,12 +54,12 @@ def test_rows_become_records(tmp_path):
         "1,7,1,1,40,30,1,1,1.0",  # the whole frame, counted from 1
         "1,8,-9,21,20,30,1,1,0.3",  # leaves it at the left and at the bottom
         "1,9,41,1,5,5,1,1,1",  # wholly outside
-        "2,7,3,3,10,20,1,1,0.29",  # hardly visible
+        "2,7,3,3,10,20,1,1,0.29",  # not visible enough
         "2,8,3,3,10,20,0,1,1",  # not valid
         "2,9,3,3,10,20,1,7,1",  # a static person
         "",
     ]
-    write_scene(tmp_path / "mot", "street", rows)
+    write_sequence(tmp_path / "mot", "street", rows)
     counts = import_mot(tmp_path / "mot", tmp_path / "out", split="none", min_visibility=0.2)
     assert counts["train"] == {
         "images": 3,
@@ -75,42 +75,42 @@ def test_rows_become_records(tmp_path):
     assert (first["width"], first["height"], first["cam_id"]) == (40, 30, 1)
     assert Path(first["file_name"]) == tmp_path / "mot" / "street" / "img1" / "000001.jpg"
     stored = json.loads((tmp_path / "out" / "train.json").read_text())
-    assert stored["images"][1]["scene"] == "street" and stored["images"][1]["frame"] == 2
-    with pytest.raises(InputError, match="no labeled person in two frames"):
-        import_mot(tmp_path / "mot", tmp_path / "out", split="none")  # nobody is seen twice
+    assert stored["images"][1]["sequence"] == "street" and stored["images"][1]["frame"] == 2
+    with pytest.raises(InputError, match="no labeled person in two frames for a query"):
+        import_mot(tmp_path / "mot", tmp_path / "out", split="none")  # nobody is in two frames
 
 
-def test_the_query_is_the_best_view(tmp_path):
+def test_the_query_is_the_most_visible_box(tmp_path):
     rows = [
-        *walk(1, 0.5, 0.9, 0.9),  # of equally visible ones the earlier
-        *walk(2, 1, 0.1),  # seen again only where hardly visible: nobody to search
+        *walk(1, 0.5, 0.9, 0.9),  # equally visible: the earlier
+        *walk(2, 1, 0.1),  # labeled in one frame only: no query
         "1,3,5,5,4,8,1,1,0.8",
         "2,3,5,5,4,9,1,1,0.8",  # the larger
     ]
-    write_scene(tmp_path / "mot", "street", rows)
+    write_sequence(tmp_path / "mot", "street", rows)
     import_mot(tmp_path / "mot", tmp_path / "out", split="none")
     records = load_custom_json(tmp_path / "out" / "gallery.json")
-    assert labels(records) == [[0, 1, 2], [0, UNLABELED, 2], [0]]
+    assert person_ids(records) == [[0, 1, 2], [0, UNLABELED, 2], [0]]
     assert "queries" not in records[0]
     assert records[1]["queries"] == [
         {"query_id": 0, "bbox": [11.0, 5.0, 16.0, 15.0], "person_id": 0},
         {"query_id": 1, "bbox": [4.0, 4.0, 8.0, 13.0], "person_id": 2},
     ]
     train = load_custom_json(tmp_path / "out" / "train.json")
-    assert labels(train) == labels(records) and not any("queries" in r for r in train)
+    assert person_ids(train) == person_ids(records) and not any("queries" in r for r in train)
 
 
-def test_scenes_are_held_out(source, tmp_path):
-    counts = import_mot(source, tmp_path, test_scenes=["d", "b"])
+def test_sequences_are_held_out(source, tmp_path):
+    counts = import_mot(source, tmp_path, test_sequences=["d", "b"])
     train, gallery = (load_custom_json(tmp_path / f"{n}.json") for n in ("train", "gallery"))
     assert {r["cam_id"] for r in train} == {1, 3} and {r["cam_id"] for r in gallery} == {2, 4}
-    # the same track numbers in two scenes are different people
+    # the same track number in two sequences is two people
     assert count_identities(train) == counts["train"]["identities"] == 4
     assert counts["gallery"]["identities"] == 4 and counts["gallery"]["queries"] == 2
 
 
-def test_scenes_are_drawn_by_seed(source, tmp_path):
-    drawn = set()
+def test_the_seed_chooses_the_sequences(source, tmp_path):
+    chosen = set()
     for seed in range(8):
         import_mot(source, tmp_path, test_fraction=0.3, seed=seed)
         first = (tmp_path / "gallery.json").read_text()
@@ -120,8 +120,8 @@ def test_scenes_are_drawn_by_seed(source, tmp_path):
         assert len(cameras) == 1 and not cameras & {
             r["cam_id"] for r in load_custom_json(tmp_path / "train.json")
         }
-        drawn |= cameras
-    assert len(drawn) > 1
+        chosen |= cameras
+    assert len(chosen) > 1
 
 
 def test_identities_are_held_out_on_shared_frames(source, tmp_path):
@@ -134,12 +134,12 @@ def test_identities_are_held_out_on_shared_frames(source, tmp_path):
     known, tested = (
         {a["person_id"] for a in part["annotations"]} - {UNLABELED} for part in (train, gallery)
     )
-    # two of the four that are seen again; the four seen once are to train on
+    # two of the four labeled in two frames; the four labeled in one frame are for training
     assert len(tested) == 2 and len(known) == 6 and not known & tested
     assert {q["person_id"] for q in gallery["queries"]} == tested
 
 
-def test_frames_are_referred_to_or_copied(source, tmp_path):
+def test_frames_are_named_or_copied(source, tmp_path):
     import_mot(source, tmp_path / "mot", split="none")  # the frames lie below the output
     stored = json.loads((tmp_path / "mot" / "train.json").read_text())
     assert stored["images"][0]["file_name"] == "train/a/img1/000001.jpg"
@@ -157,8 +157,8 @@ def test_files_are_named_with_slashes_on_every_system():
     assert name_file(frame, output / "b") == "C:/out/a/1.jpg"
 
 
-def test_frames_are_taken_as_viewed(tmp_path):
-    folder = write_scene(tmp_path / "mot", "street", walk(1, 1, 1, x=30), size=(30, 40))
+def test_frames_are_read_as_viewed(tmp_path):
+    folder = write_sequence(tmp_path / "mot", "street", walk(1, 1, 1, x=30), size=(30, 40))
     exif = Image.Exif()
     exif[0x0112] = 6
     for path in (folder / "img1").iterdir():
@@ -166,7 +166,12 @@ def test_frames_are_taken_as_viewed(tmp_path):
     import_mot(tmp_path / "mot", tmp_path / "out", split="none")
     first = load_custom_json(tmp_path / "out" / "train.json")[0]
     assert (first["width"], first["height"]) == (40, 30)
-    assert first["annotations"][0]["bbox"] == [29, 5, 34, 15]  # beyond the 30 of the header
+    assert first["annotations"][0]["bbox"] == [
+        29,
+        5,
+        34,
+        15,
+    ]  # beyond the width of 30 in the header
 
 
 def test_a_step_thins_the_frames(source, tmp_path):
@@ -175,21 +180,24 @@ def test_a_step_thins_the_frames(source, tmp_path):
     assert [image["frame"] for image in images] == [1, 3] * 4
 
 
-def test_a_scene_in_several_versions_is_taken_once(tmp_path):
+def test_a_sequence_in_several_versions_is_taken_once(tmp_path):
     for name in ("MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-04-FRCNN"):
-        write_scene(tmp_path, name, walk(1, 1, 1))
-    assert [scene.name for scene in find_scenes(tmp_path)] == ["MOT17-02-DPM", "MOT17-04-FRCNN"]
+        write_sequence(tmp_path, name, walk(1, 1, 1))
+    assert [sequence.name for sequence in find_sequences(tmp_path)] == [
+        "MOT17-02-DPM",
+        "MOT17-04-FRCNN",
+    ]
 
 
 def test_seqinfo_names_the_frames_folder(tmp_path):
-    folder = write_scene(tmp_path, "a", walk(1, 1, 1))
+    folder = write_sequence(tmp_path, "a", walk(1, 1, 1))
     (folder / "img1").rename(folder / "frames")
     (folder / "seqinfo.ini").write_text("[Sequence]\nimDir=frames\nimExt=.jpg\n")
-    (scene,) = find_scenes(tmp_path)
-    assert list(scene.frames) == [1, 2, 3] and len(read_people(scene)) == 2
+    (sequence,) = find_sequences(tmp_path)
+    assert list(sequence.frames) == [1, 2, 3] and len(read_ground_truth(sequence)) == 2
     (folder / "seqinfo.ini").write_text("imDir=frames\n")
     with pytest.raises(InputError, match="seqinfo.ini: not a readable INI file"):
-        find_scenes(tmp_path)
+        find_sequences(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -208,14 +216,14 @@ def test_seqinfo_names_the_frames_folder(tmp_path):
     ],
 )
 def test_each_fault_of_a_ground_truth_is_named(tmp_path, row, message):
-    folder = write_scene(tmp_path / "mot", "a", ["1,1,3,3,5,5,1,1,1", row])
+    folder = write_sequence(tmp_path / "mot", "a", ["1,1,3,3,5,5,1,1,1", row])
     with pytest.raises(InputError, match=message) as caught:
         import_mot(tmp_path / "mot", tmp_path / "out", split="none")
     assert str(caught.value).startswith(str(folder / "gt" / "gt.txt"))
 
 
 def test_faults_of_folders_and_images(source, tmp_path):
-    with pytest.raises(InputError, match="nowhere: no scenes; expected folders with gt/gt.txt"):
+    with pytest.raises(InputError, match="nowhere: no sequences; expected folders with gt/gt.txt"):
         import_mot(tmp_path / "nowhere", tmp_path)
     frame = source / "train" / "b" / "img1" / "000002.jpg"
     frame.write_bytes(b"no picture")
@@ -230,10 +238,13 @@ def test_faults_of_folders_and_images(source, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "time"}, "split is 'time'; expected one of scene, identity, none"),
-        ({"split": "none", "test_scenes": ["a"]}, "test_scenes .* expected split 'scene'"),
-        ({"test_scenes": ["a", "e"]}, "test scene 'e' is not there; expected some of a, b, c, d"),
-        ({"test_scenes": list("abcd")}, "all 4 scenes are for test"),
+        ({"split": "time"}, "split is 'time'; expected one of sequence, identity, none"),
+        ({"split": "none", "test_sequences": ["a"]}, "test_sequences .* expected 'sequence'"),
+        (
+            {"test_sequences": ["a", "e"]},
+            "test sequence 'e' is not there; expected some of a, b, c, d",
+        ),
+        ({"test_sequences": list("abcd")}, "all 4 sequences are for test"),
         ({"test_fraction": 1.0}, "test_fraction is 1.0; expected between 0 and 1"),
         ({"min_visibility": -1}, "min_visibility is -1; expected from 0 to 1"),
         ({"frame_step": 0}, "frame_step is 0; expected 1 or more"),
@@ -247,7 +258,7 @@ def test_wrong_arguments(source, tmp_path, arguments, message):
 
 @pytest.fixture
 def run_tool(monkeypatch, capsys):
-    """Runs the command in this process, and returns what it printed."""
+    """A function that runs the command in this process and returns its output."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["import_mot.py", *map(str, arguments)])
@@ -258,18 +269,18 @@ def run_tool(monkeypatch, capsys):
 
 
 def test_the_command(source, tmp_path, run_tool, capsys):
-    printed = run_tool(source, tmp_path / "out", "--test-scenes", "b", "c")
+    printed = run_tool(source, tmp_path / "out", "--test-sequences", "b", "c")
     rows = [line.split() for line in printed.splitlines()]
     assert rows[0] == ["file", "images", "boxes", "labeled", "identities", "queries"]
     assert rows[2][1:] == ["6", "10", "8", "4", "0"] and rows[3][1:] == ["6", "10", "8", "4", "2"]
     assert {r["cam_id"] for r in load_custom_json(rows[3][0])} == {2, 3}
     with pytest.raises(SystemExit) as end:
-        run_tool(source, tmp_path / "out", "--test-scenes", "z")
-    assert end.value.code == 2 and "error: test scene 'z' is not" in capsys.readouterr().err
+        run_tool(source, tmp_path / "out", "--test-sequences", "z")
+    assert end.value.code == 2 and "error: test sequence 'z' is not" in capsys.readouterr().err
 
 
 def test_the_documented_commands_run(source, tmp_path, run_tool, monkeypatch):
-    """Those of datasets/README.md, and each option of its table."""
+    """Run the command of datasets/README.md with each option of its table."""
     text = (ROOT / "datasets" / "README.md").read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     source.rename(tmp_path / "MOT17")
