@@ -1,39 +1,41 @@
-"""Draws a synthetic person-search dataset: street scenes with people, in the own-data format.
+"""Generate a synthetic person-search dataset: street scenes in the custom JSON format.
 
     python tools/make_synthetic.py --preset demo datasets/synthetic_demo
 
-Any parameter of the preset can be changed by the option of its name. A folder that already holds
-the dataset is left as it is; another dataset drawn there before is replaced.
+An option overrides the preset's parameter of the same name. A complete dataset stays as it is; an
+earlier synthetic dataset with other parameters is replaced.
 """
 
 import argparse
 from dataclasses import fields, replace
 
-from clsa_search.data.synthetic import PRESETS, SyntheticSpec, make_synthetic
+from clsa_search.data.synthetic.spec import PRESETS, SyntheticSpec
 from clsa_search.errors import reported_input_errors
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("output_dir", help="folder for train.json, gallery.json and their images")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="demo")
-    parser.add_argument("--workers", type=int, help="processes; all cores by default")
+    parser.add_argument("output_dir", help="folder of train.json, gallery.json and the images")
+    parser.add_argument("--preset", choices=sorted(PRESETS), default="demo", help="default demo")
+    parser.add_argument("--workers", type=int, help="number of processes; default all cores")
     for field in fields(SyntheticSpec):
         values = ", ".join(f"{name} {getattr(PRESETS[name], field.name)}" for name in PRESETS)
         option = "--" + field.name.replace("_", "-")
         parser.add_argument(option, type=type(field.default), help=f"preset: {values}")
-    return parser.parse_args(arguments)
+    return parser.parse_args(argv)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Draws what the command line asks for."""
-    args = parse_arguments(arguments)
-    changes = {f.name: getattr(args, f.name) for f in fields(SyntheticSpec)}
+def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
+    args = parse_arguments(argv)
+    changes = {field.name: getattr(args, field.name) for field in fields(SyntheticSpec)}
     changes = {name: value for name, value in changes.items() if value is not None}
     with reported_input_errors():
         spec = replace(PRESETS[args.preset], **changes)
-        drawn = make_synthetic(args.output_dir, spec, workers=args.workers)
-    print(f"{args.output_dir}: " + ("drawn" if drawn else "complete already, left as it is"))
+        from clsa_search.data.synthetic import make_synthetic
+
+        generated = make_synthetic(args.output_dir, spec, workers=args.workers)
+    print(f"{args.output_dir}: " + ("generated" if generated else "already complete"))

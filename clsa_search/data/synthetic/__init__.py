@@ -1,10 +1,18 @@
-"""Synthetic street scenes: a person-search dataset that needs no download.
+"""Generator of synthetic street scenes: a person-search dataset without a download.
 
-From small to large: textures, solids, wardrobe, people and figure (one person); facades, props and
-street (the place); scene (one picture); plan (who is where); dataset (the files on disk).
+Modules, from small to large: textures, solids, wardrobe, appearance, person (one person); facades,
+props, street (the place); scene (one image); spec (parameters), plan (people of each image);
+dataset (the files).
 """
 
-from clsa_search.data.synthetic.dataset import make_synthetic
-from clsa_search.data.synthetic.plan import PRESETS, SyntheticSpec
+from typing import TYPE_CHECKING
+
+from clsa_search.data.synthetic.spec import PRESETS, SyntheticSpec
+from clsa_search.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from clsa_search.data.synthetic.dataset import make_synthetic
+else:
+    __getattr__ = lazy_exports(__name__, {"make_synthetic": "clsa_search.data.synthetic.dataset"})
 
 __all__ = ["PRESETS", "SyntheticSpec", "make_synthetic"]

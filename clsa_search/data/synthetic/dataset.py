@@ -1,9 +1,8 @@
-"""A person-search dataset drawn from nothing: synthetic street scenes in the own-data format.
+"""Generator of a synthetic person-search dataset in the custom JSON format.
 
-`make_synthetic` writes `<output_dir>/{train,gallery}.json` and their images. The same identity is
-seen from `min_height` pixels to the full height of the picture, its heights spread evenly on a
-logarithmic scale, by several cameras. Chance comes from one seeded generator an image, so that the
-number of workers changes nothing.
+`make_synthetic` writes `<output_dir>/{train,gallery}.json` and their images. Several cameras see
+each identity at heights spread evenly on a logarithmic scale, from `min_height` pixels to the full
+height of the image. Each image has its own seed, so the number of workers does not change the data.
 """
 
 from __future__ import annotations
@@ -13,43 +12,45 @@ import multiprocessing
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from clsa_search.data import save_custom_json
-from clsa_search.data.synthetic.plan import FEWEST_TARGETS, SyntheticSpec, plan_scenes
+from clsa_search.data.datasets.custom_json import save_custom_json
+from clsa_search.data.synthetic.plan import plan_scenes
 from clsa_search.data.synthetic.scene import ScenePlan, draw_scene
+from clsa_search.data.synthetic.spec import MIN_POSITIVES, SyntheticSpec
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
 SPLITS = ("train", "gallery")
-VERSION = 5  # of the drawing: a dataset of another version is drawn anew
-_MARK = ".clsa_search_synthetic"
-_QUALITY = 92
+VERSION = 5  # of the generator; a dataset of another version is generated again
+_MARKER = ".clsa_search_synthetic"
+_JPEG_QUALITY = 92
 
 
 def make_synthetic(
     output_dir: str | os.PathLike, spec: SyntheticSpec, *, workers: int | None = None
 ) -> bool:
-    """Draws a dataset, unless output_dir already holds it complete.
+    """Generate a dataset unless the folder already holds it.
 
     Args:
-        output_dir: a new or empty folder, or one that was drawn before and is replaced.
-        spec: what to draw.
-        workers: processes; all cores by default, 1 draws in this process.
+        output_dir: new or empty folder, or an earlier synthetic dataset to replace.
+        spec: parameters of the dataset.
+        workers: number of processes; default all cores, 1 generates in this process.
 
     Returns:
-        Whether anything was drawn.
+        True if the dataset was generated, False if it was there already.
 
     Raises:
-        InputError: output_dir holds something else, workers is not positive, or an identity found
-            too few places in the scenes.
+        InputError: if output_dir holds other files, workers is not positive, or an identity is in
+            too few images.
     """
     output_dir = Path(output_dir)
     if workers is not None and workers < 1:
@@ -57,21 +58,21 @@ def make_synthetic(
     if is_complete(output_dir, spec):
         return False
     _claim(output_dir)
-    with tempfile.TemporaryDirectory(prefix=".drawing-", dir=output_dir) as scratch:
-        fresh, old = Path(scratch, "new"), Path(scratch, "old")
-        _draw(fresh, spec, workers or _cores())
+    with tempfile.TemporaryDirectory(prefix=".generating-", dir=output_dir) as scratch:
+        new, old = Path(scratch, "new"), Path(scratch, "old")
+        _generate(new, spec, workers or _count_cores())
         old.mkdir()
-        # out: what claims completeness first; in: what claims it last
+        # The JSON files mark a complete dataset: the old ones leave first, the new ones come last.
         for name in (*(f"{s}.json" for s in SPLITS), *SPLITS):
             if (output_dir / name).exists():
                 os.replace(output_dir / name, old / name)
         for name in (*SPLITS, *(f"{s}.json" for s in SPLITS)):
-            os.replace(fresh / name, output_dir / name)
+            os.replace(new / name, output_dir / name)
     return True
 
 
 def is_complete(output_dir: str | os.PathLike, spec: SyntheticSpec) -> bool:
-    """Whether a folder holds the dataset of a spec, with all its images."""
+    """Return whether a folder holds the dataset of a spec with all its images."""
     for split in SPLITS:
         try:
             document = json.loads(Path(output_dir, f"{split}.json").read_text(encoding="utf-8"))
@@ -86,70 +87,107 @@ def is_complete(output_dir: str | os.PathLike, spec: SyntheticSpec) -> bool:
     return True
 
 
-def _describe(spec: SyntheticSpec) -> dict:
+def choose_queries(
+    annotations: Sequence[dict[str, Any]], cam_ids: dict[int, int], spec: SyntheticSpec
+) -> list[dict[str, Any]]:
+    """Choose one query per test identity, in turn among its smallest, middle and largest boxes.
+
+    At least half of the person is visible in a query where the identity has such a box. Another
+    camera sees each identity too.
+
+    Args:
+        annotations: annotations of the gallery split.
+        cam_ids: camera id by image id.
+        spec: parameters of the dataset.
+
+    Raises:
+        InputError: if an identity has too few boxes or only one camera sees it.
+    """
+    boxes = defaultdict(list)
+    for annotation in annotations:
+        if annotation["person_id"] != UNLABELED:
+            boxes[annotation["person_id"]].append(annotation)
+    rng = np.random.default_rng((spec.seed, 3))
+    queries = []
+    for turn, person_id in enumerate(range(spec.train_ids, spec.train_ids + spec.test_ids)):
+        candidates = sorted(boxes[person_id], key=lambda annotation: annotation["bbox"][3])
+        cameras = {cam_ids[annotation["image_id"]] for annotation in candidates}
+        if len(candidates) <= MIN_POSITIVES or len(cameras) < 2:
+            raise InputError(
+                f"synthetic scenes: identity {person_id} is in {len(candidates)} images of "
+                f"{len(cameras)} cameras; expected {MIN_POSITIVES + 1} images of 2 cameras: lower "
+                f"max_people, raise gallery_images or change the seed"
+            )
+        third = np.array_split(np.arange(len(candidates)), 3)[turn % 3]
+        visible = [i for i in third if candidates[i]["visibility"] >= 0.5]
+        chosen = candidates[int(rng.choice(visible or third))]
+        queries.append({k: chosen[k] for k in ("image_id", "bbox", "person_id")})
+    return queries
+
+
+def _describe(spec: SyntheticSpec) -> dict[str, Any]:
     return {"version": VERSION, **asdict(spec)}
 
 
-def _cores() -> int:
+def _count_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _claim(output_dir: Path) -> None:
-    """Marks a new or empty folder as ours; refuses one that holds something else."""
+    """Mark a new or empty folder as generated; refuse a folder with other files."""
     output_dir.mkdir(parents=True, exist_ok=True)
-    mark = output_dir / _MARK
-    if not mark.exists() and any(output_dir.iterdir()):
+    marker = output_dir / _MARKER
+    if not marker.exists() and any(output_dir.iterdir()):
         raise InputError(
             f"{output_dir}: holds files that make_synthetic did not write; expected a new or empty "
-            f"folder, or one that it has drawn before"
+            f"folder, or an earlier synthetic dataset"
         )
-    mark.write_text("Drawn by clsa_search; drawn anew, and replaced, for other parameters.\n")
+    marker.write_text("Generated by clsa_search; other parameters replace this dataset.\n")
 
 
-def _draw(folder: Path, spec: SyntheticSpec, workers: int) -> None:
+def _generate(folder: Path, spec: SyntheticSpec, workers: int) -> None:
     plans = {split: plan_scenes(spec, split) for split in SPLITS}
     jobs = [(folder / _file_name(s, p), p) for s in SPLITS for p in plans[s]]
     for split in SPLITS:
         (folder / split / "images").mkdir(parents=True)
-    people = iter(list(_draw_images(jobs, spec, workers)))
+    annotations = iter(list(_write_images(jobs, spec, workers)))
     for split in SPLITS:
-        _write_split(folder, split, spec, plans[split], [next(people) for _ in plans[split]])
+        _write_split(folder, split, spec, plans[split], [next(annotations) for _ in plans[split]])
 
 
 def _file_name(split: str, plan: ScenePlan) -> str:
-    return f"{split}/images/c{plan.camera.cam_id}_{plan.rank:05d}.jpg"
+    return f"{split}/images/c{plan.camera.cam_id}_{plan.index:05d}.jpg"
 
 
-def _draw_images(
+def _write_images(
     jobs: list[tuple[Path, ScenePlan]], spec: SyntheticSpec, workers: int
-) -> Iterator[list[dict]]:
-    """The annotations of each job's image, in order, as the images are written."""
-    draw = partial(_draw_image, spec=spec)
-    progress = partial(tqdm, total=len(jobs), desc="drawing scenes", unit="image", mininterval=0.5)
+) -> Iterator[list[dict[str, Any]]]:
+    """Write the image of each job and yield its annotations, in order."""
+    write = partial(_write_image, spec=spec)
+    progress = partial(tqdm, total=len(jobs), desc="generating", unit="image", mininterval=0.5)
     if workers == 1:
-        yield from progress(map(draw, jobs))
+        yield from progress(map(write, jobs))
         return
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if "fork" in methods else None)
-    # One thread each, and that before the fork: in a child of a process whose OpenCV has threads,
-    # OpenCV waits for them for ever.
+    # Set one thread before the fork: OpenCV hangs in a child of a process whose OpenCV has threads.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         with context.Pool(workers) as pool:
-            yield from progress(pool.imap(draw, jobs, chunksize=4))
+            yield from progress(pool.imap(write, jobs, chunksize=4))
     finally:
         cv2.setNumThreads(threads)
 
 
-def _draw_image(job: tuple[Path, ScenePlan], spec: SyntheticSpec) -> list[dict]:
+def _write_image(job: tuple[Path, ScenePlan], spec: SyntheticSpec) -> list[dict[str, Any]]:
     path, plan = job
-    picture, annotations = draw_scene(
+    image, annotations = draw_scene(
         plan, width=spec.width, height=spec.height, min_visible=spec.min_visible
     )
-    if not cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]):
+    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]):
         raise OSError(f"{path}: could not be written")
     return annotations
 
@@ -159,11 +197,11 @@ def _write_split(
     split: str,
     spec: SyntheticSpec,
     plans: list[ScenePlan],
-    people: list[list[dict]],
+    annotations_per_image: list[list[dict[str, Any]]],
 ) -> None:
     images = [
         {
-            "id": plan.rank,
+            "id": plan.index,
             "file_name": _file_name(split, plan),
             "width": spec.width,
             "height": spec.height,
@@ -172,11 +210,11 @@ def _write_split(
         for plan in plans
     ]
     annotations = [
-        {"image_id": plan.rank, **person}
-        for plan, group in zip(plans, people, strict=True)
-        for person in group
+        {"image_id": plan.index, **annotation}
+        for plan, group in zip(plans, annotations_per_image, strict=True)
+        for annotation in group
     ]
-    cam_ids = {plan.rank: plan.camera.cam_id for plan in plans}
+    cam_ids = {plan.index: plan.camera.cam_id for plan in plans}
     queries = choose_queries(annotations, cam_ids, spec) if split == "gallery" else ()
     save_custom_json(
         folder / f"{split}.json",
@@ -185,36 +223,3 @@ def _write_split(
         queries=queries,
         info={"description": "synthetic street scenes", "synthetic": _describe(spec)},
     )
-
-
-def choose_queries(
-    annotations: list[dict], cam_ids: dict[int, int], spec: SyntheticSpec
-) -> list[dict]:
-    """One query an identity, in turn among its smallest, middle and largest sightings.
-
-    A query shows at least half of the figure where the identity has such a sighting, and another
-    camera sees the identity too.
-
-    Raises:
-        InputError: an identity has too few sightings, or a single camera saw it.
-    """
-    sightings = defaultdict(list)
-    for entry in annotations:
-        if entry["person_id"] != UNLABELED:
-            sightings[entry["person_id"]].append(entry)
-    rng = np.random.default_rng((spec.seed, 3))
-    queries = []
-    for turn, person_id in enumerate(range(spec.train_ids, spec.train_ids + spec.test_ids)):
-        seen = sorted(sightings[person_id], key=lambda entry: entry["bbox"][3])
-        cameras = {cam_ids[entry["image_id"]] for entry in seen}
-        if len(seen) <= FEWEST_TARGETS or len(cameras) < 2:
-            raise InputError(
-                f"synthetic scenes: identity {person_id} was drawn {len(seen)} times by "
-                f"{len(cameras)} cameras; fewer people in a picture, more gallery images or "
-                f"another seed would give it {FEWEST_TARGETS + 1} sightings by 2"
-            )
-        third = np.array_split(np.arange(len(seen)), 3)[turn % 3]
-        clear = [i for i in third if seen[i]["visibility"] >= 0.5]
-        chosen = seen[int(rng.choice(clear or third))]
-        queries.append({k: chosen[k] for k in ("image_id", "bbox", "person_id")})
-    return queries

@@ -1,215 +1,140 @@
-"""What a synthetic dataset shows: its size, and who is in which picture at which height."""
+"""Plan of a synthetic dataset: people and camera of each scene."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from clsa_search.data.synthetic.people import sample_appearance, sample_identities
-from clsa_search.data.synthetic.scene import ScenePlan, Sighting
+from clsa_search.data.synthetic.appearance import sample_appearance, sample_identities
+from clsa_search.data.synthetic.scene import ScenePerson, ScenePlan
+from clsa_search.data.synthetic.spec import MIN_POSITIVES, SyntheticSpec
 from clsa_search.data.synthetic.street import sample_cameras
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
-FEWEST_TARGETS = 3  # other sightings of a query's identity
-_FIGURE_WIDTH = 0.36  # against its height
-_CROWDED = 0.7  # part of the frame's width that the figures of a scene may fill together
+_PERSON_ASPECT = 0.36  # width / height
+_CROWDED = 0.7  # part of the image width that the people of a scene may fill together
 _ATTEMPTS = 50
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyntheticSpec:
-    """What to draw; everything but the place on disk and the number of workers.
-
-    seed: of all chance. *_ids: identities of a split, *_images: its pictures. width, height: of a
-    picture in pixels. min_height, max_height: of a figure in pixels; max_height 0 means the full
-    height of the picture. people: fewest and most people in a picture. unlabeled_fraction: of all
-    people. sibling_fraction: of the identities, those who differ from another by one attribute.
-    cameras: how many. min_visible: the part of a figure that must show for it to be drawn.
-    """
-
-    seed: int = 0
-    train_ids: int = 120
-    test_ids: int = 40
-    train_images: int = 480
-    gallery_images: int = 160
-    width: int = 320
-    height: int = 240
-    min_height: int = 20
-    max_height: int = 0
-    min_people: int = 3
-    max_people: int = 8
-    unlabeled_fraction: float = 0.2
-    sibling_fraction: float = 0.25
-    cameras: int = 6
-    min_visible: float = 0.4
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("seed", 0, 2**63), ("train_ids", 1, 10**6), ("test_ids", 1, 10**6),
-            ("train_images", 1, 10**7), ("gallery_images", 2, 10**7),
-            ("width", 64, 8192), ("height", 64, 8192), ("min_height", 12, self.tallest),
-            ("max_height", 0, self.height), ("min_people", 1, self.max_people),
-            ("max_people", 1, 50), ("unlabeled_fraction", 0, 0.9), ("sibling_fraction", 0, 0.9),
-            ("cameras", 2, 50), ("min_visible", 0.2, 0.9),
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"synthetic scenes: {name} is {value}; expected {low} to {high}")
-        most = min(self.train_ids, self.test_ids)
-        if self.max_people > most:
-            raise InputError(
-                f"synthetic scenes: max_people is {self.max_people}; expected at most the number "
-                f"of identities of a split, {most}: nobody is in a picture twice"
-            )
-        self._check_sightings("train", self.train_ids, self.train_images, 2)
-        self._check_sightings("test", self.test_ids, self.gallery_images, FEWEST_TARGETS + 2)
-
-    def _check_sightings(self, split: str, ids: int, images: int, fewest: int) -> None:
-        people = images * (self.min_people + self.max_people) / 2
-        sightings = people * (1 - self.unlabeled_fraction) / ids
-        if sightings < fewest or images < fewest:
-            raise InputError(
-                f"synthetic scenes: {images} images for {split}_ids {ids} show each identity "
-                f"about {min(sightings, images):.1f} times; expected {fewest}: ask for more "
-                f"images or fewer identities"
-            )
-
-    @property
-    def tallest(self) -> int:
-        """Height of the largest figure in pixels."""
-        return self.max_height or self.height
-
-
-PRESETS = {
-    # milder than the defaults in all but the number of identities: what ten minutes on two
-    # processor cores can learn
-    "demo": SyntheticSpec(
-        train_ids=200, train_images=800, min_height=24, max_people=7, sibling_fraction=0.1,
-        cameras=4, min_visible=0.6,
-    ),
-    "full": SyntheticSpec(
-        train_ids=600, test_ids=300, train_images=4000, gallery_images=1500, width=960, height=720,
-        cameras=8,
-    ),
-}  # fmt: skip
-
-
 def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
-    """The pictures of a split, `train` or `gallery`.
+    """Plan the scenes of a split, `train` or `gallery`.
 
-    Identities are seen about equally often, at most once in a picture, their heights spread evenly
-    on a logarithmic scale; those of the gallery by two cameras or more. Ids of the two splits are
-    disjoint: those of the gallery follow those of train.
+    Identities occur about equally often and at most once per image, at heights spread evenly on a
+    logarithmic scale. Two cameras or more see each gallery identity. The ids of the gallery follow
+    those of train.
 
     Raises:
-        InputError: no such plan was found.
+        InputError: if no such plan is found.
     """
-    number = ("train", "gallery").index(split)
-    rng = np.random.default_rng((spec.seed, 1 + number))
-    # the street ends behind where the smallest stand
+    split_index = ("train", "gallery").index(split)
+    rng = np.random.default_rng((spec.seed, 1 + split_index))
+    # The street ends behind the smallest people.
     far = min(0.07, 0.85 * spec.min_height / spec.height)
     cameras = sample_cameras(np.random.default_rng((spec.seed, 0)), spec.cameras, far=far)
     ids, images = (
-        (spec.test_ids, spec.gallery_images) if number else (spec.train_ids, spec.train_images)
+        (spec.test_ids, spec.gallery_images) if split_index else (spec.train_ids, spec.train_images)
     )
-    looks = sample_identities(rng, ids, sibling_fraction=spec.sibling_fraction)
-    views = rng.permutation(np.arange(images) % len(cameras))
+    appearances = sample_identities(rng, ids, sibling_fraction=spec.sibling_fraction)
+    camera_indices = rng.permutation(np.arange(images) % len(cameras))
     people = rng.integers(spec.min_people, spec.max_people + 1, images)
-    strangers = rng.binomial(people, spec.unlabeled_fraction)
+    unlabeled = rng.binomial(people, spec.unlabeled_fraction)
     for _ in range(_ATTEMPTS):
-        cast = _cast(rng, people - strangers, ids)
-        if split == "train" or _seen_enough(cast, views, ids):
+        members = _assign_identities(rng, people - unlabeled, ids)
+        if split == "train" or _has_enough_positives(members, camera_indices, ids):
             break
     else:
         raise InputError(
-            f"synthetic scenes: found no way to show each of test_ids {ids} in "
-            f"{FEWEST_TARGETS + 1} pictures of 2 cameras; ask for more gallery_images"
+            f"synthetic scenes: cannot show each of test_ids {ids} in {MIN_POSITIVES + 1} images "
+            f"of 2 cameras; raise gallery_images"
         )
-    heights = _heights(rng, spec, cast, ids)
-    first = number * spec.train_ids
+    heights = _assign_heights(rng, spec, members, ids)
+    first_id = split_index * spec.train_ids
     plans = []
-    for rank, (members, view) in enumerate(zip(cast, views, strict=True)):
+    for index, (identities, camera_index) in enumerate(zip(members, camera_indices, strict=True)):
         known = [
-            Sighting(first + person, looks[person], heights[rank][place])
-            for place, person in enumerate(members)
+            ScenePerson(first_id + identity, appearances[identity], heights[index][slot])
+            for slot, identity in enumerate(identities)
         ]
-        passing = [_stranger(rng, spec) for _ in range(strangers[rank])]
+        others = [_sample_unlabeled(rng, spec) for _ in range(unlabeled[index])]
         seed = int(rng.integers(2**63))
-        plans.append(ScenePlan(rank, cameras[view], tuple(known + passing), seed))
+        plans.append(ScenePlan(index, cameras[camera_index], tuple(known + others), seed))
     return plans
 
 
-def _stranger(rng: np.random.Generator, spec: SyntheticSpec) -> Sighting:
-    return Sighting(UNLABELED, sample_appearance(rng), _height_at(rng.uniform(), spec))
+def _sample_unlabeled(rng: np.random.Generator, spec: SyntheticSpec) -> ScenePerson:
+    return ScenePerson(UNLABELED, sample_appearance(rng), _height_at(rng.uniform(), spec))
 
 
 def _height_at(fraction: float, spec: SyntheticSpec) -> int:
-    """A figure's height in pixels, a fraction of the way up the logarithmic scale."""
+    """Return a height in pixels at a fraction of the logarithmic scale."""
     return round(spec.min_height * (spec.tallest / spec.min_height) ** fraction)
 
 
-def _cast(rng: np.random.Generator, places: np.ndarray, ids: int) -> list[list[int]]:
-    """Identities (from 0) for the places of each picture: dealt from shuffled decks of all of them,
-    so that counts differ by one at most but for the few who may not meet themselves."""
+def _assign_identities(rng: np.random.Generator, slots: np.ndarray, ids: int) -> list[list[int]]:
+    """Deal identities (from 0) to the slots of each image from shuffled decks.
+
+    Counts differ by at most one, except where an identity would occur twice in an image.
+    """
     deck: list[int] = []
-    cast = []
-    for count in places:
-        members: list[int] = []
+    members = []
+    for count in slots:
+        identities: list[int] = []
         if len(deck) < 2 * count:
             deck += rng.permutation(ids).tolist()
-        for person in list(deck):
-            if len(members) == count:
+        for identity in list(deck):
+            if len(identities) == count:
                 break
-            if person not in members:
-                members.append(person)
-                deck.remove(person)
-        cast.append(members)
-    return cast
+            if identity not in identities:
+                identities.append(identity)
+                deck.remove(identity)
+        members.append(identities)
+    return members
 
 
-def _seen_enough(cast: list[list[int]], views: np.ndarray, ids: int) -> bool:
-    seen: list[list[int]] = [[] for _ in range(ids)]
-    for members, view in zip(cast, views, strict=True):
-        for person in members:
-            seen[person].append(int(view))
-    return all(len(views) > FEWEST_TARGETS and len(set(views)) > 1 for views in seen)
+def _has_enough_positives(members: list[list[int]], camera_indices: np.ndarray, ids: int) -> bool:
+    cameras: list[list[int]] = [[] for _ in range(ids)]
+    for identities, camera_index in zip(members, camera_indices, strict=True):
+        for identity in identities:
+            cameras[identity].append(int(camera_index))
+    return all(len(seen) > MIN_POSITIVES and len(set(seen)) > 1 for seen in cameras)
 
 
-def _heights(
-    rng: np.random.Generator, spec: SyntheticSpec, cast: list[list[int]], ids: int
+def _assign_heights(
+    rng: np.random.Generator, spec: SyntheticSpec, members: list[list[int]], ids: int
 ) -> list[list[int]]:
-    """Heights in pixels, parallel to cast: each identity's are one from each of equal parts of the
-    scale. Pictures too full for their frame then trade their largest for one that fits better."""
-    places: list[list[tuple[int, int]]] = [[] for _ in range(ids)]
-    for rank, members in enumerate(cast):
-        for place, person in enumerate(members):
-            places[person].append((rank, place))
-    heights = [[0] * len(members) for members in cast]
-    for spots in places:
+    """Assign heights in pixels, parallel to members.
+
+    Each identity gets one height from each of equal parts of the scale. A crowded image then swaps
+    its largest height with another image of the same identity.
+    """
+    positions: list[list[tuple[int, int]]] = [[] for _ in range(ids)]
+    for image, identities in enumerate(members):
+        for slot, identity in enumerate(identities):
+            positions[identity].append((image, slot))
+    heights = [[0] * len(identities) for identities in members]
+    for spots in positions:
         parts = (rng.permutation(len(spots)) + rng.uniform(size=len(spots))) / max(len(spots), 1)
-        for (rank, place), part in zip(spots, parts, strict=True):
-            heights[rank][place] = _height_at(part, spec)
-    room = _CROWDED * spec.width / _FIGURE_WIDTH
-    for rank in rng.permutation(len(cast)):
-        if sum(heights[rank]) <= room:
+        for (image, slot), part in zip(spots, parts, strict=True):
+            heights[image][slot] = _height_at(part, spec)
+    limit = _CROWDED * spec.width / _PERSON_ASPECT
+    for image in rng.permutation(len(members)):
+        if sum(heights[image]) <= limit:
             continue
-        place = int(np.argmax(heights[rank]))
-        _trade(heights, rank, place, places[cast[rank][place]], room)
+        slot = int(np.argmax(heights[image]))
+        _swap_height(heights, image, slot, positions[members[image][slot]], limit)
     return heights
 
 
-def _trade(
-    heights: list[list[int]], rank: int, place: int, spots: list[tuple[int, int]], room: float
+def _swap_height(
+    heights: list[list[int]], image: int, slot: int, spots: list[tuple[int, int]], limit: float
 ) -> None:
-    """Swaps a height with the least of the same identity's whose picture can take it, in place."""
-    here = heights[rank][place]
+    """Swap a height with the smallest of the same identity whose image has room, in place."""
+    here = heights[image][slot]
     fitting = [
-        (heights[r][p], r, p)
-        for r, p in spots
-        if heights[r][p] < here and sum(heights[r]) - heights[r][p] + here <= room
+        (heights[i][s], i, s)
+        for i, s in spots
+        if heights[i][s] < here and sum(heights[i]) - heights[i][s] + here <= limit
     ]
     if fitting:
-        there, other, spot = min(fitting)
-        heights[rank][place], heights[other][spot] = there, here
+        there, other_image, other_slot = min(fitting)
+        heights[image][slot], heights[other_image][other_slot] = there, here

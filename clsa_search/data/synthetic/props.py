@@ -1,29 +1,34 @@
-"""Street furniture, and things that a careless eye takes for a person, as cut-outs.
+"""Street furniture and distractors that resemble people, as cut-outs.
 
-A cut-out is (height, width, 4) uint8 blue, green, red, alpha, its colors multiplied by alpha, its
-lower edge on the ground.
+A cut-out is (height, width, 4) uint8 blue, green, red, alpha; colors are multiplied by alpha. Its
+lower edge is on the ground.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
-from clsa_search.data.synthetic.figure import draw_person
-from clsa_search.data.synthetic.people import CLOTH, sample_appearance, sample_pose
+from clsa_search.data.synthetic.appearance import CLOTH, sample_appearance, sample_pose
+from clsa_search.data.synthetic.person import draw_person
+from clsa_search.data.synthetic.textures import Color, scale_color
 
-Color = tuple[int, int, int]
-
-_LEAST, _MOST = 60, 480  # pixels of a stature on the drawing board
+_MIN_UNIT, _MAX_UNIT = 60, 480  # pixels per stature on the board
 _METAL = (70, 74, 78)
 
 
 def draw_prop(rng: np.random.Generator, kind: str, stature: float) -> np.ndarray:
-    """A cut-out of one of `PROPS`; stature: pixels of an adult beside it."""
+    """Draw a cut-out of one of `PROPS`.
+
+    Args:
+        rng: random generator.
+        kind: key of `PROPS`.
+        stature: height of an adult beside it, in pixels.
+    """
     size, paint = PROPS[kind]
-    unit = int(np.clip(1.5 * stature, _LEAST, _MOST))
+    unit = int(np.clip(1.5 * stature, _MIN_UNIT, _MAX_UNIT))
     board = np.zeros((int(size[1] * unit), int(size[0] * unit), 4), np.uint8)
     paint(board, rng)
     height = max(int(size[1] * stature), 3)
@@ -41,14 +46,15 @@ def _any_color(rng: np.random.Generator) -> Color:
     return CLOTH[names[int(rng.integers(len(names)))]]
 
 
-def _ink(color: Color, factor: float = 1.0) -> tuple[float, float, float, float]:
-    return (*(min(c * factor, 255.0) for c in color), 255.0)
+def _opaque(color: Sequence[float], factor: float = 1.0) -> tuple[float, float, float, float]:
+    blue, green, red = (min(c * factor, 255.0) for c in color)
+    return blue, green, red, 255.0
 
 
 def _bar(
     board: np.ndarray, left: float, top: float, right: float, bottom: float, color: Color
 ) -> None:
-    """A round upright body, lit from the left; all lengths as parts of the board."""
+    """Draw a round upright bar, lit from the left; lengths are fractions of the board."""
     height, width = board.shape[:2]
     x0, x1 = int(left * width), max(int(right * width), int(left * width) + 1)
     rows = slice(int(top * height), int(bottom * height))
@@ -64,7 +70,7 @@ def _box(
 ) -> None:
     height, width = board.shape[:2]
     corners = (int(left * width), int(top * height)), (int(right * width), int(bottom * height))
-    cv2.rectangle(board, *corners, _ink(color), -1)
+    cv2.rectangle(board, *corners, _opaque(color), -1)
 
 
 def _lamp(board: np.ndarray, rng: np.random.Generator) -> None:
@@ -78,7 +84,7 @@ def _lamp(board: np.ndarray, rng: np.random.Generator) -> None:
 def _bin(board: np.ndarray, rng: np.random.Generator) -> None:
     tone = ((60, 92, 52), (84, 84, 88), (52, 78, 120))[int(rng.integers(3))]
     _bar(board, 0.08, 0.12, 0.92, 1.0, tone)
-    _bar(board, 0.02, 0.04, 0.98, 0.16, tuple(int(c * 0.75) for c in tone))
+    _bar(board, 0.02, 0.04, 0.98, 0.16, scale_color(tone, 0.75))
     _box(board, 0.25, 0.22, 0.75, 0.32, (24, 24, 24))
 
 
@@ -87,7 +93,7 @@ def _bollard(board: np.ndarray, rng: np.random.Generator) -> None:
     _bar(board, 0.2, 0.1, 0.8, 1.0, tone)
     _bar(board, 0.2, 0.22, 0.8, 0.32, (215, 218, 222))
     height, width = board.shape[:2]
-    cv2.circle(board, (width // 2, int(0.1 * height)), int(0.3 * width), _ink(tone, 0.9), -1)
+    cv2.circle(board, (width // 2, int(0.1 * height)), int(0.3 * width), _opaque(tone, 0.9), -1)
 
 
 def _bench(board: np.ndarray, rng: np.random.Generator) -> None:
@@ -96,7 +102,7 @@ def _bench(board: np.ndarray, rng: np.random.Generator) -> None:
         _bar(board, left, 0.1, left + 0.05, 1.0, _METAL)
     for top in (0.0, 0.16, 0.32):
         _box(board, 0.0, top, 1.0, top + 0.11, wood)
-    _box(board, 0.0, 0.54, 1.0, 0.66, tuple(int(c * 1.15) for c in wood))
+    _box(board, 0.0, 0.54, 1.0, 0.66, scale_color(wood, 1.15))
 
 
 def _sign(board: np.ndarray, rng: np.random.Generator) -> None:
@@ -107,11 +113,11 @@ def _sign(board: np.ndarray, rng: np.random.Generator) -> None:
         tone, inner = ((40, 40, 196), (236, 236, 236))
     else:
         tone, inner = ((150, 84, 30), (150, 84, 30))
-    cv2.circle(board, center, radius, _ink(tone), -1)
-    cv2.circle(board, center, int(0.7 * radius), _ink(inner), -1)
+    cv2.circle(board, center, radius, _opaque(tone), -1)
+    cv2.circle(board, center, int(0.7 * radius), _opaque(inner), -1)
     left, right = center[0] - radius // 2, center[0] + radius // 2
     low, high = center[1] - radius // 8, center[1] + radius // 8
-    cv2.rectangle(board, (left, low), (right, high), _ink((235, 235, 235)), -1)
+    cv2.rectangle(board, (left, low), (right, high), _opaque((235, 235, 235)), -1)
 
 
 def _car(board: np.ndarray, rng: np.random.Generator) -> None:
@@ -120,18 +126,18 @@ def _car(board: np.ndarray, rng: np.random.Generator) -> None:
     hull = np.array([(0.01, 0.82), (0.01, 0.5), (0.07, 0.43), (0.22, 0.40), (0.34, 0.06),
                      (0.42, 0.02), (0.66, 0.02), (0.74, 0.07), (0.86, 0.40), (0.96, 0.45),
                      (0.99, 0.56), (0.99, 0.82)])  # fmt: skip
-    cv2.fillPoly(board, [_to_pixels(hull, width, height)], _ink(paint))
+    cv2.fillPoly(board, [_to_pixels(hull, width, height)], _opaque(paint))
     lower = np.array([(0.01, 0.62), (0.99, 0.62), (0.99, 0.84), (0.01, 0.84)])
-    cv2.fillPoly(board, [_to_pixels(lower, width, height)], _ink(paint, 0.72))
+    cv2.fillPoly(board, [_to_pixels(lower, width, height)], _opaque(paint, 0.72))
     for pane in (
         [(0.26, 0.40), (0.36, 0.10), (0.51, 0.09), (0.51, 0.40)],
         [(0.53, 0.40), (0.53, 0.09), (0.68, 0.10), (0.81, 0.40)],
     ):
-        cv2.fillPoly(board, [_to_pixels(np.array(pane), width, height)], _ink((96, 84, 74)))
+        cv2.fillPoly(board, [_to_pixels(np.array(pane), width, height)], _opaque((96, 84, 74)))
     for x in (0.2, 0.79):
         center = (int(x * width), int(0.81 * height))
-        cv2.circle(board, center, int(0.18 * height), _ink((28, 28, 28)), -1)
-        cv2.circle(board, center, int(0.1 * height), _ink((150, 152, 154)), -1)
+        cv2.circle(board, center, int(0.18 * height), _opaque((28, 28, 28)), -1)
+        cv2.circle(board, center, int(0.1 * height), _opaque((150, 152, 154)), -1)
     if rng.random() < 0.5:
         board[:] = board[:, ::-1].copy()
 
@@ -152,7 +158,7 @@ def _leaves(
         bright = 0.5 + 0.6 * number / count - 0.35 * (y - top) / (bottom - top)
         tone = tuple(c * max(bright, 0.25) * tint for c in (64, 140, 96))
         center = (int(x * width), int(y * height))
-        cv2.circle(board, center, int(rng.uniform(0.05, 0.13) * width), _ink(tone), -1)
+        cv2.circle(board, center, int(rng.uniform(0.05, 0.13) * width), _opaque(tone), -1)
 
 
 def _tree(board: np.ndarray, rng: np.random.Generator) -> None:
@@ -165,7 +171,7 @@ def _bush(board: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _stand_in(board: np.ndarray, figure: np.ndarray, foot: float) -> None:
-    """Stands a cut-out with its feet at a part of the board's height, centered, in place."""
+    """Draw a centered cut-out with its feet at a fraction of the board's height, in place."""
     bottom = int(foot * board.shape[0])
     figure = figure[-bottom:]
     left = (board.shape[1] - figure.shape[1]) // 2
@@ -196,10 +202,11 @@ def _mannequin(board: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _poster(board: np.ndarray, rng: np.random.Generator) -> None:
-    """A stand with a person on it, cut by its frame."""
+    """Draw a stand with a person on it, cropped by its frame."""
     person = sample_appearance(rng)
     _box(board, 0.0, 0.0, 1.0, 0.95, (60, 62, 66))
-    _box(board, 0.06, 0.03, 0.94, 0.9, tuple(int(v) for v in rng.integers(110, 235, 3)))
+    blue, green, red = rng.integers(110, 235, 3).tolist()
+    _box(board, 0.06, 0.03, 0.94, 0.9, (blue, green, red))
     height, width = board.shape[:2]
     figure = draw_person(person, sample_pose(rng, person), height=int(1.15 * height))
     inner = board[int(0.1 * height) : int(0.9 * height), int(0.06 * width) : int(0.94 * width)]
@@ -218,12 +225,12 @@ def _coat_rack(board: np.ndarray, rng: np.random.Generator) -> None:
         coat = np.array([(where - 0.1, 0.12), (where + 0.12, 0.12), (where + 0.26, 0.3),
                          (where + 0.2 + slant, 0.72), (where - 0.22 + slant, 0.74),
                          (where - 0.22, 0.3)])  # fmt: skip
-        cv2.fillPoly(board, [_to_pixels(coat, width, height)], _ink(tone), cv2.LINE_AA)
+        cv2.fillPoly(board, [_to_pixels(coat, width, height)], _opaque(tone), cv2.LINE_AA)
         seam = _to_pixels(np.array([(where, 0.13), (where + slant, 0.72)]), width, height)
-        cv2.polylines(board, [seam], False, _ink(tone, 0.6), 2)
+        cv2.polylines(board, [seam], False, _opaque(tone, 0.6), 2)
 
 
-# kind: (width, height) in statures, painter
+# kind: ((width, height) in statures, painter)
 PROPS: dict[str, tuple[tuple[float, float], Callable]] = {
     "lamp": ((0.26, 2.5), _lamp),
     "bin": ((0.32, 0.52), _bin),

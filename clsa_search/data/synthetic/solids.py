@@ -1,13 +1,13 @@
-"""Tubes: the one solid that the figures of the synthetic scenes are made of, and how it is painted.
+"""Tubes, the solids of people, and their painting on a canvas.
 
-A tube is a straight axis with an elliptical cross-section whose radii vary along it, a rounded cap
-at each end, and a texture wrapped around it. It is painted by projecting it (orthographic) to a
-canvas with a depth buffer, so that limbs, bags and hair hide each other as they do in the round,
-and a pattern stays where it belongs on the body whichever way the person turns.
+A tube has a straight axis, an elliptical cross-section with radii that vary along the axis, a
+rounded cap at each end, and a texture wrapped around it. The canvas projects it orthographically
+and keeps a depth buffer: near limbs hide far ones, and a pattern stays in its place on the body
+when the person turns.
 
-Body frame: X to the body's own left, Y up, Z forward, in statures (1 = the person's height).
-Textures: (V, U, 3) uint8 BGR; V runs along the axis from start to end, caps included, U around it:
-column 0 is the body's left, U/4 the front, U/2 the right, 3U/4 the back.
+Body frame: X to the person's left, Y up, Z forward, in statures (1 = the person's height).
+Textures: (V, U, 3) uint8 BGR; V runs along the axis from start to end with caps, U around it:
+column 0 is the left of the body, U/4 the front, U/2 the right, 3U/4 the back.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ from dataclasses import dataclass
 import numpy as np
 
 Point = tuple[float, float, float]
-PITCH = 0.16  # radians by which the viewer looks down: enough to see the length of a shoe
+PITCH = 0.16  # radians; the camera looks down a little, so shoes have length
 _AMBIENT = 0.50
 _PROFILE_STEPS = 256
 
 
 @dataclass(frozen=True)
 class Tube:
-    """One solid of a figure.
+    """One solid of a person, in statures.
 
-    start, end: (X, Y, Z) ends of the axis, in statures. widths: radii toward the body's sides,
-    equally spaced from start to end. depth: the radius toward front and back as a part of the one
-    to the sides. caps: length of the rounded ends beyond start and end. over: how much nearer to
-    the viewer it counts as than it is, so that cloth stays over the limbs it covers, in statures.
-    square: shaded like a box.
+    Args:
+        start: (X, Y, Z) start of the axis.
+        end: (X, Y, Z) end of the axis.
+        widths: radii toward the sides of the body, equally spaced from start to end.
+        texture: (V, U, 3) colors.
+        depth: radius toward front and back / radius toward the sides.
+        caps: lengths of the rounded ends.
+        over: offset toward the viewer in the depth test; keeps cloth over the limbs.
+        square: True shades the tube like a box.
     """
 
     start: Point
@@ -44,11 +48,14 @@ class Tube:
 
 
 class Canvas:
-    """A picture with a depth buffer onto which tubes are painted.
+    """Image with a depth buffer.
 
-    height, width: pixels. scale: pixels of a stature. yaw: the way the body faces, radians:
-    0 toward the viewer, pi/2 to the right of the picture. light: direction to the light
-    (right, up, toward the viewer), unit length.
+    Args:
+        height: height in pixels.
+        width: width in pixels.
+        scale: pixels per stature.
+        yaw: direction of the body in radians: 0 toward the viewer, pi/2 to the right of the image.
+        light: unit direction to the light (right, up, toward the viewer).
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class Canvas:
         self._light = (light[0], -light[1], light[2])
 
     def project(self, point: Point) -> Point:
-        """Body point to canvas (x, y in pixels, depth toward the viewer in pixels)."""
+        """Project a body point to canvas pixels (x, y, depth toward the viewer)."""
         across, up, forward = point
         right = across * np.cos(self._yaw) + forward * np.sin(self._yaw)
         near = forward * np.cos(self._yaw) - across * np.sin(self._yaw)
@@ -79,14 +86,14 @@ class Canvas:
         )
 
     def paint(self, tube: Tube) -> None:
-        """Paints a tube where it is nearer than what is there already."""
+        """Paint a tube in front of the farther pixels."""
         ax, ay, az = self.project(tube.start)
         bx, by, bz = self.project(tube.end)
         window = self._window(tube, (ax, ay), (bx, by))
         if window is None:
             return
         length = max(float(np.hypot(bx - ax, by - ay)), 1e-3)
-        # an axis that points at the viewer has no direction in the picture: take it as upright
+        # An axis toward the viewer has no direction in the image: take it as upright.
         dx, dy = ((bx - ax) / length, (by - ay) / length) if length > 0.5 else (0.0, 1.0)
         rows, cols = window
         y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] + 0.5 - ay
@@ -116,7 +123,7 @@ class Canvas:
     def _window(
         self, tube: Tube, start: tuple[float, float], end: tuple[float, float]
     ) -> tuple[slice, slice] | None:
-        """The rows and columns that a tube can touch; None where it misses the canvas."""
+        """Return the rows and columns of a tube; None if it misses the canvas."""
         reach = self._scale * max(max(tube.widths) * max(1, tube.depth), *tube.caps) + 2
         height, width = self.depth.shape
         x0, x1 = sorted((start[0], end[0]))
@@ -126,7 +133,7 @@ class Canvas:
         return (rows, cols) if rows.start < rows.stop and cols.start < cols.stop else None
 
     def _cross_section(self, tube: Tube) -> tuple[np.ndarray, float, float, float]:
-        """Apparent radii along the tube in pixels, and how its ellipse lies toward the viewer.
+        """Return the apparent radii in pixels and the shape of the ellipse toward the viewer.
 
         An ellipse (cos t, depth sin t) turned by yaw appears with half-width
         R = hypot(cos yaw, depth sin yaw); the point seen at side s of it is t = delta + acos(s),
@@ -144,8 +151,14 @@ class Canvas:
     def _shade(
         self, side: np.ndarray, bulge: np.ndarray, across: tuple[float, float], *, square: bool
     ) -> np.ndarray:
-        """Brightness of surface points at side (-1 to 1) of an axis; across: the direction (right,
-        down) of side 1. Normals of something square turn at its edges only."""
+        """Return the brightness of surface points.
+
+        Args:
+            side: positions across the axis, -1 to 1.
+            bulge: heights toward the viewer.
+            across: direction (right, down) of side 1.
+            square: True turns normals near the edges only.
+        """
         if square:
             side = side**5
             bulge = np.sqrt(1 - side * side)
@@ -155,7 +168,7 @@ class Canvas:
 
 
 def _look_up(texture: np.ndarray, along: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """(N, 3) texels at (N,) positions along the axis, 0-1, and angles around it, radians."""
+    """Return (N, 3) texels at positions along the axis (0-1) and angles around it (radians)."""
     down, around = texture.shape[:2]
     v = np.clip((along * down).astype(np.int32), 0, down - 1)
     u = (angle * (around / (2 * np.pi))).astype(np.int32) % around

@@ -1,8 +1,8 @@
-"""Where the synthetic people walk: cameras, each with its fixed view of a street of its own.
+"""Cameras with a fixed view of a street, and the drawing of the empty street.
 
 World frame: X to the right, Y up, Z away from the camera, in statures of an average adult (1.72 m).
-The ground is flat: at picture row y below the horizon a stature is `(y - horizon) / eye_height`
-pixels, so feet that are lower in the picture belong to a larger person.
+The ground is flat: at image row y below the horizon, a stature is `(y - horizon) / eye_height`
+pixels. Lower feet in the image mean a larger person.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import numpy as np
 
 from clsa_search.data.synthetic.facades import draw_facade
 
-Color = tuple[int, int, int]
-
 STYLES = ("shops", "square", "road", "park", "plaza", "dusk")
-_FOCAL = 1.1  # focal length in picture widths
+_FOCAL = 1.1  # focal length in image widths
 _HAZE = (196, 190, 182)
 _PAVING = {
     "slabs": ((150, 154, 158), (120, 123, 128)),
@@ -33,14 +31,23 @@ _PAVING = {
 
 @dataclass(frozen=True)
 class Camera:
-    """A fixed viewpoint and what its lens and sensor do to a picture.
+    """Fixed viewpoint with its lens and sensor.
 
-    horizon, vanish: row and column of the street's vanishing point as parts of height and width.
-    eye_height: of the camera above the ground, in statures. walls: X of the street's edges, in
-    statures. far: what a stature measures where the street is closed, as part of the height.
-    gain: color cast, a factor for blue, green, red. exposure, gamma: of brightness.
-    blur: Gaussian sigma in pixels of a picture 240 high. noise: sigma in gray levels. light:
-    direction to the light (right, up, toward the viewer), unit length. seed: of its street.
+    Args:
+        cam_id: camera id, from 1.
+        style: one of `STYLES`.
+        horizon: row of the vanishing point / image height.
+        vanish: column of the vanishing point / image width.
+        eye_height: height of the camera above the ground in statures.
+        walls: X of the edges of the street in statures.
+        far: size of a stature at the far end / image height.
+        gain: color cast, factors of blue, green, red.
+        exposure: factor of brightness.
+        gamma: exponent of brightness.
+        blur: Gaussian sigma in pixels at image height 240.
+        noise: sigma in gray levels.
+        light: unit direction to the light (right, up, toward the viewer).
+        seed: seed of the street.
     """
 
     cam_id: int
@@ -60,13 +67,14 @@ class Camera:
 
 
 def sample_cameras(rng: np.random.Generator, count: int, *, far: float) -> list[Camera]:
-    """Cameras with ids from 1, the styles in turn; far: as in `Camera`."""
+    """Sample cameras with ids from 1 and the styles in turn; `far` as in `Camera`."""
     return [_sample_camera(rng, number, far) for number in range(count)]
 
 
 def _sample_camera(rng: np.random.Generator, number: int, far: float) -> Camera:
     style = STYLES[number % len(STYLES)]
     light = np.array([rng.choice((-1, 1)) * rng.uniform(0.3, 0.7), 0.6, rng.uniform(0.3, 0.7)])
+    light /= np.linalg.norm(light)
     dusk = style == "dusk"
     cast = rng.uniform(-0.14, 0.14)
     return Camera(
@@ -82,45 +90,45 @@ def _sample_camera(rng: np.random.Generator, number: int, far: float) -> Camera:
         gamma=float(rng.uniform(0.85, 1.2)),
         blur=float(rng.uniform(0.1, 0.6)),
         noise=float(rng.uniform(1.5, 5.0) * (1.4 if dusk else 1)),
-        light=tuple(float(v) for v in light / np.linalg.norm(light)),
+        light=(float(light[0]), float(light[1]), float(light[2])),
         seed=int(rng.integers(2**31)),
     )
 
 
-def stature_at(camera: Camera, row: float, height: int) -> float:
-    """Pixels of a stature at a row of a picture of some height."""
-    return (row - camera.horizon * height) / camera.eye_height
+def stature_at(camera: Camera, rows: np.ndarray, height: int) -> np.ndarray:
+    """Return the pixels of a stature at image rows."""
+    return (rows - camera.horizon * height) / camera.eye_height
 
 
-def row_of_feet(camera: Camera, stature: float, height: int) -> float:
-    """The row on which someone stands whose stature measures so many pixels."""
+def foot_row(camera: Camera, stature: float, height: int) -> float:
+    """Return the row of the feet of a stature in pixels."""
     return camera.horizon * height + stature * camera.eye_height
 
 
-def walkable(camera: Camera, stature: float, width: int) -> tuple[float, float]:
-    """The columns between the street's edges where a stature measures so many pixels."""
+def walkable_columns(camera: Camera, stature: float, width: int) -> tuple[float, float]:
+    """Return the columns of the street's edges for a stature in pixels."""
     center = camera.vanish * width
     return center + camera.walls[0] * stature, center + camera.walls[1] * stature
 
 
 @lru_cache(maxsize=16)
 def draw_background(camera: Camera, width: int, height: int) -> np.ndarray:
-    """The empty street, (height, width, 3) uint8 BGR; do not write into it: it is kept."""
+    """Draw the empty street, (height, width, 3) uint8 BGR, read-only and cached."""
     rng = np.random.default_rng(camera.seed)
     size = (2 * height, 2 * width)
-    picture = _sky(rng, camera, *size)
-    _ground(picture, rng, camera)
-    _far_end(picture, rng, camera)
+    image = _sky(rng, camera, *size)
+    _ground(image, rng, camera)
+    _far_end(image, rng, camera)
     for side in (0, 1):
         if camera.style != "park" and (side == 0 or camera.style != "square"):
-            _wall(picture, rng, camera, side)
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            _wall(image, rng, camera, side)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     small.flags.writeable = False
     return small
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> np.ndarray:
-    """(height, width) float32 smooth noise about 0, with about so many hills over the height."""
+    """Return (height, width) float32 smooth noise with about `cells` hills over the height."""
     grid = (cells, max(round(cells * width / height), 2))
     noise = rng.normal(size=grid).astype(np.float32)
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -140,12 +148,12 @@ def _sky(rng: np.random.Generator, camera: Camera, height: int, width: int) -> n
     return np.clip(sky * (1 - cover) + white * cover, 0, 255).astype(np.uint8)
 
 
-def _far_end(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
-    """What closes the street: houses in a row, or a line of trees, faded by the air."""
-    height, width = picture.shape[:2]
-    base = int(row_of_feet(camera, camera.far * height, height))
+def _far_end(image: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
+    """Draw the far end of the street: hazy houses, or trees."""
+    height, width = image.shape[:2]
+    base = int(foot_row(camera, camera.far * height, height))
     if camera.style == "park":
-        _tree_line(picture, rng, base)
+        _tree_line(image, rng, base)
     column = 0
     while column < width and camera.style != "park":
         wide = int(width * rng.uniform(0.16, 0.34))
@@ -155,13 +163,13 @@ def _far_end(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> N
         top = max(base - tall, 0)
         part = house[tall - (base - top) :, : width - column]
         faded = cv2.addWeighted(part, 0.78, np.full_like(part, _HAZE), 0.22, 0)
-        picture[top:base, column : column + part.shape[1]] = faded
+        image[top:base, column : column + part.shape[1]] = faded
         column += wide
 
 
-def _tree_line(picture: np.ndarray, rng: np.random.Generator, base: int) -> None:
-    """Three rows of leafy crowns, the nearest brightest, over their own shade, in place."""
-    width = picture.shape[1]
+def _tree_line(image: np.ndarray, rng: np.random.Generator, base: int) -> None:
+    """Draw three rows of trees, the nearest brightest, above a hedge, in place."""
+    width = image.shape[1]
     for depth in range(3):
         for _ in range(12 + 6 * depth):
             x, y = rng.uniform(0, width), base * rng.uniform(0.45, 0.85)
@@ -173,15 +181,15 @@ def _tree_line(picture: np.ndarray, rng: np.random.Generator, base: int) -> None
                 spot = int(x + reach * np.cos(angle)), int(y + 0.8 * reach * np.sin(angle))
                 bright = 0.62 + 0.5 * leaf / 90 - 0.3 * np.sin(angle) * reach / radius
                 size = max(int(radius * rng.uniform(0.1, 0.26)), 1)
-                cv2.circle(picture, spot, size, tuple((tint * bright).tolist()), -1, cv2.LINE_AA)
+                cv2.circle(image, spot, size, tuple((tint * bright).tolist()), -1, cv2.LINE_AA)
     hedge = slice(int(0.84 * base), base)
     leaves = 1 + 0.25 * smooth_noise(rng, base - hedge.start, width, 6)[..., None]
-    picture[hedge] = np.clip(np.array((44, 84, 60)) * leaves, 0, 255).astype(np.uint8)
+    image[hedge] = np.clip(np.array((44, 84, 60)) * leaves, 0, 255).astype(np.uint8)
 
 
-def _ground(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
-    """Paving, with a road along or across the street where the style has one."""
-    height, width = picture.shape[:2]
+def _ground(image: np.ndarray, rng: np.random.Generator, camera: Camera) -> None:
+    """Draw the paving and, in some styles, a road."""
+    height, width = image.shape[:2]
     first = int(camera.horizon * height) + 1
     rows = np.arange(first, height, dtype=np.float32)[:, None] + 0.5
     stature = stature_at(camera, rows, height)
@@ -202,13 +210,13 @@ def _ground(picture: np.ndarray, rng: np.random.Generator, camera: Camera) -> No
     ground = ground * (1 + 0.035 * blotches) * rng.normal(1, 0.035, (*x.shape, 1))
     fade = np.clip(0.8 * np.exp(-stature / (0.05 * height)), 0, 0.35)[..., None]
     ground = ground * (1 - fade) + np.array(_HAZE) * fade
-    picture[first:] = np.clip(ground, 0, 255).astype(np.uint8)
+    image[first:] = np.clip(ground, 0, 255).astype(np.uint8)
 
 
 def _paving(
     kind: str, x: np.ndarray, z: np.ndarray, stature: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(rows, columns, 3) color of the ground at world points."""
+    """Return the (rows, columns, 3) colors of the ground at world points."""
     stone, joint = (np.array(c, np.float32) for c in _PAVING[kind])
     if kind in ("asphalt", "grass", "gravel"):
         speckle = rng.normal(0, 1, (*x.shape, 1)).astype(np.float32)
@@ -220,14 +228,14 @@ def _paving(
     column = x / wide + 0.5 * (row % 2) * (kind != "marble")
     in_joint = (np.abs(column % 1 - 0.5) > 0.47) | (np.abs(z / deep % 1 - 0.5) > 0.47)
     tone = np.sin(np.floor(column) * 12.9898 + row * 78.233) * 43758.5453 % 1
-    sharp = np.clip(stature * deep / 8, 0, 1)[..., None]  # far away the joints blur into the stone
+    sharp = np.clip(stature * deep / 8, 0, 1)[..., None]  # far joints blur into the stone
     plain = stone * (0.92 + 0.16 * tone[..., None])
     detailed = np.where(in_joint[..., None], joint, plain)
     return detailed * sharp + (0.8 * stone + 0.2 * joint) * (1 - sharp)
 
 
 def _road(ground: np.ndarray, x: np.ndarray, z: np.ndarray, asphalt: np.ndarray) -> None:
-    """A road along the street with kerbs, a dashed line and a zebra crossing, in place."""
+    """Draw a road with curbs, a dashed line and a zebra crossing, in place."""
     near, far = -1.6, 2.4
     on = (x > near) & (x < far)
     ground[on] = asphalt[on]
@@ -235,18 +243,18 @@ def _road(ground: np.ndarray, x: np.ndarray, z: np.ndarray, asphalt: np.ndarray)
     dashes = on & (np.abs(x - middle) < 0.05) & (z % 2.4 < 1.2)
     zebra = on & (z % 14 > 8.0) & (z % 14 < 9.6) & ((x - near) % 0.6 < 0.3)
     ground[dashes | zebra] = (205, 208, 210)
-    kerb = (np.abs(x - near) < 0.07) | (np.abs(x - far) < 0.07)
-    ground[kerb] = (172, 174, 176)
+    curb = (np.abs(x - near) < 0.07) | (np.abs(x - far) < 0.07)
+    ground[curb] = (172, 174, 176)
 
 
-def _wall(picture: np.ndarray, rng: np.random.Generator, camera: Camera, side: int) -> None:
-    """The houses along one edge of the street, running to the vanishing point, in place."""
-    height, width = picture.shape[:2]
+def _wall(image: np.ndarray, rng: np.random.Generator, camera: Camera, side: int) -> None:
+    """Draw the houses along one edge, toward the vanishing point, in place."""
+    height, width = image.shape[:2]
     edge = camera.walls[side]
     center, horizon = camera.vanish * width, camera.horizon * height
     far = camera.far * height
     frame = (0 if side == 0 else width) - center
-    near = max(frame / edge, far * 1.6)  # stature in pixels where the wall leaves the picture
+    near = max(frame / edge, far * 1.6)  # stature in pixels at the image border
     stature = 64
     long = _FOCAL * width * (1 / far - 1 / near)
     tall = 7.0
@@ -268,16 +276,16 @@ def _wall(picture: np.ndarray, rng: np.random.Generator, camera: Camera, side: i
     ones = np.full((rows, cols), 255, np.uint8)
     mask = cv2.warpPerspective(ones, matrix, (width, height))[..., None] / 255.0
     shade = 0.78 if (camera.light[0] > 0) == (side == 1) else 1.0
-    picture[:] = (warped * shade * mask + picture * (1 - mask)).astype(np.uint8)
+    image[:] = (warped * shade * mask + image * (1 - mask)).astype(np.uint8)
 
 
-def develop(picture: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
-    """What the camera records: cast, exposure (a little different each time), blur and noise."""
-    height, width = picture.shape[:2]
+def simulate_sensor(image: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """Apply color cast, exposure (random per image), blur and noise."""
+    height, width = image.shape[:2]
     levels = np.arange(256, dtype=np.float32) / 255
     exposure = camera.exposure * rng.uniform(0.92, 1.08)
     table = np.stack([(levels**camera.gamma) * exposure * g * 255 for g in camera.gain], axis=1)
-    image = cv2.LUT(picture, np.clip(table, 0, 255).astype(np.uint8)[None])
+    image = cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None])
     sigma = camera.blur * height / 240
     if sigma > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), sigma)

@@ -1,7 +1,7 @@
-"""Cloth, hair and skin for the tubes of `synthetic_solids`: small pictures wrapped around them.
+"""Textures of cloth, hair and skin for tubes.
 
-Every texture is (ROWS, COLUMNS, 3) uint8 BGR in the layout that `Tube` describes; a color is
-(blue, green, red), 0-255.
+A texture is (ROWS, COLUMNS, 3) uint8 BGR in the layout of `solids`; a color is (blue, green, red),
+0-255.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PATTERNS = ("plain", "bands", "stripes", "checks", "dots", "blocks", "logo", "op
 
 @lru_cache(maxsize=1)
 def _wrinkles() -> np.ndarray:
-    """(ROWS, COLUMNS, 3) float32 factors near 1: folds and grain, the same on every cloth."""
+    """Return (ROWS, COLUMNS, 3) factors near 1: folds and grain, equal for all cloth."""
     rng = np.random.default_rng(7)
     folds = cv2.resize(rng.normal(size=(9, 12)), (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
     grain = rng.normal(size=(ROWS, COLUMNS))
@@ -28,12 +28,18 @@ def _wrinkles() -> np.ndarray:
 
 
 def woven(texture: np.ndarray) -> np.ndarray:
-    """The texture with the folds and grain of cloth."""
+    """Return the texture with folds and grain."""
     return cv2.multiply(texture, _wrinkles(), dtype=cv2.CV_8U)
 
 
+def scale_color(color: Color, factor: float) -> Color:
+    """Return a brighter or darker color, at most 255."""
+    blue, green, red = (int(min(c * factor, 255)) for c in color)
+    return blue, green, red
+
+
 def flat(color: Color) -> np.ndarray:
-    """One color all over, in a single pixel."""
+    """Return a texture of one color in a single pixel."""
     return np.array([[color]], np.uint8)
 
 
@@ -44,35 +50,39 @@ def _plain(color: Color) -> np.ndarray:
 
 
 def bag(color: Color) -> np.ndarray:
-    """Leather with the dark line of a flap."""
+    """Return a leather texture with the dark line of a flap."""
     texture = _plain(color)
-    fill(texture, np.abs(down() - 0.3) < 0.02, tuple(int(0.4 * c) for c in color))
+    fill(texture, np.abs(down() - 0.3) < 0.02, scale_color(color, 0.4))
     return woven(texture)
 
 
 def from_front() -> np.ndarray:
-    """(1, COLUMNS) angle of each column from the front, radians in [-pi, pi), body's left < 0."""
+    """Return (1, COLUMNS) angles from the front, in [-pi, pi) radians; the left side is < 0."""
     columns = (np.arange(COLUMNS) + 0.5) / COLUMNS * 2 * np.pi - np.pi / 2
     return ((columns + np.pi) % (2 * np.pi) - np.pi)[None]
 
 
 def down() -> np.ndarray:
-    """(ROWS, 1) position of each row along the axis, 0-1."""
+    """Return (ROWS, 1) positions along the axis, 0-1."""
     return ((np.arange(ROWS) + 0.5) / ROWS)[:, None]
 
 
-def fill(texture: np.ndarray, where: np.ndarray, color: Color) -> None:
-    """Colors the texture in place where a mask that broadcasts to (ROWS, COLUMNS) holds."""
+def fill(texture: np.ndarray, where: np.ndarray, color: Color | np.ndarray) -> None:
+    """Color the texture in place inside a mask that broadcasts to (ROWS, COLUMNS)."""
     texture[np.broadcast_to(where, texture.shape[:2])] = color
 
 
 def patterned(
     pattern: str, first: Color, second: Color, *, repeat: float, sleeve: bool = False
 ) -> np.ndarray:
-    """Cloth of one of `PATTERNS` in two colors.
+    """Return cloth of one of `PATTERNS` in two colors.
 
-    repeat: how often the pattern repeats along the axis. sleeve: leaves out what is on the chest
-    and back only, and takes the second color where a garment of color blocks does.
+    Args:
+        pattern: name of the pattern.
+        first: color of the cloth.
+        second: color of the pattern.
+        repeat: repeats of the pattern along the axis.
+        sleeve: True leaves out chest and back details, and takes the second color of "blocks".
     """
     angle, v = from_front(), down()
     around = repeat * 0.9 * (COLUMNS / ROWS)
@@ -83,7 +93,7 @@ def patterned(
     elif pattern == "stripes":
         fill(texture, u * around % 1 < 0.42, second)
     elif pattern == "checks":
-        mixed = tuple((a + b) // 2 for a, b in zip(first, second, strict=True))
+        mixed = (np.array(first) + second) // 2
         rows, columns = v * repeat % 1 < 0.5, u * around % 1 < 0.5
         fill(texture, rows ^ columns, mixed)
         fill(texture, rows & columns, second)
@@ -102,16 +112,16 @@ def patterned(
 
 
 def head(skin: Color, hair: Color, style: str, beard: bool) -> np.ndarray:
-    """A face to the front under hair of a style: bald, short, or long (any other)."""
+    """Return a face under hair of a style: bald, short, or long (any other)."""
     angle, v = np.abs(from_front()), down()
     texture = _plain(skin)
-    lips = tuple(int(c * f) for c, f in zip(skin, (0.72, 0.6, 0.85), strict=True))
+    lips = int(skin[0] * 0.72), int(skin[1] * 0.6), int(skin[2] * 0.85)
     for where in (0.33, -0.33):
         eye = (np.abs(from_front() - where) < 0.13) & (np.abs(v - 0.50) < 0.03)
         brow = (np.abs(from_front() - where) < 0.2) & (np.abs(v - 0.42) < 0.018)
         fill(texture, eye | brow, (30, 28, 26))
     fill(texture, (angle < 0.12) & (np.abs(v - 0.62) < 0.03), lips)
-    fill(texture, (angle < 0.26) & (np.abs(v - 0.76) < 0.025), (lips[0], lips[1], lips[2]))
+    fill(texture, (angle < 0.26) & (np.abs(v - 0.76) < 0.025), lips)
     if beard:
         fill(texture, (angle < 1.7) & (v > 0.66 + 0.08 * (angle < 0.22)), hair)
     if style != "bald":

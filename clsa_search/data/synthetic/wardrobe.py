@@ -1,6 +1,6 @@
-"""The parts of a figure, dressed: head and hat, backbone, legs, arms and luggage, as tubes.
+"""Dressed parts of a person as tubes: head and hat, torso, legs, arms, luggage.
 
-Body frame and statures as in `synthetic_solids`; joints come from `synthetic_figure`.
+Body frame and unit of length as in `solids`; joints come from `person`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,23 @@ from functools import lru_cache
 import numpy as np
 
 from clsa_search.data.synthetic import textures as cloth
-from clsa_search.data.synthetic.people import CLOTH, HAIR, SKIN, Appearance
+from clsa_search.data.synthetic.appearance import CLOTH, HAIR, SKIN, Appearance
 from clsa_search.data.synthetic.solids import Point, Tube
 
 NECK = 0.828
 _JACKETS = ("jacket", "coat")
-_LONG = {"coat": (0.29, 1.12), "dress": (0.31, 1.35)}  # height of the hem, flare
+_LONG = {"coat": (0.29, 1.12), "dress": (0.31, 1.35)}  # hem height, flare
 
 
 @dataclass(frozen=True)
 class Limb:
-    """Three joints: hip, knee, ankle; or shoulder, elbow, wrist."""
+    """Three joints: hip, knee, ankle; or shoulder, elbow, wrist.
+
+    Args:
+        top: hip or shoulder.
+        middle: knee or elbow.
+        end: ankle or wrist.
+    """
 
     top: Point
     middle: Point
@@ -29,17 +35,17 @@ class Limb:
 
 
 def shoulder_width(person: Appearance) -> float:
-    """Half the width of the shoulders."""
+    """Return half the width of the shoulders."""
     return 0.119 * (0.6 + 0.4 * person.girth) / person.hips**0.3
 
 
 def hip_width(person: Appearance) -> float:
-    """Half the width of the hips."""
+    """Return half the width of the hips."""
     return 0.100 * (0.4 + 0.6 * person.girth) * person.hips
 
 
 def covers_knees(person: Appearance) -> bool:
-    """Whether the clothes allow short steps only."""
+    """Return whether the clothes allow short steps only."""
     return person.upper_kind in _LONG or person.lower_kind == "skirt"
 
 
@@ -48,7 +54,12 @@ def _scaled(factor: float, *widths: float) -> tuple[float, ...]:
 
 
 def head(person: Appearance, lean: float) -> list[Tube]:
-    """Head, neck, hair and hat; lean: how far the body leans forward, radians."""
+    """Return head, neck, hair and hat.
+
+    Args:
+        person: appearance.
+        lean: forward lean in radians.
+    """
     z = lean * 0.6
     skin = SKIN[person.skin]
     face = cloth.head(skin, HAIR[person.hair_color], person.hair_style, person.beard)
@@ -99,26 +110,26 @@ def _upper_cloth(person: Appearance, sleeve: bool) -> np.ndarray:
 
 
 def _tailor(texture: np.ndarray, person: Appearance) -> None:
-    """Neckline, zip, hem and the straps of a bag, in place."""
+    """Draw neckline, zip, hem and bag straps, in place."""
     angle, v = cloth.from_front(), cloth.down()
     if person.upper_kind in ("tee", "dress"):
         cloth.fill(texture, np.abs(angle) < 0.5 - 3.5 * v, SKIN[person.skin])
     if person.upper_kind in _JACKETS:
-        dark = tuple(int(0.55 * c) for c in CLOTH[person.upper_color])
+        dark = cloth.scale_color(CLOTH[person.upper_color], 0.55)
         cloth.fill(texture, (np.abs(angle) < 0.03) | (v > 0.965), dark)
     strap = CLOTH[person.bag_color]
     if person.bag == "backpack":
         cloth.fill(texture, (np.abs(np.abs(angle) - 0.62) < 0.12) & (v < 0.6), strap)
     elif person.bag == "shoulder":
-        # from the far shoulder down to the bag, across the chest and again across the back
+        # From the far shoulder down to the bag, across chest and back.
         side = -1 if person.left else 1
         behind = (np.pi - np.abs(angle)) * np.sign(angle)
         across = np.where(np.abs(angle) < np.pi / 2, angle, behind) * side
         cloth.fill(texture, (np.abs(across - (2.2 * v - 0.9)) < 0.1) & (v < 0.8), strap)
 
 
-def backbone(person: Appearance, lean: float) -> list[Tube]:
-    """Upper garment from neck to hem, collar, hips and skirt."""
+def torso(person: Appearance, lean: float) -> list[Tube]:
+    """Return the upper garment from neck to hem, collar, hips and skirt."""
     shoulder, hip = shoulder_width(person), hip_width(person)
     waist = 0.087 * person.girth
     loose = 1.1 if person.upper_kind in _JACKETS else 1.03
@@ -138,7 +149,7 @@ def backbone(person: Appearance, lean: float) -> list[Tube]:
              depth=0.72, caps=(0.02, 0.03)),
     ]  # fmt: skip
     if person.upper_kind in (*_JACKETS, "shirt"):
-        dark = tuple(int(0.7 * c) for c in CLOTH[person.upper_color])
+        dark = cloth.scale_color(CLOTH[person.upper_color], 0.7)
         tubes.append(Tube((0, NECK + 0.018, lean * 0.4), (0, NECK - 0.012, lean * 0.4),
                           (0.041, 0.05), cloth.flat(dark), caps=(0.004, 0.01)))  # fmt: skip
     if person.lower_kind == "skirt" and not long:
@@ -150,9 +161,13 @@ def backbone(person: Appearance, lean: float) -> list[Tube]:
 
 @lru_cache(maxsize=512)
 def lower_cloth(person: Appearance) -> np.ndarray:
-    """The texture of trousers, skirt or shorts."""
+    """Return the texture of trousers, skirt or shorts."""
     first = CLOTH[person.lower_color]
-    second = tuple(255 - int(0.75 * c) if sum(first) < 380 else int(0.45 * c) for c in first)
+    if sum(first) < 380:
+        blue, green, red = cloth.scale_color(first, 0.75)
+        second = (255 - blue, 255 - green, 255 - red)
+    else:
+        second = cloth.scale_color(first, 0.45)
     kind = person.lower_pattern
     texture = cloth.patterned(kind if kind != "stripe" else "plain", first, second, repeat=4.0)
     if kind == "stripe":
@@ -161,7 +176,7 @@ def lower_cloth(person: Appearance) -> np.ndarray:
 
 
 def leg(person: Appearance, joints: Limb) -> list[Tube]:
-    """Thigh, shin and shoe."""
+    """Return thigh, shin and shoe."""
     bare, dressed = cloth.flat(SKIN[person.skin]), lower_cloth(person)
     wide = 0.72 + 0.28 * person.girth
     kind = "skirt" if person.upper_kind == "dress" else person.lower_kind
@@ -189,7 +204,7 @@ def _shoe(person: Appearance, joints: Limb) -> Tube:
 
 
 def arm(person: Appearance, joints: Limb) -> list[Tube]:
-    """Upper arm, forearm and hand."""
+    """Return upper arm, forearm and hand."""
     wide = 0.7 + 0.3 * person.girth
     skin, sleeve = cloth.flat(SKIN[person.skin]), _upper_cloth(person, True)
     bare = person.upper_kind in ("tee", "dress")
@@ -206,7 +221,7 @@ def arm(person: Appearance, joints: Limb) -> list[Tube]:
 
 
 def luggage(person: Appearance, hand: Point) -> list[Tube]:
-    """The bag; hand: the wrist on its side of the body."""
+    """Return the bag; `hand` is the wrist on its side of the body."""
     leather = cloth.bag(CLOTH[person.bag_color])
     x, y, z = hand[0], hand[1] - 0.03, hand[2]
     hip = (1 if person.left else -1) * (hip_width(person) + 0.045)

@@ -1,4 +1,4 @@
-"""The synthetic scenes: what the files and pictures hold, how drawing can fail."""
+"""Synthetic dataset: files, scenes, interruptions, bad parameters and the command."""
 
 import json
 from collections import Counter, defaultdict
@@ -11,8 +11,9 @@ import pytest
 from clsa_search.data import load_custom_json
 from clsa_search.data.synthetic import dataset as synthetic
 from clsa_search.data.synthetic.dataset import make_synthetic
-from clsa_search.data.synthetic.plan import PRESETS, SyntheticSpec, plan_scenes
+from clsa_search.data.synthetic.plan import plan_scenes
 from clsa_search.data.synthetic.scene import SOLID, annotate, place_items
+from clsa_search.data.synthetic.spec import PRESETS, SyntheticSpec
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 from tests.support.tiny import load_tool
@@ -45,7 +46,7 @@ def read(folder, split):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
+def generated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic") / "scenes"
     assert make_synthetic(folder, TINY, workers=1)
     return folder
@@ -53,7 +54,7 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def placed():
-    """Plans of the demo with what was put into their pictures."""
+    """Plans of the demo with their placed items."""
     spec = PRESETS["demo"]
     plans = plan_scenes(spec, "train")[:25]
     size = spec.height, spec.width
@@ -67,35 +68,35 @@ def placed():
 # ------------------------------------------------------------------------------------ the files
 
 
-def test_same_seed_gives_same_bytes_with_any_number_of_workers(drawn, tmp_path):
+def test_same_seed_gives_same_bytes_with_any_number_of_workers(generated, tmp_path):
     assert make_synthetic(tmp_path / "again", TINY, workers=3)
-    assert contents(tmp_path / "again") == contents(drawn)
+    assert contents(tmp_path / "again") == contents(generated)
 
 
-def test_another_seed_gives_other_pictures(drawn, tmp_path):
+def test_another_seed_gives_other_images(generated, tmp_path):
     make_synthetic(tmp_path, replace(TINY, seed=6), workers=1)
-    theirs = {path.read_bytes() for path in tmp_path.rglob("*.jpg")}
-    assert theirs.isdisjoint(path.read_bytes() for path in drawn.rglob("*.jpg"))
+    images = {path.read_bytes() for path in tmp_path.rglob("*.jpg")}
+    assert images.isdisjoint(path.read_bytes() for path in generated.rglob("*.jpg"))
 
 
-def test_files_load_and_boxes_lie_in_their_images(drawn):
+def test_files_load_and_boxes_lie_in_their_images(generated):
     for split, count in (("train", TINY.train_images), ("gallery", TINY.gallery_images)):
-        records = load_custom_json(drawn / f"{split}.json")
+        records = load_custom_json(generated / f"{split}.json")
         assert len(records) == count
         assert {record["cam_id"] for record in records} == {1, 2, 3}
         for record in records:
-            picture = cv2.imread(record["file_name"])
-            assert picture.shape == (record["height"], record["width"], 3) == (90, 120, 3)
-            assert picture.std() > 10
-        for image in read(drawn, split)["annotations"]:  # as written: before any clipping
+            image = cv2.imread(record["file_name"])
+            assert image.shape == (record["height"], record["width"], 3) == (90, 120, 3)
+            assert image.std() > 10
+        for image in read(generated, split)["annotations"]:  # as written: before any clipping
             x, y, w, h = image["bbox"]
             assert x >= 0 and y >= 0 and w >= 1 and h >= 1 and x + w <= 120 and y + h <= 90
 
 
-def test_identities_are_disjoint_and_in_a_picture_once(drawn):
+def test_splits_share_no_identity_and_an_image_shows_each_once(generated):
     seen = {}
     for split in ("train", "gallery"):
-        pairs = [(a["image_id"], a["person_id"]) for a in read(drawn, split)["annotations"]]
+        pairs = [(a["image_id"], a["person_id"]) for a in read(generated, split)["annotations"]]
         known = [pair for pair in pairs if pair[1] != UNLABELED]
         assert len(known) == len(set(known))
         seen[split] = Counter(person for _, person in known)
@@ -104,27 +105,27 @@ def test_identities_are_disjoint_and_in_a_picture_once(drawn):
         assert max(counts.values()) - min(counts.values()) <= 3
 
 
-def test_every_test_identity_has_one_query_with_targets_and_another_camera(drawn):
-    document = read(drawn, "gallery")
-    assert "queries" not in read(drawn, "train")
+def test_every_test_identity_has_one_query_with_positives_from_another_camera(generated):
+    document = read(generated, "gallery")
+    assert "queries" not in read(generated, "train")
     cameras = {image["id"]: image["cam_id"] for image in document["images"]}
     seen = defaultdict(dict)
     for a in document["annotations"]:
         seen[a["person_id"]][a["image_id"]] = a["bbox"]
     assert sorted(q["person_id"] for q in document["queries"]) == list(range(10, 17))
     for query in document["queries"]:
-        places = dict(seen[query["person_id"]])
-        assert places.pop(query["image_id"]) == query["bbox"]
-        assert len(places) >= 3
-        assert {cameras[image] for image in places} - {cameras[query["image_id"]]}
+        positives = dict(seen[query["person_id"]])
+        assert positives.pop(query["image_id"]) == query["bbox"]
+        assert len(positives) >= 3
+        assert {cameras[image] for image in positives} - {cameras[query["image_id"]]}
 
 
-def test_repeat_leaves_complete_data_and_replaces_other_data(drawn, tmp_path, monkeypatch):
+def test_a_repeat_keeps_a_complete_dataset_and_replaces_another(generated, tmp_path, monkeypatch):
     folder = tmp_path / "scenes"
     make_synthetic(folder, TINY, workers=1)
     before = contents(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(synthetic, "draw_scene", None)  # drawing would fail
+        patch.setattr(synthetic, "draw_scene", None)  # drawing fails
         assert not make_synthetic(folder, TINY, workers=1)
     other = replace(TINY, width=128)
     assert make_synthetic(folder, other, workers=1)
@@ -136,7 +137,7 @@ def test_repeat_leaves_complete_data_and_replaces_other_data(drawn, tmp_path, mo
 
 
 @pytest.mark.parametrize("at", [0, 15])
-def test_interrupted_drawing_claims_nothing(at, drawn, tmp_path, monkeypatch):
+def test_an_interrupted_run_leaves_no_dataset(at, generated, tmp_path, monkeypatch):
     calls = []
     draw_scene = synthetic.draw_scene
 
@@ -152,32 +153,32 @@ def test_interrupted_drawing_claims_nothing(at, drawn, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.json"))
     monkeypatch.undo()
     assert make_synthetic(tmp_path, TINY, workers=1)
-    assert contents(tmp_path) == contents(drawn)
+    assert contents(tmp_path) == contents(generated)
 
 
-def test_interrupted_redrawing_keeps_the_old_data(drawn, tmp_path, monkeypatch):
+def test_an_interrupted_replacement_keeps_the_old_dataset(generated, tmp_path, monkeypatch):
     make_synthetic(tmp_path, TINY, workers=1)
     monkeypatch.setattr(synthetic, "draw_scene", lambda *args, **kwargs: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_synthetic(tmp_path, replace(TINY, seed=9), workers=1)
-    assert contents(tmp_path) == contents(drawn)
+    assert contents(tmp_path) == contents(generated)
 
 
 # ----------------------------------------------------------------------------------- the scenes
 
 
-def test_boxes_are_tight_and_visibility_is_what_shows(placed):
+def test_boxes_are_tight_and_visibility_is_the_visible_share(placed):
     spec = PRESETS["demo"]
     size = spec.height, spec.width
     for _, items in placed:
         whole = []
-        for item in items:  # each alone, on a board three frames wide and high
+        for item in items:  # each alone, on a board three images wide and high
             board = np.zeros((3 * size[0], 3 * size[1]), bool)
             top, left = size[0] + item.top, size[1] + item.left
-            height, width = item.picture.shape[:2]
-            board[top : top + height, left : left + width] = item.picture[..., 3] >= SOLID
+            height, width = item.cutout.shape[:2]
+            board[top : top + height, left : left + width] = item.cutout[..., 3] >= SOLID
             whole.append(board)
-        people = [i for i, item in enumerate(items) if item.sighting is not None]
+        people = [i for i, item in enumerate(items) if item.person is not None]
         annotations = annotate(items, size=size)
         assert len(annotations) == len(people)
         for number, annotation in zip(people, annotations, strict=True):
@@ -192,29 +193,29 @@ def test_boxes_are_tight_and_visibility_is_what_shows(placed):
             assert expected >= spec.min_visible
 
 
-def test_everyone_with_an_identity_has_a_place(placed):
+def test_every_labeled_person_is_placed(placed):
     for plan, items in placed:
-        wanted = [s.person_id for s in plan.sightings if s.person_id != UNLABELED]
-        people = [i.sighting.person_id for i in items if i.sighting is not None]
+        wanted = [s.person_id for s in plan.people if s.person_id != UNLABELED]
+        people = [i.person.person_id for i in items if i.person is not None]
         assert sorted(p for p in people if p != UNLABELED) == sorted(wanted)
 
 
-def test_larger_people_stand_lower_and_in_front(placed):
+def test_larger_people_are_lower_and_in_front(placed):
     for _, items in placed:
         statures = [item.stature for item in items]
         feet = [item.foot for item in items]
         assert statures == sorted(statures) and feet == sorted(feet)
 
 
-def test_heights_keep_their_range_and_fill_it_evenly():
+def test_heights_fill_their_range_evenly():
     spec = replace(PRESETS["demo"], min_height=24, max_height=192)
     heights = defaultdict(list)
     for plan in plan_scenes(spec, "train"):
-        for sighting in plan.sightings:
-            heights[sighting.person_id].append(sighting.height)
+        for person in plan.people:
+            heights[person.person_id].append(person.height)
     every = np.concatenate(list(heights.values()))
     assert every.min() >= 24 and every.max() <= 192
-    # an octave each of three
+    # three octaves
     shares = np.histogram(every, bins=[24, 48, 96, 193])[0] / len(every)
     assert np.abs(shares - 1 / 3).max() < 0.04
     for person, theirs in heights.items():
@@ -222,9 +223,9 @@ def test_heights_keep_their_range_and_fill_it_evenly():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.2, 0.5])
-def test_the_wanted_part_of_the_people_is_unlabeled(fraction):
+def test_the_requested_share_of_people_is_unlabeled(fraction):
     spec = SyntheticSpec(unlabeled_fraction=fraction)
-    people = [s.person_id for p in plan_scenes(spec, "train") for s in p.sightings]
+    people = [s.person_id for p in plan_scenes(spec, "train") for s in p.people]
     assert len(people) / spec.train_images == pytest.approx(5.5, abs=0.3)
     assert people.count(UNLABELED) / len(people) == pytest.approx(fraction, abs=0.03)
 
@@ -251,7 +252,7 @@ def test_the_wanted_part_of_the_people_is_unlabeled(fraction):
         ({"train_images": 30}, "30 images for train_ids 120"),
     ],
 )
-def test_bad_parameters_say_what_would_be_right(wrong, words):
+def test_bad_parameters_name_the_accepted_values(wrong, words):
     with pytest.raises(InputError, match=words):
         SyntheticSpec(**wrong)
 
@@ -261,7 +262,7 @@ def test_workers_must_be_positive(tmp_path):
         make_synthetic(tmp_path, TINY, workers=0)
 
 
-def test_a_folder_with_other_files_is_left_alone(tmp_path):
+def test_a_folder_with_other_files_is_refused(tmp_path):
     (tmp_path / "train.json").write_text("mine")
     with pytest.raises(InputError, match="holds files that make_synthetic did not write"):
         make_synthetic(tmp_path, TINY, workers=1)
@@ -269,11 +270,11 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
-def test_presets_show_every_test_identity_often_and_by_several_cameras(name):
+def test_presets_show_every_test_identity_often_and_to_several_cameras(name):
     cameras = defaultdict(list)
     for plan in plan_scenes(PRESETS[name], "gallery"):
-        for sighting in plan.sightings:
-            cameras[sighting.person_id].append(plan.camera.cam_id)
+        for person in plan.people:
+            cameras[person.person_id].append(plan.camera.cam_id)
     cameras.pop(UNLABELED)
     assert len(cameras) == PRESETS[name].test_ids
     assert min(map(len, cameras.values())) > 3
@@ -285,7 +286,7 @@ def tool():
     return load_tool("make_synthetic")
 
 
-def test_the_command_draws_what_its_options_say(tool, drawn, tmp_path, capsys):
+def test_the_command_generates_by_its_options(tool, generated, tmp_path, capsys):
     options = [
         word
         for field in fields(SyntheticSpec)
@@ -293,13 +294,13 @@ def test_the_command_draws_what_its_options_say(tool, drawn, tmp_path, capsys):
     ]
     arguments = [str(tmp_path), "--workers", "1", *options]
     tool.main(arguments)
-    assert "drawn" in capsys.readouterr().out
-    assert contents(tmp_path) == contents(drawn)
+    assert "generated" in capsys.readouterr().out
+    assert contents(tmp_path) == contents(generated)
     tool.main(arguments)
-    assert "complete already" in capsys.readouterr().out
+    assert "already complete" in capsys.readouterr().out
 
 
-def test_the_command_reports_errors_in_a_line(tool, tmp_path, capsys):
+def test_the_command_reports_errors_in_one_line(tool, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         tool.main([str(tmp_path), "--height", "10"])
     assert "error: synthetic scenes: height is 10; expected 64" in capsys.readouterr().err

@@ -1,6 +1,6 @@
-"""Draws one person: a pose sets the joints, the wardrobe dresses them, and out comes a cut-out.
+"""Drawing of one person: the pose sets the joints, the wardrobe dresses them.
 
-Body frame and statures as in `synthetic_solids`.
+Body frame and unit of length as in `solids`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 
 from clsa_search.data.synthetic import wardrobe
-from clsa_search.data.synthetic.people import Appearance, Pose
+from clsa_search.data.synthetic.appearance import Appearance, Pose
 from clsa_search.data.synthetic.solids import Canvas, Point, Tube
 from clsa_search.data.synthetic.textures import Color
 
 _THIGH, _SHIN, _UPPER_ARM, _FOREARM = 0.245, 0.235, 0.165, 0.145
 _HIP_HEIGHT, _SHOULDER_HEIGHT = 0.525, 0.778
-_SMALLEST_CANVAS = 110  # pixels of stature below which limbs would be too thin to paint
+_SMALLEST_CANVAS = 110  # pixels of stature; limbs are too thin to paint below
 _OVERSAMPLING = 1.6
 
 
@@ -27,12 +27,17 @@ def draw_person(
     light: tuple[float, float, float] = (-0.45, 0.6, 0.66),
     stone: Color | None = None,
 ) -> np.ndarray:
-    """A cut-out of a person, exactly `height` pixels tall.
+    """Draw a cut-out of a person, exactly `height` pixels tall.
 
-    light: direction to the light (right, up, toward the viewer), unit length. stone: a color in
-    which everything is cast, for statues and mannequins.
+    Args:
+        appearance: clothes and body.
+        pose: pose of the body.
+        height: height in pixels.
+        light: unit direction to the light (right, up, toward the viewer).
+        stone: color of a statue or mannequin; None draws a living person.
 
-    Returns (height, width, 4) uint8 blue, green, red, alpha, the colors multiplied by alpha.
+    Returns:
+        (height, width, 4) uint8 blue, green, red, alpha; colors are multiplied by alpha.
     """
     scale = max(_OVERSAMPLING * height, _SMALLEST_CANVAS)
     canvas = Canvas(
@@ -44,7 +49,7 @@ def draw_person(
 
 
 def _cut_out(canvas: Canvas, height: int, stone: Color | None) -> np.ndarray:
-    """The painted part of the canvas, shrunk, its edges smooth."""
+    """Crop the painted part of the canvas and shrink it with smooth edges."""
     alpha = np.isfinite(canvas.depth)
     rows, cols = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
     window = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
@@ -52,17 +57,17 @@ def _cut_out(canvas: Canvas, height: int, stone: Color | None) -> np.ndarray:
     if stone is not None:
         gray = color.mean(axis=2, keepdims=True) / 255
         color = np.minimum((0.55 + 0.5 * gray) * np.array(stone, np.float32), 255)
-    picture = np.empty((*alpha.shape, 4), np.float32)
-    np.multiply(color, alpha[..., None], out=picture[..., :3])
-    picture[..., 3] = 255.0 * alpha
-    width = max(round(picture.shape[1] * height / picture.shape[0]), 1)
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    image = np.empty((*alpha.shape, 4), np.float32)
+    np.multiply(color, alpha[..., None], out=image[..., :3])
+    image[..., 3] = 255.0 * alpha
+    width = max(round(image.shape[1] * height / image.shape[0]), 1)
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.clip(small + 0.5, 0, 255).astype(np.uint8)
 
 
 def _tubes(person: Appearance, pose: Pose) -> list[Tube]:
     arms = {side: _arm(person, pose, side) for side in (1, -1)}
-    tubes = wardrobe.head(person, pose.lean) + wardrobe.backbone(person, pose.lean)
+    tubes = wardrobe.head(person, pose.lean) + wardrobe.torso(person, pose.lean)
     for side, joints in arms.items():
         tubes += wardrobe.leg(person, _leg(person, pose, side))
         tubes += wardrobe.arm(person, joints)
@@ -70,30 +75,30 @@ def _tubes(person: Appearance, pose: Pose) -> list[Tube]:
 
 
 def _hang(top: Point, length: float, forward: float, outward: float) -> Point:
-    """The end of a bone that hangs from top, swung forward and to the left by angles in radians."""
+    """Return the end of a bone hanging from top, swung forward and to the left, in radians."""
     x, y, z = top
     fall = length * np.cos(forward)
     return (x + fall * np.sin(outward), y - fall * np.cos(outward), z + length * np.sin(forward))
 
 
 def _leg(person: Appearance, pose: Pose, side: int) -> wardrobe.Limb:
-    """side: 1 for the body's left, -1 for its right."""
+    """Return the joints of a leg; side is 1 for the person's left, -1 for the right."""
     phase = pose.phase + (0 if side > 0 else np.pi)
     stride = pose.stride * (0.6 if wardrobe.covers_knees(person) else 1.0)
     hip = (side * 0.5 * wardrobe.hip_width(person), _HIP_HEIGHT, 0.0)
     thigh = stride * np.sin(phase)
-    bend = 0.06 + 1.5 * stride * max(0.0, np.cos(phase)) ** 1.5  # the leg that comes forward
+    bend = 0.06 + 1.5 * stride * max(0.0, np.cos(phase)) ** 1.5  # of the forward leg
     knee = _hang(hip, _THIGH, thigh + 0.3 * bend, side * 0.03)
     return wardrobe.Limb(hip, knee, _hang(knee, _SHIN, thigh - 0.7 * bend, side * 0.012))
 
 
 def _arm(person: Appearance, pose: Pose, side: int) -> wardrobe.Limb:
-    """side: 1 for the body's left, -1 for its right."""
+    """Return the joints of an arm; side is 1 for the person's left, -1 for the right."""
     phase = pose.phase + (np.pi if side > 0 else 0)
     reach = 0.9 * wardrobe.shoulder_width(person)
     shoulder = (side * reach, _SHOULDER_HEIGHT, pose.lean * 0.3)
     swing = 0.9 * pose.stride * np.sin(phase)
-    # forward swing of upper arm and forearm, then how far each points outward
+    # Forward swing of upper arm and forearm, then their outward angles.
     upper, fore, out, out_below = {
         "swing": (swing, swing + 0.25 + 0.5 * pose.stride, 0.13, 0.05),
         "carry": (0.3 * swing, 0.3 * swing + 0.05, 0.16, 0.06),

@@ -1,16 +1,20 @@
-"""Who walks through the synthetic scenes: appearances, and how identities come to resemble another.
+"""Random appearances and poses of people, and groups of similar identities.
 
-An appearance is a record of attributes and nothing else: the same record always draws the same
-person. Poses (facing, gait, arms) are sampled apart and differ at every sighting.
+An appearance is a record of attributes; the same record always gives the same drawing. Poses
+(direction, gait, arms) are sampled per image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from clsa_search.data.synthetic.textures import PATTERNS, Color
+
+T = TypeVar("T")
 
 
 def _bgr(code: str) -> Color:
@@ -38,7 +42,7 @@ LOWER_PATTERNS = ("plain", "plain", "plain", "plain", "stripe", "checks", "bands
 BAGS = ("none", "none", "backpack", "handbag", "shoulder", "shopping", "suitcase")
 HATS = ("none", "none", "none", "none", "cap", "beanie", "brim")
 
-# What may be the one difference between identities of a group.
+# Attributes that may differ between siblings.
 SIBLING_ATTRIBUTES = (
     "upper_color", "upper_pattern", "lower_color", "lower_kind", "hair_style", "hat", "bag",
 )  # fmt: skip
@@ -46,11 +50,32 @@ SIBLING_ATTRIBUTES = (
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a person looks like, at every sighting.
+    """Clothes and body of an identity, equal in all its images.
 
-    Colors are names of `CLOTH`; skin and hair_color count in `SKIN` and `HAIR`. stature: metres.
-    girth: width of the body, 1 = average. hips: width of the hips against the shoulders. left:
-    whether a bag is on the body's own left. The second upper color is that of the pattern.
+    Colors are keys of `CLOTH`; `skin` and `hair_color` are indices into `SKIN` and `HAIR`.
+
+    Args:
+        upper_kind: upper garment.
+        upper_color: color of the upper garment.
+        upper_pattern: pattern of the upper garment.
+        upper_second: color of that pattern.
+        repeat: repeats of the pattern along the body.
+        lower_kind: lower garment.
+        lower_color: color of the lower garment.
+        lower_pattern: pattern of the lower garment.
+        shoe_color: color of the shoes.
+        skin: skin color.
+        hair_style: hair style.
+        hair_color: hair color.
+        beard: True with a beard.
+        hat: hat, or "none".
+        hat_color: color of the hat.
+        bag: bag, or "none".
+        bag_color: color of the bag.
+        left: True for a bag on the person's left side.
+        stature: height in meters.
+        girth: width of the body, 1 = average.
+        hips: hip width / shoulder width.
     """
 
     upper_kind: str
@@ -78,11 +103,14 @@ class Appearance:
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person is seen once.
+    """Pose of a person in one image.
 
-    yaw: facing in radians, 0 toward the viewer, pi/2 to the right of the picture. phase, stride:
-    of the gait, radians (stride 0 stands). arms: what the (left, right) arm does: swing, pocket,
-    phone or hip. lean: forward, radians.
+    Args:
+        yaw: direction in radians: 0 toward the viewer, pi/2 to the right of the image.
+        phase: phase of the gait in radians.
+        stride: stride of the gait in radians; 0 stands.
+        arms: left and right arm: swing, carry, pocket, phone or hip.
+        lean: forward lean in radians.
     """
 
     yaw: float
@@ -92,20 +120,20 @@ class Pose:
     lean: float
 
 
-def _pick(rng: np.random.Generator, choices: tuple | dict) -> object:
-    choices = tuple(choices)
-    return choices[int(rng.integers(len(choices)))]
+def _pick(rng: np.random.Generator, choices: Iterable[T]) -> T:
+    items = tuple(choices)
+    return items[int(rng.integers(len(items)))]
 
 
 def _other_color(rng: np.random.Generator, color: str, *, distance: float = 90.0) -> str:
-    """A cloth color that can be told from another: further than distance in BGR."""
+    """Pick a cloth color farther than `distance` in BGR from another."""
     here = np.array(CLOTH[color])
     far = [n for n, c in CLOTH.items() if np.linalg.norm(here - np.array(c)) > distance]
     return _pick(rng, tuple(far))
 
 
 def sample_appearance(rng: np.random.Generator) -> Appearance:
-    """A person at random."""
+    """Sample a random appearance."""
     upper_kind, upper_color = _pick(rng, UPPER_KINDS), _pick(rng, CLOTH)
     feminine = upper_kind == "dress" or rng.random() < 0.45
     lower_kind = _pick(rng, LOWER_KINDS if feminine else ("trousers",) * 4 + ("shorts",))
@@ -138,7 +166,7 @@ def sample_appearance(rng: np.random.Generator) -> Appearance:
 
 
 def make_sibling(person: Appearance, rng: np.random.Generator) -> Appearance:
-    """Another person who differs in exactly one of `SIBLING_ATTRIBUTES`."""
+    """Return another appearance that differs in exactly one of `SIBLING_ATTRIBUTES`."""
     hidden = {"lower_kind", "lower_color"} if person.upper_kind == "dress" else set()
     hidden |= {"hair_style"} if person.hat != "none" else set()
     if person.upper_kind == "coat" and person.lower_kind != "trousers":
@@ -146,7 +174,7 @@ def make_sibling(person: Appearance, rng: np.random.Generator) -> Appearance:
     attribute = _pick(rng, tuple(a for a in SIBLING_ATTRIBUTES if a not in hidden))
     value = getattr(person, attribute)
     if attribute.endswith("color"):
-        return replace(person, **{attribute: _other_color(rng, value)})
+        return _with_attribute(person, attribute, _other_color(rng, value))
     choices = {
         "upper_pattern": tuple(p for p in PATTERNS if p != "open"),
         "lower_kind": LOWER_KINDS,
@@ -155,11 +183,16 @@ def make_sibling(person: Appearance, rng: np.random.Generator) -> Appearance:
         "bag": BAGS,
     }[attribute]
     others = tuple(sorted(set(choices) - {value}))
-    return replace(person, **{attribute: _pick(rng, others)})
+    return _with_attribute(person, attribute, _pick(rng, others))
+
+
+def _with_attribute(person: Appearance, name: str, value: str) -> Appearance:
+    changes: dict[str, Any] = {name: value}
+    return replace(person, **changes)
 
 
 def differing_attributes(one: Appearance, other: Appearance) -> tuple[str, ...]:
-    """Names of the attributes in which two people differ."""
+    """Return the names of the attributes that differ."""
     first, second = asdict(one), asdict(other)
     return tuple(name for name in first if first[name] != second[name])
 
@@ -167,24 +200,31 @@ def differing_attributes(one: Appearance, other: Appearance) -> tuple[str, ...]:
 def sample_identities(
     rng: np.random.Generator, count: int, *, sibling_fraction: float
 ) -> list[Appearance]:
-    """People, no two alike, in groups of a first and its siblings, who follow it.
+    """Sample distinct appearances in groups: a first appearance, then its siblings.
 
-    sibling_fraction: the part of all who are siblings.
+    Args:
+        rng: random generator.
+        count: number of appearances.
+        sibling_fraction: share of siblings.
     """
     people: list[Appearance] = []
-    first = None
+    first: Appearance | None = None
     while len(people) < count:
-        related = first is not None and rng.random() < sibling_fraction
-        person = make_sibling(first, rng) if related else sample_appearance(rng)
-        if person in people:
-            continue
-        first = first if related else person
+        if first is not None and rng.random() < sibling_fraction:
+            person = make_sibling(first, rng)
+            if person in people:
+                continue
+        else:
+            person = sample_appearance(rng)
+            if person in people:
+                continue
+            first = person
         people.append(person)
     return people
 
 
 def sample_pose(rng: np.random.Generator, appearance: Appearance) -> Pose:
-    """A sighting at random; an arm that carries something hangs."""
+    """Sample a random pose; an arm with a bag hangs down."""
     arms = [_pick(rng, ("swing",) * 6 + ("pocket", "pocket", "phone", "hip")) for _ in range(2)]
     if appearance.bag in ("handbag", "shopping", "suitcase"):
         arms[0 if appearance.left else 1] = "carry"
