@@ -1,6 +1,6 @@
-"""A local web page for looking into a gallery: whom to search for, and where they are.
+"""Local web page to search a gallery: choose a person in an image, look at the matches.
 
-Needs Gradio, which the rest of the package does not: install `clsa_search[page]`.
+The page needs Gradio, an optional dependency: install `clsa_search[page]`.
 """
 
 from clsa_search.errors import InputError
@@ -11,8 +11,7 @@ except ModuleNotFoundError as error:
     if error.name != "gradio":
         raise
     raise InputError(
-        "gradio: is not installed, the page is built with it; expected: "
-        "pip install 'clsa_search[page]'"
+        "gradio: is not installed, and the page needs it; expected: pip install 'clsa_search[page]'"
     ) from error
 
 __all__ = ["build_page", "serve"]

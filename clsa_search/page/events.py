@@ -1,296 +1,214 @@
-"""What happens when a visitor uses the page.
+"""Listeners of the page, connected in `wiring`.
 
-Listeners give a dictionary of the parts that change; all others stay as they are.
+Each returns a dictionary of the components to change; all others stay as they are.
 """
 
-import functools
 import html
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.page.desk import Desk, Person, Scene, Wish, choose_at
 from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import draw_frame, draw_tile
 from clsa_search.page.request_checks import as_point, find_upload, pick
+from clsa_search.page.service import PageService, choose_at
+from clsa_search.page.session import Query, QueryImage, SearchRequest, SessionState
 from clsa_search.page.source_list import browse, find_time
 from clsa_search.page.texts import (
-    describe_answer,
     describe_gallery,
     describe_match,
+    describe_result,
     describe_times,
     name_match,
 )
-from clsa_search.retrieval.results import QueryResult
 from clsa_search.visualize import draw_numbered_boxes, trim_to_tile
 
-_A_MOMENT = 1e-3  # seconds, shorter than any frame lasts
-_HOW = {"api_visibility": "private", "show_progress": "minimal"}  # of all listeners
-_SHOW_DETAILS = """() => setTimeout(() => document.querySelector('#details')
-  ?.scrollIntoView({behavior: 'smooth', block: 'nearest'}), 150)"""
-_SHOW_MATCHES = """() => setTimeout(() => document.querySelector('#asked')
-  ?.scrollIntoView({behavior: 'smooth', block: 'nearest'}), 150)"""
-
+_MOMENT = 1e-3  # seconds, shorter than any frame
 Changes = dict[gr.blocks.Block, Any]
 
 
-@dataclass(frozen=True)
-class Visit:
-    """What a visitor has done so far."""
-
-    paths: tuple[str, ...] = ()  # of the indexed pictures that are shown to pick from
-    page: int = 0
-    scene: Scene | None = None
-    person: Person | None = None
-    answer: QueryResult | None = None
-    asked: tuple[Person, Wish] | None = None  # that was answered
-    opened: int | None = None  # index of the match that is looked at
-
-
-def _told(listener: Callable[..., Changes]) -> Callable[..., Changes]:
-    """Faults of what a visitor gave are told to the visitor, and change nothing."""
-
-    @functools.wraps(listener)
-    def listen(*args: Any) -> Changes:
-        try:
-            return listener(*args)
-        except InputError as error:
-            _tell(error)
-            return gr.skip()
-
-    return listen
-
-
 class Events:
-    """The listeners of a page."""
+    """Listeners of a page.
 
-    def __init__(self, desk: Desk, parts: Layout) -> None:
-        self.desk = desk
-        self.parts = parts
-        self.visit = gr.State(Visit())
+    Args:
+        service: work behind the page.
+        layout: components of the page.
+    """
 
-    def connect(self, page: gr.Blocks) -> None:
-        """Let each part call its listener."""
-        parts, visit = self.parts, self.visit
-        shelf = [visit, parts.shelf, parts.page, parts.back, parts.forward]
-        number = [visit, parts.number]
-        scene = [*number, parts.upload, parts.people_part, parts.people, parts.time_part]
-        sought = [visit, parts.sought]
-        about = [parts.headline, parts.cameras, parts.since, parts.until]
-        self._on([page.load], self.welcome, [], about)
-        self._on([page.load, parts.sought.submit], self.seek, sought, shelf)
-        self._on([parts.back.click], self.turn_back, sought, shelf)
-        self._on([parts.forward.click], self.turn_forward, sought, shelf)
-        for trigger, listener, inputs, outputs in (
-            (parts.shelf.select, self.take_indexed, [visit], scene),
-            (parts.time.submit, self.take_later, [visit, parts.time], scene),
-            (parts.later.click, self.take_next, [visit], scene),
-            (parts.people.select, self.choose_by_click, [visit], number),
-            (parts.number.input, self.choose_by_number, number, number),
-            (parts.go_on.click, self.choose_match, [visit], number),
-        ):
-            self._then_search(self._on([trigger], listener, inputs, outputs))
-        # the file as it is, not as Gradio would decode it
-        upload = self._on(
-            [parts.upload.input], self.take_upload, [visit, parts.upload], scene, preprocess=False
-        )
-        self._then_search(upload)
-        self._connect_matches()
+    def __init__(self, service: PageService, layout: Layout) -> None:
+        self.service = service
+        self.layout = layout
+        self.state = gr.State(SessionState())
 
-    def _connect_matches(self) -> None:
-        parts = self.parts
-        fields = [parts.cameras.input, parts.every_match.input]
-        fields += [parts.min_score.release, parts.count.release]
-        for text in (parts.name, parts.since, parts.until):
-            fields += [text.submit, text.blur]
-        self._on(fields, self.search, [self.visit, *parts.wish], self._answer)
-        details = [self.visit, parts.details_part, parts.opened, parts.frame, parts.details]
-        opened = self._on([parts.matches.select], self.open_match, [self.visit], details)
-        opened.then(None, js=_SHOW_DETAILS, **_HOW)
-
-    @property
-    def _answer(self) -> list[gr.blocks.Block]:
-        parts = self.parts
-        return [
-            *(self.visit, parts.hint, parts.asked_part, parts.asked, parts.answer),
-            *(parts.matches, parts.details_part),
-        ]
-
-    def _on(
-        self,
-        triggers: list[Callable],
-        listener: Callable[..., Changes],
-        inputs: list[gr.blocks.Block],
-        outputs: list[gr.blocks.Block],
-        **how: Any,
-    ) -> gr.events.Dependency:
-        return gr.on(triggers, _told(listener), inputs, outputs, **_HOW, **how)
-
-    def _then_search(self, chosen: gr.events.Dependency) -> None:
-        searched = chosen.then(
-            _told(self.search), [self.visit, *self.parts.wish], self._answer, **_HOW
-        )
-        searched.then(None, js=_SHOW_MATCHES, **_HOW)
-
-    def welcome(self) -> Changes:
-        """What the gallery holds at this moment."""
-        store = self.desk.gallery.store
-        times = gr.update(placeholder=describe_times(store) or "nobody has a time")
+    def show_gallery(self) -> Changes:
+        """Show the current content of the gallery."""
+        store = self.service.gallery.store
+        times = gr.update(placeholder=describe_times(store) or "no detection has a time")
         return {
-            self.parts.headline: describe_gallery(store),
-            self.parts.cameras: gr.update(choices=store.cameras()),
-            self.parts.since: times,
-            self.parts.until: times,
+            self.layout.headline: describe_gallery(store),
+            self.layout.cameras: gr.update(choices=store.cameras()),
+            self.layout.since: times,
+            self.layout.until: times,
         }
 
-    def seek(self, visit: Visit, sought: str) -> Changes:
-        return self._show_shelf(visit, sought, 0)
+    def list_sources(self, state: SessionState, text: str) -> Changes:
+        """Show the first page of the indexed files with a text in their path."""
+        return self._show_sources(state, text, 0)
 
-    def turn_back(self, visit: Visit, sought: str) -> Changes:
-        return self._show_shelf(visit, sought, visit.page - 1)
+    def show_previous_page(self, state: SessionState, text: str) -> Changes:
+        """Show the previous page of the indexed files."""
+        return self._show_sources(state, text, state.page - 1)
 
-    def turn_forward(self, visit: Visit, sought: str) -> Changes:
-        return self._show_shelf(visit, sought, visit.page + 1)
+    def show_next_page(self, state: SessionState, text: str) -> Changes:
+        """Show the next page of the indexed files."""
+        return self._show_sources(state, text, state.page + 1)
 
-    def take_upload(self, visit: Visit, file: dict | None) -> Changes:
-        """Find the people of an uploaded or pasted picture."""
+    def load_upload(self, state: SessionState, file: dict | None) -> Changes:
+        """Detect people in an uploaded or pasted image."""
         if not file:
             return gr.skip()
-        name = os.path.basename(file.get("orig_name") or "the picture")
+        name = os.path.basename(file.get("orig_name") or "the image")
         try:
-            path = find_upload(self.parts.upload.GRADIO_CACHE, file, name)
-            scene = self.desk.look_at_upload(path, name)
+            path = find_upload(self.layout.upload.GRADIO_CACHE, file, name)
+            query_image = self.service.load_upload(path, name)
         except InputError as error:
-            _tell(error)
-            return {self.parts.upload: None}
-        return {self.parts.upload: None, **self._show_scene(visit, scene)}
+            warn(error)
+            return {self.layout.upload: None}
+        return {self.layout.upload: None, **self._show_query_image(state, query_image)}
 
-    def take_indexed(self, visit: Visit, event: gr.SelectData) -> Changes:
-        """Show the people of a picture of the gallery."""
-        path = pick(visit.paths, event.index)
-        return self._show_scene(visit, self.desk.look_at_indexed(path))
+    def load_source(self, state: SessionState, event: gr.SelectData) -> Changes:
+        """Show the detections of an indexed file."""
+        path = pick(state.paths, event.index)
+        return self._show_query_image(state, self.service.load_indexed(path))
 
-    def take_later(self, visit: Visit, text: str) -> Changes:
-        """Go on to a time of the video."""
-        scene = visit.scene
-        if scene is None or scene.time is None:
+    def jump_to_time(self, state: SessionState, text: str) -> Changes:
+        """Show the first frame of the video with detections from a time on."""
+        shown = state.query_image
+        if shown is None or shown.time is None or shown.path is None:
             return gr.skip()
-        return self._move(visit, find_time(self.desk.gallery.store, scene.path, text))
+        return self._show_frame(state, find_time(self.service.gallery.store, shown.path, text))
 
-    def take_next(self, visit: Visit) -> Changes:
-        """Go on to the next frame of the video that shows people."""
-        now = visit.scene.time if visit.scene else None
-        return self._move(visit, None if now is None else now + _A_MOMENT)
+    def show_next_frame(self, state: SessionState) -> Changes:
+        """Show the next frame of the video with detections."""
+        time = state.query_image.time if state.query_image else None
+        return self._show_frame(state, None if time is None else time + _MOMENT)
 
-    def choose_by_click(self, visit: Visit, event: gr.SelectData) -> Changes:
-        """Take the person at a point of the picture with the numbers."""
-        if visit.scene is None or not len(visit.scene.boxes):
+    def choose_by_click(self, state: SessionState, event: gr.SelectData) -> Changes:
+        """Choose the person at a point of the image with numbers."""
+        shown = state.query_image
+        if shown is None or not len(shown.detections):
             return gr.skip()
-        scale = _number(visit.scene).shape[1] / visit.scene.image.shape[1]
+        scale = _draw_numbers(shown).shape[1] / shown.image.shape[1]
         x, y = np.divide(as_point(event.index), scale)
-        return self._choose(visit, choose_at(visit.scene.boxes, x, y) + 1)
+        return self._choose(state, choose_at(shown.detections.boxes, x, y) + 1)
 
-    def choose_by_number(self, visit: Visit, number: int | None) -> Changes:
-        return gr.skip() if number is None else self._choose(visit, number)
+    def choose_by_number(self, state: SessionState, number: int | None) -> Changes:
+        """Choose the person with a number."""
+        return gr.skip() if number is None else self._choose(state, number)
 
-    def choose_match(self, visit: Visit) -> Changes:
-        """Go on with the match that is looked at."""
-        entry = pick(visit.answer.detections if visit.answer else (), visit.opened)
-        person = Person(entry.embedding, trim_to_tile(self.desk.show(entry, visit.answer)))
-        return {self.visit: replace(visit, person=person), self.parts.number: None}
+    def choose_match(self, state: SessionState) -> Changes:
+        """Choose the person of the open match."""
+        detection = pick(state.result.detections if state.result else (), state.opened)
+        person = trim_to_tile(self.service.read_match(detection, state.result))
+        query = Query(detection.embedding, person)
+        return {self.state: replace(state, query=query), self.layout.number: None}
 
-    def search(self, visit: Visit, *fields: Any) -> Changes:
-        """QueryResult, if the person or a wish is another than before."""
-        wish = Wish(*fields)
-        if visit.person is None:
-            return self._show_nothing(visit)
-        if visit.asked == (visit.person, wish):
+    def search(self, state: SessionState, *fields: Any) -> Changes:
+        """Search, if the person or the request has changed."""
+        request = SearchRequest(*fields)
+        if state.query is None:
+            return self._hide_matches(state)
+        if state.searched == (state.query, request):
             return gr.skip()
-        answer = self.desk.search(visit.person, wish)
-        parts = self.parts
+        result = self.service.search(state.query, request)
+        searched = (state.query, request)
+        layout = self.layout
         return {
-            self.visit: replace(visit, answer=answer, asked=(visit.person, wish), opened=None),
-            parts.hint: gr.update(visible=False),
-            parts.asked_part: gr.update(visible=True),
-            parts.asked: draw_tile(visit.person.sighting),
-            parts.answer: describe_answer(answer),
-            parts.matches: gr.update(
-                value=self.desk.draw_matches(answer), visible=True, selected_index=None
+            self.state: replace(state, result=result, searched=searched, opened=None),
+            layout.hint: gr.update(visible=False),
+            layout.query_part: gr.update(visible=True),
+            layout.query: draw_tile(state.query.person),
+            layout.result: describe_result(result),
+            layout.matches: gr.update(
+                value=self.service.draw_matches(result), visible=True, selected_index=None
             ),
-            parts.details_part: gr.update(visible=False),
+            layout.details_part: gr.update(visible=False),
         }
 
-    def open_match(self, visit: Visit, event: gr.SelectData) -> Changes:
-        """Show a match in its whole scene."""
-        answer = visit.answer
-        match = pick(answer.matches if answer else (), event.index)
+    def open_match(self, state: SessionState, event: gr.SelectData) -> Changes:
+        """Show the details of a match and its whole image."""
+        match = pick(state.result.matches if state.result else (), event.index)
+        layout = self.layout
         return {
-            self.visit: replace(visit, opened=event.index),
-            self.parts.details_part: gr.update(visible=True),
-            self.parts.frame: draw_frame(self.desk.show(match.detection, answer)),
-            self.parts.opened: name_match(event.index + 1, match.detection),
-            self.parts.details: describe_match(match.detection, match.similarity),
+            self.state: replace(state, opened=event.index),
+            layout.details_part: gr.update(visible=True),
+            layout.frame: draw_frame(self.service.read_match(match.detection, state.result)),
+            layout.match_title: name_match(event.index + 1, match.detection),
+            layout.details: describe_match(match.detection, match.similarity),
         }
 
-    def _show_shelf(self, visit: Visit, sought: str, page: int) -> Changes:
-        shelf = browse(self.desk.gallery.store, sought, page)
+    def _show_sources(self, state: SessionState, text: str, page: int) -> Changes:
+        sources = browse(self.service.gallery.store, text, page)
+        layout = self.layout
         return {
-            self.visit: replace(visit, paths=tuple(shelf.paths), page=shelf.page),
-            self.parts.shelf: gr.update(
-                value=self.desk.draw_thumbnails(shelf.paths), selected_index=None
+            self.state: replace(state, paths=tuple(sources.paths), page=sources.page),
+            layout.sources: gr.update(
+                value=self.service.draw_thumbnails(sources.paths), selected_index=None
             ),
-            self.parts.page: f"page {shelf.page + 1} of {shelf.pages}",
-            self.parts.back: gr.update(interactive=shelf.page > 0),
-            self.parts.forward: gr.update(interactive=shelf.page + 1 < shelf.pages),
+            layout.page_number: f"page {sources.page + 1} of {sources.pages}",
+            layout.previous_page: gr.update(interactive=sources.page > 0),
+            layout.next_page: gr.update(interactive=sources.page + 1 < sources.pages),
         }
 
-    def _show_scene(self, visit: Visit, scene: Scene) -> Changes:
-        """A new picture; of one person only, this one is taken."""
-        count = len(scene.boxes)
+    def _show_query_image(self, state: SessionState, query_image: QueryImage) -> Changes:
+        """Show a new image; choose its person if there is only one."""
+        count = len(query_image.detections)
         if not count:
-            least = self.desk.gallery.predictor.min_score
-            _tell(f"{scene.name}: nobody is found with score {least:g} or more")
-        person = scene.choose(1) if count == 1 else None
-        numbers = list(range(1, count + 1))
+            min_score = self.service.gallery.predictor.min_score
+            warn(f"{query_image.name}: no detection with a score of {min_score:g} or more")
+        query = query_image.choose(1) if count == 1 else None
+        layout = self.layout
         return {
-            self.visit: replace(visit, scene=scene, person=person, asked=None),
-            self.parts.people_part: gr.update(visible=True),
-            self.parts.people: gr.update(value=_number(scene), label=scene.name),
-            self.parts.number: gr.update(
-                choices=numbers, value=1 if person else None, visible=count > 1
+            self.state: replace(state, query_image=query_image, query=query, searched=None),
+            layout.detections_part: gr.update(visible=True),
+            layout.detections: gr.update(value=_draw_numbers(query_image), label=query_image.name),
+            layout.number: gr.update(
+                choices=list(range(1, count + 1)), value=1 if query else None, visible=count > 1
             ),
-            self.parts.time_part: gr.update(visible=scene.time is not None),
+            layout.time_part: gr.update(visible=query_image.time is not None),
         }
 
-    def _move(self, visit: Visit, since: float | None) -> Changes:
-        if visit.scene is None or visit.scene.path is None:
+    def _show_frame(self, state: SessionState, since: float | None) -> Changes:
+        if state.query_image is None or state.query_image.path is None:
             return gr.skip()
-        return self._show_scene(visit, self.desk.look_at_indexed(visit.scene.path, since))
+        query_image = self.service.load_indexed(state.query_image.path, since)
+        return self._show_query_image(state, query_image)
 
-    def _choose(self, visit: Visit, number: int) -> Changes:
-        if visit.scene is None:
+    def _choose(self, state: SessionState, number: int) -> Changes:
+        if state.query_image is None:
             return gr.skip()
-        person = visit.scene.choose(number)
-        return {self.visit: replace(visit, person=person), self.parts.number: number}
+        query = state.query_image.choose(number)
+        return {self.state: replace(state, query=query), self.layout.number: number}
 
-    def _show_nothing(self, visit: Visit) -> Changes:
-        parts = self.parts
-        hidden = parts.asked_part, parts.matches, parts.details_part
+    def _hide_matches(self, state: SessionState) -> Changes:
+        layout = self.layout
+        hidden = layout.query_part, layout.matches, layout.details_part
         return {
-            self.visit: replace(visit, answer=None, opened=None),
-            parts.hint: gr.update(visible=True),
+            self.state: replace(state, result=None, opened=None),
+            layout.hint: gr.update(visible=True),
             **{part: gr.update(visible=False) for part in hidden},
         }
 
 
-def _number(scene: Scene) -> np.ndarray:
-    return draw_numbered_boxes(scene.image, scene.boxes, scene.scores)
+def _draw_numbers(query_image: QueryImage) -> np.ndarray:
+    detections = query_image.detections
+    return draw_numbered_boxes(query_image.image, detections.boxes, detections.scores)
 
 
-def _tell(message: object) -> None:
-    gr.Warning(html.escape(str(message)), title="That did not work")
+def warn(message: object) -> None:
+    """Show a message to the user."""
+    gr.Warning(html.escape(str(message)), title="Not possible")

@@ -1,23 +1,23 @@
-"""The private folder of the pictures that visitors uploaded and were shown."""
+"""The private folder of uploaded and shown images."""
 
 import os
 from contextlib import suppress
 
 
-def holds(folder: str, path: str) -> bool:
-    """Whether a path leads into the folder, links and all."""
+def contains(folder: str, path: str) -> bool:
+    """Return whether a path leads into the folder, with all links resolved."""
     try:
-        place = os.path.realpath(path)
-    except ValueError:  # no system would have such a path
+        target = os.path.realpath(path)
+    except ValueError:  # not a valid path on any system
         return False
-    return place.startswith(os.path.realpath(folder) + os.sep)
+    return target.startswith(os.path.realpath(folder) + os.sep)
 
 
 def measure(folder: str) -> int:
-    """Bytes of all files in the folder."""
+    """Return the bytes of all files in the folder."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with suppress(FileNotFoundError):  # deleted meanwhile
+            with suppress(FileNotFoundError):  # deleted since the folder was listed
                 total += os.lstat(os.path.join(parent, name)).st_size
     return total

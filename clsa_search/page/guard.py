@@ -1,4 +1,4 @@
-"""What may be asked of the page's server, whatever else Gradio would answer."""
+"""Filter in front of the page's server: requests of the page itself, and no others."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clsa_search.page.folder import holds, measure
+from clsa_search.page.folder import contains, measure
 from clsa_search.retrieval.media import IMAGE_SUFFIXES
 
 _API = "/gradio_api"
@@ -23,17 +24,24 @@ _READ |= {f"{_API}/upload_progress"}
 _READ_UNDER = "/assets/", "/static/", "/svelte/", f"{_API}/heartbeat/"
 _WRITE = {_UPLOAD, _JOIN, f"{_API}/cancel", f"{_API}/reset"}
 _MAX_MESSAGE_BYTES = 1 << 20
-_MAX_DEPTH = 32  # of lists and dictionaries in each other; the page's own have a few
-_FORM_BYTES = 1 << 16  # around the file that is uploaded
+_MAX_DEPTH = 32  # of nested lists and dictionaries; the page needs a few
+_FORM_BYTES = 1 << 16  # allowance for the form around an uploaded file
 
 
 class Guard:
-    """Lets through what the page needs of its server.
+    """ASGI middleware with an allow list.
 
-    Refused are other addresses (the programming interface, fetching from other servers), files
-    outside the folder of shown and uploaded pictures, hosts and origins other than the page's own
-    (a page of somebody else's in the same browser), bodies that are too large, and uploads that
-    are no pictures by their names or more than the folder may hold.
+    It refuses: addresses not used by the page (programming interface, fetching from other
+    servers), files outside the folder of shown and uploaded images, foreign hosts and origins
+    (another page in the same browser), large bodies, uploads without the name of an image, and
+    uploads beyond the size of the folder.
+
+    Args:
+        app: guarded application.
+        folder: folder of readable files.
+        max_upload: largest size of a file, bytes.
+        max_folder: largest size of all files, bytes.
+        hosts: accepted names of the server; None accepts all.
     """
 
     def __init__(
@@ -45,14 +53,6 @@ class Guard:
         max_folder: int,
         hosts: Collection[str] | None,
     ) -> None:
-        """
-        Args:
-            app: that is guarded.
-            folder: of the files that may be read.
-            max_upload: bytes of a file.
-            max_folder: bytes of all files.
-            hosts: names that the server may be called by; None: any.
-        """
         self.app = app
         self._folder = folder
         self._max_upload = max_upload
@@ -60,6 +60,7 @@ class Guard:
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the application, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -82,67 +83,74 @@ class Guard:
             await self.app(scope, receive, send)
 
     def _refuse(self, request: Request) -> tuple[int, str] | None:
-        """Status and reason, from the head of a request."""
+        """Return status and reason if the head of a request is refused."""
         path, origin = request.url.path, request.headers.get("origin")
         host = request.headers.get("host", "")
         if self._hosts is not None and urlsplit(f"//{host}").hostname not in self._hosts:
-            return 403, "This page is served under another name."
+            return 403, "This page has another host name."
         if origin is not None and urlsplit(origin).netloc != host:
-            return 403, "This page answers itself alone."
+            return 403, "Requests from other pages are refused."
         if request.method == "POST" and path in _WRITE:
             size = request.headers.get("content-length", "")
             if not size.isdecimal():
                 return 411, "The size is missing."
             limit = self._max_upload + _FORM_BYTES if path == _UPLOAD else _MAX_MESSAGE_BYTES
-            return None if int(size) <= limit else (413, f"At most {limit} bytes are taken.")
+            return None if int(size) <= limit else (413, f"The limit is {limit} bytes.")
         if request.method in ("GET", "HEAD"):
             if path.startswith(_FILE):
-                is_shown = holds(self._folder, path.removeprefix(_FILE))
-                return None if is_shown else (403, "This file is not shown here.")
+                is_shown = contains(self._folder, path.removeprefix(_FILE))
+                return None if is_shown else (403, "This file is not available.")
             if path in _READ or path.startswith(_READ_UNDER):
                 return None
-        return 404, "There is nothing here."
+        return 404, "Not found."
 
     async def _refuse_upload(self, request: Request) -> tuple[int, str] | None:
-        """Gradio would take a thousand files of any kind, and forget those under other names."""
-        held = await run_in_threadpool(measure, self._folder)
-        if held + len(await request.body()) > self._max_folder:
-            return 507, "There are too many pictures at the moment; they are deleted after an hour."
+        """Return status and reason if an upload is refused.
+
+        Gradio itself would accept a thousand files of any kind, and keep those in other fields.
+        """
+        stored = await run_in_threadpool(measure, self._folder)
+        if stored + len(await request.body()) > self._max_folder:
+            return 507, "There are too many images at the moment; wait up to an hour."
         try:
             async with request.form(max_files=1, max_fields=0) as form:
-                names = [file.filename for file in form.getlist("files")]
+                files = form.getlist("files")
         except (HTTPException, ValueError):
-            names = []
+            files = []
+        names = [file.filename or "" for file in files if isinstance(file, UploadFile)]
         if any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
             return None
-        return 415, f"This is no picture; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}."
+        return 415, f"This is not an image; expected one of {', '.join(sorted(IMAGE_SUFFIXES))}."
 
     def _refuse_message(self, body: bytes) -> tuple[int, str] | None:
-        """Files of a message must have been uploaded: the server reads and fetches no others."""
+        """Return status and reason if a message is refused.
+
+        All files of a message must be uploads: the server reads and fetches no others.
+        """
         try:
             paths = list(_list_paths(json.loads(body)))
         except (ValueError, RecursionError):
-            return 400, "This is no JSON that the page would send."
-        if all(isinstance(path, str) and holds(self._folder, path) for path in paths):
+            return 400, "This is not a message of the page."
+        if all(isinstance(path, str) and contains(self._folder, path) for path in paths):
             return None
-        return 403, "Files are uploaded, not read or fetched from elsewhere."
+        return 403, "Files must be uploaded; others are neither read nor fetched."
 
 
 def _list_paths(value: Any, depth: int = _MAX_DEPTH) -> Iterator[Any]:
-    """What calls itself the path of a file, wherever it stands."""
+    """Yield the value of every key `path`, at any depth."""
     if not depth:
-        raise ValueError("is nested too deeply")  # Gradio would descend without end
+        raise ValueError("is nested too deeply")  # Gradio itself would descend without end
     if isinstance(value, dict):
         if value.get("path") is not None:
             yield value["path"]
         value = list(value.values())
     if isinstance(value, list):
-        for one in value:
-            yield from _list_paths(one, depth - 1)
+        for item in value:
+            yield from _list_paths(item, depth - 1)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, for who comes next."""
+    """Return a receiver with the body once more, for the guarded application."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:

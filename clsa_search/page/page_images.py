@@ -1,4 +1,4 @@
-"""What the page shows of scenes: uploads as arrays, tiles, thumbnails, frames with a box."""
+"""Images of the page: uploads as arrays, tiles, thumbnails, frames with a box."""
 
 import os
 
@@ -7,30 +7,31 @@ from PIL import Image, ImageDraw, ImageOps
 
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
-from clsa_search.visualize import PersonImage, trim_to_tile
+from clsa_search.structures import PersonImage
+from clsa_search.visualize import trim_to_tile
 from clsa_search.visualize.boxes import draw_outlined_box
 
 MAX_UPLOAD_BYTES = 20 << 20
-MAX_FOLDER_BYTES = 1 << 30  # of what was uploaded and shown lately, all visitors' together
+MAX_FOLDER_BYTES = 1 << 30  # recent uploads and shown images of all sessions
 MAX_UPLOAD_PIXELS = 64_000_000
-TILE_SIZE = 228, 324  # width and height in pixels; the proportions of a ranking sheet's tiles
+TILE_SIZE = 228, 324  # width and height in pixels; the aspect ratio of tiles on ranking sheets
 THUMBNAIL_SIZE = 240, 180
 BOX_COLOR = 217, 72, 15
 _FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # Pillow starts programs for some others
-_LARGEST_SIDE = 1600  # of a picture in a browser
-_LEAST_WIDTH = 900  # of a frame with a box
-_PAPER_COLOR = "#9aa3ad"  # quiet on light and on dark pages
+_MAX_SIDE = 1600  # pixels of an image in a browser
+_MIN_FRAME_WIDTH = 900  # pixels of a frame with a box
+_PAPER_COLOR = "#9aa3ad"  # readable on light and on dark pages
 
 
 def read_upload(path: str | os.PathLike, name: str) -> np.ndarray:
-    """A picture of unknown origin as (H, W, 3) RGB uint8, as `read_image` reads those on disk.
+    """Read an image of unknown origin as (H, W, 3) RGB uint8, as `read_image` reads files.
 
     Args:
-        path: where it lies.
-        name: what its owner calls it, for errors.
+        path: path of the file.
+        name: name of the file for messages.
 
     Raises:
-        InputError: it is none, of a format or of a size that is not taken, or damaged.
+        InputError: if the format or the size is not accepted, or the file is damaged.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:
@@ -51,43 +52,47 @@ def read_upload(path: str | os.PathLike, name: str) -> np.ndarray:
 
 
 def fit_browser(image: np.ndarray) -> np.ndarray:
-    """The image (H, W, 3), or a smaller one where a browser would only shrink it."""
-    scale = _LARGEST_SIDE / max(image.shape[:2])
+    """Return the image (H, W, 3), shrunk if it is larger than a browser needs."""
+    scale = _MAX_SIDE / max(image.shape[:2])
     if scale >= 1:
         return image
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
-def draw_tile(sighting: PersonImage) -> np.ndarray:
-    """A person with some surroundings, in the size of all tiles."""
-    crop = Image.fromarray(trim_to_tile(sighting).image)
+def draw_tile(person: PersonImage) -> np.ndarray:
+    """Return a person and some surroundings in the size of all tiles."""
+    crop = Image.fromarray(trim_to_tile(person).image)
     return np.asarray(ImageOps.pad(crop, TILE_SIZE, color=_PAPER_COLOR))
 
 
 def draw_thumbnail(image: np.ndarray) -> np.ndarray:
-    """A whole scene, in the size of all thumbnails."""
-    picture = Image.fromarray(image)
-    picture.thumbnail(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
-    return np.asarray(ImageOps.pad(picture, THUMBNAIL_SIZE, color=_PAPER_COLOR))
+    """Return a whole image in the size of all thumbnails."""
+    canvas = Image.fromarray(image)
+    canvas.thumbnail(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
+    return np.asarray(ImageOps.pad(canvas, THUMBNAIL_SIZE, color=_PAPER_COLOR))
 
 
 def draw_missing(size: tuple[int, int]) -> np.ndarray:
-    """In place of a picture that cannot be read any more."""
-    picture = Image.new("RGB", size, _PAPER_COLOR)
-    draw = ImageDraw.Draw(picture)
+    """Return a crossed-out placeholder for an unreadable image.
+
+    Args:
+        size: width and height in pixels.
+    """
+    canvas = Image.new("RGB", size, _PAPER_COLOR)
+    draw = ImageDraw.Draw(canvas)
     draw.line([0, 0, *size], fill="white", width=2)
     draw.line([0, size[1], size[0], 0], fill="white", width=2)
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
-def draw_frame(sighting: PersonImage) -> np.ndarray:
-    """The whole scene, large enough to look at, with the person's box."""
-    image = fit_browser(sighting.image)
-    scale = image.shape[1] / sighting.image.shape[1]
-    enlarged = -(-_LEAST_WIDTH // image.shape[1])
-    size = image.shape[1] * enlarged, image.shape[0] * enlarged
-    picture = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    box = np.asarray(sighting.box) * scale * enlarged
-    draw_outlined_box(ImageDraw.Draw(picture), box, BOX_COLOR, max(3, min(size) // 200))
-    return np.asarray(picture)
+def draw_frame(person: PersonImage) -> np.ndarray:
+    """Return the whole image with the box, in a size for a screen."""
+    image = fit_browser(person.image)
+    scale = image.shape[1] / person.image.shape[1]
+    enlargement = -(-_MIN_FRAME_WIDTH // image.shape[1])
+    size = image.shape[1] * enlargement, image.shape[0] * enlargement
+    canvas = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    box = np.asarray(person.box) * scale * enlargement
+    draw_outlined_box(ImageDraw.Draw(canvas), box, BOX_COLOR, max(3, min(size) // 200))
+    return np.asarray(canvas)

@@ -1,44 +1,51 @@
-"""What a visitor's program says of files and choices, which is not to be trusted."""
+"""Checks of files and choices in requests; a browser may send anything."""
 
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from clsa_search.errors import InputError
-from clsa_search.page.folder import holds
+from clsa_search.page.folder import contains
 
 
 def find_upload(folder: str, file: dict, name: str) -> str:
-    """Path of a file that lies in the folder; Gradio checks only what says it is an upload.
+    """Return the path of an uploaded file inside the folder.
+
+    Gradio checks only files marked as uploads.
+
+    Args:
+        folder: folder of uploads.
+        file: description of the file from the request.
+        name: name of the file for messages.
 
     Raises:
-        InputError: there is none.
+        InputError: if the folder has no such file.
     """
     path = file.get("path")
-    if isinstance(path, str) and holds(folder, path) and os.path.isfile(path):
+    if isinstance(path, str) and contains(folder, path) and os.path.isfile(path):
         return path
-    raise InputError(f"{name}: is not there; expected a picture that was uploaded lately")
+    raise InputError(f"{name}: is not there; expected a recently uploaded image")
 
 
 def pick(items: Sequence[Any], index: object) -> Any:
-    """One of those that were shown.
+    """Return one of the shown items.
 
     Raises:
-        InputError: none is.
+        InputError: if the index is not one of theirs.
     """
     if not isinstance(index, int) or not 0 <= index < len(items):
-        raise InputError("choice: is not there any more; expected one of those shown")
+        raise InputError("choice: is not there any more; expected one of the shown items")
     return items[index]
 
 
-def as_point(index: object) -> tuple[float, float]:
-    """Where a picture was clicked.
+def as_point(index: Any) -> tuple[float, float]:
+    """Return the clicked point of an image.
 
     Raises:
-        InputError: it is no point.
+        InputError: if the request holds no point.
     """
     try:
         x, y = map(float, index)
     except (TypeError, ValueError) as error:
-        raise InputError("choice: is no point; expected one of the picture") from error
+        raise InputError("choice: is not a point; expected a click on the image") from error
     return x, y

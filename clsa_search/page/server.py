@@ -1,28 +1,30 @@
-"""Serving the page: on this machine alone by default, and without the network."""
+"""Server of the page: on this machine only by default, and without the network."""
 
 import ipaddress
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from clsa_search.errors import InputError
-from clsa_search.page.desk import Desk
 from clsa_search.page.events import Events
 from clsa_search.page.guard import Guard
 from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import MAX_FOLDER_BYTES, MAX_UPLOAD_BYTES
+from clsa_search.page.service import PageService
 from clsa_search.page.theme import CSS, THEME
+from clsa_search.page.wiring import connect
 from clsa_search.retrieval.gallery_search import GallerySearch
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_KEPT_SECONDS = 3600  # a picture that was shown or uploaded
-_VISITORS = 100  # who are remembered at once
-# whatever the environment says
-_OFF = {
+_FILE_SECONDS = 3600  # lifetime of an uploaded or shown image
+_MAX_SESSIONS = 100  # kept at once
+# switched off here, because environment variables could switch them on
+_OFF: dict[str, Any] = {
     "share": False,
     "inline": False,
     "run_history": False,
@@ -37,19 +39,19 @@ _OFF = {
 
 
 def build_page(gallery: GallerySearch) -> gr.Blocks:
-    """The page as Gradio's Blocks, for an app of your own; `serve` adds looks and limits.
+    """Build the page as Gradio Blocks, for your own app; `serve` adds its theme and limits.
 
     Args:
-        gallery: stays open as long as the page.
+        gallery: gallery to search; keep it open as long as the page.
     """
     with gr.Blocks(
         title="Find a person",
         analytics_enabled=False,
         fill_width=True,
-        delete_cache=(_KEPT_SECONDS // 6, _KEPT_SECONDS),
+        delete_cache=(_FILE_SECONDS // 6, _FILE_SECONDS),
     ) as page:
-        Events(Desk(gallery), Layout()).connect(page)
-    return page.queue(default_concurrency_limit=4, max_size=_VISITORS)
+        connect(Events(PageService(gallery), Layout()), page)
+    return page.queue(default_concurrency_limit=4, max_size=_MAX_SESSIONS)
 
 
 def serve(
@@ -62,14 +64,14 @@ def serve(
     """Serve the page until the process is interrupted.
 
     Args:
-        gallery: whose people are searched.
-        host: name or address of this machine to listen at. Whoever reaches it sees the gallery:
-            there are no passwords.
-        port: to listen at.
-        on_ready: is told where the page is.
+        gallery: gallery to search.
+        host: name or address of this machine to listen on. There are no passwords: everyone with
+            access to this address can see the gallery.
+        port: port to listen on.
+        on_ready: function to call with the URL of the page.
 
     Raises:
-        InputError: the port is taken, or the host is not this machine.
+        InputError: if the port is in use, or the host is not this machine.
     """
     with serving(gallery, host=host, port=port) as page:
         on_ready(page.local_url)
@@ -80,10 +82,9 @@ def serve(
 def serving(
     gallery: GallerySearch, *, host: str = "127.0.0.1", port: int = 7860
 ) -> Iterator[gr.Blocks]:
-    """As `serve`, for as long as the context lasts; `local_url` of the page says where."""
+    """Serve the page inside a `with` block; `local_url` of the page is its URL."""
     with tempfile.TemporaryDirectory(prefix="clsa_search_page_") as folder:
-        # read whenever a file is shown or uploaded; without it, files of all Gradio apps of this
-        # machine would lie in one folder
+        # Gradio reads the variable for every file; its default is one folder for all apps
         before = os.environ.get("GRADIO_TEMP_DIR")
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_page(gallery)
@@ -98,13 +99,13 @@ def serving(
 
 
 def _launch(page: gr.Blocks, folder: str, host: str, port: int) -> None:
-    host = host.strip("[]")  # of an address with colons, as in a URL
+    host = host.strip("[]")  # around an IPv6 address in a URL
     guard = Middleware(
         Guard,
         folder=folder,
         max_upload=MAX_UPLOAD_BYTES,
         max_folder=MAX_FOLDER_BYTES,
-        hosts=_choose_names(host),
+        hosts=_list_names(host),
     )
     try:
         page.launch(
@@ -112,7 +113,7 @@ def _launch(page: gr.Blocks, folder: str, host: str, port: int) -> None:
             server_port=port,
             max_file_size=MAX_UPLOAD_BYTES,
             app_kwargs={"middleware": [guard]},
-            state_session_capacity=_VISITORS,
+            state_session_capacity=_MAX_SESSIONS,
             theme=THEME,
             css=CSS,
             prevent_thread_lock=True,
@@ -125,8 +126,8 @@ def _launch(page: gr.Blocks, folder: str, host: str, port: int) -> None:
         ) from error
 
 
-def _choose_names(host: str) -> set[str] | None:
-    """Names that a browser may call the page by; None: any, where it listens to everybody."""
+def _list_names(host: str) -> set[str] | None:
+    """Return the accepted host names, None for all if the page listens on all addresses."""
     try:
         if ipaddress.ip_address(host).is_unspecified:
             return None

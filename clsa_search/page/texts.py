@@ -1,4 +1,4 @@
-"""What the page says, as HTML; names of files and cameras are escaped."""
+"""Texts of the page as HTML, with escaped names of files and cameras."""
 
 import html
 import math
@@ -10,40 +10,45 @@ from clsa_search.retrieval.times import CALENDAR_FROM, format_time
 
 
 def describe_gallery(store: GalleryStore) -> str:
+    """Return the headline: title, counts, name of the gallery."""
     sources = sum(source.detections > 0 for source in store.sources())
-    name = html.escape(os.path.basename(store.address))
     counts = f"{quantity(store.count(), 'detection')} in {quantity(sources, 'file')}"
+    name = html.escape(os.path.basename(store.address))
     return f"<h1>Find a person</h1><p>{counts} · {name}</p>"
 
 
 def describe_times(store: GalleryStore) -> str:
-    """How the times of the gallery's people are written."""
-    kinds = {
+    """Return the formats of the stored times, empty if no detection has a time."""
+    formats = {
         "h:mm:ss": Filter(until=math.nextafter(CALENDAR_FROM, 0)),
         "2026-05-01T12:00": Filter(since=CALENDAR_FROM),
     }
-    return " or ".join(text for text, times in kinds.items() if store.count(times))
+    return " or ".join(text for text, times in formats.items() if store.count(times))
 
 
-def describe_answer(answer: QueryResult) -> str:
-    title, count = html.escape(answer.title), count_matches(len(answer.matches))
-    return f"<strong>{title}</strong><p class='quiet'>{count}, the most similar first</p>"
+def describe_result(result: QueryResult) -> str:
+    """Return the title of a result and its number of matches."""
+    title, count = html.escape(result.title), count_matches(len(result.matches))
+    return f"<strong>{title}</strong><p class='quiet'>{count}, most similar first</p>"
 
 
-def name_match(rank: int, entry: StoredDetection) -> str:
-    return f"<strong>match {rank}</strong> · {html.escape(os.path.basename(entry.source))}"
+def name_match(rank: int, detection: StoredDetection) -> str:
+    """Return rank and file name of a match."""
+    return f"<strong>match {rank}</strong> · {html.escape(os.path.basename(detection.source))}"
 
 
-def describe_match(entry: StoredDetection, similarity: float) -> str:
-    box = ", ".join(f"{value:.0f}" for value in entry.box)
+def describe_match(detection: StoredDetection, similarity: float) -> str:
+    """Return a table with the known facts about a match."""
+    box = ", ".join(f"{value:.0f}" for value in detection.box)
     rows = {
         "similarity": f"{similarity:.3f}",
-        "file": entry.source,
-        "frame": entry.frame,
-        "time": format_time(entry.time),
-        "camera": entry.camera,
-        "box": f"{box} (detection score {entry.score:.2f})",
-        "id": entry.detection_id,
+        "file": detection.source,
+        "frame": detection.frame,
+        "time": format_time(detection.time),
+        "camera": detection.camera,
+        "box": box,
+        "detection score": f"{detection.score:.2f}",
+        "id": detection.detection_id,
     }
     cells = "".join(
         f"<tr><td>{name}</td><td>{html.escape(str(value))}</td></tr>"

@@ -1,4 +1,4 @@
-"""How the page looks: fonts and colors from this machine alone, light and dark."""
+"""Theme of the page, light and dark; all fonts and colors come from this machine."""
 
 from gradio import themes
 
@@ -7,7 +7,7 @@ THEME = themes.Default(
     neutral_hue="slate",
     radius_size="sm",
     text_size="md",
-    # none that a browser would have to fetch
+    # no font from another server
     font=["system-ui", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif"],
     font_mono=["ui-monospace", "DejaVu Sans Mono", "monospace"],
 )
@@ -19,21 +19,21 @@ CSS = """
 #headline p, .quiet { color: var(--body-text-color-subdued); margin: 0; }
 .centered { text-align: center; }
 .step { font-weight: 600; margin: 0.4rem 0 0; }
-#people img { cursor: pointer; }
-#asked { align-items: center; }
+#detections img { cursor: pointer; }
+#query { align-items: center; }
 #matches .grid-container { grid-auto-rows: auto; }
-#matches .thumbnail-lg, #shelf .thumbnail-lg { aspect-ratio: auto; height: auto; }
+#matches .thumbnail-lg, #sources .thumbnail-lg { aspect-ratio: auto; height: auto; }
 #matches .thumbnail-lg img { aspect-ratio: 228 / 324; width: 100%; height: auto; }
-#shelf .thumbnail-lg img { aspect-ratio: 4 / 3; width: 100%; height: auto; }
-#matches .caption-label, #shelf .caption-label {
+#sources .thumbnail-lg img { aspect-ratio: 4 / 3; width: 100%; height: auto; }
+#matches .caption-label, #sources .caption-label {
   position: static; display: block; max-width: 100%; width: 100%; padding: 0.25rem 0.4rem;
   border: 0; border-radius: 0; background: none; color: var(--body-text-color);
   font-size: 0.8rem; line-height: 1.3; text-align: left; white-space: pre-line;
   overflow: hidden; text-overflow: ellipsis;
 }
 #matches .caption-label::first-line { font-weight: 600; }
-#matches .grid-wrap, #shelf .grid-wrap { max-height: none; min-height: 0; height: auto; }
-/* nothing is open: the tile that was stays marked in the browser */
+#matches .grid-wrap, #sources .grid-wrap { max-height: none; min-height: 0; height: auto; }
+/* without details, hide the selection that the browser keeps */
 body:not(:has(#details)) #matches .selected { border-color: transparent; box-shadow: none; }
 #frame img { max-height: 65vh; object-fit: contain; }
 #details table { width: 100%; border-collapse: collapse; }
@@ -42,6 +42,6 @@ body:not(:has(#details)) #matches .selected { border-color: transparent; box-sha
 #details td:first-child { color: var(--body-text-color-subdued); white-space: nowrap; }
 @media (max-width: 640px) {
   #matches .grid-container { grid-template-columns: repeat(3, 1fr) !important; }
-  #shelf .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
+  #sources .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
 }
 """

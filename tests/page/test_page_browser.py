@@ -47,7 +47,7 @@ def wide(browser):
 
 
 class Screen:
-    """The page in a tab, and what its browser asked for and complained about."""
+    """The page in a tab, with the hosts and faults of its browser."""
 
     def __init__(self, context, url):
         self.hosts, self.faults = set(), []
@@ -57,14 +57,14 @@ class Screen:
         self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
         self.tab.on("response", lambda one: one.ok or self.faults.append(f"{one.status} {one.url}"))
         self.tab.goto(url)
-        self.expect("#headline", "9 people in 3 files")
+        self.expect("#headline", "9 detections in 3 files")
 
     def expect(self, selector, text):
-        """Wait until a part says something."""
+        """Wait until a component contains a text."""
         sync_api.expect(self.tab.locator(selector)).to_contain_text(text, timeout=20_000)
 
     def count(self, selector, number):
-        """Wait until there are so many."""
+        """Wait for a number of elements."""
         sync_api.expect(self.tab.locator(selector)).to_have_count(number, timeout=20_000)
 
     def upload(self, content, name="person.png"):
@@ -72,15 +72,15 @@ class Screen:
         self.tab.set_input_files("#upload input[type=file]", files)
 
     def click_person(self, x, y):
-        """Click a place of the scene of 96 x 72."""
-        picture = self.tab.locator("#people img")
+        """Click a point of the image of 96 x 72."""
+        image = self.tab.locator("#detections img")
         # before it is there, it has another size
         self.tab.wait_for_function(
-            "() => document.querySelector('#people img')?.naturalWidth > 0", timeout=20_000
+            "() => document.querySelector('#detections img')?.naturalWidth > 0", timeout=20_000
         )
-        box = picture.bounding_box()
+        box = image.bounding_box()
         scale = box["width"] / 96
-        picture.click(position={"x": x * scale, "y": y * scale})
+        image.click(position={"x": x * scale, "y": y * scale})
 
     @property
     def matches(self):
@@ -100,7 +100,7 @@ def test_from_an_upload_to_the_next_search(screen):
     screen.upload(encode(draw_blocks({GREEN: 10, RED: 60})))
     screen.count("#number input", 2)
     screen.click_person(67, 40)
-    screen.expect("#answer", "6 matches")
+    screen.expect("#result", "6 matches")
     screen.count("#matches img", 6)
     assert screen.matches[0].startswith("1 · 1.00")
     cameras = [text.split("\n")[1] for text in screen.matches]
@@ -109,29 +109,29 @@ def test_from_an_upload_to_the_next_search(screen):
     screen.tab.locator("#matches button").nth(cameras.index("door")).click()
     screen.expect("#details", "door.png")
     sync_api.expect(screen.tab.locator("#frame img")).to_be_visible()
-    screen.tab.click("#go_on")
-    screen.expect("#answer", "door · door")
+    screen.tab.click("#search_match")
+    screen.expect("#result", "door · door")
     screen.count("#details", 0)
 
     screen.tab.click("#cameras input")
     screen.tab.get_by_role("option", name="yard").click()
-    screen.expect("#answer", "1 match,")
+    screen.expect("#result", "1 match,")
     assert [text.split("\n")[1:] for text in screen.matches] == [["yard", "yard.png"]]
 
 
-def test_an_indexed_picture_and_a_number(screen):
-    screen.tab.get_by_role("tab", name="Indexed pictures").click()
-    screen.count("#shelf img", 3)
-    screen.tab.fill("#sought textarea, #sought input", "street")
-    screen.tab.press("#sought textarea, #sought input", "Enter")
-    screen.count("#shelf img", 1)
-    screen.tab.click("#shelf button")
-    screen.expect("#answer", "person 1 of street.avi · 0:00:01.0")  # nobody else is there
-    screen.tab.get_by_label("Later in the video").fill("0:00:02")
-    screen.tab.get_by_label("Later in the video").press("Enter")
+def test_an_indexed_image_and_a_number(screen):
+    screen.tab.get_by_role("tab", name="Gallery images").click()
+    screen.count("#sources img", 3)
+    screen.tab.fill("#source_filter textarea, #source_filter input", "street")
+    screen.tab.press("#source_filter textarea, #source_filter input", "Enter")
+    screen.count("#sources img", 1)
+    screen.tab.click("#sources button")
+    screen.expect("#result", "person 1 of street.avi · 0:00:01.0")  # the only person
+    screen.tab.get_by_label("Jump to time").fill("0:00:02")
+    screen.tab.get_by_label("Jump to time").press("Enter")
     screen.count("#number input", 2)
     screen.tab.locator("#number label").nth(1).click()
-    screen.expect("#answer", "person 2 of street.avi · 0:00:02.0")
+    screen.expect("#result", "person 2 of street.avi · 0:00:02.0")
     since = screen.tab.get_by_label("From", exact=True)
     sync_api.expect(since).to_have_attribute("placeholder", "h:mm:ss")
     screen.tab.get_by_label("To", exact=True).fill("never")
@@ -139,12 +139,12 @@ def test_an_indexed_picture_and_a_number(screen):
     screen.expect(".toast-wrap", "time: 'never'; expected")
 
 
-def test_a_bad_upload_is_told_and_changes_nothing(screen):
+def test_a_bad_upload_is_reported_and_changes_nothing(screen):
     screen.upload(encode(draw_blocks({BLUE: 30})))  # alone, so that the search begins at once
-    screen.expect("#answer", "person 1 of person.png")
+    screen.expect("#result", "person 1 of person.png")
     screen.upload(b"not a picture at all", "broken.png")
     screen.expect(".toast-wrap", "broken.png: is not readable as an image")
-    screen.expect("#answer", "person 1 of person.png")
+    screen.expect("#result", "person 1 of person.png")
 
 
 def test_a_narrow_dark_screen_needs_no_scrolling_sideways(browser, url):

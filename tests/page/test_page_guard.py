@@ -1,4 +1,4 @@
-"""What the page's server refuses, whoever asks."""
+"""Requests that the server of the page refuses."""
 
 import os
 import socket
@@ -13,11 +13,12 @@ pytest.importorskip("gradio", reason="the page is built with Gradio, which is no
 import gradio
 
 from clsa_search.page import server
-from clsa_search.page.desk import Desk
-from clsa_search.page.events import Events, Visit
+from clsa_search.page.events import Events
 from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import MAX_UPLOAD_BYTES
 from clsa_search.page.server import serving
+from clsa_search.page.service import PageService
+from clsa_search.page.session import SessionState
 from tests.support.footage import draw_blocks, write_image
 from tests.support.page_cases import (
     FIELDS,
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(folder):
-    """Of a page served where the environment would open it to everybody."""
+    """Serve a page in an environment that would open it to everyone."""
     with pytest.MonkeyPatch.context() as patch, make_gallery(folder) as gallery:
         patch.setenv("GRADIO_ALLOWED_PATHS", "/")
         patch.setenv("GRADIO_SHARE", "True")
@@ -82,7 +83,7 @@ def test_uploads_are_bounded(visitor, url):
     ],
     ids=["page", "no suffix", "two", "one more", "other field", "no file"],
 )
-def test_one_picture_is_taken_at_a_time_and_nothing_else(visitor, files):
+def test_one_image_at_a_time_is_accepted_and_nothing_else(visitor, files):
     before = list_shown()
     answer = visitor.http.post("/gradio_api/upload", files=files)
     assert answer.status_code == 415 and "expected one of .bmp, .jfif" in answer.text
@@ -104,14 +105,14 @@ def test_all_uploads_together_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "MAX_FOLDER_BYTES", 2 * len(content) + 1000)
     with make_gallery(tmp_path) as gallery, serving(gallery, port=find_free_port()) as page:
         visitor = Visitor(page.local_url)
-        # of the page's own pictures there are some already
+        # remove the images of the page itself
         for path in list_shown():
             os.remove(path)
         visitor.upload(content, "first.png")
         visitor.upload(content, "second.png")
         third = {"files": ("third.png", content)}
         answer = visitor.http.post("/gradio_api/upload", files=third)
-        assert answer.status_code == 507 and "too many pictures" in answer.text
+        assert answer.status_code == 507 and "too many images" in answer.text
         os.remove(list_shown().pop())
         assert visitor.http.post("/gradio_api/upload", files=third).status_code == 200
 
@@ -131,7 +132,7 @@ def list_forbidden_files(folder):
     ]
 
 
-def test_no_file_is_reached_but_those_shown(visitor, folder):
+def test_only_shown_files_are_reachable(visitor, folder):
     for path in list_forbidden_files(folder):
         for quoted in (path, urllib.parse.quote(path, safe=""), path.replace("..", "%2e%2e")):
             for address in (f"/gradio_api/file={quoted}", f"/gradio_api/file/{quoted}"):
@@ -153,12 +154,12 @@ def test_a_link_out_of_the_folder_leads_nowhere(visitor):
         *("run-history/records", "dev/reload", "user", "app_id", "profiling/traces"),
     ],
 )
-def test_what_the_page_does_not_need_is_not_there(visitor, path):
+def test_addresses_the_page_does_not_need_are_missing(visitor, path):
     assert visitor.http.get(f"/gradio_api/{path}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json"])
-def test_nor_is_anything_beside_it(visitor, path):
+def test_other_pages_are_missing(visitor, path):
     assert visitor.http.get(path).status_code == 404
 
 
@@ -169,7 +170,7 @@ def test_there_is_no_programming_interface(visitor, path):
 
 
 @pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {"_type": "other"}}])
-def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, meta):
+def test_files_from_elsewhere_are_not_read(visitor, folder, meta):
     indexed = str(folder / "media" / "door.png")
     shown = os.environ["GRADIO_TEMP_DIR"]
     link = os.path.join(shown, f"link to {uuid.uuid4().hex}")
@@ -184,7 +185,7 @@ def test_a_file_that_was_not_uploaded_is_not_read(visitor, folder, meta):
 
 @pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "other"}}, as_file(None)])
 @pytest.mark.parametrize("place", ["beside", "relative", "link", "folder", "nothing", "nowhere"])
-def test_only_what_lies_in_the_upload_folder_is_looked_at(tmp_path, monkeypatch, place, meta):
+def test_only_files_in_the_upload_folder_are_read(tmp_path, monkeypatch, place, meta):
     shown, beside = tmp_path / "shown", tmp_path / "shown beside.png"
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(shown))
     write_image(beside, {RED: 10})
@@ -198,18 +199,18 @@ def test_only_what_lies_in_the_upload_folder_is_looked_at(tmp_path, monkeypatch,
         "nothing": None,
         "nowhere": "\0",
     }[place]
-    told = "the picture: is not there; expected a picture that was uploaded lately"
+    message = "the image: is not there; expected a recently uploaded image"
     with make_gallery(tmp_path) as gallery, gradio.Blocks():
-        events = Events(Desk(gallery), Layout())
-        with pytest.warns(UserWarning, match=told):
-            changes = events.take_upload(Visit(), {**meta, "orig_name": None, "path": path})
-        assert changes == {events.parts.upload: None}
-        changes = events.take_upload(Visit(), {**meta, "path": str(uploaded)})
-        assert len(changes[events.visit].scene.boxes) == 1
+        events = Events(PageService(gallery), Layout())
+        with pytest.warns(UserWarning, match=message):
+            changes = events.load_upload(SessionState(), {**meta, "orig_name": None, "path": path})
+        assert changes == {events.layout.upload: None}
+        changes = events.load_upload(SessionState(), {**meta, "path": str(uploaded)})
+        assert len(changes[events.state].query_image.detections.boxes) == 1
 
 
 @pytest.mark.parametrize("depth", [100, 100_000])
-def test_a_message_that_is_nested_deeply_is_refused(visitor, depth):
+def test_deeply_nested_messages_are_refused(visitor, depth):
     content = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
     assert visitor.http.post("/gradio_api/queue/join", content=content).status_code == 400
 
@@ -220,10 +221,10 @@ def test_the_server_fetches_nothing(visitor, path):
     assert visitor.join("upload", "input", [{"nested": as_file(path)}]).status_code == 403
 
 
-def test_pictures_within_a_message_are_not_taken(visitor):
+def test_images_within_a_message_are_not_accepted(visitor):
     data = as_file(None, url="data:image/png;base64,AAAA")
-    worked, _, told = visitor.do("upload", "input", data)
-    assert worked and len(told) == 1 and "picture.png: is not there; expected" in told[0]
+    worked, _, shown = visitor.do("upload", "input", data)
+    assert worked and len(shown) == 1 and "picture.png: is not there; expected" in shown[0]
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_the_page_names_no_other_server_to_load_from(visitor):
     assert visitor.http.get("/config").json()["analytics_enabled"] is False
 
 
-def test_it_listens_on_this_machine_alone(url):
+def test_it_listens_on_this_machine_only(url):
     port = urllib.parse.urlsplit(url).port
     addresses = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
     for address in addresses:

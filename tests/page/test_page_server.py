@@ -1,4 +1,4 @@
-"""The page over HTTP: what visitors do, that they stay apart, and how it is served."""
+"""The page over HTTP: sessions, their separation, and how it is served."""
 
 import os
 import signal
@@ -45,28 +45,28 @@ def visitor(url):
     return Visitor(url)
 
 
-def picture(*people):
+def encode_people(*people):
     return encode(draw_blocks({person: 10 + 40 * i for i, person in enumerate(people)}))
 
 
 def search(visitor, fields=FIELDS):
     """Captions under the matches, and the text above them."""
-    worked, output, told = visitor.do("name", "submit", *fields)
-    assert worked and not told
+    worked, output, warnings = visitor.do("path", "submit", *fields)
+    assert worked and not warnings
     _, _, _, _, text, matches, _ = output["data"]
     return [item["caption"] for item in matches["value"]], text
 
 
-def test_a_visit_from_the_upload_to_the_next_search(visitor):
-    worked, output, told = visitor.take(picture(RED, GREEN))
-    assert worked and not told
+def test_a_session_from_the_upload_to_the_next_search(visitor):
+    worked, output, warnings = visitor.take(encode_people(RED, GREEN))
+    assert worked and not warnings
     number, people = output["data"][1], output["data"][4]
     assert [value for _, value in number["choices"]] == [1, 2] and number["value"] is None
     shown = visitor.http.get(people["value"]["url"])
     assert shown.status_code == 200 and shown.headers["content-type"] == "image/jpeg"
 
-    scale = 10  # of the picture with numbers
-    _, output, _ = visitor.do("people", "select", select=[15 * scale, 40 * scale])
+    scale = 10  # of the image with numbers
+    _, output, _ = visitor.do("detections", "select", select=[15 * scale, 40 * scale])
     red = output["data"][1]
     captions, text = search(visitor)
     assert f"person {red} of picture.png" in text and "6 matches" in text
@@ -75,40 +75,42 @@ def test_a_visit_from_the_upload_to_the_next_search(visitor):
     assert sorted(cameras[:4]) == ["door", "street", "street", "yard"]
 
     place = cameras.index("door")
-    _, output, told = visitor.do("matches", "select", select=place)
-    assert "match" in output["data"][2] and "door.png" in output["data"][4] and not told
-    worked, _, told = visitor.do("go_on", "click")
-    assert worked and not told
+    _, output, warnings = visitor.do("matches", "select", select=place)
+    assert "match" in output["data"][2] and "door.png" in output["data"][4] and not warnings
+    worked, _, warnings = visitor.do("search_match", "click")
+    assert worked and not warnings
     assert "door · door" in search(visitor)[1]
 
     captions, _ = search(visitor, [["yard"], *FIELDS[1:]])
     assert [caption.split("\n")[1:] for caption in captions] == [["yard", "yard.png"]]
 
 
-def test_at_first_all_are_found_whom_the_gallery_holds(visitor):
+def test_the_default_request_finds_every_detection(visitor):
     parts = visitor.http.get("/config").json()["components"]
-    (score,) = [part["props"] for part in parts if part["props"].get("label") == "Least score"]
+    (score,) = [
+        part["props"] for part in parts if part["props"].get("label") == "Minimum detection score"
+    ]
     assert (score["minimum"], score["maximum"], score["value"]) == (0, 1, 0)
 
 
-def test_an_indexed_picture_can_be_picked(visitor):
-    visitor.do("sought", "submit", "street")
-    worked, output, told = visitor.do("shelf", "select", select=0)
-    assert worked and not told
+def test_an_indexed_image_can_be_chosen(visitor):
+    visitor.do("source_filter", "submit", "street")
+    worked, output, warnings = visitor.do("sources", "select", select=0)
+    assert worked and not warnings
     assert output["data"][4]["label"] == "street.avi · 0:00:01.0"
-    captions, text = search(visitor)  # one person is there, who is taken
+    captions, text = search(visitor)  # its only person is chosen
     assert "person 1 of street.avi · 0:00:01.0" in text
     assert all("street" in caption for caption in captions[:4])
 
 
-def test_visits_stay_apart(url):
+def test_sessions_stay_apart(url):
     red, blue = Visitor(url), Visitor(url)
-    red.take(picture(RED), "red.png")
-    blue.take(picture(BLUE), "blue.png")
+    red.take(encode_people(RED), "red.png")
+    blue.take(encode_people(BLUE), "blue.png")
     assert "person 1 of red.png" in search(red)[1]
     captions, text = search(blue)
     assert "person 1 of blue.png" in text and "street" in captions[0]
-    worked, output, _ = Visitor(url).do("name", "submit", *FIELDS)
+    worked, output, _ = Visitor(url).do("path", "submit", *FIELDS)
     assert worked and output["data"][5] == {"visible": False, "__type__": "update"}
 
 
@@ -116,27 +118,27 @@ def test_visits_stay_apart(url):
     ("content", "reason"),
     [
         (b"<b>text</b>", "bad&lt;b&gt;.jpg: is not readable as an image; expected one of"),
-        (picture(RED)[:150], "bad&lt;b&gt;.jpg: not readable as an image"),
+        (encode_people(RED)[:150], "bad&lt;b&gt;.jpg: not readable as an image"),
         (b"", "bad&lt;b&gt;.jpg: is not readable"),
-        (picture(), "bad&lt;b&gt;.jpg: nobody is found with score 0.5 or more"),
+        (encode_people(), "bad&lt;b&gt;.jpg: no detection with a score of 0.5 or more"),
     ],
 )
-def test_a_bad_upload_is_told_in_words(visitor, folder, capfd, content, reason):
+def test_a_bad_upload_is_reported_in_plain_words(visitor, folder, capfd, content, reason):
     path = visitor.upload(content, "bad.jpg")
-    worked, _, told = visitor.do("upload", "input", as_file(path, "bad<b>.jpg"))
-    assert worked and len(told) == 1 and reason in told[0]
-    assert str(path) not in told[0]
+    worked, _, warnings = visitor.do("upload", "input", as_file(path, "bad<b>.jpg"))
+    assert worked and len(warnings) == 1 and reason in warnings[0]
+    assert str(path) not in warnings[0]
     assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("index", [-1, 99, 10**20, 1.5, "0", None, [0, 1], {"a": 1}])
-def test_choices_that_were_not_offered_change_nothing(visitor, index):
-    visitor.take(picture(RED))
+def test_choices_not_on_offer_change_nothing(visitor, index):
+    visitor.take(encode_people(RED))
     before = search(visitor)
-    for part in ("matches", "shelf"):
+    for part in ("matches", "sources"):
         visitor.do(part, "select", select=index)
-    _, output, told = visitor.do("go_on", "click")
-    assert len(told) == 1 and "is not there any more" in told[0]
+    _, output, warnings = visitor.do("search_match", "click")
+    assert len(warnings) == 1 and "is not there any more" in warnings[0]
     assert search(visitor, [*FIELDS[:6], 5])[1] == before[1].replace("6 m", "5 m")
 
 
@@ -145,14 +147,14 @@ def test_nothing_is_left_when_it_ends(tmp_path):
     with make_gallery(tmp_path) as gallery:
         with serving(gallery, port=find_free_port()) as page:
             shown = os.environ["GRADIO_TEMP_DIR"]
-            Visitor(page.local_url).take(picture(RED))
+            Visitor(page.local_url).take(encode_people(RED))
             assert shown != before and os.listdir(shown)
         assert not os.path.exists(shown) and os.environ.get("GRADIO_TEMP_DIR") == before
         with pytest.raises(httpx.ConnectError):
             httpx.get(page.local_url)
 
 
-def test_a_port_that_is_taken_is_named(tmp_path):
+def test_a_port_in_use_is_named(tmp_path):
     with make_gallery(tmp_path) as gallery, socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -168,7 +170,7 @@ def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, 
     visits = []
 
     def visit(page):
-        visits.append(Visitor(page.local_url).take(picture(RED))[0])
+        visits.append(Visitor(page.local_url).take(encode_people(RED))[0])
 
     monkeypatch.setattr(gradio.Blocks, "block_thread", visit)
     monkeypatch.setattr(signal, "signal", lambda *handler: None)  # this is not its process

@@ -1,4 +1,4 @@
-"""A gallery of colored blocks for the tests of the page, and a visitor who speaks HTTP."""
+"""A gallery of colored blocks for the tests of the page, and a client that speaks HTTP."""
 
 import io
 import json
@@ -13,8 +13,8 @@ from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from tests.support.footage import BlockPredictor, write_image, write_video
 
-RED, GREEN, BLUE = 0, 1, 2  # people, by their place in COLORS
-FIELDS = [[], "", "", "", 0, False, 6]  # of a wish
+RED, GREEN, BLUE = 0, 1, 2  # persons, indices into COLORS
+FIELDS = [[], "", "", "", 0, False, 6]  # of a search request
 
 
 def make_gallery(folder, start_time=0.0):
@@ -39,9 +39,9 @@ def make_gallery(folder, start_time=0.0):
     return GallerySearch(store, predictor)
 
 
-def choose_indexed(desk):
+def choose_indexed(service):
     """Red in the yard."""
-    return desk.look_at_indexed(desk.gallery.store.sources()[1].path).choose(1)
+    return service.load_indexed(service.gallery.store.sources()[1].path).choose(1)
 
 
 def encode(image, image_format="PNG", **options):
@@ -58,7 +58,7 @@ def find_free_port():
 
 
 class Visitor:
-    """Does over HTTP what a browser does, or what one should not."""
+    """A session over HTTP, with the requests of a browser or with forbidden ones."""
 
     def __init__(self, url):
         self.http = httpx.Client(base_url=url, timeout=30)
@@ -77,10 +77,10 @@ class Visitor:
 
     def join(self, part, event, *data, select=None):
         """Let a part's listener begin; with `select`, as if this place of it was clicked."""
-        asked = [self.ids[part], event]
-        listener = next(one for one in self.listeners if asked in one["targets"])
+        target = [self.ids[part], event]
+        listener = next(one for one in self.listeners if target in one["targets"])
         message = {
-            # the visit, where a listener asks for it, stays with the server
+            # the session state stays on the server
             "data": [None, *data][: len(listener["inputs"])],
             "fn_index": listener["id"],
             "session_hash": self.session,
@@ -89,17 +89,17 @@ class Visitor:
         return self.http.post("/gradio_api/queue/join", json=message)
 
     def do(self, part, event, *data, select=None):
-        """Use a part of the page; gives whether it worked, what it returned and what it told."""
+        """Use a part of the page; return its success, output and warnings."""
         self.join(part, event, *data, select=select).raise_for_status()
-        told = []
+        warnings = []
         params = {"session_hash": self.session}
         with self.http.stream("GET", "/gradio_api/queue/data", params=params) as stream:
             for line in stream.iter_lines():
                 message = json.loads(line.removeprefix("data:")) if line else {}
                 if message.get("msg") == "log":
-                    told.append(message["log"])
+                    warnings.append(message["log"])
                 elif message.get("msg") == "process_completed":
-                    return message["success"], message["output"], told
+                    return message["success"], message["output"], warnings
         raise AssertionError("the stream ended before the listener did")
 
     def take(self, content, name="picture.png"):
