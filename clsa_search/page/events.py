@@ -16,7 +16,7 @@ from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import draw_frame, draw_tile
 from clsa_search.page.request_checks import as_point, find_upload, pick
 from clsa_search.page.service import PageService, choose_at
-from clsa_search.page.session import Query, QueryImage, SearchRequest, SessionState
+from clsa_search.page.session import NO_RESULT, Query, QueryImage, SearchRequest, SessionState
 from clsa_search.page.source_list import browse, find_time
 from clsa_search.page.texts import (
     describe_gallery,
@@ -28,6 +28,7 @@ from clsa_search.page.texts import (
 from clsa_search.visualize import draw_numbered_boxes, trim_to_tile
 
 _MOMENT = 1e-3  # seconds, shorter than any frame
+
 Changes = dict[gr.blocks.Block, Any]
 
 
@@ -112,7 +113,7 @@ class Events:
 
     def choose_match(self, state: SessionState) -> Changes:
         """Choose the person of the open match."""
-        detection = pick(state.result.detections if state.result else (), state.opened)
+        detection = pick(state.result.detections, state.opened)
         person = trim_to_tile(self.service.read_match(detection, state.result))
         query = Query(detection.embedding, person)
         return {self.state: replace(state, query=query), self.layout.number: None}
@@ -141,7 +142,7 @@ class Events:
 
     def open_match(self, state: SessionState, event: gr.SelectData) -> Changes:
         """Show the details of a match and its whole image."""
-        match = pick(state.result.matches if state.result else (), event.index)
+        match = pick(state.result.matches, event.index)
         layout = self.layout
         return {
             self.state: replace(state, opened=event.index),
@@ -198,7 +199,7 @@ class Events:
         layout = self.layout
         hidden = layout.query_part, layout.matches, layout.details_part
         return {
-            self.state: replace(state, result=None, opened=None),
+            self.state: replace(state, result=NO_RESULT, opened=None),
             layout.hint: gr.update(visible=True),
             **{part: gr.update(visible=False) for part in hidden},
         }

@@ -74,6 +74,7 @@ def serve(
         InputError: if the port is in use, or the host is not this machine.
     """
     with serving(gallery, host=host, port=port) as page:
+        assert page.local_url is not None  # set by the launch
         on_ready(page.local_url)
         page.block_thread()
 

@@ -52,7 +52,11 @@ class PageService:
         return _as_query_image(name, image, detections)
 
     def load_indexed(self, path: str, since: float | None = None) -> QueryImage:
-        """Read an indexed image or video frame with its stored detections; see `list_frame_detections`.
+        """Read an indexed image or video frame with its stored detections.
+
+        Args:
+            path: path of the file.
+            since: see `list_frame_detections`.
 
         Raises:
             InputError: if there are no detections, or the file is gone.

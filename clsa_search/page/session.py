@@ -14,6 +14,7 @@ from clsa_search.structures import ImageDetections, PersonImage
 from clsa_search.visualize import trim_to_tile
 
 MAX_MATCHES = 60
+NO_RESULT = QueryResult(title="", query_images=(), matches=[])
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ class SessionState:
         page: number of this page, from 0.
         query_image: image to choose a person from.
         query: chosen person.
-        result: result of the last search.
+        result: result of the last search, NO_RESULT before the first.
         searched: query and request of this result.
         opened: index of the match with open details.
     """
@@ -106,6 +107,6 @@ class SessionState:
     page: int = 0
     query_image: QueryImage | None = None
     query: Query | None = None
-    result: QueryResult | None = None
+    result: QueryResult = NO_RESULT
     searched: tuple[Query, SearchRequest] | None = None
     opened: int | None = None

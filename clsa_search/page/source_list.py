@@ -41,7 +41,7 @@ def match_sources(store: GalleryStore, text: str) -> list[str]:
     ]
 
 
-def list_people(
+def list_frame_detections(
     store: GalleryStore, path: str, since: float | None = None
 ) -> list[StoredDetection]:
     """The people of a photograph, or of a video's first frame with any from a time on.
@@ -59,7 +59,7 @@ def list_people(
         where = _find_first(store, path, -_EVER if since is None else since)
     people = _list_some(store, where, max(1, store.count(where)))
     if not people:
-        raise InputError(f"{path}: shows nobody from then on; expected an earlier time")
+        raise InputError(f"{path}: has no detection from then on; expected an earlier time")
     frame = min(entry.frame or 0 for entry in people)
     people = [entry for entry in people if (entry.frame or 0) == frame]
     return sorted(people, key=lambda entry: (-entry.score, entry.detection_id))
@@ -74,7 +74,7 @@ def find_time(store: GalleryStore, path: str, text: str) -> float:
     seconds = parse_time(text)
     if seconds >= CALENDAR_FROM:
         return seconds
-    first = list_people(store, path)[0]
+    first = list_frame_detections(store, path)[0]
     passed = locate_frame(first.source, first.frame or 0) or 0.0
     return (first.time or 0.0) - passed + seconds - _INSTANT  # no rounding hides a frame
 

@@ -1,7 +1,7 @@
 """Connections between the components of the page and their listeners."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -76,11 +76,13 @@ def _list_result_parts(events: Events) -> list[gr.blocks.Block]:
 def _on(
     triggers: list[Callable],
     listener: Callable[..., Changes],
-    inputs: list[gr.blocks.Block],
-    outputs: list[gr.blocks.Block],
+    inputs: Sequence[gr.blocks.Block],
+    outputs: Sequence[gr.blocks.Block],
     **options: Any,
 ) -> gr.events.Dependency:
-    return gr.on(triggers, _report_errors(listener), inputs, outputs, **_OPTIONS, **options)
+    return gr.on(
+        triggers, _report_errors(listener), list(inputs), list(outputs), **_OPTIONS, **options
+    )
 
 
 def _report_errors(listener: Callable[..., Changes]) -> Callable[..., Changes]:
