@@ -1,7 +1,7 @@
 # Two commands for a fresh machine:  make demo   and   make test
-#   PYTHON=python3.12   the interpreter that makes .venv (one that stands keeps its own)
-#   ENV=active          use the environment that is activated already (its own torch stays), no .venv
-#   DEVICE=cpu          for the demo; without it a GPU is used where there is one
+#   PYTHON=python3.12   interpreter of a new .venv (an existing one keeps its own)
+#   ENV=active          use the activated environment and its torch, without a .venv
+#   DEVICE=cpu          run the demo on the CPU; by default on a GPU if there is one
 
 PYTHON ?= python3
 ENV ?= .venv
@@ -21,7 +21,7 @@ endif
 
 .PHONY: demo test lint clean same-python active-environment
 
-# Repeating it takes up where it stopped: drawn data is kept, training resumes.
+# A second run continues the first: data is kept, training resumes.
 demo: $(READY)
 	$(PY) tools/make_synthetic.py --preset demo $(DEMO_DATA)
 	$(PY) tools/train_net.py --config-file $(DEMO_CONFIG) --resume $(DEVICE_OPTS)
@@ -37,21 +37,21 @@ lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-# The stamp is written last, so an interrupted set-up is taken up again.
+# The stamp is written last: an interrupted installation starts again.
 $(ENV)/.ready: setup.py requirements.lock tools/install_detectron2.py | same-python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	  { echo "$(PYTHON) is no Python 3.10 or newer: choose one with make PYTHON=..."; exit 1; }
+	  { echo "$(PYTHON) is older than Python 3.10: choose another with make PYTHON=..."; exit 1; }
 	$(PY) -m pip --version || $(PYTHON) -m venv --clear $(ENV)
 	$(PY) -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock
 	$(PY) -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
 	$(PY) tools/install_detectron2.py
 	touch $@
 
-# An interpreter that was asked for must not be passed over for that of an older .venv.
+# PYTHON must not be ignored because an older .venv has another interpreter.
 same-python:
 ifneq ($(origin PYTHON),file)
-	@test ! -e $(PY) || test "`$(PY) -V`" = "`$(PYTHON) -V`" || { echo "$(ENV) is of `$(PY) -V`," \
-	  "not of $(PYTHON): delete it first (make clean does, and deletes output/ too)"; exit 1; }
+	@test ! -e $(PY) || test "`$(PY) -V`" = "`$(PYTHON) -V`" || { echo "$(ENV) has `$(PY) -V`," \
+	  "not $(PYTHON): delete it first (make clean also deletes output/)"; exit 1; }
 endif
 
 active-environment:
@@ -60,4 +60,4 @@ active-environment:
 	$(PY) tools/install_detectron2.py
 
 clean:
-	rm -rf .venv output build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv output build *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -8,16 +8,34 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 EXTRAS = {
-    "page": ["gradio>=6,<7"],  # tools/search_gallery.py serve
-    # milvus-lite is named itself: older pip does not find it as an extra of pymilvus
+    "page": ["gradio>=6,<7"],  # clsa-search serve
+    # milvus-lite stands here because older pip does not find it as an extra of pymilvus
     "milvus": ["pymilvus>=3.0,<3.1", "milvus-lite==3.2.2"],
     "export": ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1"],
 }
-TEST = ["pytest>=7.4", "ruff>=0.6", "playwright>=1.45"]
+TEST = [
+    "pytest>=7.4",
+    "ruff>=0.6",
+    "playwright>=1.45",
+    "mypy>=2.0",
+    "scipy-stubs",
+    "types-python-dateutil",
+    "types-tabulate",
+    "types-tqdm",
+]
+COMMANDS = {
+    "clsa-train": "train_net",
+    "clsa-eval": "eval_search",
+    "clsa-search": "search_gallery",
+    "clsa-convert-weights": "convert_weights",
+    "clsa-check-dataset": "check_dataset",
+    "clsa-import-mot": "import_mot",
+    "clsa-export": "export_model",
+}
 
 
 def read_version() -> str:
-    """The one place that states the version is clsa_search/__init__.py."""
+    """Return the version that clsa_search/__init__.py states."""
     lines = (ROOT / "clsa_search" / "__init__.py").read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if line.startswith("__version__")).split('"')[1]
 
@@ -42,13 +60,27 @@ setup(
         "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
-    packages=find_packages(include=["clsa_search", "clsa_search.*"]),
-    package_data={"clsa_search.retrieval": ["*.html"]},
+    packages=[*find_packages(include=["clsa_search", "clsa_search.*"]), "clsa_search.configs"],
+    # the configs stay at the top of a checkout and are installed inside the package
+    package_dir={"clsa_search.configs": "configs"},
+    package_data={
+        "clsa_search": ["py.typed"],
+        "clsa_search.configs": ["*.yaml"],
+        "clsa_search.retrieval": ["*.html"],
+    },
+    entry_points={
+        "console_scripts": [
+            f"{command} = clsa_search.commands.{module}:main"
+            for command, module in COMMANDS.items()
+        ],
+    },
     python_requires=">=3.10",
-    # Detectron2 is not on the package index: tools/install_detectron2.py or its own instructions.
+    # Detectron2 is not on the package index: tools/install_detectron2.py installs it.
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -65,7 +97,7 @@ setup(
         "Jinja2>=3.1",
         "tabulate>=0.9",
         "tqdm>=4.64",
-        # what Detectron2's Python files import
+        # imports of Detectron2's Python files
         "yacs>=0.1.8",
         "omegaconf>=2.1",
         "hydra-core>=1.1",
