@@ -1,4 +1,4 @@
-"""The cache: equal sources are read once, changed ones anew, and no damage is ever the user's."""
+"""The cache: equal sources are read once, changed sources and damaged caches again."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ from clsa_search.errors import InputError
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
-    """A file and a folder of files, below the folder of a dataset."""
+    """A folder with a file and a folder of files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     folder = tmp_path / "data"
     (folder / "images" / "deep").mkdir(parents=True)
@@ -23,7 +23,7 @@ def dataset(tmp_path, monkeypatch):
 
 
 class Builder:
-    """Counts how often it is asked."""
+    """A builder that counts its calls."""
 
     def __init__(self):
         self.calls = 0
@@ -39,7 +39,7 @@ def load(folder, build):
     assert arrays.keys() == {"names", "sizes"}
 
 
-def test_what_is_built_once_is_read_again(dataset):
+def test_the_second_time_the_cache_is_read(dataset):
     build = Builder()
     load(dataset, build)
     load(dataset, build)
@@ -94,7 +94,7 @@ def test_the_cache_moves_with_its_dataset(dataset):
 
 
 @pytest.mark.parametrize("damage", [b"", b"no archive", "half", "flipped"])
-def test_a_damaged_cache_is_made_anew(dataset, damage):
+def test_a_damaged_cache_is_rebuilt(dataset, damage):
     build = Builder()
     load(dataset, build)
     path = dataset / CACHE_FOLDER / "split.npz"
@@ -116,17 +116,17 @@ def test_a_failed_build_leaves_nothing(dataset):
     assert not (dataset / CACHE_FOLDER).exists()
 
 
-def test_a_dataset_that_cannot_be_written_is_cached_elsewhere(dataset, tmp_path):
-    (dataset / CACHE_FOLDER).write_text("in the way, as a missing permission would be")
+def test_the_cache_of_a_read_only_dataset_is_in_the_users_folder(dataset, tmp_path):
+    (dataset / CACHE_FOLDER).write_text("in the way, like a missing permission")
     build = Builder()
     load(dataset, build)
     load(dataset, build)
     assert build.calls == 1
-    (place,) = (tmp_path / "home" / "clsa_search").iterdir()
-    assert place.name.startswith("data-") and (place / "split.npz").is_file()
+    (folder,) = (tmp_path / "home" / "clsa_search").iterdir()
+    assert folder.name.startswith("data-") and (folder / "split.npz").is_file()
 
 
-def test_without_any_place_there_is_no_cache(dataset, tmp_path):
+def test_without_a_writable_folder_there_is_no_cache(dataset, tmp_path):
     (dataset / CACHE_FOLDER).write_text("in the way")
     (tmp_path / "home").write_text("in the way")
     build = Builder()

@@ -1,4 +1,4 @@
-"""Names of datasets: what they resolve to, when files are read, and identities of several sets."""
+"""Names of datasets, the time of reading, and identities of several training sets."""
 
 import re
 import subprocess
@@ -33,7 +33,7 @@ def forget_new_names():
 
 
 def write(path, person_ids, queries=()):
-    """One 20 x 20 image with a box for each id (None: unlabeled)."""
+    """Write a 20 x 20 image with a box for each person id (None: unlabeled)."""
     save_custom_json(
         path,
         images=[{"id": 1, "file_name": "1.jpg", "width": 20, "height": 20}],
@@ -50,8 +50,8 @@ def person_ids(records):
     return [[a["person_id"] for a in record["annotations"]] for record in records]
 
 
-def test_an_own_file_is_a_name(tmp_path):
-    path = write(tmp_path / "own.json", [4, None])
+def test_a_file_is_a_name(tmp_path):
+    path = write(tmp_path / "custom.json", [4, None])
     assert resolve_dataset(path) == path == resolve_dataset(path)
     assert person_ids(get_records(path)) == [[0, UNLABELED]]
     metadata = MetadataCatalog.get(path)
@@ -59,7 +59,7 @@ def test_an_own_file_is_a_name(tmp_path):
     assert metadata.evaluator_type == "person_search" and metadata.thing_classes == ["person"]
 
 
-def test_a_registered_name_reads_its_file_when_asked(tmp_path):
+def test_a_registered_file_is_read_on_request(tmp_path):
     register_custom_json("mine", tmp_path / "later.json", tmp_path / "pictures")
     write(tmp_path / "later.json", [1])
     assert get_records("mine")[0]["file_name"] == str(tmp_path / "pictures" / "1.jpg")
@@ -68,7 +68,7 @@ def test_a_registered_name_reads_its_file_when_asked(tmp_path):
         register_custom_json("mine", tmp_path / "other.json")
 
 
-def test_built_in_names_follow_the_root_of_the_day(tmp_path, monkeypatch):
+def test_built_in_names_follow_the_current_root(tmp_path, monkeypatch):
     for root in ("a", "b"):
         monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / root))
         path = write(tmp_path / root / "synthetic_demo" / "train.json", [7] if root == "a" else [])
@@ -80,7 +80,7 @@ def test_built_in_names_follow_the_root_of_the_day(tmp_path, monkeypatch):
         get_records("synthetic_demo_train")
 
 
-def test_an_unknown_name_gets_the_known_ones():
+def test_the_message_for_an_unknown_name_lists_the_known_names():
     with pytest.raises(InputError, match="'synthetik'.*synthetic_gallery, synthetic_train.*json"):
         get_records("synthetik")
     assert "coco_2017_train" not in list_datasets()
@@ -92,7 +92,7 @@ def test_identities_of_several_sets_do_not_collide(tmp_path):
     second = write(tmp_path / "2.json", [30, 5], queries=[90])
     third = write(tmp_path / "3.json", [30])
     merged = load_training_records([first, second, third])
-    # the second set numbers three identities, one of them only in a query
+    # the second set has three identities, one of them only in a query
     assert person_ids(merged) == [[0, UNLABELED, 1], [3, 2], [5]]
     assert merged[1]["queries"][0]["person_id"] == 4
     assert count_identities(merged) == 6
@@ -111,7 +111,7 @@ def test_a_set_that_is_named_twice_is_an_error(tmp_path):
 
 
 def test_importing_reads_nothing(tmp_path):
-    """The names are there without any data, and the root is looked up when a set is asked for."""
+    """Names exist without data, and the root is looked up at reading time."""
     code = (
         "import clsa_search.data as data, os;"
         f"os.environ['DETECTRON2_DATASETS'] = {str(tmp_path)!r};"

@@ -1,4 +1,4 @@
-"""Records to inputs: boxes follow their image, faults name their file."""
+"""From records to model inputs: boxes follow their image, messages name the file."""
 
 import cv2
 import numpy as np
@@ -13,9 +13,9 @@ from clsa_search.structures import UNLABELED
 
 @pytest.fixture
 def record(tmp_path):
-    picture = np.zeros((40, 60, 3), dtype=np.uint8)
-    picture[10:30, 6:16] = (10, 20, 30)
-    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    image = np.zeros((40, 60, 3), dtype=np.uint8)
+    image[10:30, 6:16] = (10, 20, 30)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
     return {
         "file_name": str(tmp_path / "a.png"),
         "image_id": "a",
@@ -29,9 +29,12 @@ def record(tmp_path):
     }
 
 
-def build(is_train, *augmentations):
+def build(is_train, *augmentations, gt_boxes=False):
     return PersonSearchDatasetMapper(
-        is_train=is_train, augmentations=list(augmentations), image_format="BGR"
+        is_train=is_train,
+        augmentations=list(augmentations),
+        image_format="BGR",
+        gt_boxes=gt_boxes,
     )
 
 
@@ -51,7 +54,15 @@ def test_query_boxes_follow_the_resizing(record):
     assert example["query_boxes"].tensor.tolist() == [[3, 5, 8, 15]]
     assert example["query_ids"].tolist() == [9]
     assert (example["height"], example["width"], example["image_id"]) == (40, 60, "a")
-    assert not {"instances", "annotations", "queries"} & set(example)
+    assert not {"instances", "annotations", "queries", "gt_boxes"} & set(example)
+
+
+def test_ground_truth_boxes_follow_the_resizing(record):
+    example = build(False, T.Resize((20, 30)), gt_boxes=True)(record)
+    assert example["gt_boxes"].tensor.tolist() == [[3, 5, 8, 15], [10, 0, 30, 20]]
+    assert example["query_ids"].tolist() == [9] and len(example["query_boxes"]) == 1
+    record["annotations"] = []
+    assert build(False, gt_boxes=True)(record)["gt_boxes"].tensor.shape == (0, 4)
 
 
 def test_an_image_without_queries_carries_no_query_fields(record):
@@ -59,13 +70,13 @@ def test_an_image_without_queries_carries_no_query_fields(record):
     assert not {"query_boxes", "query_ids"} & set(build(False)(record))
 
 
-def test_an_image_without_people_is_ordinary(record):
+def test_an_image_without_boxes_is_ordinary(record):
     record["annotations"] = []
     people = build(True)(record)["instances"]
     assert len(people) == 0 and people.gt_boxes.tensor.shape == (0, 4)
 
 
-def test_people_cropped_away_are_dropped_with_their_identity(record):
+def test_boxes_cropped_away_are_dropped_with_their_identity(record):
     class LeftHalf(T.Augmentation):
         def get_transform(self, image):
             return T.CropTransform(0, 0, 18, 40)

@@ -1,4 +1,4 @@
-"""Galleries as data: what a dataset offers, what is the default, and the JSON's own galleries."""
+"""Galleries: protocols and defaults of a dataset, and galleries in a JSON file."""
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -14,7 +14,7 @@ from clsa_search.errors import InputError
 
 
 def write(path, cameras=(0, 0, 1), galleries=None):
-    """Three images, the queries 8 and 9 in the first, and galleries by the ids in the file."""
+    """Write three images, the queries 8 and 9 in the first image, and galleries by these ids."""
     save_custom_json(
         path,
         images=[
@@ -30,6 +30,7 @@ def write(path, cameras=(0, 0, 1), galleries=None):
 
 
 def unpack(gallery):
+    """Return the image positions of each query id."""
     rows = [gallery.images.row(query).tolist() for query in range(len(gallery.images))]
     return dict(zip(gallery.query_ids.tolist(), rows, strict=True))
 
@@ -54,19 +55,19 @@ def test_galleries_of_the_json_are_read_by_position(tmp_path):
         load_gallery(path, "fixd")
 
 
-def test_without_galleries_everything_is_searched(tmp_path):
+def test_without_galleries_all_images_are_searched(tmp_path):
     path = write(tmp_path / "a.json", cameras=(0, None, 1))
     assert list_protocols(path) == default_protocols(path) == ("all",)
     with pytest.raises(InputError, match="no gallery 'g100'"):
         load_gallery(path, "g100")
 
 
-def test_a_gallery_of_the_json_cannot_take_the_name_of_a_rule(tmp_path):
+def test_a_gallery_of_the_json_cannot_have_a_reserved_name(tmp_path):
     with pytest.raises(InputError, match="galleries\\['all'\\].*expected another name"):
         write(tmp_path / "a.json", galleries={"all": {"8": ["i1"]}})
 
 
-def test_other_datasets_bring_galleries_through_the_metadata():
+def test_other_datasets_have_galleries_in_their_metadata():
     name = "galleries_of_another"
     DatasetCatalog.register(name, lambda: [])
     MetadataCatalog.get(name).set(

@@ -1,4 +1,4 @@
-"""Reading images: upright whatever their orientation, 8 bits whatever their depth."""
+"""Images are read upright for every orientation, and with 8 bits for every depth."""
 
 import numpy as np
 import pytest
@@ -9,13 +9,13 @@ from clsa_search.data.image_io import read_image, read_image_size, read_image_si
 from clsa_search.errors import InputError
 from clsa_search.visualize.dataset_samples import draw_samples
 
-STORED = {  # how the upright picture lies in a file of each EXIF orientation
+STORED = {  # from the upright image to the pixels of a file with each EXIF orientation
     1: lambda upright: upright,
     2: np.fliplr,
     3: lambda upright: np.rot90(upright, 2),
     4: np.flipud,
     5: lambda upright: upright.swapaxes(0, 1),
-    6: np.rot90,  # to the left, as a viewer is to turn it to the right
+    6: np.rot90,  # to the left, because a viewer turns it to the right
     7: lambda upright: np.rot90(upright, 2).swapaxes(0, 1),
     8: lambda upright: np.rot90(upright, -1),
 }
@@ -23,7 +23,7 @@ STORED = {  # how the upright picture lies in a file of each EXIF orientation
 
 @pytest.fixture
 def upright():
-    """A landscape of 48 x 32 whose four quarters differ."""
+    """A 48 x 32 image with four different quarters."""
     quarters = np.array([[[200, 40, 40], [40, 200, 40]], [[40, 40, 200], [220, 220, 220]]])
     return quarters.astype(np.uint8).repeat(16, axis=0).repeat(24, axis=1)
 
@@ -43,7 +43,7 @@ def test_every_orientation_is_read_upright(orientation, suffix, upright, tmp_pat
     path = save_turned(tmp_path / f"a{suffix}", upright, orientation)
     pixels = read_image(path)
     assert pixels.shape == upright.shape
-    inner = np.s_[2::12, 2::20]  # away from edges, where lossy formats are inexact
+    inner = np.s_[2::12, 2::20]  # away from edges, because lossy formats blur them
     assert np.abs(pixels[inner].astype(int) - upright[inner]).max() < 12
     assert read_image_size(path) == (48, 32)
 
@@ -73,7 +73,7 @@ def test_an_unreadable_orientation_turns_nothing(exif, upright, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
-def test_16_bit_grey_is_scaled(suffix, tmp_path):
+def test_16_bit_gray_is_scaled(suffix, tmp_path):
     deep = np.array([[0, 255, 256], [32768, 65279, 65535]], dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / f"a{suffix}")
     assert read_image(tmp_path / f"a{suffix}").tolist() == [
@@ -109,7 +109,7 @@ def test_pixels_without_a_known_range_are_refused(pixels, problem, tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_image, read_image_size])
-def test_what_is_no_image_is_named(read, tmp_path):
+def test_other_files_than_images_are_named(read, tmp_path):
     (tmp_path / "a.jpg").write_text("people in a street")
     with pytest.raises(InputError, match="a.jpg: not readable as an image"):
         read(tmp_path / "a.jpg")
@@ -118,7 +118,7 @@ def test_what_is_no_image_is_named(read, tmp_path):
 
 
 def test_boxes_belong_to_the_image_as_viewed(upright, tmp_path):
-    """The box of the upper right quarter shows its green to the mapper and on a sample."""
+    """Mapper and samples find the green of the upper right quarter in its box."""
     person = {"bbox": [24.0, 0.0, 48.0, 16.0], "category_id": 0, "person_id": 3}
     record = {
         "file_name": str(save_turned(tmp_path / "a.jpg", upright, 6)),

@@ -1,4 +1,4 @@
-"""The check of a dataset: what is right, what is odd, what is wrong, and the exit status."""
+"""The check of a dataset: counts, notes, faults, and the exit status."""
 
 import dataclasses
 import runpy
@@ -24,7 +24,7 @@ from tests.support.tiny import ROOT, draw_split
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A miniature CUHK-SYSU whose counts are the expected ones."""
+    """A miniature CUHK-SYSU with the expected counts."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     expect(monkeypatch, "cuhk_sysu_train", Counts(3, 4, 4, 2, 0), {})
     sizes = {f"g{g}": GallerySize(4, 3) for g in (50, 100, 500, 1000, 2000, 4000)}
@@ -41,7 +41,7 @@ def expect(monkeypatch, name, counts, gallery_sizes):
 
 
 def run(monkeypatch, *arguments):
-    """The exit status of the command."""
+    """Return the exit status of the command."""
     monkeypatch.setattr(sys, "argv", ["check_dataset.py", *map(str, arguments)])
     try:
         runpy.run_path(str(ROOT / "tools" / "check_dataset.py"), run_name="__main__")
@@ -56,7 +56,7 @@ def test_a_whole_dataset_has_no_faults(root, monkeypatch, capsys):
         assert "0 faults" in capsys.readouterr().out
 
 
-def test_oddities_are_noted(root):
+def test_peculiarities_are_noted(root):
     report = check_dataset("cuhk_sysu_gallery")
     assert report.faults == []
     assert [note for note in report.notes if ":" not in note or note[0] != "g"] == [
@@ -97,7 +97,7 @@ def test_a_gallery_without_the_person_or_without_its_file_is_a_fault(root):
     assert len(faults) == 2
 
 
-def test_images_are_compared_with_an_own_file(tmp_path, monkeypatch, capsys):
+def test_images_are_compared_with_a_custom_json_file(tmp_path, monkeypatch, capsys):
     path = draw_split(tmp_path, "own", images=5, queries=True)
     assert run(monkeypatch, path) == 0
     Image.new("RGB", (50, 40)).save(tmp_path / "own_1.png")
@@ -120,7 +120,7 @@ def test_an_unreadable_dataset_ends_with_one_line(root, monkeypatch, capsys):
 
 def test_samples_show_boxes_and_identities(root, tmp_path, monkeypatch):
     assert run(monkeypatch, "cuhk_sysu_gallery", "--draw", 3, "--output-dir", tmp_path / "a") == 0
-    # the seven images of the pool have people each: first, middle, last
+    # all seven images of the pool have boxes: first, middle, last
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [f"{i:06d}.jpg" for i in (0, 3, 6)]
     plain = np.asarray(Image.open(root / "Image/SSM/s12.jpg")).astype(int)
     drawn = np.asarray(Image.open(tmp_path / "a" / "000000.jpg")).astype(int)
@@ -128,12 +128,12 @@ def test_samples_show_boxes_and_identities(root, tmp_path, monkeypatch):
     assert changed[25:75, 13:16].any(1).all() and changed[25:75, 179:182].any(1).all()  # two boxes
     assert not changed[100:].any()
     records = get_records("cuhk_sysu_train")
-    assert len(draw_samples(records, 9, tmp_path / "b")) == 2  # not the image without people
+    assert len(draw_samples(records, 9, tmp_path / "b")) == 2  # without the image without boxes
 
 
 @pytest.mark.parametrize("name", ["movienet_ps", "prw", "posetrack21"])
 def test_every_published_dataset_can_be_checked(name, tmp_path, monkeypatch):
-    """The miniatures differ from the originals in their counts alone."""
+    """The miniatures differ from the originals only in their counts."""
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     WRITERS[name](tmp_path / name)
     splits = [split for split, b in builtin.PUBLISHED_SPLITS.items() if b.folder == name]

@@ -1,4 +1,4 @@
-"""Miniature datasets in the layouts as published, with an example of each of their oddities."""
+"""Miniature datasets in the published layouts, with an example of each peculiarity."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-NOBODY = np.zeros((0, 0))
-SIGHTING = ("imname", "idlocate", "ishard")
+EMPTY = np.zeros((0, 0))
+BOX_FIELDS = ("imname", "idlocate", "ishard")
 
 
 def structs(fields, rows):
-    """A 1 x n array of structs, as MATLAB keeps it."""
+    """Return a 1 x n array of structs, as MATLAB stores it."""
     array = np.empty((1, len(rows)), dtype=[(field, object) for field in fields])
     for i, row in enumerate(rows):
         for field, value in zip(fields, row, strict=True):
@@ -21,7 +21,7 @@ def structs(fields, rows):
 
 
 def cells(rows):
-    """A matrix of cells, a row for each of the rows."""
+    """Return a matrix of cells with the given rows."""
     array = np.empty((len(rows), len(rows[0])), dtype=object)
     for i, row in enumerate(rows):
         for j, value in enumerate(row):
@@ -29,9 +29,9 @@ def cells(rows):
     return array
 
 
-def sighting(name, box):
-    """Image, box in the smallest type that MATLAB chose for it, and whether it is hard."""
-    box = NOBODY if box is None else np.array([box], dtype=smallest_type(box))
+def box_struct(name, box):
+    """Return image, box in the smallest number type, and whether the box is hard to see."""
+    box = EMPTY if box is None else np.array([box], dtype=smallest_type(box))
     return name, box, np.array([[0]], dtype=np.uint8)
 
 
@@ -73,13 +73,13 @@ CUHK_TRAIN = [
     ("p1", [("s1.jpg", (200, 100, 100, 60)), ("s2.jpg", (10, 10, 20, 40))]),
     ("p2", [("s2.jpg", (90, 10, 20, 40)), ("s1.jpg", (5, 5, 20, 40))]),
 ]
-CUHK_SEARCHES = [  # query, where found; the rest of the gallery
+CUHK_SEARCHES = [  # person, query, positives, other gallery images
     ("p7", ("s10.jpg", (10, 20, 30, 60)), [("s11.jpg", (12, 20, 30, 60))], ["s15.jpg", "s16.jpg"]),
     # another box of the query's own image
     ("p8", ("s12.jpg", (14, 20, 30, 60)), [("s12.jpg", (150, 20, 30, 60))], ["s10.jpg", "s15.jpg"]),
     # the query's own box; an image listed twice
     ("p9", ("s13.jpg", (16, 20, 30, 60)), [("s13.jpg", (16, 20, 30, 60))], ["s16.jpg", "s16.jpg"]),
-    # a box that Images.mat has not
+    # a positive missing from Images.mat
     ("p5", ("s16.jpg", (20, 20, 30, 60)), [("s15.jpg", (7, 7, 30.5, 60))], ["s10.jpg", "s11.jpg"]),
 ]
 CUHK_VARIABLES = {f"TestG{g}": f"train_test/TestG{g}.mat" for g in (50, 100, 500, 1000, 2000, 4000)}
@@ -90,11 +90,11 @@ def search_rows(searches, make_gallery=structs):
     rows = []
     for person, query, found, others in searches:
         listed = [*found, *((name, None) for name in others)]
-        gallery = [sighting(*entry) for entry in listed]
+        gallery = [box_struct(*entry) for entry in listed]
         rows.append(
             (
-                structs((*SIGHTING, "idname"), [(*sighting(*query), person)]),
-                structs(SIGHTING, gallery) if make_gallery is structs else cells(gallery),
+                structs((*BOX_FIELDS, "idname"), [(*box_struct(*query), person)]),
+                structs(BOX_FIELDS, gallery) if make_gallery is structs else cells(gallery),
             )
         )
     return structs(("Query", "Gallery"), rows)
@@ -107,9 +107,9 @@ def images_struct(boxes):
             (
                 name,
                 len(people),
-                structs(("idlocate", "ishard"), [sighting("", box)[1:] for box in people])
+                structs(("idlocate", "ishard"), [box_struct("", box)[1:] for box in people])
                 if people
-                else NOBODY,
+                else EMPTY,
             )
             for name, people in boxes.items()
         ],
@@ -117,12 +117,12 @@ def images_struct(boxes):
 
 
 def write_cuhk_sysu(root: Path) -> Path:
-    """Three images to train on, a pool of seven, four searches."""
+    """Write three training images, a pool of seven images and four queries."""
     write_images(root / "Image" / "SSM", CUHK_BOXES, CUHK_SIZE)
     write_mat(root / "annotation" / "Images.mat", "Img", images_struct(CUHK_BOXES))
     write_mat(root / "annotation" / "pool.mat", "pool", cells([[name] for name in CUHK_POOL]))
     train = [
-        [structs(("idname", "nAppear", "scene"), [(name, len(seen), scenes(seen))])]
+        [structs(("idname", "nAppear", "scene"), [(name, len(seen), box_structs(seen))])]
         for name, seen in CUHK_TRAIN
     ]
     write_mat(root / "annotation/test/train_test/Train.mat", "Train", cells(train))
@@ -132,8 +132,8 @@ def write_cuhk_sysu(root: Path) -> Path:
     return root
 
 
-def scenes(seen):
-    return structs(SIGHTING, [sighting(*entry) for entry in seen])
+def box_structs(boxes):
+    return structs(BOX_FIELDS, [box_struct(*box) for box in boxes])
 
 
 # -- MovieNet-PS ----------------------------------------------------------------------------------
@@ -149,13 +149,13 @@ MOVIE_BOXES = {
 
 
 def write_movienet_ps(root: Path) -> Path:
-    """Cells where CUHK-SYSU has structs; the query's image is in no pool."""
+    """Write cells instead of the structs of CUHK-SYSU; the query's image is in no pool."""
     write_images(root / "Image", MOVIE_BOXES, (80, 60))
     write_mat(root / "annotation" / "Images.mat", "Img", images_struct(MOVIE_BOXES))
     searches = root / "annotation" / "test" / "train_test"
     for n in (10, 30, 50, 70, 100):
         seen = [("tt1/b.jpg", (3, 2, 30, 40)), ("tt1/a.jpg", (1, 2, 30, 40))][: n // 10]
-        rows = cells([[sighting(*entry)[0], *sighting(*entry)[1:]] for entry in seen])
+        rows = cells([[box_struct(*entry)[0], *box_struct(*entry)[1:]] for entry in seen])
         write_mat(searches / f"Train_app{n}.mat", "Train", cells([["m1", len(seen), rows]] * 1))
     pool = ["tt2/c.jpg", "tt2/d.jpg", "tt3/e.jpg"]
     found = [("tt2/c.jpg", (5, 2, 30, 40)), ("tt2/d.jpg", (7, 2, 30, 40))]
@@ -183,7 +183,7 @@ PRW_QUERIES = [(479, 50, 5, 20, 40, "c2s1_000002"), (933, 12, 5, 20, 40, "c3s1_0
 
 
 def write_prw(root: Path) -> Path:
-    """Two frames to train on, three to search, two queries; lines end as on Windows."""
+    """Write two training frames, three gallery frames, two queries; lines end as on Windows."""
     for name, (variable, people) in PRW_PEOPLE.items():
         write_images(root / "frames", [f"{name}.jpg"], (72, 57) if name[1] == "6" else (192, 108))
         rows = np.array(people, dtype=np.float64).reshape(-1, 5)
@@ -200,7 +200,7 @@ def write_prw(root: Path) -> Path:
 
 
 def write_posetrack21(root: Path) -> Path:
-    """Two frames to train on, three to search in two videos, two queries."""
+    """Write two training frames, three gallery frames of two videos and two queries."""
 
     def image(number, split, video):
         name = f"images/{split}/{video:06d}_x_{split}/{number:06d}.jpg"
@@ -249,22 +249,22 @@ WRITERS = {
 
 
 def write_all(root: Path) -> Path:
-    """All of them below one folder, as $DETECTRON2_DATASETS wants it."""
+    """Write all miniature datasets below one folder, as below $DETECTRON2_DATASETS."""
     for name, write in WRITERS.items():
         write(root / name)
     return root
 
 
-def people(records):
-    """{image id: [(identity, box), ...]} of records."""
+def boxes_by_image(records):
+    """Return the (person id, box) pairs of each image id."""
     return {
         record["image_id"]: [(a["person_id"], tuple(a["bbox"])) for a in record["annotations"]]
         for record in records
     }
 
 
-def queries(records):
-    """[(image id, identity, box), ...] in the order of the queries."""
+def list_queries(records):
+    """Return (image id, person id, box) of each query, by query id."""
     return [
         (image, query["person_id"], tuple(query["bbox"]))
         for _, image, query in sorted(
@@ -275,8 +275,8 @@ def queries(records):
     ]
 
 
-def listings(gallery, records):
-    """{query: [image id, ...]} of a gallery."""
+def gallery_names(gallery, records):
+    """Return the gallery image ids of each query id."""
     return {
         query_id: [records[i]["image_id"] for i in gallery.images.row(query)]
         for query, query_id in enumerate(gallery.query_ids.tolist())

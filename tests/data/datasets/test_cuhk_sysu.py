@@ -1,4 +1,4 @@
-"""CUHK-SYSU: records and galleries of a miniature in the published layout, oddities included."""
+"""CUHK-SYSU: records and galleries of a miniature in the published layout."""
 
 import logging
 
@@ -12,11 +12,11 @@ from clsa_search.evaluation import build_protocol
 from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import (
     CUHK_SEARCHES,
+    boxes_by_image,
     cells,
+    gallery_names,
     images_struct,
-    listings,
-    people,
-    queries,
+    list_queries,
     search_rows,
     write_cuhk_sysu,
     write_mat,
@@ -52,28 +52,28 @@ def test_training_images_are_those_outside_the_pool(root):
             },
         ],
     }
-    assert people(records) == {
+    assert boxes_by_image(records) == {
         "s1.jpg": [(0, (200, 100, 300, 160)), (1, (5, 5, 25, 45))],
-        "s2.jpg": [(0, (10, 10, 30, 50)), (1, (90, 10, 110, 50))],  # without the empty boxes
+        "s2.jpg": [(0, (10, 10, 30, 50)), (1, (90, 10, 110, 50))],  # empty boxes are dropped
         "s3.jpg": [],
     }
-    assert queries(records) == []
+    assert list_queries(records) == []
 
 
-def test_the_gallery_is_the_pool_with_the_identities_of_the_searches(root, caplog):
+def test_the_gallery_images_are_the_pool(root, caplog):
     with caplog.at_level(logging.WARNING):
         records = get_records("cuhk_sysu_gallery")
-    assert people(records) == {
+    assert boxes_by_image(records) == {
         "s12.jpg": [(1, (14, 20, 44, 80)), (1, (150, 20, 180, 80))],  # one person twice
         "s11.jpg": [(0, (12, 20, 42, 80)), (UNLABELED, (300, 150, 320, 200))],  # clipped
         "s10.jpg": [(0, (10, 20, 40, 80)), (UNLABELED, (100, 20, 130, 80))],
         "s13.jpg": [(2, (16, 20, 46, 80))],
-        "s14.jpg": [(UNLABELED, (18, 20, 48, 80))],  # without the one wholly outside
-        "s15.jpg": [(3, (7, 7, 37.5, 67))],  # known from the search alone
+        "s14.jpg": [(UNLABELED, (18, 20, 48, 80))],  # a box wholly outside is dropped
+        "s15.jpg": [(3, (7, 7, 37.5, 67))],  # only in the search file
         "s16.jpg": [(3, (20, 20, 50, 80))],
     }
     assert "1 box of an identity is missing from annotation/Images.mat" in caplog.text
-    assert queries(records) == [
+    assert list_queries(records) == [
         ("s10.jpg", 0, (10, 20, 40, 80)),
         ("s12.jpg", 1, (14, 20, 44, 80)),
         ("s13.jpg", 2, (16, 20, 46, 80)),
@@ -81,7 +81,7 @@ def test_the_gallery_is_the_pool_with_the_identities_of_the_searches(root, caplo
     ]
 
 
-def test_galleries_are_listed_as_published(root):
+def test_galleries_are_as_published(root):
     records = get_records("cuhk_sysu_gallery")
     expected = {
         query: [*(name for name, _ in found), *others]
@@ -90,14 +90,14 @@ def test_galleries_are_listed_as_published(root):
     assert expected[1][0] == "s12.jpg" == CUHK_SEARCHES[1][1][0]  # the query's own image
     assert expected[2].count("s16.jpg") == 2
     for size in (50, 100, 500, 1000, 2000, 4000):
-        assert listings(load_gallery("cuhk_sysu_gallery", f"g{size}"), records) == expected
+        assert gallery_names(load_gallery("cuhk_sysu_gallery", f"g{size}"), records) == expected
     for subset in ("occlusion", "low_resolution"):  # some of the queries, in another order
         gallery = load_gallery("cuhk_sysu_gallery", subset)
-        assert listings(gallery, records) == {query: expected[query] for query in (1, 2)}
+        assert gallery_names(gallery, records) == {query: expected[query] for query in (1, 2)}
 
 
 def test_targets_are_the_published_ones(root):
-    """Of the query's own image, its other box where it has one, and else the very box."""
+    """In the query's own image, another box of the person comes before the query's box."""
     records = get_records("cuhk_sysu_gallery")
     protocol = build_protocol(records, load_gallery("cuhk_sysu_gallery", "g100"), "g100")
     targets = {
@@ -117,7 +117,7 @@ def test_protocols(root):
     assert list_protocols("cuhk_sysu_train") == ("all",)
 
 
-def test_the_cache_gives_the_same(root):
+def test_the_cache_changes_nothing(root):
     first = [get_records("cuhk_sysu_train"), get_records("cuhk_sysu_gallery")]
     gallery = load_gallery("cuhk_sysu_gallery", "g100")
     assert {path.stem for path in (root / ".clsa_search_cache").iterdir()} == {
@@ -138,11 +138,11 @@ def test_the_cache_gives_the_same(root):
 
 
 def test_two_identities_of_one_box_are_two_boxes(root):
-    """What a search looks for is always there, whatever the other searches say."""
+    """No positive of a query is missing, even if another query claims its box."""
     searches = [*CUHK_SEARCHES, ("p4", ("s14.jpg", (18, 20, 30, 60)), CUHK_SEARCHES[0][2], [])]
     write_mat(root / "annotation/test/train_test/TestG50.mat", "TestG50", search_rows(searches))
     records = get_records("cuhk_sysu_gallery")
-    assert [person for person, box in people(records)["s11.jpg"] if box[0] == 12] == [0, 4]
+    assert [person for person, box in boxes_by_image(records)["s11.jpg"] if box[0] == 12] == [0, 4]
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_missing_dataset_is_named(tmp_path, monkeypatch):
         load_gallery("cuhk_sysu_gallery", "g60")
 
 
-def test_faults_of_the_searches_are_named(root):
+def test_faults_of_the_search_files_are_named(root):
     path = root / "annotation/test/train_test/TestG100.mat"
     person, query, found, _ = CUHK_SEARCHES[0]
     write_mat(path, "TestG100", search_rows([(person, query, found, ["s1.jpg"])]))

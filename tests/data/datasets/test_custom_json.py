@@ -1,4 +1,4 @@
-"""The own-data format: what is read, what is written, and what each fault is told to be."""
+"""The custom JSON format: reading, writing, and the message for each fault."""
 
 import copy
 import json
@@ -49,7 +49,7 @@ def write(folder, document):
     return path
 
 
-def test_records_hold_what_the_file_says(tmp_path, document):
+def test_records_hold_the_contents_of_the_file(tmp_path, document):
     first, second, empty = load_custom_json(write(tmp_path, document))
     assert first == {
         "file_name": str(tmp_path / "a.jpg"),
@@ -105,7 +105,7 @@ def test_pycocotools_reads_the_file_as_it_is(tmp_path):
     assert coco.loadAnns(1)[0]["person_id"] == 5 and coco.loadAnns(2)[0]["area"] == 300
 
 
-def test_what_is_saved_is_loaded(tmp_path, document):
+def test_a_saved_file_loads_unchanged(tmp_path, document):
     path = write(tmp_path, document)
     expected = load_custom_json(path)
     del document["categories"]
@@ -153,7 +153,7 @@ def replace(section, value):
         (set_entry("images", 2, cam_id=1.5), r"images\[2\]: 'cam_id' is 1.5"),
         (set_entry("images", 2, cam_id=2**63), r"images\[2\]: .cam_id. is 9223372036854775808"),
         (set_entry("images", 2, id=True), r"images\[2\]: 'id' is true"),
-        # predictions are keyed by the id as text, where these two would be one
+        # predictions use ids as text, and these two would be equal
         (set_entry("images", 2, id="7"), r"images\[2\]: 'id' is \"7\"; .*images\[0\] has this"),
         (set_entry("annotations", 3, id=1), r"annotations\[3\]: 'id' is 1; .*annotations\[0\]"),
         (drop("annotations", 4, "bbox"), r"annotations\[4\]: 'bbox' is missing; .*width, height"),
@@ -211,14 +211,14 @@ def test_files_that_cannot_be_read(tmp_path):
         load_custom_json(tmp_path / "split.json")
 
 
-def test_the_example_of_the_documentation_loads(tmp_path):
+def test_the_documented_example_loads(tmp_path):
     text = (Path(__file__).parents[3] / "datasets" / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     north, south = load_custom_json(write(tmp_path, example))
     assert [a["person_id"] for a in north["annotations"]] == [0, UNLABELED]
     assert north["queries"] == [{"query_id": 0, "bbox": [100, 120, 160.5, 300], "person_id": 0}]
     assert south["annotations"][0]["bbox"] == [590, 90, 640, 330] and south["cam_id"] == 2
-    # the error that the text shows is the one that is reported
+    # the documented error is the reported one
     document = json.loads(example)
     document["annotations"] = [
         {"id": i, "image_id": 1, "category_id": 1, "bbox": [640 * (i == 17), 0, 10, 50]}
@@ -231,7 +231,7 @@ def test_the_example_of_the_documentation_loads(tmp_path):
 
 
 def test_a_large_file_loads_in_seconds(tmp_path):
-    """100,000 people take about 1 s of processor time; 10 s leave room for a slow machine."""
+    """100,000 boxes take about 1 s of processor time; 10 s leave room for a slow machine."""
     images = [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(20000)]
     annotations = [
         {"image_id": i // 5, "bbox": [1.0, 2.0, 30.0, 60.0], "person_id": i % 900}

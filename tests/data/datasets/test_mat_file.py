@@ -1,4 +1,4 @@
-"""The reader of large MATLAB files agrees with SciPy's, whatever the file's flavour."""
+"""The reader of large MATLAB files agrees with SciPy's reader."""
 
 import struct
 import zlib
@@ -11,11 +11,11 @@ from clsa_search.data.datasets.mat_file import iterate_structs, load_variable
 from clsa_search.data.datasets.ssm_mat import SearchFile, read_searches
 from clsa_search.errors import InputError
 from tests.support.published_datasets import (
-    NOBODY,
-    SIGHTING,
+    BOX_FIELDS,
+    EMPTY,
+    box_struct,
     cells,
     search_rows,
-    sighting,
     structs,
     write_mat,
 )
@@ -32,7 +32,7 @@ def read(path, variable="TestG"):
 
 
 def element(kind, data):
-    """An element as MATLAB writes it, small ones in one word of 8 bytes."""
+    """Return an element as MATLAB writes it, a small one in one word of 8 bytes."""
     if 0 < len(data) <= 4:
         return struct.pack("<HH", kind, len(data)) + data.ljust(4, b"\0")
     return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
@@ -51,10 +51,10 @@ def table(fields, count, contents, name=b""):
 
 
 def write_like_matlab(path, names, compressed):
-    """A gallery without people, with names in UTF-16, behind another variable."""
+    """Write a gallery without boxes, with names in UTF-16, behind another variable."""
     rows = b"".join(
         matrix(4, (1, len(name)), element(4, name.encode("utf-16-le")))
-        + struct.pack("<II", 14, 0)  # a field that was never set
+        + struct.pack("<II", 14, 0)  # a field never set
         for name in names
     )
     gallery = table(("imname", "idlocate"), len(names), rows)
@@ -69,7 +69,7 @@ def write_like_matlab(path, names, compressed):
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_galleries_read_as_scipy_reads_them(tmp_path, compressed):
+def test_galleries_are_read_as_by_scipy(tmp_path, compressed):
     path = tmp_path / "a.mat"
     found = [("s1.jpg", (200, 100, 100, 60)), ("a_long_name.jpg", (1.5, 2, 3, 4))]
     # 14 and 0 as uint16 look like the tag of a matrix
@@ -85,8 +85,8 @@ def test_galleries_read_as_scipy_reads_them(tmp_path, compressed):
 
 
 @pytest.mark.parametrize("compressed", [True, False])
-def test_files_of_matlab_itself(tmp_path, compressed):
-    """Names in UTF-16, short ones in their tag, fields without any matrix."""
+def test_files_written_by_matlab(tmp_path, compressed):
+    """Names are in UTF-16, short names in their tag, and some fields have no matrix."""
     path = tmp_path / "a.mat"
     names = ["s1.jpg", "s", "a_long_name.jpg", "ab"]
     write_like_matlab(path, names, compressed)
@@ -94,7 +94,7 @@ def test_files_of_matlab_itself(tmp_path, compressed):
     assert [row[0][0] for row in loadmat(path)["TestG"][0, 0]["Gallery"].ravel()] == names
 
 
-def test_cells_serve_as_structs(tmp_path):
+def test_cells_are_read_as_structs(tmp_path):
     gallery = [("a.jpg", (1, 2, 3, 4))]
     for name, make in (("structs", structs), ("cells", cells)):
         rows = search_rows([(*PERSON, gallery, ["b.jpg", "c.jpg"])], make_gallery=make)
@@ -104,8 +104,8 @@ def test_cells_serve_as_structs(tmp_path):
     assert read(tmp_path / "structs.mat")[0][0] == names
 
 
-def test_a_long_array_arrives_piece_by_piece(tmp_path):
-    """More than what is inflated at once."""
+def test_a_long_array_is_read_in_pieces(tmp_path):
+    """Read more than the reader decompresses at once."""
     rng = np.random.default_rng(0)
     searches = [
         (*PERSON, [], [f"{name:020d}.jpg" for name in rng.integers(0, 10**15, 400)])
@@ -149,14 +149,14 @@ def test_a_file_that_ends_early(tmp_path, compressed):
 @pytest.mark.parametrize(
     ("query", "gallery"),
     [
-        (("a.jpg", (1, 2, 3)), [sighting("b.jpg", None)]),
-        (("a.jpg", None), [sighting("b.jpg", None)]),
-        (("a.jpg", (1, 2, 3, 4)), [(cells([["b.jpg"]]), NOBODY, NOBODY)]),
+        (("a.jpg", (1, 2, 3)), [box_struct("b.jpg", None)]),
+        (("a.jpg", None), [box_struct("b.jpg", None)]),
+        (("a.jpg", (1, 2, 3, 4)), [(cells([["b.jpg"]]), EMPTY, EMPTY)]),
     ],
 )
-def test_contents_that_are_no_searches(tmp_path, query, gallery):
-    person = structs((*SIGHTING, "idname"), [(*sighting(*query), "p")])
-    rows = structs(("Query", "Gallery"), [(person, structs(SIGHTING, gallery))])
+def test_other_contents_than_searches_are_refused(tmp_path, query, gallery):
+    person = structs((*BOX_FIELDS, "idname"), [(*box_struct(*query), "p")])
+    rows = structs(("Query", "Gallery"), [(person, structs(BOX_FIELDS, gallery))])
     write_mat(tmp_path / "a.mat", "TestG", rows)
     with pytest.raises(InputError, match="a.mat: not readable.*'TestG'"):
         list(read_searches(SearchFile(tmp_path / "a.mat", "TestG")))

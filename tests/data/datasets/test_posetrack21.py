@@ -7,7 +7,11 @@ import pytest
 from clsa_search.data import default_protocols, get_records, list_protocols
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
-from tests.support.published_datasets import people, queries, write_posetrack21
+from tests.support.published_datasets import (
+    boxes_by_image,
+    list_queries,
+    write_posetrack21,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,33 +28,33 @@ def change(path, edit):
 
 def test_training_frames(root):
     records = get_records("posetrack21_train")
-    assert people(records) == {"1": [(0, (1, 1, 10, 10))], "2": [(1, (0, 3, 5.5, 48))]}
+    assert boxes_by_image(records) == {"1": [(0, (1, 1, 10, 10))], "2": [(1, (0, 3, 5.5, 48))]}
     assert (records[0]["width"], records[0]["height"], records[0]["cam_id"]) == (64, 48, 4)
     assert records[0]["file_name"] == str(root / "images/train/000004_x_train/000001.jpg")
 
 
-def test_frames_to_search_and_queries():
+def test_gallery_frames_and_queries():
     records = get_records("posetrack21_gallery")
-    assert people(records) == {
+    assert boxes_by_image(records) == {
         "11": [(1, (4, 4, 14, 34))],
         "12": [(1, (6, 4, 16, 34)), (UNLABELED, (30, 4, 40, 34))],
-        "13": [(0, (8, 4, 18, 34))],  # neither the one outside nor the one without height
+        "13": [(0, (8, 4, 18, 34))],  # boxes outside or without height are dropped
     }
-    assert queries(records) == [("13", 0, (8, 4, 18, 34)), ("11", 1, (4, 4, 14, 34))]
+    assert list_queries(records) == [("13", 0, (8, 4, 18, 34)), ("11", 1, (4, 4, 14, 34))]
     assert [record["cam_id"] for record in records] == [7, 7, 8]
     assert default_protocols("posetrack21_gallery") == ("all",)
     assert list_protocols("posetrack21_gallery") == ("all", "cross_camera")
 
 
-def test_an_image_of_a_query_alone_comes_last(root):
-    def take_from_the_gallery(document):
+def test_a_query_image_missing_from_the_gallery_comes_last(root):
+    def remove_from_the_gallery(document):
         document["images"] = [image for image in document["images"] if image["id"] != 13]
         document["annotations"] = [a for a in document["annotations"] if a["image_id"] != 13]
 
-    change(root / "posetrack_person_search" / "val.json", take_from_the_gallery)
+    change(root / "posetrack_person_search" / "val.json", remove_from_the_gallery)
     records = get_records("posetrack21_gallery")
-    assert people(records)["13"] == [] and records[-1]["image_id"] == "13"
-    assert queries(records)[0] == ("13", 0, (8, 4, 18, 34))
+    assert boxes_by_image(records)["13"] == [] and records[-1]["image_id"] == "13"
+    assert list_queries(records)[0] == ("13", 0, (8, 4, 18, 34))
 
 
 @pytest.mark.parametrize(

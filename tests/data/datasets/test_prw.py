@@ -1,4 +1,4 @@
-"""PRW: a miniature in the published layout, with its gaps in numbers and its negative boxes."""
+"""PRW: a miniature in the published layout, with gaps in person ids and boxes out of frame."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,12 @@ import pytest
 from clsa_search.data import count_identities, default_protocols, get_records, list_protocols
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
-from tests.support.published_datasets import people, queries, write_mat, write_prw
+from tests.support.published_datasets import (
+    boxes_by_image,
+    list_queries,
+    write_mat,
+    write_prw,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -17,19 +22,21 @@ def root(tmp_path, monkeypatch):
 
 def test_training_frames(root):
     records = get_records("prw_train")
-    assert people(records) == {
-        # far corners from before the clipping: -6.5 + 20 and -3 + 40; then the frame's edge
+    assert boxes_by_image(records) == {
+        # far corners before clipping are -6.5 + 20 and -3 + 40; then the frame's edge
         "c6s2_000007.jpg": [(2, (0, 0, 13.5, 37)), (0, (60, 5, 72, 45))],
-        # 1, 483 and 932 are 0, 1 and 2; -2 is nobody
+        # 1, 483 and 932 become 0, 1 and 2; -2 is unlabeled
         "c1s1_000001.jpg": [
             (0, (10, 5, 30, 45)),
             (1, (50, 5, 70, 45)),
             (UNLABELED, (80, 5, 100, 45)),
         ],
     }
-    # what was published is kept for the boxes that were cut, and for those alone
-    cut = {tuple(a["published_bbox"]) for a in records[0]["annotations"] if "published_bbox" in a}
-    assert (-6.5, -3, 13.5, 37) in cut
+    # published boxes are kept for clipped boxes only
+    clipped = {
+        tuple(a["published_bbox"]) for a in records[0]["annotations"] if "published_bbox" in a
+    }
+    assert (-6.5, -3, 13.5, 37) in clipped
     assert not any("published_bbox" in a for a in records[1]["annotations"])
     assert count_identities(records) == 3
     assert [(r["cam_id"], r["width"], r["height"]) for r in records] == [
@@ -38,14 +45,14 @@ def test_training_frames(root):
     assert records[0]["file_name"] == str(root / "frames" / "c6s2_000007.jpg")
 
 
-def test_frames_to_search_and_queries():
+def test_gallery_frames_and_queries():
     records = get_records("prw_gallery")
-    assert people(records) == {
+    assert boxes_by_image(records) == {
         "c3s1_000003.jpg": [(1, (12, 5, 32, 45)), (1, (52, 5, 72, 45))],  # one identity twice
         "c2s1_000002.jpg": [(1, (10, 5, 30, 45)), (0, (50, 5, 70, 45))],
         "c3s1_000004.jpg": [],
     }
-    assert queries(records) == [
+    assert list_queries(records) == [
         ("c2s1_000002.jpg", 0, (50, 5, 70, 45)),
         ("c3s1_000003.jpg", 1, (12, 5, 32, 45)),
     ]
@@ -56,10 +63,10 @@ def test_protocols():
     assert list_protocols("prw_gallery") == ("all", "cross_camera")
 
 
-def test_a_frame_is_annotated_under_the_first_name_that_its_file_has(root):
+def test_the_first_known_variable_holds_the_boxes(root):
     path = root / "annotations" / "c1s1_000001.jpg.mat"
     write_mat(path, "anno_previous", np.array([[5, 0, 0, 9, 9]]))
-    assert len(people(get_records("prw_train"))["c1s1_000001.jpg"]) == 1
+    assert len(boxes_by_image(get_records("prw_train"))["c1s1_000001.jpg"]) == 1
     write_mat(path, "boxes", np.array([[5, 0, 0, 9, 9]]))
     with pytest.raises(InputError, match="no variable 'box_new' or 'anno_file' or 'anno_previous'"):
         get_records("prw_train")
