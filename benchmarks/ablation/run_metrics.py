@@ -5,7 +5,6 @@ L levels, Q queries, M detections, D embedding width of a level.
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import numpy as np
 from clsa_search.data import get_records
 from clsa_search.errors import InputError
 from clsa_search.evaluation import (
-    GT_PREDICTIONS_FILE,
     PREDICTIONS_FILE,
     Predictions,
     SearchOptions,
@@ -24,7 +22,6 @@ from clsa_search.evaluation import (
     load_protocols,
     score_protocols,
 )
-from clsa_search.evaluation.predictions import expand_ranges
 from clsa_search.evaluation.summary import collect_details, name_bucket
 
 SCORE_THRESHOLD = 0.5  # the benchmarks'; detections below do not exist
@@ -39,7 +36,7 @@ def evaluate_run(
     """Score the predictions of a run under the dataset's first protocol.
 
     Args:
-        folder: with predictions.npz and predictions_gt.npz.
+        folder: with predictions.npz, which holds ground-truth boxes.
         dataset_name: what they are of.
         levels: of the embedding, lowest first.
         embed_dim: D.
@@ -64,7 +61,6 @@ def evaluate_run(
         records,
         protocols,
         options,
-        gt_predictions=load_predictions(path.with_name(GT_PREDICTIONS_FILE)),
         source=path,
     )
     details = collect_details(evaluation, records)
@@ -105,7 +101,8 @@ def split_levels(
     Raises:
         InputError: the embeddings have another width than L * D.
     """
-    width = predictions.features.shape[1]
+    embeddings, queries = predictions.detections.values.embeddings, predictions.queries.embeddings
+    width = embeddings.shape[1]
     if width != len(levels) * embed_dim:
         raise InputError(
             f"{source}: is of another config: embeddings are {width} wide; expected "
@@ -115,10 +112,9 @@ def split_levels(
     for place, level in enumerate(levels):
         columns = slice(place * embed_dim, (place + 1) * embed_dim)
         # each level is 1 / L of the squared length
-        parts[level] = replace(
-            predictions,
-            features=predictions.features[:, columns] * math.sqrt(len(levels)),
-            query_embeddings=predictions.query_embeddings[:, columns] * math.sqrt(len(levels)),
+        parts[level] = predictions.replace_embeddings(
+            embeddings[:, columns] * math.sqrt(len(levels)),
+            queries[:, columns] * math.sqrt(len(levels)),
         )
     return parts
 
@@ -146,15 +142,13 @@ def compare_levels(
         part.align(protocol.image_ids, protocol.query_ids, score_threshold=score_threshold)
         for part in parts
     ]
-    features = np.stack([part.features for part in aligned])  # (L, M, D)
-    queries = np.stack([part.query_embeddings for part in aligned])  # (L, Q, D)
-    starts, counts = aligned[0].offsets, np.diff(aligned[0].offsets)
+    embeddings = np.stack([part.detections.values.embeddings for part in aligned])  # (L, M, D)
+    queries = np.stack([part.queries.embeddings for part in aligned])  # (L, Q, D)
     best = [np.zeros((0, len(parts)), dtype=np.int64)]
     sums = np.zeros((1 + len(parts), 1 + len(parts)))  # of 1 and similarities, times each other
     for query in range(len(protocol.query_ids)):
-        gallery = protocol.gallery_images[slice(*protocol.gallery_offsets[query : query + 2])]
-        _, rows = expand_ranges(starts[gallery], counts[gallery])
-        similarities = (features @ queries[:, query, :, None])[:, rows, 0].astype(np.float64)
+        _, rows = aligned[0].detections.expand(protocol.galleries.row(query))
+        similarities = (embeddings @ queries[:, query, :, None])[:, rows, 0].astype(np.float64)
         terms = np.vstack([np.ones(len(rows)), similarities])
         sums += terms @ terms.T
         if len(rows):

@@ -17,12 +17,13 @@ from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.operations import OperationCounts
 from benchmarks.speed.timing import peak_memory, time_call
 from clsa_search.data.galleries import Gallery
+from clsa_search.evaluation.cbgm import CBGM
+from clsa_search.evaluation.k_reciprocal import KReciprocal
 from clsa_search.evaluation.metrics import evaluate_protocols
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
-from clsa_search.evaluation.reranking import CBGM, KReciprocal
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
-from clsa_search.structures import Ragged
+from clsa_search.structures import ImageDetections, Queries, Ragged
 
 SIGNAL = 0.7  # share of an identity in its embeddings: mAP between 90 and 99
 _RERANKED = 3000  # queries at most with a re-ranker: their cost is each query's own
@@ -104,15 +105,14 @@ def _measure(
     memory_mb, _ = peak_memory(lambda: seconds.append(time_call(evaluate, device)), device)
     seconds += [time_call(evaluate, device) for _ in range(repeat)]
     whole, count = median(seconds[1:] or seconds), len(protocols[0].query_ids)
-    width = predictions.features.shape[1]
+    embeddings = predictions.detections.values.embeddings
+    width = embeddings.shape[1]
     return Measurement(
         name=f"{label}, width {width}",
         unit="query",
         seconds=whole / count,
         memory_mb=memory_mb,
-        operations=OperationCounts(
-            2 * predictions.features.size, predictions.features.nbytes // count, 0
-        ),
+        operations=OperationCounts(2 * embeddings.size, embeddings.nbytes // count, 0),
         limit_seconds=limit,
         notes={
             "queries": count,
@@ -143,14 +143,20 @@ def generate_predictions(
     names = np.array([f"s{image:05d}" for image in range(size.images)])
     predictions = Predictions(
         image_ids=names,
-        offsets=np.searchsorted(images, np.arange(size.images + 1)),
-        boxes=boxes.astype(np.float32),
-        scores=rng.uniform(0.5, 1, size.detections).astype(np.float32),
-        features=normalize(features),
-        query_ids=np.arange(size.queries),
-        query_embeddings=normalize(query_embeddings),
-        query_boxes=np.tile(np.float32([0, 0, 10, 20]), (size.queries, 1)),
-        query_image_ids=names[query_images],
+        detections=Ragged(
+            ImageDetections(
+                boxes=boxes.astype(np.float32),
+                scores=rng.uniform(0.5, 1, size.detections).astype(np.float32),
+                embeddings=normalize(features),
+            ),
+            np.searchsorted(images, np.arange(size.images + 1)),
+        ),
+        queries=Queries(
+            ids=np.arange(size.queries),
+            boxes=np.tile(np.float32([0, 0, 10, 20]), (size.queries, 1)),
+            embeddings=normalize(query_embeddings),
+            image_ids=names[query_images],
+        ),
         meta={},
     )
     records = _make_records(predictions, person_ids, query_images, asked)
@@ -162,10 +168,10 @@ def generate_predictions(
 def _make_records(
     predictions: Predictions, person_ids: np.ndarray, query_images: np.ndarray, asked: np.ndarray
 ) -> list[dict]:
-    boxes, people = predictions.boxes.tolist(), person_ids.tolist()
+    boxes, people = predictions.detections.values.boxes.tolist(), person_ids.tolist()
     records = []
     for image, name in enumerate(predictions.image_ids.tolist()):
-        rows = range(*predictions.offsets[image : image + 2])
+        rows = range(*predictions.detections.offsets[image : image + 2])
         annotations = [{"bbox": boxes[row], "person_id": people[row]} for row in rows]
         records.append({"image_id": name, "annotations": annotations, "queries": []})
     for query, image in enumerate(query_images.tolist()):
@@ -208,8 +214,8 @@ def _make_protocol(
 
 def _time_product(predictions: Predictions, device: torch.device, repeat: int) -> float:
     """Seconds of one query; in blocks into the same memory, as all similarities need not fit."""
-    queries = torch.from_numpy(predictions.query_embeddings).to(device)
-    features = torch.from_numpy(predictions.features).to(device)
+    queries = torch.from_numpy(predictions.queries.embeddings).to(device)
+    features = torch.from_numpy(predictions.detections.values.embeddings).to(device)
     blocks = queries.split(max(1, _PRODUCTS // len(features)))
     products = torch.empty(len(blocks[0]), len(features), device=device)
 

@@ -1,96 +1,43 @@
-"""Evaluate a checkpoint on a dataset, or score a predictions file, without a model.
+"""Evaluate a checkpoint on a dataset, or score a predictions file without model and images.
 
 tools/eval_search.py --config-file configs/... --weights model_final.pth --dataset gallery.json
 tools/eval_search.py --predictions predictions.npz --dataset gallery.json --sheets 20
 tools/eval_search.py --predictions new.npz --compare old.npz --dataset gallery.json
 
-Prints tables in percent: "search" under the first protocol, "search_<protocol>" under each further
-one; "gt_boxes" with annotated boxes in place of detections; "chance" ranks the same detections at
-random. --output-dir receives results.json, with what each query found, plots, the sheets, and a
-checkpoint's predictions.npz; only the sheets need images. With --compare the sheets are of the
-queries that changed the most, and comparison.json, beside the results, says how each changed.
+Prints tables in percent: "search" for the first protocol, "search_<protocol>" for each further one;
+"gt_boxes", the upper bound of the re-ID with ground-truth boxes as detections, if the predictions
+file holds them; "chance", the same detections with random embeddings. --output-dir receives
+results.json with the results of every query, plots, ranking sheets, and the predictions.npz of a
+checkpoint. Only the sheets read images. With --compare the sheets show the queries that changed
+the most, and comparison.json next to the results lists the change of every query.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from clsa_search.data import get_records
 from clsa_search.errors import reported_input_errors
-from clsa_search.evaluation import (
-    CBGM,
-    COMPATIBILITIES,
-    GT_PREDICTIONS_FILE,
-    PREDICTIONS_FILE,
-    Evaluation,
-    KReciprocal,
-    Predictions,
-    SearchOptions,
-    check_annotated,
-    check_predictions,
-    compare_results,
-    evaluate_protocols,
-    format_table,
-    load_predictions,
-    load_protocols,
-    save_results,
-    score_protocols,
-)
-from clsa_search.evaluation.summary import (
-    collect_details,
-    format_buckets,
-    format_comparison,
-    format_gallery_sizes,
-    save_json,
-)
+from clsa_search.evaluation.compat import COMPATIBILITIES
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
+
+if TYPE_CHECKING:
+    from clsa_search.evaluation import Evaluation, Predictions, SearchOptions
 
 
-def to_number(text: str) -> int | float:
-    return int(text) if text.isdigit() else float(text)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--dataset", required=True, help="a name, or an own-data file (.json)")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--predictions", type=Path, help="score this file")
-    source.add_argument("--config-file", help="evaluate a checkpoint of this config")
-    add("--weights", help="the checkpoint; by default the config's MODEL.WEIGHTS")
-    add("--protocols", nargs="+", metavar="NAME", help="by default the dataset's own")
-    add("--compare", type=Path, metavar="FILE", help="predictions to compare with: old ones")
-    add("--gt-boxes", action="store_true", help="have the checkpoint describe annotated boxes too")
-    add("--gt-predictions", type=Path, metavar="FILE", help="a predictions_gt.npz, made by that")
-    add("--score-threshold", type=float, default=0.5, help="detections below do not exist")
-    add("--weight-by-score", action="store_true", help="similarity times detection score")
-    rerankers = parser.add_mutually_exclusive_group()
-    rerankers.add_argument(
-        "--cbgm", type=int, nargs=2, metavar=("K1", "K2"), help="10 3 on CUHK-SYSU, 30 4 on PRW"
-    )
-    rerankers.add_argument(
-        "--k-reciprocal",
-        type=to_number,
-        nargs="*",
-        metavar="K1 K2 LAMBDA",
-        help="Zhong et al., 2017; by default 20 6 0.3, theirs",
-    )
-    add("--compat", choices=COMPATIBILITIES, help="numbers as another code base makes them")
-    add("--output-dir", type=Path, help="by default the config's OUTPUT_DIR")
-    add("--json", type=Path, help="write the results here instead")
-    add("--sheets", type=int, default=0, metavar="N", help="draw N queries' rankings")
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
-    return parser
+def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
+    args = parse_args(argv)
+    with reported_input_errors():
+        _run(args)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and check the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.predictions and (args.weights or args.opts or args.gt_boxes):
-        parser.error("a predictions file needs no --weights, no --gt-boxes and no KEY VALUE")
-    if args.config_file and args.gt_predictions:
-        parser.error("--gt-predictions goes with --predictions; a checkpoint takes --gt-boxes")
+        parser.error("--predictions takes no --weights, no --gt-boxes and no KEY VALUE")
     if args.k_reciprocal and len(args.k_reciprocal) != 3:
         parser.error(f"--k-reciprocal: {len(args.k_reciprocal)} numbers; expected K1 K2 LAMBDA")
     if args.json and args.json.is_dir():
@@ -100,14 +47,108 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.sheets < 0:
         parser.error(f"--sheets: {args.sheets}; expected a number of queries")
     if args.predictions and args.sheets and not args.output_dir:
-        parser.error("--sheets needs --output-dir, the folder to draw into")
+        parser.error("--sheets needs --output-dir, the folder to write to")
     return args
 
 
-def predict(args: argparse.Namespace) -> Path:
-    """Run the checkpoint over the dataset; returns the predictions file, which is not scored."""
-    # here because scoring a file needs no model
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--dataset", required=True, help="name of a dataset, or path of a custom JSON file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--predictions", type=Path, metavar="FILE", help="score this file")
+    source.add_argument("--config-file", help="evaluate a checkpoint with this config")
+    add("--weights", help="checkpoint; default: MODEL.WEIGHTS of the config")
+    add("--protocols", nargs="+", metavar="NAME", help="default: the dataset's own protocols")
+    add("--compare", type=Path, metavar="FILE", help="older predictions file to compare with")
+    add(
+        "--gt-boxes",
+        action="store_true",
+        help="with --config-file: also embed ground-truth boxes, for the upper bound of the re-ID",
+    )
+    add(
+        "--score-threshold",
+        type=float,
+        default=DEFAULT_SCORE_THRESHOLD,
+        help="drop detections with a lower score (default: %(default)s)",
+    )
+    add("--weight-by-score", action="store_true", help="multiply similarities by detection scores")
+    _add_rerankers(parser)
+    add("--compat", choices=COMPATIBILITIES, help="compute the numbers of another code base")
+    add("--output-dir", type=Path, help="default: OUTPUT_DIR of the config")
+    add("--json", type=Path, metavar="FILE", help="write the results to this file instead")
+    add("--sheets", type=int, default=0, metavar="N", help="draw the rankings of N queries")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
+    return parser
+
+
+def _add_rerankers(parser: argparse.ArgumentParser) -> None:
+    rerankers = parser.add_mutually_exclusive_group()
+    rerankers.add_argument(
+        "--cbgm",
+        type=int,
+        nargs=2,
+        metavar=("K1", "K2"),
+        help="re-rank by context; 10 3 for CUHK-SYSU, 30 4 for PRW",
+    )
+    rerankers.add_argument(
+        "--k-reciprocal",
+        type=_to_number,
+        nargs="*",
+        metavar="K1 K2 LAMBDA",
+        help="re-rank by k-reciprocal encoding; default: 20 6 0.3, as in the paper",
+    )
+
+
+def _to_number(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)
+
+
+def _run(args: argparse.Namespace) -> None:
+    from clsa_search.data import get_records
+    from clsa_search.evaluation import load_predictions, load_protocols, score_protocols
+
+    options = _make_options(args)
+    records = get_records(args.dataset)
+    protocols = load_protocols(args.dataset, records, args.protocols, build=options.build_protocol)
+    old = _load_checked(args.compare, records) if args.compare else None
+    args.predictions = args.predictions or _extract(args)
+    predictions = load_predictions(args.predictions)
+    evaluation = score_protocols(predictions, records, protocols, options, source=args.predictions)
+    count = (predictions.detections.values.scores >= args.score_threshold).sum()
+    print(f"{args.predictions} on {args.dataset}: {len(records)} images, {count} detections,")
+    _report(args, evaluation, predictions, records)
+    if old:
+        _compare(args, old, evaluation, predictions, records)
+    elif args.sheets:
+        _draw_sheets(args, evaluation, predictions, records)
+
+
+def _make_options(args: argparse.Namespace) -> "SearchOptions":
+    from clsa_search.evaluation import CBGM, KReciprocal, SearchOptions
+
+    reranker: CBGM | KReciprocal | None = CBGM(*args.cbgm) if args.cbgm else None
+    if args.k_reciprocal is not None:
+        reranker = KReciprocal(*args.k_reciprocal)
+    return SearchOptions(args.score_threshold, args.weight_by_score, reranker, args.compat)
+
+
+def _load_checked(path: Path, records: list[dict]) -> "Predictions":
+    """Load predictions of this dataset, before anything else is written."""
+    from clsa_search.evaluation import check_predictions, load_predictions
+
+    predictions = load_predictions(path)
+    check_predictions(predictions, records, path)
+    return predictions
+
+
+def _extract(args: argparse.Namespace) -> Path:
+    """Run the checkpoint over the dataset and return the predictions file."""
     from clsa_search import engine
+    from clsa_search.evaluation import PREDICTIONS_FILE
 
     for key, value in (("MODEL.WEIGHTS", args.weights), ("OUTPUT_DIR", args.output_dir)):
         args.opts += [key, str(value)] if value else []
@@ -116,89 +157,81 @@ def predict(args: argparse.Namespace) -> Path:
     engine.keep_freed_memory(cfg.MODEL.DEVICE)
     engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR, protocols=(), gt_boxes=args.gt_boxes)
     args.output_dir = Path(cfg.OUTPUT_DIR)
-    if args.gt_boxes:
-        args.gt_predictions = args.output_dir / GT_PREDICTIONS_FILE
     return args.output_dir / PREDICTIONS_FILE
 
 
-def collect_options(args: argparse.Namespace) -> SearchOptions:
-    """How similarities are made, for everything that ranks."""
-    reranker = CBGM(*args.cbgm) if args.cbgm else None
-    if args.k_reciprocal is not None:
-        reranker = KReciprocal(*args.k_reciprocal)
-    return SearchOptions(args.score_threshold, args.weight_by_score, reranker, args.compat)
-
-
-def load_checked(path: Path | None, records: list[dict]) -> Predictions | None:
-    """A file of this dataset, before anything is made that it would be put beside."""
-    if path is None:
-        return None
-    predictions = load_predictions(path)
-    check_predictions(predictions, records, path)
-    return predictions
-
-
-def report(
-    args: argparse.Namespace, evaluation: Evaluation, predictions: Predictions, records: list[dict]
+def _report(
+    args: argparse.Namespace,
+    evaluation: "Evaluation",
+    predictions: "Predictions",
+    records: list[dict],
 ) -> None:
-    """Print the tables; write JSON and plots where they are wanted."""
+    """Print the tables; write the JSON file and the plots."""
+    from clsa_search.evaluation.summary import collect_details, save_results
+
     details = collect_details(evaluation, records)
-    sizes = details["gallery_size"]
+    _print_tables(evaluation, details)
+    if path := _results_file(args):
+        save_results(path, evaluation, predictions, details=details, options=_describe_run(args))
+        print(f"results: {path}")
+    if args.output_dir:
+        _draw_plots(details, args.output_dir)
+
+
+def _print_tables(evaluation: "Evaluation", details: dict[str, list]) -> None:
+    from clsa_search.evaluation.summary import format_buckets, format_gallery_sizes, format_table
+
     print(f"{len(evaluation.searches[0].query_ids)} queries; in percent")
     print(f"search: protocol {evaluation.protocols[0].name!r}\n")
     print(format_table(evaluation.results), end="\n\n")
-    print(format_table({"detection, labeled people": evaluation.labeled}), end="\n\n")
+    print(format_table({"detection, labeled boxes": evaluation.labeled}), end="\n\n")
     print(format_buckets("height ratio", details["scale_ratio"]), end="\n\n")
     print(format_buckets("target height", details["target_height"]), end="\n\n")
-    if len(sizes) > 1:
-        print(format_gallery_sizes(sizes), end="\n\n")
-    if path := results_file(args):
-        given = describe_run(args)
-        save_results(path, evaluation, predictions, details=details, options=given)
-        print(f"results: {path}")
-    if args.output_dir:
-        # here because a table needs no pictures
-        from clsa_search.visualize import draw_buckets, draw_gallery_sizes
-
-        if len(sizes) > 1:
-            draw_gallery_sizes(sizes, args.output_dir / "gallery_size.png")
-        draw_buckets(
-            {kind: details[kind] for kind in ("scale_ratio", "target_height")},
-            args.output_dir / "scale.png",
-        )
-        print(f"plots: {args.output_dir / 'scale.png'}")
+    if len(details["gallery_size"]) > 1:
+        print(format_gallery_sizes(details["gallery_size"]), end="\n\n")
 
 
-def results_file(args: argparse.Namespace) -> Path | None:
+def _draw_plots(details: dict[str, list], folder: Path) -> None:
+    from clsa_search.visualize import draw_buckets, draw_gallery_sizes
+
+    if len(details["gallery_size"]) > 1:
+        draw_gallery_sizes(details["gallery_size"], folder / "gallery_size.png")
+    buckets = {kind: details[kind] for kind in ("scale_ratio", "target_height")}
+    draw_buckets(buckets, folder / "scale.png")
+    print(f"plots: {folder / 'scale.png'}")
+
+
+def _results_file(args: argparse.Namespace) -> Path | None:
     return args.json or (args.output_dir and args.output_dir / "results.json")
 
 
-def describe_run(args: argparse.Namespace) -> dict[str, Any]:
-    """What was scored and how, for JSON."""
-    files = {"predictions": args.predictions, "gt_predictions": args.gt_predictions}
-    named = {kind: path and str(path) for kind, path in files.items()}
-    return {"dataset": args.dataset} | named | collect_options(args).describe()
+def _describe_run(args: argparse.Namespace) -> dict[str, Any]:
+    """Return files and options for JSON."""
+    files = {"dataset": args.dataset, "predictions": str(args.predictions)}
+    return files | _make_options(args).describe()
 
 
-def compare(
+def _compare(
     args: argparse.Namespace,
-    old_predictions: Predictions,
-    new: Evaluation,
-    predictions: Predictions,
+    old_predictions: "Predictions",
+    new: "Evaluation",
+    predictions: "Predictions",
     records: list[dict],
 ) -> None:
-    """Print and write how the file differs from the old one; draw the most changed queries."""
-    options = collect_options(args)
+    """Print and write the changes from the older file; draw the queries that changed the most."""
+    from clsa_search.evaluation import compare_results, evaluate_protocols
+    from clsa_search.evaluation.summary import format_comparison, save_json
+
+    options = _make_options(args)
     old = evaluate_protocols(old_predictions, new.protocols, options)
-    pairs = zip(old, new.searches, strict=True)
-    comparisons = [compare_results(*pair) for pair in pairs]
+    comparisons = [compare_results(*pair) for pair in zip(old, new.searches, strict=True)]
     print(f"\nagainst {args.compare}, paired bootstrap over the queries:")
     for comparison in comparisons:
         print(format_comparison(comparison, args.sheets or 10))
-    if path := results_file(args):
+    if path := _results_file(args):
         path = path.with_name("comparison.json")
         protocols = {comparison.protocol: comparison.describe() for comparison in comparisons}
-        given = describe_run(args) | {"compare": str(args.compare)}
+        given = _describe_run(args) | {"compare": str(args.compare)}
         save_json(path, {"protocols": protocols, "options": given})
         print(f"comparison: {path}")
     if args.sheets:
@@ -213,13 +246,15 @@ def compare(
             args.output_dir / "changes",
             options,
         )
-        print(f"changed queries: {', '.join(map(str, sheets[:1])) or 'none'}")
+        print(f"changed queries: {_first_path(sheets) or 'none'}")
 
 
-def draw(
-    args: argparse.Namespace, evaluation: Evaluation, predictions: Predictions, records: list[dict]
+def _draw_sheets(
+    args: argparse.Namespace,
+    evaluation: "Evaluation",
+    predictions: "Predictions",
+    records: list[dict],
 ) -> None:
-    # here because scoring a file needs no images
     from clsa_search.visualize import draw_rankings
 
     sheets = draw_rankings(
@@ -228,40 +263,11 @@ def draw(
         records,
         evaluation.protocols[0],
         args.output_dir / "sheets",
-        collect_options(args),
+        _make_options(args),
         count=args.sheets,
     )
-    print(f"ranking sheets: {', '.join(map(str, sheets[:1])) or 'none, there are no queries'}")
+    print(f"ranking sheets: {_first_path(sheets) or 'none, the dataset has no queries'}")
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    with reported_input_errors():
-        options = collect_options(args)
-        records = get_records(args.dataset)
-        build = options.build_protocol
-        protocols = load_protocols(args.dataset, records, args.protocols, build=build)
-        old_predictions = load_checked(args.compare, records)
-        gt_predictions = load_checked(args.gt_predictions, records)
-        if gt_predictions:
-            check_annotated(gt_predictions, records, args.gt_predictions)
-        args.predictions = args.predictions or predict(args)
-        predictions = load_predictions(args.predictions)
-        if args.gt_boxes:
-            gt_predictions = load_predictions(args.gt_predictions)
-        evaluation = score_protocols(
-            predictions,
-            records,
-            protocols,
-            options,
-            gt_predictions=gt_predictions,
-            source=args.predictions,
-            gt_source=args.gt_predictions,
-        )
-        count = (predictions.scores >= args.score_threshold).sum()
-        print(f"{args.predictions} on {args.dataset}: {len(records)} images, {count} detections,")
-        report(args, evaluation, predictions, records)
-        if old_predictions:
-            compare(args, old_predictions, evaluation, predictions, records)
-        elif args.sheets:
-            draw(args, evaluation, predictions, records)
+def _first_path(paths: Sequence[Path]) -> str:
+    return str(paths[0]) if paths else ""

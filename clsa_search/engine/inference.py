@@ -42,7 +42,7 @@ def predict(
         dataset_name: see `get_records`.
         output_dir: may hold what an interrupted run left.
         protocols: names as `load_protocols` takes them; by default the dataset's own.
-        gt_boxes: describe annotated boxes too, for the re-ID's upper bound (predictions_gt.npz).
+        gt_boxes: also embed ground-truth boxes, for the upper bound of the re-ID.
 
     Returns:
         The evaluator's results, on the main process.

@@ -1,4 +1,4 @@
-"""Two results of the same queries: which got better or worse, and whether the mAP differs.
+"""Comparison of two results for the same queries, with a confidence interval of the mAP difference.
 
 Shape letters: Q queries.
 """
@@ -9,30 +9,40 @@ from typing import Any
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.evaluation.metrics import SearchResult
+from clsa_search.evaluation.search_result import SearchResult
 
-_DRAWS = 1 << 22  # of queries at a time
+_SAMPLES = 1 << 22  # sampled queries at a time
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A second result minus a first one, query by query."""
+    """Two results under one protocol, query by query.
+
+    Args:
+        protocol: name of the protocol.
+        query_ids: (Q,) int64.
+        first: (Q,) average precision of the first result, in [0, 1].
+        second: (Q,) average precision of the second result.
+        low: lower bound of the confidence interval of the mAP difference, in percent.
+        high: upper bound.
+        confidence: probability of the interval.
+    """
 
     protocol: str
-    query_ids: np.ndarray  # (Q,) int64
-    first: np.ndarray  # (Q,) average precision in [0, 1]
-    second: np.ndarray  # (Q,)
-    low: float  # bounds of the confidence interval of the mAP difference, in percent
+    query_ids: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    low: float
     high: float
-    confidence: float  # that the interval is for
+    confidence: float
 
     @property
     def difference(self) -> float:
-        """Of the mAP, in percent; NaN without queries."""
+        """MAP of the second result minus that of the first in percent; NaN without queries."""
         return 100 * float((self.second - self.first).mean()) if len(self.first) else float("nan")
 
     def count(self) -> dict[str, int]:
-        """How many queries got better, worse, and stayed as they were."""
+        """Return the numbers of queries that are better, worse and equal in the second result."""
         signs = np.sign(self.second - self.first)
         return {
             name: int((signs == sign).sum())
@@ -40,16 +50,16 @@ class Comparison:
         }
 
     def find_most_changed(self, count: int) -> np.ndarray:
-        """Rows (at most count,) of the queries that changed, the most changed first.
+        """Return the rows of at most `count` changed queries, the largest change first.
 
-        Of equally changed ones those that got worse stand first, then those that come first.
+        Of equal changes, queries that got worse come first, then those with a lower row.
         """
         change = self.second - self.first
         order = np.lexsort((np.arange(len(change)), np.sign(change), -np.abs(change)))
         return order[change[order] != 0][:count]
 
     def describe(self) -> dict[str, Any]:
-        """For JSON: the difference, its interval, and every query's average precision."""
+        """Return the comparison for JSON, with the average precision of every query."""
         columns = self.query_ids, self.first, self.second
         rows = zip(*(column.tolist() for column in columns), strict=True)
         names = ("query_id", "before", "now")
@@ -73,16 +83,23 @@ def compare_results(
 ) -> Comparison:
     """Compare two results, with a paired bootstrap of the mAP difference.
 
-    Queries are drawn with repetition, the same for both results, `samples` times; the interval
-    holds the middle share `confidence` of the differences (Efron and Tibshirani, 1993, chapter 13).
-    If it does not hold 0, the difference is hardly the luck of the queries.
+    Queries are sampled with repetition, the same for both results. The interval holds the middle
+    share `confidence` of the differences (Efron and Tibshirani, 1993, chapter 13). An interval
+    without 0 means that the difference is hardly due to the choice of queries.
+
+    Args:
+        first: result to compare with.
+        second: new result.
+        confidence: probability of the interval.
+        samples: number of bootstrap samples.
+        seed: seed of the bootstrap.
 
     Raises:
-        InputError: the results are of different queries.
+        InputError: the results have different queries.
     """
     if not np.array_equal(first.query_ids, second.query_ids):
         raise InputError(
-            f"results under {first.protocol!r} and {second.protocol!r} are of different queries; "
+            f"results under {first.protocol!r} and {second.protocol!r} have different queries; "
             "expected two results under one protocol"
         )
     change = second.average_precision - first.average_precision
@@ -104,7 +121,7 @@ def _bootstrap_means(values: np.ndarray, samples: int, rng: np.random.Generator)
     count = len(values)
     if count == 0:
         return np.zeros(0)
-    step = max(1, _DRAWS // count)
+    step = max(1, _SAMPLES // count)
     sizes = [min(step, samples - start) for start in range(0, samples, step)]
     return np.concatenate(
         [values[rng.integers(0, count, (size, count))].mean(axis=1) for size in sizes]

@@ -1,17 +1,17 @@
-"""How well people are detected, as the evaluations of OIM, NAE, SeqNet, COAT and GFN measure it.
+"""Detection metrics with the semantics of OIM, NAE, SeqNet, COAT and GFN.
 
-A detection and an annotated box match if their IoU is at least the threshold and each is the
-other's best in its image. Recall is matches / annotated boxes. AP is scikit-learn's over the
+A detection and a ground-truth box match if their IoU is at least the threshold and each is the
+other's best in its image. Recall is matches / ground-truth boxes. AP is scikit-learn's over the
 detections by their score, times the recall.
 
-Of equal IoUs, a detection takes the box annotated first, a box the detection of higher score and
-then the first; detections of equal score enter together. Without annotated boxes both are NaN,
-without detections 0.
+Of equal IoUs, a detection takes the first box, and a box takes the detection of higher score, then
+the first; detections of equal score enter together. Without ground-truth boxes both metrics are
+NaN, without detections 0.
 
-`labeled_only` leaves out unlabeled people and images without a labeled one. A detection that
-matches nobody labeled, and is the match of somebody unlabeled, is left out too: neither right nor
-wrong, so that a perfect detector has an AP of 100. (The evaluations above call it wrong, and print
-the recall alone, which is the same.)
+`labeled_only` leaves out unlabeled boxes and images without a labeled one. It also leaves out
+detections that match an unlabeled box and no labeled one: neither right nor wrong, so that a
+perfect detector has an AP of 100. (The code bases above count them as wrong, and print only the
+recall, which is the same.)
 """
 
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from clsa_search.evaluation.annotations import flatten_annotations
 from clsa_search.evaluation.box_matching import match_one_to_one, pair_boxes
 from clsa_search.evaluation.positive_ranks import PositiveRanks, average_precision
 from clsa_search.evaluation.predictions import Predictions
-from clsa_search.evaluation.protocol import flatten_people
 from clsa_search.evaluation.ranking import count_at_least
-from clsa_search.structures import UNLABELED
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, UNLABELED, Ragged
 
 
 def evaluate_detection(
     predictions: Predictions,
     records: Sequence[dict],
     *,
-    score_threshold: float = 0.5,
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD,
     iou_threshold: float = 0.5,
     labeled_only: bool = False,
 ) -> dict[str, float]:
-    """Recall and AP of the detections in percent, as {"recall": ..., "AP": ...}.
+    """Return recall and AP of the detections in percent, as {"recall": ..., "AP": ...}.
 
     Args:
-        predictions: of every image of the records; others are left out.
-        records: the dataset's (`clsa_search.data`).
-        score_threshold: detections below do not exist.
-        iou_threshold: of a match.
-        labeled_only: leave out people whose identity is not known (see above).
+        predictions: predictions of every image of the records; others are ignored.
+        records: records of a dataset (`clsa_search.data`).
+        score_threshold: detections with a lower score are dropped.
+        iou_threshold: smallest IoU of a match.
+        labeled_only: leave out unlabeled boxes (see the module).
 
     Raises:
         InputError: an image of the records is missing.
@@ -50,36 +50,52 @@ def evaluate_detection(
     if labeled_only:
         records = [record for record in records if _has_labeled(record)]
     image_ids = np.array([record["image_id"] for record in records], dtype=np.str_)
-    aligned = predictions.align(
-        image_ids, predictions.query_ids[:0], score_threshold=score_threshold
-    )
-    people = flatten_people(records)
-    pairs = pair_boxes(people.images, people.boxes, aligned.offsets, aligned.boxes)
-    box, found = _match(*pairs, aligned.scores, iou_threshold)
-    counts, total = np.ones(len(aligned.scores), dtype=np.int16), len(people.boxes)
+    no_queries = predictions.queries.ids[:0]
+    aligned = predictions.align(image_ids, no_queries, score_threshold=score_threshold).detections
+    scores = aligned.values.scores
+    annotations = flatten_annotations(records)
+    pairs = pair_boxes(annotations.images, annotations.boxes, aligned)
+    box, found = _match(*pairs, scores, iou_threshold)
+    counts, total = np.ones(len(scores), dtype=np.int16), len(annotations)
     if labeled_only:
-        is_labeled = people.person_ids != UNLABELED
+        is_labeled = annotations.person_ids != UNLABELED
         counts[found[~is_labeled[box]]] = 0
-        pairs = [column[is_labeled[pairs[0]]] for column in pairs]
-        box, found = _match(*pairs, aligned.scores, iou_threshold)
+        keep = is_labeled[pairs[0]]
+        box, found = _match(pairs[0][keep], pairs[1][keep], pairs[2][keep], scores, iou_threshold)
         counts[found], total = 1, int(is_labeled.sum())
-    scores = torch.from_numpy(aligned.scores)[None]
-    at_least = count_at_least(scores, torch.arange(len(counts)), counts[None], scores[:, found])
-    nobody = np.zeros(len(found), dtype=np.int64)  # one ranking, that of nobody in particular
-    sightings = PositiveRanks(nobody, people.images[box], nobody + 1, at_least[0].numpy())
-    precision = average_precision(sightings, 1, lost=np.array([total - len(found)]))
-    return {
-        "recall": _percent(len(found), total),
-        "AP": _percent(precision.sum(), min(total, 1)),
-    }
+    precision = _average_precision(scores, counts, annotations.images[box], found, total)
+    return {"recall": _percent(len(found), total), "AP": _percent(precision, min(total, 1))}
 
 
 def _match(
     box: np.ndarray, detection: np.ndarray, iou: np.ndarray, scores: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The boxes that are found, and the detection of each."""
+    """Return the boxes that are detected, and the detection of each."""
     hits = match_one_to_one(box, detection, iou, scores) & (iou >= threshold)
     return box[hits], detection[hits]
+
+
+def _average_precision(
+    scores: np.ndarray, counts: np.ndarray, images: np.ndarray, found: np.ndarray, total: int
+) -> float:
+    """Return average precision times recall: one ranking of all detections by score.
+
+    Args:
+        scores: (M,) detection scores.
+        counts: (M,) int16, 0 for detections that are left out.
+        images: image of each match.
+        found: detection of each match.
+        total: number of ground-truth boxes.
+    """
+    values = torch.from_numpy(scores)[None]
+    at_least = count_at_least(values, torch.arange(len(counts)), counts[None], values[:, found])
+    positives = PositiveRanks(
+        images=Ragged.from_lengths(images, [len(found)]),
+        counts=np.ones(len(found), dtype=np.int64),
+        ranks=at_least[0].numpy(),
+    )
+    missed = np.array([total - len(found)])
+    return float(average_precision(positives, unsearched=missed)[0])
 
 
 def _has_labeled(record: dict) -> bool:

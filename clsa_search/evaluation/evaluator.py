@@ -1,4 +1,4 @@
-"""Detectron2's evaluation interface: collect from every process, write the files, score them."""
+"""Evaluator for Detectron2's `inference_on_dataset`: collects, writes and scores predictions."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -7,33 +7,46 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from clsa_search.data.catalog import get_records
+from clsa_search.evaluation.dataset_protocols import load_protocols
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
-from clsa_search.evaluation.predictions_file import save_predictions
-from clsa_search.evaluation.protocol import load_protocols
-from clsa_search.evaluation.scoring import score_protocols
+from clsa_search.evaluation.predictions_file import PREDICTIONS_FILE, save_predictions
+from clsa_search.evaluation.scoring import Results, score_protocols
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.shards import Images, ShardFolder
+from clsa_search.structures import ImageDetections, Queries
 
-PREDICTIONS_FILE = "predictions.npz"
-GT_PREDICTIONS_FILE = "predictions_gt.npz"
 SHARD_FOLDER = "predictions.partial"
-_KIND_META = {"found": {}, "gt": {"boxes": "annotated"}}
+"""Name of the folder of shards in the output folder."""
 
 
 class PersonSearchEvaluator(DatasetEvaluator):
-    """Detection and search metrics of a dataset; leaves `predictions.npz` behind.
+    """Evaluator of detection and search; writes `predictions.npz`.
 
-    Where the model described annotated boxes too (see `process`), `predictions_gt.npz` holds them
-    as if they had been detected, and "gt_boxes" the metrics: the upper bound of the re-ID.
+    With `gt_boxes` the file also holds the ground-truth boxes with their embeddings, and the
+    results contain the upper bound of the re-ID ("gt_boxes").
 
-    Neither the order of images nor how they are spread over processes matters, and an image that
-    comes twice, as padding samplers make it, counts once.
+    The order of images and their distribution over processes play no part. An image that comes
+    twice, from a padding sampler, counts once.
+
+    Args:
+        dataset_name: name or path, as for `clsa_search.data.get_records`.
+        output_dir: folder for the predictions file; None writes no file.
+        protocols: names for `load_protocols`; None for the dataset's own. With an empty sequence
+            the predictions are written but not scored.
+        options: options of the similarities; the file keeps detections below the threshold.
+        gt_boxes: True if the model also embeds ground-truth boxes.
+        distributed: gather the images of all processes; otherwise each process scores its own.
+        meta: JSON values for the file (config, checksum of the weights); dataset and date are
+            added.
+        shard_size: number of images after which a process saves its progress for :meth:`restore`;
+            0 saves none. It needs `output_dir`, and `meta` has to identify the model.
     """
 
     def __init__(
@@ -48,133 +61,127 @@ class PersonSearchEvaluator(DatasetEvaluator):
         meta: Mapping[str, Any] | None = None,
         shard_size: int = 0,
     ) -> None:
-        """
-        Args:
-            dataset_name: as `clsa_search.data.catalog.get_records` takes it.
-            output_dir: where the predictions file goes; none is written without.
-            protocols: names as `load_protocols` takes them; by default the dataset's own. Where
-                there are none the predictions are written but not scored.
-            options: how similarities are made; detections below the threshold stay in the file.
-            gt_boxes: whether the model describes annotated boxes too.
-            distributed: gather from all processes; otherwise each scores what it saw.
-            meta: for the file: what made it (config, weights' hash); dataset and date are added.
-            shard_size: save what is done every so many images, for :meth:`restore`; 0 does not. It
-                needs an output_dir, and meta that changes whenever the model does.
-        """
         self._dataset_name = dataset_name
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._protocols = protocols
         self._options = options
+        self._gt_boxes = gt_boxes
         self._distributed = distributed
         self._meta = dict(meta or {})
-        self._shard_size = shard_size if output_dir is not None else 0
-        # what is written last tells that a shard is whole
+        self._shard_size = shard_size
         self._shards: ShardFolder | None = None
-        self._kinds = ["gt", "found"] if gt_boxes else ["found"]
-        self._restored: dict[str, Images] = {kind: {} for kind in self._kinds}
+        self._restored: Images = {}
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was collected; what was restored stays, as it will not come again."""
-        self._images: dict[str, Images] = {kind: {} for kind in self._kinds}
-        self._pending: dict[str, Images] = {kind: {} for kind in self._kinds}
+        """Drop the collected images; restored images stay, because they do not come again."""
+        self._images: Images = {}
+        self._pending: Images = {}
 
     def restore(self) -> set[str]:
-        """Take up what an interrupted run of the same model on the same dataset left behind.
+        """Load the images of an interrupted run with the same model and dataset.
 
         Every process has to call it.
 
         Returns:
-            The images that are done and need not be shown again, over all processes.
+            Ids of the finished images of all processes; they need not be processed again.
         """
-        if not self._shard_size:
+        shards = self._open_shards()
+        if shards is None:
             return set()
-        self._restored = self._open_shards().read(self._kinds)
-        return set().union(*comm.all_gather(set(self._restored["found"])))
+        self._restored = shards.read()
+        return set().union(*comm.all_gather(set(self._restored)))
 
     def process(self, inputs: Sequence[dict], outputs: Sequence[dict]) -> None:
-        """Keep detections and queries of each image, on the CPU.
+        """Collect the predictions of some images.
 
         Args:
-            inputs: with `image_id`.
-            outputs: with `instances` (pred_boxes, scores, embeddings) and, if the input had
-                them, `queries` (pred_boxes, query_ids, embeddings) and `gt_people` (pred_boxes,
-                embeddings).
+            inputs: model inputs with `image_id`.
+            outputs: model outputs with `instances` (pred_boxes, scores, embeddings) and, if the
+                input had them, `queries` (pred_boxes, query_ids, embeddings) and `gt_people`
+                (pred_boxes, embeddings).
         """
         for image, output in zip(inputs, outputs, strict=True):
-            arrays = _to_arrays(output)
-            for kind in self._kinds:
-                self._images[kind][image["image_id"]] = arrays[kind]
-                self._pending[kind][image["image_id"]] = arrays[kind]
-        if 0 < self._shard_size <= len(self._pending["found"]):
-            self._open_shards().write(self._pending)
-            self._pending = {kind: {} for kind in self._kinds}
+            image_id = image["image_id"]
+            predictions = _to_predictions(output, image_id, self._gt_boxes)
+            self._images[image_id] = self._pending[image_id] = predictions
+        shards = self._open_shards()
+        if shards is not None and len(self._pending) >= self._shard_size:
+            shards.write(self._pending)
+            self._pending = {}
 
-    def evaluate(self) -> OrderedDict[str, dict[str, float]]:
-        """The results of `score_protocols` on the main process, {} on others and if not scored.
+    def evaluate(self) -> Results:
+        """Return the results of `score_protocols` on the main process, else an empty dict.
 
         Raises:
             InputError: images or queries of the dataset were not processed.
         """
-        share = {kind: self._restored[kind] | self._images[kind] for kind in self._kinds}
-        shares = [share]
+        parts = [self._restored | self._images]
         if self._distributed:
             comm.synchronize()
-            shares = comm.gather(share)
+            parts = comm.gather(parts[0])
             if not comm.is_main_process():
                 return OrderedDict()
-        predictions = {kind: self._join(kind, shares) for kind in self._kinds}
+        predictions = self._join(parts)
         if self._output_dir is not None:
-            for kind, name in (("gt", GT_PREDICTIONS_FILE), ("found", PREDICTIONS_FILE)):
-                if kind in predictions:
-                    save_predictions(predictions[kind], self._output_dir / name)
-        if self._shard_size:
-            self._open_shards().clear()
+            save_predictions(predictions, self._output_dir / PREDICTIONS_FILE)
+        if (shards := self._open_shards()) is not None:
+            shards.clear()
         if self._protocols is not None and not self._protocols:
             return OrderedDict()
         records, build = get_records(self._dataset_name), self._options.build_protocol
-        return score_protocols(
-            predictions["found"],
-            records,
-            load_protocols(self._dataset_name, records, self._protocols, build=build),
-            self._options,
-            gt_predictions=predictions.get("gt"),
-        ).results
+        protocols = load_protocols(self._dataset_name, records, self._protocols, build=build)
+        return score_protocols(predictions, records, protocols, self._options).results
 
-    def _join(self, kind: str, shares: Sequence[dict[str, Images]]) -> Predictions:
-        images = {key: value for share in reversed(shares) for key, value in share[kind].items()}
+    def _join(self, parts: Sequence[Images]) -> Predictions:
+        images = {key: value for part in reversed(parts) for key, value in part.items()}
         date = datetime.now(timezone.utc).isoformat(timespec="seconds")
         meta = {"dataset": self._dataset_name, "date": date} | self._meta
-        return Predictions.from_images(images, meta | _KIND_META[kind])
+        return Predictions.from_images(images, meta)
 
-    def _open_shards(self) -> ShardFolder:
-        if self._shards is None:
-            asked = [
+    def _open_shards(self) -> ShardFolder | None:
+        if self._shards is None and self._shard_size and self._output_dir is not None:
+            dataset = [
                 (record["image_id"], record["annotations"], record.get("queries"))
                 for record in get_records(self._dataset_name)
             ]
-            made_by = [self._meta, self._kinds, asked]
-            self._shards = ShardFolder(self._output_dir / SHARD_FOLDER, made_by)
+            settings = [self._meta, self._gt_boxes, dataset]
+            self._shards = ShardFolder(self._output_dir / SHARD_FOLDER, settings)
         return self._shards
 
 
-def _to_arrays(output: dict[str, Instances]) -> Images:
-    """What was found in an image and, as if it had been found, what is annotated in it."""
-    found = output["instances"]
-    nobody = Instances(
-        found.image_size,
-        pred_boxes=found.pred_boxes[:0],
-        query_ids=found.pred_classes[:0],
-        embeddings=found.embeddings[:0],
+def _to_predictions(
+    output: Mapping[str, Instances], image_id: str, gt_boxes: bool
+) -> ImagePredictions:
+    detections = output["instances"]
+    none = Instances(
+        detections.image_size,
+        pred_boxes=detections.pred_boxes[:0],
+        query_ids=detections.pred_classes[:0],
+        embeddings=detections.embeddings[:0],
     )
-    queries, people = output.get("queries", nobody), output.get("gt_people", nobody)
-    of_queries = (queries.query_ids, queries.pred_boxes.tensor, queries.embeddings)
-    certain = people.pred_boxes.tensor.new_ones(len(people))
-    return {
-        "found": _to_image(found.pred_boxes.tensor, found.scores, found.embeddings, *of_queries),
-        "gt": _to_image(people.pred_boxes.tensor, certain, people.embeddings, *of_queries),
-    }
+    queries = output.get("queries", none)
+    ground_truth = output.get("gt_people", none)
+    certain = torch.ones(len(ground_truth))
+    return ImagePredictions(
+        detections=_to_detections(detections, detections.scores),
+        queries=Queries(
+            ids=_to_array(queries.query_ids),
+            boxes=_to_array(queries.pred_boxes.tensor),
+            embeddings=_to_array(queries.embeddings),
+            image_ids=np.full(len(queries), image_id),
+        ),
+        ground_truth=_to_detections(ground_truth, certain) if gt_boxes else None,
+    )
 
 
-def _to_image(*tensors: torch.Tensor) -> ImagePredictions:
-    return ImagePredictions(*(tensor.detach().cpu().numpy() for tensor in tensors))
+def _to_detections(instances: Instances, scores: torch.Tensor) -> ImageDetections:
+    return ImageDetections(
+        boxes=_to_array(instances.pred_boxes.tensor),
+        scores=_to_array(scores),
+        embeddings=_to_array(instances.embeddings),
+    )
+
+
+def _to_array(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy()

@@ -1,82 +1,90 @@
-"""Average precision and first rank from where the positives stand; no similarity is needed.
+"""Average precision and first rank from the ranks of positives, without similarities.
 
-Shape letters: Q queries, H sightings.
+Shape letters: Q queries, H target images over all queries.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from clsa_search.structures import Ragged
+
 
 @dataclass(frozen=True)
 class PositiveRanks:
-    """The images (H) that hold a query's person, and where the positive of each was ranked."""
+    """Rank of the positive in every target image.
 
-    query: np.ndarray  # (H,) rows of the queries, ascending
-    image: np.ndarray  # (H,) positions in the protocol's image_ids
-    times: np.ndarray  # (H,) int64, how often the gallery lists the image
-    at_least: np.ndarray  # (H,) int64, detections as similar or more, itself among them; 0: none
+    Args:
+        images: Q rows, (H,) positions in the protocol's `image_ids`, ascending in each row.
+        counts: (H,) int64, how often the gallery lists the image.
+        ranks: (H,) int64, number of detections in the gallery that are at least as similar, the
+            positive included; 0 without a positive.
+    """
+
+    images: Ragged[np.ndarray]
+    counts: np.ndarray
+    ranks: np.ndarray
 
     @property
     def found(self) -> np.ndarray:
-        """How often each (H,) was found: `times`, or 0 without a positive."""
-        return self.times * (self.at_least > 0)
+        """(H,) number of positives: `counts`, or 0 without a positive."""
+        return self.counts * (self.ranks > 0)
 
 
 def average_precision(
-    sightings: PositiveRanks,
-    query_count: int,
+    positives: PositiveRanks,
     *,
     selected: np.ndarray | None = None,
-    lost: np.ndarray | None = None,
+    unsearched: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Step-wise average precision (Q,) in [0, 1], times recall; 0 without targets.
+    """Return (Q,) step-wise average precision times recall, in [0, 1]; 0 without targets.
 
     Args:
-        sightings: of all queries.
-        query_count: Q.
-        selected: (H,) bool, the targets to find; the positives of others are left out of the
-            ranking, neither right nor wrong. By default all.
-        lost: (Q,) targets of which no sighting tells.
+        positives: ranks of all queries.
+        selected: (H,) bool, the targets to find; positives in other images are left out of the
+            ranking, neither right nor wrong. None for all.
+        unsearched: (Q,) int64, further targets of each query that are not found.
     """
-    selected = np.ones(len(sightings.query)) if selected is None else selected
-    wanted = sightings.found * selected
-    right = _count_before(sightings, wanted)
-    others = _count_before(sightings, sightings.found) - right
-    precision = right / np.maximum(sightings.at_least - others, 1)
-    targets = _sum(sightings, sightings.times * selected, query_count)
-    targets = targets if lost is None else targets + lost
-    return _sum(sightings, wanted * precision, query_count) / np.maximum(targets, 1)
+    chosen = np.ones(len(positives.ranks)) if selected is None else selected
+    wanted = positives.found * chosen
+    right = _count_up_to(positives, wanted)
+    others = _count_up_to(positives, positives.found) - right
+    precision = right / np.maximum(positives.ranks - others, 1)
+    targets = _sum(positives, positives.counts * chosen)
+    targets = targets if unsearched is None else targets + unsearched
+    return _sum(positives, wanted * precision) / np.maximum(targets, 1)
 
 
-def first_rank(sightings: PositiveRanks, query_count: int) -> np.ndarray:
-    """Rank (Q,) int64 of the best positive from 1, after negatives that equal it; 0 for none."""
-    found = sightings.found > 0
-    rank = sightings.at_least - _count_before(sightings, sightings.found) + 1
+def first_rank(positives: PositiveRanks) -> np.ndarray:
+    """Return (Q,) int64 rank of the best positive, from 1, after tied negatives; 0 without one."""
+    found = positives.found > 0
+    ranks = positives.ranks - _count_up_to(positives, positives.found) + 1
     never = np.iinfo(np.int64).max
-    first = np.full(query_count, never)
-    np.minimum.at(first, sightings.query[found], rank[found])
+    first = np.full(len(positives.images), never)
+    np.minimum.at(first, positives.images.owners[found], ranks[found])
     return np.where(first == never, 0, first)
 
 
-def count_sightings(sightings: PositiveRanks, counts: np.ndarray, query_count: int) -> np.ndarray:
-    """The sum (Q,) int64 of some count (H,) over each query's sightings."""
-    return _sum(sightings, counts, query_count).astype(np.int64)
+def sum_by_query(positives: PositiveRanks, counts: np.ndarray) -> np.ndarray:
+    """Return the (Q,) int64 sums of counts (H,) over the target images of each query."""
+    return _sum(positives, counts).astype(np.int64)
 
 
-def _sum(sightings: PositiveRanks, values: np.ndarray, query_count: int) -> np.ndarray:
-    # in the order of rank, so that rounding does not depend on the order of images
-    order = np.lexsort((values, sightings.at_least, sightings.query))
-    return np.bincount(sightings.query[order], weights=values[order], minlength=query_count)
+def _sum(positives: PositiveRanks, values: np.ndarray) -> np.ndarray:
+    # sorted by rank, so that rounding does not depend on the order of images
+    query = positives.images.owners
+    order = np.lexsort((values, positives.ranks, query))
+    return np.bincount(query[order], weights=values[order], minlength=len(positives.images))
 
 
-def _count_before(sightings: PositiveRanks, counts: np.ndarray) -> np.ndarray:
-    """For each (H,), the sum of counts over its query's positives as similar as it or more."""
-    order = np.lexsort((sightings.at_least, sightings.query))
-    query, at_least = sightings.query[order], sightings.at_least[order]
+def _count_up_to(positives: PositiveRanks, counts: np.ndarray) -> np.ndarray:
+    """Return (H,) sums of counts over the query's positives of the same or a better rank."""
+    owners = positives.images.owners
+    order = np.lexsort((positives.ranks, owners))
+    query, ranks = owners[order], positives.ranks[order]
     total = np.concatenate([[0], np.cumsum(counts[order])])
-    ends = np.append(np.flatnonzero(np.diff(query) | np.diff(at_least)), len(query) - 1)
-    equals = np.searchsorted(ends, np.arange(len(query)))
+    ends = np.append(np.flatnonzero(np.diff(query) | np.diff(ranks)), len(query) - 1)
+    ties = np.searchsorted(ends, np.arange(len(query)))
     result = np.empty(len(query), dtype=np.int64)
-    result[order] = total[ends[equals] + 1] - total[np.searchsorted(query, query)]
+    result[order] = total[ends[ties] + 1] - total[np.searchsorted(query, query)]
     return result

@@ -1,230 +1,177 @@
-"""What a model found in a dataset: detections of all images, embeddings of all queries.
+"""Predictions of a dataset: detections of all images and embeddings of all queries.
 
-Shape letters: N images, M detections, Q queries, D width of a embedding.
+Shape letters: N images, M detections, G ground-truth boxes, Q queries, D embedding width.
 """
 
-import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.structures import ImageDetections, Queries, Ragged
 
-BOX_TOLERANCE = 1.0  # pixels between a described box and the dataset's: rounding, a cut border
 
+@dataclass(frozen=True)
+class ImagePredictions:
+    """Predictions of one image.
 
-class ImagePredictions(NamedTuple):
-    """One image's share: detections (m of them) and the queries drawn on it (q), float32 arrays."""
+    Args:
+        detections: detections of the image.
+        queries: queries on the image.
+        ground_truth: ground-truth boxes with their embeddings and scores of 1, for the upper bound
+            of the re-ID; None where they were not embedded.
+    """
 
-    boxes: np.ndarray  # (m, 4) XYXY pixels of the original image
-    scores: np.ndarray  # (m,)
-    features: np.ndarray  # (m, D) unit rows
-    query_ids: np.ndarray  # (q,) int64
-    query_boxes: np.ndarray  # (q, 4)
-    query_embeddings: np.ndarray  # (q, D)
+    detections: ImageDetections
+    queries: Queries
+    ground_truth: ImageDetections | None = None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Detections and queries of a dataset; the detections of image i are offsets[i]:offsets[i+1].
+    """Predictions of all images of a dataset, as in a predictions file.
 
-    Boxes are absolute XYXY pixels of the original image, embeddings have unit rows. The fields
-    are those of the predictions file (`save_predictions`).
+    Args:
+        image_ids: (N,) str.
+        detections: N rows, (M,) detections.
+        queries: (Q,) queries; their ids are positions in the dataset's list of queries.
+        meta: dataset, config, checksum of the weights, date; JSON values.
+        ground_truth: N rows, (G,) ground-truth boxes with scores of 1; None where they were not
+            embedded.
     """
 
-    image_ids: np.ndarray  # (N,) str
-    offsets: np.ndarray  # (N+1,) int64
-    boxes: np.ndarray  # (M, 4) float32
-    scores: np.ndarray  # (M,) float32
-    features: np.ndarray  # (M, D) float32
-    query_ids: np.ndarray  # (Q,) int64, positions in the dataset's list of queries
-    query_embeddings: np.ndarray  # (Q, D) float32
-    query_boxes: np.ndarray  # (Q, 4) float32
-    query_image_ids: np.ndarray  # (Q,) str
-    meta: dict[str, Any]  # dataset, config, weights' hash, date: whatever JSON can hold
+    image_ids: np.ndarray
+    detections: Ragged[ImageDetections]
+    queries: Queries
+    meta: dict[str, Any]
+    ground_truth: Ragged[ImageDetections] | None = None
 
     @classmethod
     def from_images(
-        cls, images: Mapping[str, ImagePredictions], meta: dict[str, Any] | None = None
+        cls, images: Mapping[str, ImagePredictions], meta: Mapping[str, Any] | None = None
     ) -> "Predictions":
-        """Join the images' shares: images sorted by id, queries by number, whatever came first."""
-        ids = sorted(images)
-        shares = [images[image_id] for image_id in ids]
-        width = shares[0].features.shape[1] if shares else 0
-        columns = zip(_empty_image(width), *shares, strict=True)
-        joined = ImagePredictions(*map(np.concatenate, columns))
-        order = np.argsort(joined.query_ids, kind="stable")
-        query_image_ids = np.repeat(_text(ids), [len(share.query_ids) for share in shares])
+        """Join the predictions of single images, sorted by image id; queries are sorted by id.
+
+        Args:
+            images: predictions by image id, in any order; all with ground truth, or none.
+            meta: see the class.
+        """
+        image_ids = sorted(images)
+        rows = [images[image_id] for image_id in image_ids]
+        truths = [row.ground_truth for row in rows if row.ground_truth is not None]
         return cls(
-            image_ids=_text(ids),
-            offsets=np.cumsum([0] + [len(share.scores) for share in shares], dtype=np.int64),
-            boxes=joined.boxes.astype(np.float32),
-            scores=joined.scores.astype(np.float32),
-            features=joined.features.astype(np.float32),
-            query_ids=joined.query_ids[order].astype(np.int64),
-            query_embeddings=joined.query_embeddings[order].astype(np.float32),
-            query_boxes=joined.query_boxes[order].astype(np.float32),
-            query_image_ids=query_image_ids[order],
+            image_ids=_text(image_ids),
+            detections=_join_detections([row.detections for row in rows]),
+            queries=_join_queries(image_ids, [row.queries for row in rows]),
             meta=dict(meta or {}),
+            ground_truth=_join_detections(truths) if truths else None,
         )
 
     def to_images(self) -> dict[str, ImagePredictions]:
-        """The images' shares, by id; `from_images` joins them again."""
-        shares = {}
-        for image, image_id in enumerate(self.image_ids.tolist()):
-            rows = slice(*self.offsets[image : image + 2])
-            asked = self.query_image_ids == image_id
-            shares[image_id] = ImagePredictions(
-                boxes=self.boxes[rows],
-                scores=self.scores[rows],
-                features=self.features[rows],
-                query_ids=self.query_ids[asked],
-                query_boxes=self.query_boxes[asked],
-                query_embeddings=self.query_embeddings[asked],
+        """Return the predictions of single images by image id, the inverse of `from_images`."""
+        return {
+            image_id: ImagePredictions(
+                detections=self.detections.row(row),
+                queries=self.queries[self.queries.image_ids == image_id],
+                ground_truth=None if self.ground_truth is None else self.ground_truth.row(row),
             )
-        return shares
+            for row, image_id in enumerate(self.image_ids.tolist())
+        }
+
+    def use_ground_truth(self) -> "Predictions":
+        """Return the predictions of a perfect detector: ground-truth boxes as detections.
+
+        Raises:
+            InputError: the predictions hold no ground truth.
+        """
+        if self.ground_truth is None:
+            raise InputError("predictions: no ground truth; expected gt_boxes and gt_embeddings")
+        return replace(self, detections=self.ground_truth, ground_truth=None)
+
+    def replace_embeddings(self, detections: np.ndarray, queries: np.ndarray) -> "Predictions":
+        """Return the same boxes with other embeddings, without ground truth.
+
+        Args:
+            detections: (M, D') float32 embeddings of the detections.
+            queries: (Q, D') float32 embeddings of the queries.
+        """
+        values = replace(self.detections.values, embeddings=detections)
+        return replace(
+            self,
+            detections=replace(self.detections, values=values),
+            queries=replace(self.queries, embeddings=queries),
+            ground_truth=None,
+        )
 
     def align(
         self, image_ids: np.ndarray, query_ids: np.ndarray, *, score_threshold: float
     ) -> "Predictions":
-        """The same predictions in the given order of images and queries, others left out.
+        """Return some images and queries in a given order, without ground truth.
 
-        Only detections with a score of at least `score_threshold` stay.
+        Args:
+            image_ids: (N',) str, the images to keep.
+            query_ids: (Q',) int64, the queries to keep.
+            score_threshold: detections with a lower score are dropped.
 
         Raises:
-            InputError: a wanted image or query is not here.
+            InputError: an image or a query is missing.
         """
-        images = _positions(self.image_ids, image_ids, "image_ids")
-        queries = _positions(self.query_ids, query_ids, "query_ids")
-        image, row = expand_ranges(self.offsets[images], np.diff(self.offsets)[images])
-        keep = self.scores[row] >= score_threshold
-        image, row = image[keep], row[keep]
-        counts = np.bincount(image, minlength=len(images))
+        rows = _find_positions(self.image_ids, image_ids, "image_ids")
+        queries = _find_positions(self.queries.ids, query_ids, "query_ids")
+        row, detection = self.detections.expand(rows)
+        keep = self.detections.values.scores[detection] >= score_threshold
         return replace(
             self,
-            image_ids=self.image_ids[images],
-            offsets=np.concatenate([[0], np.cumsum(counts)]),
-            boxes=self.boxes[row],
-            scores=self.scores[row],
-            features=self.features[row],
-            query_ids=self.query_ids[queries],
-            query_embeddings=self.query_embeddings[queries],
-            query_boxes=self.query_boxes[queries],
-            query_image_ids=self.query_image_ids[queries],
+            image_ids=self.image_ids[rows],
+            detections=Ragged.from_lengths(
+                self.detections.values[detection[keep]],
+                np.bincount(row[keep], minlength=len(rows)),
+            ),
+            queries=self.queries[queries],
+            ground_truth=None,
         )
 
 
-def expand_ranges(starts: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Write out ranges: (owner, index), both (sum of counts,), index running from its start."""
-    owner = np.repeat(np.arange(len(counts)), counts)
-    first = np.cumsum(counts) - counts
-    return owner, np.arange(len(owner)) - first[owner] + starts[owner]
+def _join_detections(rows: Sequence[ImageDetections]) -> Ragged[ImageDetections]:
+    width = rows[0].embeddings.shape[1] if rows else 0
+    joined = ImageDetections.concatenate([ImageDetections.empty(width), *rows])
+    values = ImageDetections(
+        boxes=joined.boxes.astype(np.float32, copy=False),
+        scores=joined.scores.astype(np.float32, copy=False),
+        embeddings=joined.embeddings.astype(np.float32, copy=False),
+    )
+    return Ragged.from_lengths(values, [len(row) for row in rows])
 
 
-def check_predictions(
-    predictions: Predictions, records: Sequence[dict], source: str | os.PathLike = "predictions"
-) -> None:
-    """Make sure that predictions are of this dataset, all of it and nothing else.
-
-    Args:
-        predictions: well-formed ones, as loaded.
-        records: the dataset's (`clsa_search.data`).
-        source: named in the errors; the file's path, if it has one.
-
-    Raises:
-        InputError: an image or query is missing or unknown, or a query is on another image or at
-            another place there.
-    """
-    queries = {
-        query["query_id"]: (record["image_id"], query["bbox"])
-        for record in records
-        for query in record.get("queries", [])
-    }
-    _compare(source, "image_ids", predictions.image_ids, {r["image_id"] for r in records})
-    _compare(source, "query_ids", predictions.query_ids, queries.keys())
-    columns = predictions.query_ids, predictions.query_image_ids, predictions.query_boxes
-    for query_id, image_id, box in zip(*(column.tolist() for column in columns), strict=True):
-        image, bbox = queries[query_id]
-        if image_id != image:
-            raise InputError(
-                f"{source}: query_image_ids: query {query_id} is on image {image_id!r}; "
-                f"expected {image!r}, as in the dataset"
-            )
-        if not _are_near(box, bbox):
-            raise InputError(
-                f"{source}: query_boxes: query {query_id} is at {_round(box)}; "
-                f"expected {_round(bbox)}, as in the dataset"
-            )
+def _join_queries(image_ids: Sequence[str], rows: Sequence[Queries]) -> Queries:
+    """Join the queries of each image, sorted by id; the image ids are the given ones."""
+    width = rows[0].embeddings.shape[1] if rows else 0
+    joined = Queries(
+        ids=np.concatenate([np.zeros(0, np.int64), *(row.ids for row in rows)]).astype(np.int64),
+        boxes=np.concatenate([np.zeros((0, 4), np.float32), *(row.boxes for row in rows)]),
+        embeddings=np.concatenate(
+            [np.zeros((0, width), np.float32), *(row.embeddings for row in rows)]
+        ),
+        image_ids=np.repeat(_text(image_ids), [len(row) for row in rows]),
+    )
+    ordered = joined[np.argsort(joined.ids, kind="stable")]
+    return replace(
+        ordered,
+        boxes=ordered.boxes.astype(np.float32, copy=False),
+        embeddings=ordered.embeddings.astype(np.float32, copy=False),
+    )
 
 
-def check_annotated(
-    predictions: Predictions, records: Sequence[dict], source: str | os.PathLike = "predictions"
-) -> None:
-    """Make sure that the boxes are the annotated ones, each of them and no other.
-
-    Args:
-        predictions: of this dataset (`check_predictions`).
-        records: the dataset's.
-        source: named in the errors; the file's path, if it has one.
-
-    Raises:
-        InputError: they are not, so that their scores would be no upper bound.
-    """
-    annotated = {
-        record["image_id"]: np.array([one["bbox"] for one in record["annotations"]]).reshape(-1, 4)
-        for record in records
-    }
-    ends = zip(predictions.offsets, predictions.offsets[1:], strict=False)
-    for image_id, (start, stop) in zip(predictions.image_ids.tolist(), ends, strict=True):
-        boxes, people = predictions.boxes[start:stop], annotated[image_id]
-        near = _are_near(boxes[:, None], people[None])
-        for side, rows, reaches in (
-            ("boxes: {} is nobody's", boxes, near.any(axis=1)),
-            ("boxes: lack {}", people, near.any(axis=0)),
-        ):
-            if not reaches.all():
-                box = _round(rows[np.argmin(reaches)])
-                raise InputError(
-                    f"{source}: {side.format(box)} on image {image_id!r}; "
-                    "expected the annotated boxes, as --gt-boxes describes them"
-                )
-
-
-def _are_near(boxes: Any, others: Any) -> np.ndarray:
-    """Whether boxes (..., 4) lie on others (..., 4)."""
-    return (np.abs(np.asarray(boxes, dtype=np.float64) - others) <= BOX_TOLERANCE).all(axis=-1)
-
-
-def _round(box: Any) -> list[float]:
-    return np.asarray(box, dtype=np.float64).round(2).tolist()
-
-
-def _compare(source: Any, field: str, given: np.ndarray, expected: Set) -> None:
-    given = set(given.tolist())
-    for fault, names in (("missing", expected - given), ("unknown", given - expected)):
-        if names:
-            raise InputError(
-                f"{source}: {field}: {len(names)} {fault}, such as {min(names)!r}; "
-                f"expected the dataset's {len(expected)}, all of them and no other"
-            )
-
-
-def _positions(names: np.ndarray, wanted: np.ndarray, field: str) -> np.ndarray:
-    """Where each wanted name stands among unique names."""
-    known = {name: place for place, name in enumerate(names.tolist())}
+def _find_positions(names: np.ndarray, wanted: np.ndarray, field: str) -> np.ndarray:
+    """Return the position of each wanted name among unique names."""
+    known = {name: position for position, name in enumerate(names.tolist())}
     for name in wanted.tolist():
         if name not in known:
             raise InputError(f"predictions: {field}: {name!r} is missing; expected an entry for it")
     return np.array([known[name] for name in wanted.tolist()], dtype=np.int64)
 
 
-def _empty_image(width: int) -> ImagePredictions:
-    """Nothing found and nobody asked for; gives arrays their shape where there are no images."""
-    boxes, row, features = np.zeros((0, 4)), np.zeros(0), np.zeros((0, width))
-    return ImagePredictions(boxes, row, features, row, boxes, features)
-
-
 def _text(values: Sequence[str]) -> np.ndarray:
-    return np.array(values, dtype=np.str_)  # text even when there are none
+    return np.array(values, dtype=np.str_)  # str even without values

@@ -1,32 +1,40 @@
-"""How similarities are made and what counts, in one value for everything that ranks."""
+"""Options of the similarities and of the detections that count, shared by all rankings.
+
+Shape letters: M detections.
+"""
 
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from clsa_search.errors import InputError
 from clsa_search.evaluation.compat import COMPATIBILITIES, build_seqnet_protocol
+from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol
 from clsa_search.evaluation.reranking import Reranker
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Each is off by default; the defaults are the benchmarks' semantics.
+    """Options of an evaluation; the defaults are the semantics of the benchmarks.
 
-    `score_threshold`: detections with a lower score do not exist.
-    `weight_by_score`: multiply similarities by the detection's score (Chen et al., "Norm-Aware
-    Embedding for Efficient Person Search", CVPR 2020; SeqNet and COAT do so too).
-    `reranker`: makes the similarities of a gallery anew (`clsa_search.evaluation.reranking`).
-    `compat`: "seqnet" for another family's numbers (`clsa_search.evaluation.compat`). It weights by
-    score, and asks for protocols that `build_protocol` made.
+    Args:
+        score_threshold: detections with a lower score are dropped, in [0, 1].
+        weight_by_score: multiply similarities by the detection score (Chen et al., "Norm-Aware
+            Embedding for Efficient Person Search", CVPR 2020; SeqNet and COAT do so too).
+        reranker: replaces the similarities of a gallery (`clsa_search.evaluation.reranking`).
+        compat: "seqnet" for the numbers of that code base (`clsa_search.evaluation.compat`). It
+            sets `weight_by_score`, and needs protocols built with `build_protocol`.
 
     Raises:
         InputError: a value is out of range.
     """
 
-    score_threshold: float = 0.5
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD
     weight_by_score: bool = False
     reranker: Reranker | None = None
     compat: str | None = None
@@ -44,15 +52,21 @@ class SearchOptions:
 
     @property
     def build_protocol(self) -> Callable[..., SearchProtocol]:
-        """What makes protocols to be scored with these options."""
+        """Function that builds protocols for these options."""
         return build_seqnet_protocol if self.compat else build_protocol
 
+    def weights(self, predictions: Predictions) -> np.ndarray | None:
+        """Return (M,) factors of the detections' similarities; None for ones."""
+        return predictions.detections.values.scores if self.weight_by_score else None
+
     def describe(self) -> dict[str, Any]:
-        """The fields for JSON; a re-ranker with its name and parameters."""
+        """Return the fields for JSON; a re-ranker with its name and parameters."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         if self.reranker is not None:
-            fields["reranker"] = {"name": type(self.reranker).__name__} | asdict(self.reranker)
+            parameters = asdict(self.reranker)  # type: ignore[call-overload]
+            fields["reranker"] = {"name": type(self.reranker).__name__} | parameters
         return fields
 
 
 DEFAULTS = SearchOptions()
+"""Semantics of the benchmarks."""

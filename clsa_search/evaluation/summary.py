@@ -1,4 +1,4 @@
-"""Results for people and for programs: a table and a JSON file."""
+"""Tables and JSON files of results."""
 
 import json
 import math
@@ -20,14 +20,13 @@ from clsa_search.evaluation.comparison import Comparison
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.scoring import Evaluation
 
-Results = Mapping[str, Mapping[str, float]]
 
-
-def format_table(results: Results) -> str:
-    """Lines of text, a row each, under a header wherever the columns change; "-" for NaN.
+def format_table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a text table with a line per row, and a header wherever the columns change.
 
     Args:
-        results: {row: {column: value in percent}}, as `score_predictions` gives them.
+        results: {row: {column: value in percent}}, as from `score_predictions`; NaN is shown as
+            "-".
     """
     width = max(map(len, results), default=0) + 2
     lines: list[str] = []
@@ -42,7 +41,7 @@ def format_table(results: Results) -> str:
 
 
 def format_buckets(title: str, buckets: Sequence[Bucket]) -> str:
-    """A table of the buckets that hold targets, under a header that begins with the title."""
+    """Return a text table of the buckets with targets; the header begins with the title."""
     lines = [f"{title:<16}{'mAP':>8}{'recall':>8}{'queries':>9}{'targets':>9}"]
     for bucket in buckets:
         if bucket.targets:
@@ -54,13 +53,19 @@ def format_buckets(title: str, buckets: Sequence[Bucket]) -> str:
 
 
 def format_gallery_sizes(sizes: Sequence[GallerySize]) -> str:
+    """Return a text table of the metrics by gallery size."""
     lines = [f"{'gallery size':<16}{'mAP':>8}{'top1':>8}"]
     lines += [f"{size.images:<16.0f}{size.mAP:>8.2f}{size.top1:>8.2f}" for size in sizes]
     return "\n".join(lines)
 
 
 def format_comparison(comparison: Comparison, changed: int = 10) -> str:
-    """The difference of the mAP with its interval, how many queries changed, and which the most."""
+    """Return three lines: mAP difference with its interval, changed queries, largest changes.
+
+    Args:
+        comparison: comparison of two results.
+        changed: number of queries to list.
+    """
     counts = ", ".join(f"{count} {name}" for name, count in comparison.count().items())
     rows = comparison.find_most_changed(changed)
     change = 100 * (comparison.second - comparison.first)[rows]
@@ -76,13 +81,17 @@ def format_comparison(comparison: Comparison, changed: int = 10) -> str:
 
 
 def name_bucket(bucket: Bucket) -> str:
+    """Return the range of a bucket as text, such as "0.5 to 0.707"."""
     low, high = f"{bucket.low:.3g}", f"{bucket.high:.3g}"
     return f"under {high}" if bucket.low == 0 else f"{low} to {high}".replace(" to inf", " and up")
 
 
 def collect_details(evaluation: Evaluation, records: Sequence[dict]) -> dict[str, list]:
-    """Beyond the results, of the first protocol: "scale_ratio", "target_height" (`Bucket`s), and
-    "gallery_size" (`GallerySize`s) over all protocols."""
+    """Return breakdowns by name.
+
+    "scale_ratio" and "target_height" are lists of `Bucket` for the first protocol; "gallery_size"
+    is a list of `GallerySize` over all protocols.
+    """
     search, protocol = evaluation.searches[0], evaluation.protocols[0]
     return {
         "scale_ratio": evaluate_scale_ratios(search, protocol, records),
@@ -99,21 +108,28 @@ def save_results(
     details: Mapping[str, list] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a JSON; see `save_json`.
+    """Write the results as JSON (see `save_json`).
 
-    `results` in percent and `protocols`, the name behind each of its searches; `per_query` of the
-    first protocol and `per_query_of` each further one; `details` (see `collect_details`);
-    `detection_labeled`, that without unlabeled people; the predictions' `meta`; and `options`,
-    what was scored and how.
+    The fields are `results` in percent; `protocols`, the protocol of each row; `detection_labeled`,
+    detection without unlabeled boxes; `details`; `per_query` of the first protocol and
+    `per_query_of` each further one; `meta` of the predictions; `options`.
+
+    Args:
+        path: file to write.
+        evaluation: results.
+        predictions: predictions that were scored.
+        details: breakdowns of `collect_details`.
+        options: JSON values: the files that were scored, and the options.
     """
     rows = {search.protocol: search.per_query() for search in evaluation.searches}
     first = evaluation.searches[0].protocol
-    details = {name: list(map(asdict, values)) for name, values in (details or {}).items()}
     document = {
         "results": evaluation.results,
         "protocols": {"search": first} | {f"search_{name}": name for name in rows if name != first},
         "detection_labeled": evaluation.labeled,
-        "details": details,
+        "details": {
+            name: [asdict(value) for value in values] for name, values in (details or {}).items()
+        },
         "per_query": rows[first],
         "per_query_of": {name: found for name, found in rows.items() if name != first},
         "meta": predictions.meta,
@@ -123,10 +139,10 @@ def save_results(
 
 
 def save_json(path: str | os.PathLike, document: Mapping[str, Any]) -> None:
-    """Write a JSON; numbers that are not finite are null.
+    """Write a JSON file, with null for numbers that are not finite.
 
     Raises:
-        InputError: there cannot be such a file.
+        InputError: the file cannot be written.
     """
     path = Path(path)
     text = json.dumps(finite_or_none(document), indent=1, allow_nan=False)
@@ -135,14 +151,14 @@ def save_json(path: str | os.PathLike, document: Mapping[str, Any]) -> None:
         path.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be written: {error.strerror}; expected the path of a file to make"
+            f"{path}: cannot be written: {error.strerror}; expected the path of a file to write"
         ) from error
 
 
 def finite_or_none(value: Any) -> Any:
-    """The same with None for numbers that JSON does not know."""
+    """Return a JSON value with None for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {key: finite_or_none(entry) for key, entry in value.items()}
+        return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite_or_none(entry) for entry in value]
+        return [finite_or_none(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from clsa_search.data.image_io import read_image
-from clsa_search.evaluation.metrics import Match, SearchResult, rank_galleries
+from clsa_search.evaluation.gallery_ranking import RankedDetection, rank_galleries
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
+from clsa_search.evaluation.search_result import SearchResult
 from clsa_search.structures import PersonImage
 from clsa_search.visualize.ranking_sheets import draw_ranking_overview, draw_ranking_sheet
 from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
@@ -164,7 +165,7 @@ class _RankingBuilder:
         image_id, box = self.queries[query_id]
         return PersonImage(self._read(image_id), np.asarray(box), self._caption(image_id))
 
-    def _load_match(self, match: Match) -> MatchImage:
+    def _load_match(self, match: RankedDetection) -> MatchImage:
         match_image = MatchImage(
             image=self._read(match.image_id),
             box=match.box,

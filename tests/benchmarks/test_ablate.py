@@ -32,7 +32,7 @@ from clsa_search.evaluation import (
     save_predictions,
 )
 from tests.support import reference_metrics
-from tests.support.ablation_cases import describe_people
+from tests.support.ablation_cases import make_predictions
 from tests.support.tiny import ROOT, load_tool
 
 
@@ -51,8 +51,7 @@ def processes(monkeypatch, tiny_data):
         if words[0].endswith("eval_search.py"):
             folder = Path(words[words.index("--output-dir") + 1])
             row, seed = folder.parent.parent.name, folder.parent.name
-            predictions = describe_people(tiny_data / "gallery.json", [len(row), int(seed[4:])])
-            save_predictions(predictions, folder / "predictions_gt.npz")
+            predictions = make_predictions(tiny_data / "gallery.json", [len(row), int(seed[4:])])
             save_predictions(predictions, folder / "predictions.npz")
         return subprocess.CompletedProcess(command, 0)
 

@@ -18,10 +18,9 @@ SMALL = SIZES["CUHK-SYSU"].scale(0.02)
 def test_generated_predictions_are_like_real_ones(tmp_path):
     predictions, protocols = generate_predictions(SMALL, width=128)
     save_predictions(predictions, tmp_path / "p.npz")  # which validates
-    assert [len(p.gallery_images) for p in protocols] == [58 * g for g in SMALL.galleries]
+    assert [len(p.galleries.values) for p in protocols] == [58 * g for g in SMALL.galleries]
     for protocol in protocols:
-        ends = zip(protocol.gallery_offsets, protocol.gallery_offsets[1:], strict=False)
-        galleries = [protocol.gallery_images[slice(*end)] for end in ends]
+        galleries = [protocol.galleries.row(query) for query in range(len(protocol.galleries))]
         assert all(len(set(gallery.tolist())) == len(gallery) for gallery in galleries)
     result = evaluate_search(predictions, protocols[-1], device="cpu")
     found = result.targets > 0

@@ -14,10 +14,10 @@ from benchmarks.ablation import (
     summarize,
 )
 from clsa_search.data import get_records
-from clsa_search.evaluation import Predictions, full_gallery_protocol, save_predictions
+from clsa_search.evaluation import full_gallery_protocol, save_predictions
 from tests.support import reference_metrics
-from tests.support.ablation_cases import LEVELS, WIDTH, describe_people
-from tests.support.evaluation_cases import draw_dataset, draw_protocol
+from tests.support.ablation_cases import LEVELS, WIDTH, make_predictions
+from tests.support.evaluation_cases import draw_dataset, draw_protocol, replace_detections
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -26,25 +26,21 @@ def test_levels_are_compared_as_one_would_by_hand(seed):
     records, predictions = draw_dataset(rng)
     protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
     count, width = 3, 4
-    features, queries = (
+    embeddings, queries = (
         rng.standard_normal((len(rows), count * width)).astype(np.float32)
-        for rows in (predictions.features, predictions.query_embeddings)
+        for rows in (predictions.detections.values, predictions.queries)
     )
-    parts = split_levels(
-        Predictions(**vars(predictions) | {"features": features, "query_embeddings": queries}),
-        LEVELS,
-        width,
-    )
+    parts = split_levels(predictions.replace_embeddings(embeddings, queries), LEVELS, width)
     agreement, correlation = compare_levels(list(parts.values()), protocol)
     best, pairs = [], []
     for q, query_id in enumerate(protocol.query_ids.tolist()):
-        asked = queries[predictions.query_ids.tolist().index(query_id)].reshape(count, width)
+        query = queries[predictions.queries.ids.tolist().index(query_id)].reshape(count, width)
         mine = []
-        for image in protocol.gallery_images[slice(*protocol.gallery_offsets[q : q + 2])]:
+        for image in protocol.galleries.row(q):
             row = predictions.image_ids.tolist().index(protocol.image_ids[image])
-            for d in range(*predictions.offsets[row : row + 2]):
-                if predictions.scores[d] >= 0.5:
-                    sims = (features[d].reshape(count, width) * asked).sum(axis=1)
+            for d in range(*predictions.detections.offsets[row : row + 2]):
+                if predictions.detections.values.scores[d] >= 0.5:
+                    sims = (embeddings[d].reshape(count, width) * query).sum(axis=1)
                     mine.append((sims.tolist(), d))
         pairs += [sims for sims, _ in mine]
         if mine:
@@ -59,29 +55,27 @@ def test_levels_are_compared_as_one_would_by_hand(seed):
 def test_figures_of_a_run(tiny_data, tmp_path):
     """Every figure, against the literal reference or simple arithmetic."""
     dataset = tiny_data / "gallery.json"
-    found, given = (describe_people(dataset, seed) for seed in (3, 4))
-    save_predictions(found, tmp_path / "predictions.npz")
-    save_predictions(given, tmp_path / "predictions_gt.npz")
+    predictions = make_predictions(dataset, 3)
+    save_predictions(predictions, tmp_path / "predictions.npz")
     figures = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
     protocol = full_gallery_protocol(get_records(str(dataset)))
 
     def search(predictions):
         return [row[0] for row in reference_metrics.search(predictions, protocol, 0.5)]
 
-    assert figures["search"]["mAP"] == pytest.approx(100 * statistics.mean(search(found)))
-    assert figures["gt_boxes"]["mAP"] == pytest.approx(100 * statistics.mean(search(given)))
+    assert figures["search"]["mAP"] == pytest.approx(100 * statistics.mean(search(predictions)))
+    upper = statistics.mean(search(predictions.use_ground_truth()))
+    assert figures["gt_boxes"]["mAP"] == pytest.approx(100 * upper)
+    assert figures["gt_boxes"]["mAP"] != figures["search"]["mAP"]
     for place, level in enumerate(LEVELS):
         columns = slice(place * WIDTH, (place + 1) * WIDTH)
-        alone = Predictions(
-            **vars(found)
-            | {
-                "features": found.features[:, columns],
-                "query_embeddings": found.query_embeddings[:, columns],
-            }
+        alone = predictions.replace_embeddings(
+            predictions.detections.values.embeddings[:, columns],
+            predictions.queries.embeddings[:, columns],
         )
         assert figures["level"][level] == pytest.approx(100 * statistics.mean(search(alone)))
     assert len({round(value, 3) for value in figures["level"].values()}) == 3
-    targets = len(protocol.target_boxes)
+    targets = len(protocol.targets.values)
     assert sum(figures["targets_by_scale_ratio"].values()) == targets
     assert sum(figures["targets_by_target_height"].values()) == targets
     assert list(figures["agreement"]) == ["res3, res4", "res3, res5", "res4, res5"]
@@ -90,10 +84,9 @@ def test_figures_of_a_run(tiny_data, tmp_path):
 
 def test_nobody_found_is_an_ordinary_answer(tiny_data, tmp_path):
     dataset = tiny_data / "gallery.json"
-    found = describe_people(dataset, 3)
-    found = Predictions(**vars(found) | {"scores": found.scores * 0.4})
-    for name in ("predictions.npz", "predictions_gt.npz"):
-        save_predictions(found, tmp_path / name)
+    predictions = make_predictions(dataset, 3)
+    predictions = replace_detections(predictions, scores=predictions.detections.values.scores * 0.4)
+    save_predictions(predictions, tmp_path / "predictions.npz")
     figures = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
     assert figures["search"]["mAP"] == 0
     assert np.isnan([*figures["agreement"].values(), *figures["correlation"].values()]).all()

@@ -20,7 +20,8 @@ from clsa_search.evaluation import (
     save_predictions,
     score_predictions,
 )
-from tests.support.evaluation_cases import make_image
+from clsa_search.structures import Ragged
+from tests.support.evaluation_cases import make_image, replace_detections
 from tests.support.tiny import load_tool
 
 
@@ -140,21 +141,20 @@ def test_files_to_set_beside_are_checked_before_anything_is_written(
     fails, dataset, predictions_file, tmp_path, demo_config_file, tiny_data
 ):
     predictions = load_predictions(predictions_file)
-    queries = predictions.query_boxes + 3
-    save_predictions(replace(predictions, query_boxes=queries), tmp_path / "moved.npz")
-    fewer = replace(
-        predictions,
-        offsets=predictions.offsets.clip(max=len(predictions.scores) - 1),
-        **{name: getattr(predictions, name)[:-1] for name in ("boxes", "scores", "features")},
-    )
-    save_predictions(fewer, tmp_path / "fewer.npz")
+    moved = replace(predictions.queries, boxes=predictions.queries.boxes + 3)
+    save_predictions(replace(predictions, queries=moved), tmp_path / "moved.npz")
+    detections = predictions.detections
+    rest = detections.values[:-1]
+    fewer = Ragged(rest, detections.offsets.clip(max=len(rest)))
+    save_predictions(replace(predictions, ground_truth=fewer), tmp_path / "fewer.npz")
     given = ("--dataset", dataset, "--output-dir", tmp_path / "out")
     scored = ("--predictions", predictions_file, *given)
-    for option in ("--compare", "--gt-predictions"):
-        message = fails(*scored, option, tmp_path / "moved.npz")
+    for words in ((*scored, "--compare"), (*given, "--predictions")):
+        message = fails(*words, tmp_path / "moved.npz")
         assert message.startswith(f"error: {tmp_path / 'moved.npz'}: query_boxes: query 0 is at ")
-    message = fails(*scored, "--gt-predictions", tmp_path / "fewer.npz")
-    assert message.startswith(f"error: {tmp_path / 'fewer.npz'}: boxes: lack ")
+        message = fails(*words, tmp_path / "fewer.npz")
+        assert message.startswith(f"error: {tmp_path / 'fewer.npz'}: gt_boxes: ")
+        assert "] is missing on image " in message
     # a checkpoint is not even looked for
     message = fails("--config-file", demo_config_file, *given, "--compare", tmp_path / "moved.npz")
     assert "query_boxes" in message
@@ -181,7 +181,7 @@ def test_undefined_results_are_null_in_the_json(run, tmp_path):
     save_predictions(Predictions.from_images({"1": make_image()}), tmp_path / "p.npz")
     arguments = ("--predictions", tmp_path / "p.npz", "--dataset", tmp_path / "empty.json")
     lines = run(*arguments, "--output-dir", tmp_path, "--sheets", 4)
-    assert "ranking sheets: none, there are no queries" in lines
+    assert "ranking sheets: none, the dataset has no queries" in lines
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["results"]["search"] == {"mAP": None, "top1": None, "top5": None, "top10": None}
 
@@ -193,7 +193,7 @@ def test_protocols_and_options_are_scored_in_one_run(run, fails, dataset, predic
     assert [line.split()[0] for line in lines if line.startswith("search_")] == ["search_all"]
     assert any(line.startswith("gallery size") for line in lines)
     assert any(line.startswith("height ratio") for line in lines)
-    assert any(line.startswith("detection, labeled people") for line in lines)
+    assert any(line.startswith("detection, labeled boxes") for line in lines)
     rerankers = (["--cbgm", 10, 3], ["--k-reciprocal"], ["--k-reciprocal", 20, 6, 0.3])
     for option in (*rerankers, ["--compat", "seqnet"]):
         assert any(line.startswith("search ") for line in run(*given, *option))
@@ -206,7 +206,8 @@ def test_protocols_and_options_are_scored_in_one_run(run, fails, dataset, predic
 
 def test_two_files_are_compared(run, dataset, predictions_file, tmp_path):
     predictions = load_predictions(predictions_file)
-    worse = replace(predictions, features=np.roll(predictions.features, 1, axis=1))
+    embeddings = predictions.detections.values.embeddings
+    worse = replace_detections(predictions, embeddings=np.roll(embeddings, 1, axis=1))
     save_predictions(worse, tmp_path / "old.npz")
     given = ("--predictions", predictions_file, "--dataset", dataset)
     lines = run(
@@ -239,7 +240,6 @@ def test_results_say_how_they_were_made(run, dataset, predictions_file, tmp_path
     plain = {
         "dataset": str(dataset),
         "predictions": str(predictions_file),
-        "gt_predictions": None,
         "score_threshold": 0.5,
         "weight_by_score": False,
         "reranker": None,
@@ -272,7 +272,20 @@ def test_details_are_written(run, dataset, predictions_file, tmp_path):
         assert (tmp_path / "out" / plot).stat().st_size > 1000
 
 
-def test_annotated_boxes_give_an_upper_bound(run, dataset, predictions_file, demo_config_file):
-    given = ("--predictions", predictions_file, "--dataset", dataset)
-    lines = run(*given, "--gt-predictions", predictions_file)
+def test_ground_truth_boxes_give_an_upper_bound(run, dataset, predictions_file, tmp_path):
+    predictions = load_predictions(predictions_file)
+    values = replace(
+        predictions.detections.values,
+        scores=np.ones(len(predictions.detections.values), np.float32),
+    )
+    truth = replace(predictions.detections, values=values)
+    rolled = np.roll(values.embeddings, 1, axis=1)
+    wrong = replace_detections(replace(predictions, ground_truth=truth), embeddings=rolled)
+    save_predictions(wrong, tmp_path / "wrong.npz")
+    lines = run("--predictions", tmp_path / "wrong.npz", "--dataset", dataset)
     assert "gt_boxes     100.00  100.00  100.00  100.00" in lines
+    assert "search       100.00  100.00  100.00  100.00" not in lines
+    assert not any(
+        line.startswith("gt_boxes")
+        for line in run("--predictions", predictions_file, "--dataset", dataset)
+    )

@@ -51,9 +51,9 @@ def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatc
     model_cfg.DATALOADER.NUM_WORKERS = 1  # which changes no result
     assert engine.predict(model_cfg, gallery, str(tmp_path / "two")) == results
     assert len(shown) == len(get_records(gallery)) - 6  # two shards of three were done
-    one, two = (load_predictions(tmp_path / side / "predictions.npz") for side in ("one", "two"))
-    for field in ("image_ids", "offsets", "boxes", "scores", "features", "query_features"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
+    one, two = (np.load(tmp_path / side / "predictions.npz") for side in ("one", "two"))
+    for field in ("image_ids", "offsets", "boxes", "scores", "embeddings", "query_embeddings"):
+        np.testing.assert_array_equal(one[field], two[field])
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.npz"]
 
 
@@ -61,11 +61,11 @@ def test_what_is_computed_together_changes_nothing(model_cfg, gallery, tmp_path)
     for count in (1, 4):
         model_cfg.TEST.IMS_PER_BATCH = count
         engine.predict(model_cfg, gallery, str(tmp_path / str(count)))
-    one, four = (load_predictions(tmp_path / side / "predictions.npz") for side in ("1", "4"))
+    one, four = (np.load(tmp_path / side / "predictions.npz") for side in ("1", "4"))
     for field in ("image_ids", "offsets", "query_ids"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(four, field))
-    for field in ("boxes", "scores", "features", "query_features"):
-        np.testing.assert_allclose(getattr(one, field), getattr(four, field), atol=1e-4)
+        np.testing.assert_array_equal(one[field], four[field])
+    for field in ("boxes", "scores", "embeddings", "query_embeddings"):
+        np.testing.assert_allclose(one[field], four[field], atol=1e-4)
 
 
 def test_a_run_that_lacks_only_the_scores_needs_no_image(model_cfg, gallery, tmp_path, monkeypatch):
@@ -87,20 +87,22 @@ def test_ground_truth_boxes_are_embedded_as_queries_are(model_cfg, gallery, tmp_
     """A query's box is a ground-truth box too, so it is embedded twice."""
     results = engine.predict(model_cfg, gallery, str(tmp_path), gt_boxes=True)
     assert list(results) == ["detection", "search", "gt_boxes", "chance"]
-    given = load_predictions(Path(tmp_path) / "predictions_gt.npz")
+    predictions = load_predictions(Path(tmp_path) / "predictions.npz")
     records = {record["image_id"]: record for record in get_records(gallery)}
-    for image, image_id in enumerate(given.image_ids.tolist()):
-        rows = slice(*given.offsets[image : image + 2])
+    for image, image_id in enumerate(predictions.image_ids.tolist()):
+        truth = predictions.ground_truth.row(image)
         boxes = [person["bbox"] for person in records[image_id]["annotations"]]
         np.testing.assert_allclose(
-            given.boxes[rows].reshape(-1, 4), np.reshape(boxes, (-1, 4)), atol=1e-3
+            truth.boxes.reshape(-1, 4), np.reshape(boxes, (-1, 4)), atol=1e-3
         )
-        assert (given.scores[rows] == 1).all()
-    for query, feature in enumerate(given.query_features):
-        image = given.image_ids.tolist().index(given.query_image_ids[query])
-        rows = slice(*given.offsets[image : image + 2])
-        same = np.abs(given.boxes[rows] - given.query_boxes[query]).max(axis=1) < 1e-3
-        np.testing.assert_allclose(given.features[rows][same][0], feature, atol=1e-5)
+        assert (truth.scores == 1).all()
+    queries = predictions.queries
+    for image_id, box, embedding in zip(
+        queries.image_ids, queries.boxes, queries.embeddings, strict=True
+    ):
+        truth = predictions.ground_truth.row(predictions.image_ids.tolist().index(image_id))
+        same = np.abs(truth.boxes - box).max(axis=1) < 1e-3
+        np.testing.assert_allclose(truth.embeddings[same][0], embedding, atol=1e-5)
 
 
 def test_the_mapper_adds_ground_truth_boxes_only_on_request(model_cfg, gallery):

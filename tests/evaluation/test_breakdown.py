@@ -57,8 +57,8 @@ def test_buckets_agree_with_the_literal_reference(seed):
     ranked = list(reference_metrics.rank_all(predictions, protocol, 0.5, with_images=True))
     boxes, heights, ratios = query_boxes(records), {}, {}
     for q, query_id in enumerate(protocol.query_ids.tolist()):
-        for t in range(*protocol.target_offsets[q : q + 2]):
-            box, image = protocol.target_boxes[t], protocol.target_images[t]
+        targets = protocol.targets.row(q)
+        for box, image in zip(targets.boxes, targets.images, strict=True):
             heights[q, image] = max(heights.get((q, image), 0), box[3] - box[1])
             ratios[q, image] = heights[q, image] / (boxes[query_id][3] - boxes[query_id][1])
     for buckets, values, edges in (

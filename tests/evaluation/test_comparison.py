@@ -74,5 +74,5 @@ def test_nothing_to_compare():
     comparison = compare_results(make_result([]), make_result([]))
     assert math.isnan(comparison.difference) and math.isnan(comparison.low)
     assert comparison.find_most_changed(3).tolist() == []
-    with pytest.raises(InputError, match="are of different queries; expected two results"):
+    with pytest.raises(InputError, match="have different queries; expected two results"):
         compare_results(make_result([0.1]), make_result([0.1], [3]))

@@ -16,7 +16,12 @@ from clsa_search.evaluation import (
     score_predictions,
 )
 from tests.support import reference_metrics
-from tests.support.evaluation_cases import draw_dataset, make_image, make_record
+from tests.support.evaluation_cases import (
+    draw_dataset,
+    make_image,
+    make_record,
+    replace_detections,
+)
 from tests.support.reference_metrics import average_precision, dot, iou
 
 
@@ -54,19 +59,23 @@ def evaluate_as_seqnet(predictions, records, listed, asked, cbgm=None):
     """
     query, person_id = asked["query_id"], asked["person_id"]
     similarities, count_gt, count_tp = {}, 0, 0
+    detections = predictions.detections.values
     for image in listed:
         count_gt += any(p["person_id"] == person_id for p in records[image]["annotations"])
         if image in similarities:
             continue
-        start, stop = predictions.offsets[image : image + 2]
+        start, stop = predictions.detections.offsets[image : image + 2]
         similarities[image] = [
             (
-                dot(predictions.features[d], predictions.query_embeddings[query])
-                * float(predictions.scores[d]),
-                predictions.boxes[d],
+                dot(
+                    detections.embeddings[d],
+                    predictions.queries.embeddings[query],
+                )
+                * float(detections.scores[d]),
+                detections.boxes[d],
             )
             for d in range(start, stop)
-            if predictions.scores[d] >= 0.5
+            if detections.scores[d] >= 0.5
         ]
     if cbgm:
         match_context(predictions, similarities, query, *cbgm)
@@ -95,21 +104,25 @@ def match_context(predictions, similarities, query, k1, k2):
     ranked = sorted(
         ((s, image) for image, found in similarities.items() for s, _ in found), reverse=True
     )
-    home = predictions.image_ids.tolist().index(predictions.query_image_ids[query])
+    detections = predictions.detections.values
+    home = predictions.image_ids.tolist().index(predictions.queries.image_ids[query])
     about = [
         d
-        for d in range(*predictions.offsets[home : home + 2])
-        if predictions.scores[d] >= 0.5
-        and iou(predictions.boxes[d], predictions.query_boxes[query]) <= 0.5
+        for d in range(*predictions.detections.offsets[home : home + 2])
+        if detections.scores[d] >= 0.5
+        and iou(detections.boxes[d], predictions.queries.boxes[query]) <= 0.5
     ]
-    about.sort(key=lambda d: -predictions.scores[d])
-    people = [predictions.query_embeddings[query], *predictions.features[about[: k2 - 1]]]
+    about.sort(key=lambda d: -detections.scores[d])
+    people = [
+        predictions.queries.embeddings[query],
+        *detections.embeddings[about[: k2 - 1]],
+    ]
     for image in {image for _, image in ranked[:k1]}:
-        start, stop = predictions.offsets[image : image + 2]
-        rows = [d for d in range(start, stop) if predictions.scores[d] >= 0.5]
+        start, stop = predictions.detections.offsets[image : image + 2]
+        rows = [d for d in range(start, stop) if detections.scores[d] >= 0.5]
         edges = np.array(
             [
-                [dot(one, predictions.features[d]) * float(predictions.scores[d]) for d in rows]
+                [dot(one, detections.embeddings[d]) * float(detections.scores[d]) for d in rows]
                 for one in people
             ]
         )
@@ -126,9 +139,11 @@ def draw_distinct(rng, predictions):
         rows = rng.standard_normal((count, 8))
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
-    scores = rng.permutation(np.linspace(0.4, 1, len(predictions.scores), dtype=np.float32))
-    features, queries = draw(len(scores)), draw(len(predictions.query_ids))
-    return replace(predictions, scores=scores, features=features, query_embeddings=queries)
+    scores = rng.permutation(
+        np.linspace(0.4, 1, len(predictions.detections.values.scores), dtype=np.float32)
+    )
+    embeddings, queries = draw(len(scores)), draw(len(predictions.queries))
+    return replace_detections(predictions.replace_embeddings(embeddings, queries), scores=scores)
 
 
 @pytest.mark.parametrize("cbgm", [None, (10, 3), (2, 2)])
@@ -139,7 +154,7 @@ def test_numbers_are_those_of_the_family(seed, cbgm):
     predictions = draw_distinct(rng, predictions) if cbgm else predictions
     records = [shift_people(rng, record) for record in records]
     predictions = predictions.align(
-        np.array([r["image_id"] for r in records]), predictions.query_ids, score_threshold=0
+        np.array([r["image_id"] for r in records]), predictions.queries.ids, score_threshold=0
     )
     gallery = draw_gallery(rng, records)
     protocol = build_seqnet_protocol(records, gallery, "made")
@@ -206,11 +221,13 @@ def test_detection_is_the_families(seed):
     """From a score of 0.01, of boxes in whole pixels."""
     rng = np.random.default_rng(seed)
     records, predictions = draw_dataset(rng)
-    scores = rng.permutation(np.linspace(0, 1, len(predictions.scores), dtype=np.float32))
+    scores = rng.permutation(
+        np.linspace(0, 1, len(predictions.detections.values.scores), dtype=np.float32)
+    )
     # the reference takes the first of equals, and the closest are equal where a box comes twice
     images = {
-        name: image._replace(**sort_by_score(image))
-        for name, image in replace(predictions, scores=scores).to_images().items()
+        name: replace(image, detections=image.detections[np.argsort(-image.detections.scores)])
+        for name, image in replace_detections(predictions, scores=scores).to_images().items()
     }
     predictions = Predictions.from_images(images)
     records = [shift_people(rng, record) for record in records]
@@ -223,26 +240,21 @@ def test_detection_is_the_families(seed):
     np.testing.assert_allclose(list(results["detection"].values()), np.multiply(expected, 100))
 
 
-def sort_by_score(image):
-    order = np.argsort(-image.scores)
-    return {name: getattr(image, name)[order] for name in ("boxes", "scores", "features")}
-
-
 def test_boxes_are_truncated_and_moved():
     people = [((0, 5.9, 12.2, 30.7), 0)]
     records = [make_record("a", people), make_record("q", [], [(0, (0, 0, 9, 9), 0)])]
     gallery = build_gallery({0: [0]})
     plain = build_seqnet_protocol(records, gallery, "made")
-    assert plain.target_boxes.tolist() == [[0, 5, 12, 30]]
+    assert plain.targets.values.boxes.tolist() == [[0, 5, 12, 30]]
     records[0]["annotations"][0]["published_bbox"] = [-3.5, 5.9, 12.2, 30.7]
     moved = build_seqnet_protocol(records, gallery, "made")
-    assert moved.target_boxes.tolist() == [[0, 5, 15, 30]]  # 15.7 wide from 0
+    assert moved.targets.values.boxes.tolist() == [[0, 5, 15, 30]]  # 15.7 wide from 0
     assert records[0]["annotations"][0]["bbox"] == [0, 5.9, 12.2, 30.7]  # left alone
 
 
-def test_selected_queries_keep_what_is_lost():
+def test_selected_queries_keep_their_unsearched_targets():
     rng = np.random.default_rng(0)
     records, _ = draw_dataset(rng)
     protocol = build_seqnet_protocol(records, draw_gallery(rng, records), "made")
-    protocol = replace(protocol, lost=np.arange(len(protocol.query_ids)))
-    assert protocol.select(protocol.query_ids[[3, 1]].tolist()).lost.tolist() == [3, 1]
+    protocol = replace(protocol, unsearched=np.arange(len(protocol.query_ids)))
+    assert protocol.select(protocol.query_ids[[3, 1]].tolist()).unsearched.tolist() == [3, 1]

@@ -25,10 +25,9 @@ def test_detection_agrees_with_the_literal_reference(seed, labeled_only):
 
 
 def sort_by_score(predictions):
-    image = np.repeat(np.arange(len(predictions.image_ids)), np.diff(predictions.offsets))
-    order = np.lexsort((-predictions.scores, image))
-    fields = {name: getattr(predictions, name)[order] for name in ("boxes", "scores", "features")}
-    return replace(predictions, **fields)
+    detections = predictions.detections
+    order = np.lexsort((-detections.values.scores, detections.owners))
+    return replace(predictions, detections=replace(detections, values=detections.values[order]))
 
 
 def detect(detections, people, **options):

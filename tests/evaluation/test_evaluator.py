@@ -1,7 +1,7 @@
 """The evaluator: what it collects, writes and returns, alone and over processes."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,22 +59,22 @@ def to_outputs(predictions):
     """{image id: the model's output}, the queries only where there are some."""
     outputs = {}
     for i, image_id in enumerate(predictions.image_ids.tolist()):
-        rows = slice(*predictions.offsets[i : i + 2])
-        found = Instances(
+        detections = predictions.detections.row(i)
+        instances = Instances(
             (100, 200),
-            pred_boxes=Boxes(torch.from_numpy(predictions.boxes[rows])),
-            scores=torch.from_numpy(predictions.scores[rows]),
-            pred_classes=torch.zeros(len(predictions.scores[rows]), dtype=torch.int64),
-            embeddings=torch.from_numpy(predictions.features[rows]).requires_grad_(),
+            pred_boxes=Boxes(torch.from_numpy(detections.boxes)),
+            scores=torch.from_numpy(detections.scores),
+            pred_classes=torch.zeros(len(detections), dtype=torch.int64),
+            embeddings=torch.from_numpy(detections.embeddings).requires_grad_(),
         )
-        outputs[image_id] = {"instances": found}
-        mine = predictions.query_image_ids == image_id
-        if mine.any():
+        outputs[image_id] = {"instances": instances}
+        queries = predictions.queries[predictions.queries.image_ids == image_id]
+        if len(queries):
             outputs[image_id]["queries"] = Instances(
                 (100, 200),
-                pred_boxes=Boxes(torch.from_numpy(predictions.query_boxes[mine])),
-                query_ids=torch.from_numpy(predictions.query_ids[mine]),
-                embeddings=torch.from_numpy(predictions.query_embeddings[mine]),
+                pred_boxes=Boxes(torch.from_numpy(queries.boxes)),
+                query_ids=torch.from_numpy(queries.ids),
+                embeddings=torch.from_numpy(queries.embeddings),
             )
     return outputs
 
@@ -91,7 +91,7 @@ def evaluate(name, outputs, order, output_dir, **options):
 
 
 def read_arrays(path):
-    return replace(load_predictions(path), meta=None)
+    return asdict(replace(load_predictions(path), meta={}))
 
 
 def test_results_are_those_of_the_metrics(dataset, tmp_path):
@@ -115,7 +115,7 @@ def test_order_and_repeated_images_do_not_matter(dataset, tmp_path):
     results = evaluate(name, outputs, order, tmp_path / "one")
     assert evaluate(name, outputs, order[::-1] + order[:3], tmp_path / "other") == results
     one, other = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "other"))
-    np.testing.assert_equal(vars(one), vars(other))
+    np.testing.assert_equal(one, other)
 
 
 def test_score_threshold_is_for_scoring_only(dataset, tmp_path):
@@ -123,7 +123,7 @@ def test_score_threshold_is_for_scoring_only(dataset, tmp_path):
     options = SearchOptions(score_threshold=0.8)
     results = evaluate(name, outputs, sorted(outputs), tmp_path, options=options)
     predictions = load_predictions(tmp_path / "predictions.npz")
-    assert predictions.scores.min() < 0.5
+    assert predictions.detections.values.scores.min() < 0.5
     assert results["detection"] == evaluate_detection(predictions, records, score_threshold=0.8)
     assert results == score_predictions(predictions, records, options)[0]
 
@@ -168,7 +168,7 @@ def test_queries_without_targets_are_counted(caplog):
     records = [make_record("a", queries=[(0, (0, 0, 9, 9), 0)]), make_record("b")]
     outputs = {"a": make_image(queries=[(0, (0, 0, 9, 9), (1, 0))]), "b": make_image()}
     results, search = score_predictions(Predictions.from_images(outputs), records)
-    assert "1 of 1 queries have nobody to find" in caplog.text
+    assert "1 of 1 queries have no target in their gallery" in caplog.text
     assert results["search"]["mAP"] == 0
     assert np.isnan(results["detection"]["AP"])
     assert search.targets.tolist() == [0]
@@ -189,7 +189,7 @@ def check_two_made_what_one_did(folder, results):
     told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     assert told == [results, {}]
     one, other = (read_arrays(folder / side / "predictions.npz") for side in ("one", "two"))
-    np.testing.assert_equal(vars(one), vars(other))
+    np.testing.assert_equal(one, other)
 
 
 def run_process(rank, name, shares, folder):
@@ -250,9 +250,9 @@ def test_ground_truth_boxes_are_scored_beside_detections(dataset, tmp_path):
     results = evaluate(name, given, sorted(outputs), tmp_path, gt_boxes=True)
     assert list(results) == ["detection", "search", "gt_boxes", "chance"]
     assert {row: results[row] for row in plain} == plain
-    sides = [read_arrays(tmp_path / side / "predictions.npz") for side in ("plain", ".")]
-    np.testing.assert_equal(*map(vars, sides))
-    upper = load_predictions(tmp_path / "predictions_gt.npz")
+    without, arrays = (read_arrays(tmp_path / side / "predictions.npz") for side in ("plain", "."))
+    np.testing.assert_equal(arrays | {"ground_truth": None}, without)
+    upper = load_predictions(tmp_path / "predictions.npz").use_ground_truth()
     assert evaluate_detection(upper, records) == {"recall": 100, "AP": pytest.approx(100)}
     protocol = full_gallery_protocol(records)
     assert results["gt_boxes"] == evaluate_search(upper, protocol).metrics()
@@ -285,9 +285,9 @@ def test_an_interrupted_extraction_is_taken_up(dataset, tmp_path, gt_boxes):
     third.reset()  # as Detectron2 does before it runs a model
     show(third, order[6:])
     assert third.evaluate() == expected
-    for file in ["predictions.npz", "predictions_gt.npz"][: 1 + gt_boxes]:
-        one, two = (read_arrays(tmp_path / side / file) for side in ("one", "two"))
-        np.testing.assert_equal(vars(one), vars(two))
+    one, two = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
+    assert (one["ground_truth"] is not None) == gt_boxes
+    np.testing.assert_equal(one, two)
     assert not list((tmp_path / "two").glob("predictions.partial*"))
 
 

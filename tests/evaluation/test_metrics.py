@@ -19,6 +19,7 @@ from clsa_search.evaluation import (
     rank_galleries,
     ranking,
 )
+from clsa_search.structures import Ragged
 from tests.support import reference_metrics
 from tests.support.evaluation_cases import (
     draw_dataset,
@@ -26,6 +27,7 @@ from tests.support.evaluation_cases import (
     make_image,
     make_protocol,
     make_record,
+    replace_detections,
 )
 
 BOX, ELSEWHERE = (0, 0, 40, 80), (100, 0, 140, 80)
@@ -143,7 +145,7 @@ def test_image_listed_twice_counts_twice():
 def test_detections_below_the_threshold_do_not_exist():
     predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)])
     scores = np.array([0.4, 0.5], dtype=np.float32)
-    predictions = replace(predictions, scores=scores)
+    predictions = replace_detections(predictions, scores=scores)
     assert search_all(predictions, "b").first_rank == 1
     assert search_all(predictions, "b", score_threshold=0.3).first_rank == 2
 
@@ -168,7 +170,7 @@ def test_protocols_together_are_what_each_is_alone(seed, monkeypatch):
     full = full_gallery_protocol(records)
     some = rng.permutation(full.query_ids)[:3].tolist()
     protocols = [full, full.select(some), *(draw_protocol(rng, records) for _ in range(3))]
-    protocols[-1] = replace(protocols[-1], lost=rng.integers(0, 3, len(full.query_ids)))
+    protocols[-1] = replace(protocols[-1], unsearched=rng.integers(0, 3, len(full.query_ids)))
     monkeypatch.setattr(ranking, "_QUERIES", 1)
     monkeypatch.setattr(ranking, "_CHUNK", 100)
     results = evaluate_protocols(predictions, protocols, device="cpu")
@@ -182,7 +184,7 @@ def test_protocols_together_are_what_each_is_alone(seed, monkeypatch):
 def test_protocols_of_different_images_are_refused():
     predictions = make_scene([(BOX, 0.9)], [(BOX, 0.9)])
     protocols = [make_protocol([*"ab"], [(0, [0], [])]), make_protocol([*"ba"], [(0, [0], [])])]
-    with pytest.raises(InputError, match="'made' and 'made' index different images"):
+    with pytest.raises(InputError, match="'made' and 'made' have different images"):
         evaluate_protocols(predictions, protocols)
 
 
@@ -209,19 +211,16 @@ def test_random_cases_hold_every_oddity():
         rng = np.random.default_rng(seed)
         records, predictions = draw_dataset(rng)
         protocol = draw_protocol(rng, records)
-        counts = np.diff(predictions.offsets)
+        counts, detections = predictions.detections.lengths, predictions.detections.values
         seen |= {"image without detections"} if (counts == 0).any() else set()
         seen |= {"image without people"} if any(not r["annotations"] for r in records) else set()
-        seen |= {"score below threshold"} if (predictions.scores < 0.5).any() else set()
-        seen |= {"score at threshold"} if (predictions.scores == 0.5).any() else set()
+        seen |= {"score below threshold"} if (detections.scores < 0.5).any() else set()
+        seen |= {"score at threshold"} if (detections.scores == 0.5).any() else set()
         for q in range(len(protocol.query_ids)):
-            gallery = protocol.gallery_images[slice(*protocol.gallery_offsets[q : q + 2])]
-            targets = protocol.target_images[slice(*protocol.target_offsets[q : q + 2])]
-            boxes = protocol.target_boxes[slice(*protocol.target_offsets[q : q + 2])]
-            rows = np.concatenate(
-                [np.arange(*predictions.offsets[i : i + 2]) for i in gallery] or [[]]
-            ).astype(int)
-            values = predictions.features[rows] @ predictions.query_embeddings[q]
+            gallery = protocol.galleries.row(q)
+            targets, boxes = protocol.targets.row(q).images, protocol.targets.row(q).boxes
+            _, rows = predictions.detections.expand(gallery)
+            values = detections.embeddings[rows] @ predictions.queries.embeddings[q]
             seen |= {"image listed twice"} if len(set(gallery)) < len(gallery) else set()
             seen |= {"identity twice in an image"} if len(set(targets)) < len(targets) else set()
             seen |= {"no target"} if len(targets) == 0 else set()
@@ -234,20 +233,15 @@ def test_random_cases_hold_every_oddity():
 def shuffle(predictions, rng):
     """The same predictions, images and the detections in them in another order."""
     order = rng.permutation(len(predictions.image_ids))
-    rows = [rng.permutation(np.arange(*predictions.offsets[i : i + 2])) for i in order]
-    queries = rng.permutation(len(predictions.query_ids))
+    offsets = predictions.detections.offsets
+    rows = [rng.permutation(np.arange(*offsets[i : i + 2])) for i in order]
     return replace(
         predictions,
         image_ids=predictions.image_ids[order],
-        offsets=np.cumsum([0] + [len(mine) for mine in rows]),
-        query_ids=predictions.query_ids[queries],
-        query_embeddings=predictions.query_embeddings[queries],
-        query_boxes=predictions.query_boxes[queries],
-        query_image_ids=predictions.query_image_ids[queries],
-        **{
-            name: getattr(predictions, name)[np.concatenate(rows)]
-            for name in ("boxes", "scores", "features")
-        },
+        detections=Ragged.from_lengths(
+            predictions.detections.values[np.concatenate(rows)], [len(mine) for mine in rows]
+        ),
+        queries=predictions.queries[rng.permutation(len(predictions.queries))],
     )
 
 
@@ -268,11 +262,12 @@ def test_chance_does_not_depend_on_the_order_of_images():
     rng = np.random.default_rng(0)
     records, predictions = draw_dataset(rng)
     images = rng.permutation(len(records))
-    outputs = replace(predictions, features=rng.permutation(predictions.features))
+    embeddings = predictions.detections.values.embeddings
+    outputs = replace_detections(predictions, embeddings=rng.permutation(embeddings))
     protocol = full_gallery_protocol(records)
     chance = evaluate_chance(predictions, protocol, device="cpu")
     shuffled = predictions.align(
-        predictions.image_ids[images], predictions.query_ids[::-1], score_threshold=0
+        predictions.image_ids[images], predictions.queries.ids[::-1], score_threshold=0
     )
     assert evaluate_chance(shuffled, protocol, device="cpu") == chance
     assert evaluate_chance(outputs, protocol, device="cpu") == chance  # embeddings do not come in

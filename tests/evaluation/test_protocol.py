@@ -1,4 +1,4 @@
-"""Protocols from records: who searches where, and for which boxes."""
+"""Protocols of records: galleries and target boxes."""
 
 import numpy as np
 import pytest
@@ -22,22 +22,17 @@ def unpack(protocol):
     """{query id: ([gallery image], [(image, box)])}"""
     return {
         int(query_id): (
-            protocol.image_ids[protocol.gallery_images[slice(*gallery)]].tolist(),
+            protocol.image_ids[protocol.galleries.row(row)].tolist(),
             [
                 (str(protocol.image_ids[image]), tuple(box))
                 for image, box in zip(
-                    protocol.target_images[slice(*targets)],
-                    protocol.target_boxes[slice(*targets)].tolist(),
+                    protocol.targets.row(row).images,
+                    protocol.targets.row(row).boxes.tolist(),
                     strict=True,
                 )
             ],
         )
-        for query_id, gallery, targets in zip(
-            protocol.query_ids,
-            zip(protocol.gallery_offsets, protocol.gallery_offsets[1:], strict=False),
-            zip(protocol.target_offsets, protocol.target_offsets[1:], strict=False),
-            strict=True,
-        )
+        for row, query_id in enumerate(protocol.query_ids)
     }
 
 

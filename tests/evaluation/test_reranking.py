@@ -17,7 +17,7 @@ from clsa_search.evaluation import (
     full_gallery_protocol,
     rank_galleries,
 )
-from clsa_search.evaluation.reranking import match_best
+from clsa_search.evaluation.cbgm import match_best
 from tests.support import reference_metrics
 from tests.support.evaluation_cases import draw_dataset, draw_protocol, make_image, make_protocol
 from tests.support.reference_reranking import make_cbgm, make_k_reciprocal, match_all
@@ -36,7 +36,7 @@ def draw_case(seed):
     # in the order of the protocol's images, which settles who is first among equals
     predictions = predictions.align(
         np.array([record["image_id"] for record in records]),
-        predictions.query_ids,
+        predictions.queries.ids,
         score_threshold=0,
     )
     return predictions, full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)

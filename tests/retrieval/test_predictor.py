@@ -49,14 +49,15 @@ def test_arrays_give_what_evaluation_finds_in_the_files(predictor, weights, tiny
     found = predictor.detect(pictures)
     for record, people in zip(records, found, strict=True):
         row = predictions.image_ids.tolist().index(record["image_id"])
-        rows = slice(predictions.offsets[row], predictions.offsets[row + 1])
+        detections = predictions.detections.row(row)
         assert len(people.scores) > 0
-        np.testing.assert_allclose(people.boxes, predictions.boxes[rows], atol=1e-3)
-        np.testing.assert_allclose(people.embeddings, predictions.features[rows], atol=1e-5)
+        np.testing.assert_allclose(people.boxes, detections.boxes, atol=1e-3)
+        np.testing.assert_allclose(people.embeddings, detections.embeddings, atol=1e-5)
         for query in record.get("queries", []):
             given = predictor.embed(read_image(record["file_name"]), [query["bbox"]])
-            place = predictions.query_ids.tolist().index(query["query_id"])
-            np.testing.assert_allclose(given[0], predictions.query_embeddings[place], atol=1e-5)
+            index = predictions.queries.ids.tolist().index(query["query_id"])
+            expected = predictions.queries.embeddings[index]
+            np.testing.assert_allclose(given[0], expected, atol=1e-5)
 
 
 def test_what_is_computed_together_changes_nothing(predictor, pictures):

@@ -1,33 +1,46 @@
-"""Predictions whose levels are known, for the ablation's tests."""
+"""Predictions with known levels, for the tests of the ablation."""
 
 import numpy as np
 
 from clsa_search.data import get_records
 from clsa_search.evaluation import ImagePredictions, Predictions
+from clsa_search.structures import ImageDetections, Queries
 
 LEVELS, WIDTH = ["res3", "res4", "res5"], 8
 
 
-def describe_people(dataset, seed):
-    """Predictions as a model makes them: annotated boxes found, each level differently noisy."""
-    rng = np.random.default_rng(seed)
-    people = rng.standard_normal((5, 3, WIDTH))
+def make_predictions(dataset, seed):
+    """Predictions as of a model: every ground-truth box is detected, each level has its own noise.
 
-    def describe(person_ids):
-        noise = rng.standard_normal((len(person_ids), 3, WIDTH)) * [[1.5], [1.0], [0.7]]
-        rows = people[np.array(person_ids, dtype=int)] + noise
+    The ground truth holds the same boxes with embeddings of their own.
+    """
+    rng = np.random.default_rng(seed)
+    identities = rng.standard_normal((5, 3, WIDTH))
+
+    def embed(people):
+        person_ids = np.array([one["person_id"] for one in people], dtype=int)
+        noise = rng.standard_normal((len(people), 3, WIDTH)) * [[1.5], [1.0], [0.7]]
+        rows = identities[person_ids] + noise
         rows /= np.linalg.norm(rows, axis=2, keepdims=True)
         return (rows / 3**0.5).reshape(-1, 3 * WIDTH).astype(np.float32)
 
     images = {}
     for record in get_records(str(dataset)):
-        found, asked = record["annotations"], record.get("queries", [])
+        annotations, queries = record["annotations"], record.get("queries", [])
+        boxes = to_boxes(annotations)
+        scores = rng.uniform(0.4, 1, len(annotations)).astype(np.float32)
         images[record["image_id"]] = ImagePredictions(
-            boxes=np.reshape([p["bbox"] for p in found], (-1, 4)).astype(np.float32),
-            scores=rng.uniform(0.4, 1, len(found)).astype(np.float32),
-            features=describe([p["person_id"] for p in found]),
-            query_ids=np.array([q["query_id"] for q in asked], dtype=np.int64),
-            query_boxes=np.reshape([q["bbox"] for q in asked], (-1, 4)).astype(np.float32),
-            query_embeddings=describe([q["person_id"] for q in asked]),
+            detections=ImageDetections(boxes, scores, embed(annotations)),
+            queries=Queries(
+                ids=np.array([query["query_id"] for query in queries], dtype=np.int64),
+                boxes=to_boxes(queries),
+                embeddings=embed(queries),
+                image_ids=np.full(len(queries), record["image_id"]),
+            ),
+            ground_truth=ImageDetections(boxes, np.ones_like(scores), embed(annotations)),
         )
     return Predictions.from_images(images)
+
+
+def to_boxes(people):
+    return np.reshape([one["bbox"] for one in people], (-1, 4)).astype(np.float32)

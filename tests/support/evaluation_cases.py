@@ -1,9 +1,12 @@
 """Small predictions, records and protocols: made by hand, or at random with every oddity."""
 
+from dataclasses import replace
+
 import numpy as np
 from detectron2.structures import BoxMode
 
-from clsa_search.evaluation import ImagePredictions, Predictions, SearchProtocol
+from clsa_search.evaluation import ImagePredictions, Predictions, SearchProtocol, TargetBoxes
+from clsa_search.structures import ImageDetections, Queries, Ragged
 
 WIDTH = 8  # of the random embeddings
 
@@ -34,17 +37,33 @@ def make_record(image_id, people=(), queries=()):
 
 
 def make_image(detections=(), queries=(), width=2):
-    """`detections`: (box, score, feature); `queries`: (query_id, box, feature)."""
-    boxes, scores, features = zip(*detections, strict=True) if detections else ((), (), ())
-    ids, query_boxes, query_embeddings = zip(*queries, strict=True) if queries else ((), (), ())
+    """`detections`: (box, score, embedding); `queries`: (query_id, box, embedding)."""
+    ids, boxes, embeddings = zip(*queries, strict=True) if queries else ((), (), ())
     return ImagePredictions(
+        detections=make_detections(detections, width),
+        queries=Queries(
+            ids=np.array(ids, dtype=np.int64),
+            boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+            embeddings=np.array(embeddings, dtype=np.float32).reshape(-1, width),
+            image_ids=np.full(len(ids), "set by Predictions.from_images"),
+        ),
+    )
+
+
+def make_detections(detections=(), width=2):
+    """`detections`: (box, score, embedding)."""
+    boxes, scores, embeddings = zip(*detections, strict=True) if detections else ((), (), ())
+    return ImageDetections(
         boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
         scores=np.array(scores, dtype=np.float32),
-        features=np.array(features, dtype=np.float32).reshape(-1, width),
-        query_ids=np.array(ids, dtype=np.int64),
-        query_boxes=np.array(query_boxes, dtype=np.float32).reshape(-1, 4),
-        query_embeddings=np.array(query_embeddings, dtype=np.float32).reshape(-1, width),
+        embeddings=np.array(embeddings, dtype=np.float32).reshape(-1, width),
     )
+
+
+def replace_detections(predictions, **fields):
+    """The same predictions with other boxes, scores or embeddings of the detections."""
+    values = replace(predictions.detections.values, **fields)
+    return replace(predictions, detections=replace(predictions.detections, values=values))
 
 
 def make_protocol(image_ids, queries):
@@ -55,11 +74,17 @@ def make_protocol(image_ids, queries):
         name="made",
         image_ids=np.array(image_ids, dtype=np.str_),
         query_ids=np.array([query_id for query_id, _, _ in queries], dtype=np.int64),
-        gallery_offsets=np.cumsum([0] + [len(gallery) for gallery in galleries]),
-        gallery_images=np.array([i for gallery in galleries for i in gallery], dtype=np.int32),
-        target_offsets=np.cumsum([0] + [len(targets) for _, _, targets in queries]),
-        target_images=np.array([image for image, _ in targets], dtype=np.int32),
-        target_boxes=np.array([box for _, box in targets], dtype=np.float64).reshape(-1, 4),
+        galleries=Ragged.from_lengths(
+            np.array([i for gallery in galleries for i in gallery], dtype=np.int32),
+            [len(gallery) for gallery in galleries],
+        ),
+        targets=Ragged.from_lengths(
+            TargetBoxes(
+                images=np.array([image for image, _ in targets], dtype=np.int32),
+                boxes=np.array([box for _, box in targets], dtype=np.float64).reshape(-1, 4),
+            ),
+            [len(targets) for _, _, targets in queries],
+        ),
     )
 
 

@@ -13,8 +13,8 @@ def search(predictions, protocol, score_threshold, weight_by_score=False, rerank
     the similarities that count; see reference_reranking.py.
     """
     return [
-        sum_up(positives, results, lost)
-        for positives, results, lost in rank_all(
+        sum_up(positives, results, unsearched)
+        for positives, results, unsearched in rank_all(
             predictions, protocol, score_threshold, weight_by_score, rerank
         )
     ]
@@ -34,28 +34,28 @@ def rank_all(
     `with_images` makes it [(similarity, is positive, image)].
     """
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
-    query_at = {name: i for i, name in enumerate(predictions.query_ids)}
+    query_at = {name: i for i, name in enumerate(predictions.queries.ids)}
+    detections = predictions.detections.values
     for q, query_id in enumerate(protocol.query_ids):
         row = query_at[query_id]
         boxes_of = {}
-        for t in range(protocol.target_offsets[q], protocol.target_offsets[q + 1]):
-            boxes_of.setdefault(protocol.target_images[t], []).append(protocol.target_boxes[t])
-        gallery = protocol.gallery_images[
-            protocol.gallery_offsets[q] : protocol.gallery_offsets[q + 1]
-        ]
+        targets = protocol.targets.row(q)
+        for image, box in zip(targets.images, targets.boxes, strict=True):
+            boxes_of.setdefault(image, []).append(box)
+        gallery = protocol.galleries.row(q)
         detections_of, embeddings = {}, {}
         for image in sorted(set(gallery)):
             i = image_at[protocol.image_ids[image]]
             detections_of[image] = [
                 d
-                for d in range(predictions.offsets[i], predictions.offsets[i + 1])
-                if predictions.scores[d] >= score_threshold
+                for d in range(*predictions.detections.offsets[i : i + 2])
+                if detections.scores[d] >= score_threshold
             ]
             for d in detections_of[image]:
-                weight = float(predictions.scores[d]) if weight_by_score else 1.0
-                embeddings[d] = [weight * float(value) for value in predictions.features[d]]
-        feature = predictions.query_embeddings[row]
-        similarities = {d: dot(feature, embeddings[d]) for d in embeddings}
+                weight = float(detections.scores[d]) if weight_by_score else 1.0
+                embeddings[d] = [weight * float(value) for value in detections.embeddings[d]]
+        query = predictions.queries.embeddings[row]
+        similarities = {d: dot(query, embeddings[d]) for d in embeddings}
         if rerank:
             similarities = rerank(predictions, row, similarities, embeddings)
         positives, results = [], []
@@ -64,19 +64,19 @@ def rank_all(
             positive = None
             for d in found:
                 if positive is None and is_on_a_target(
-                    predictions.boxes[d], boxes_of.get(image, [])
+                    detections.boxes[d], boxes_of.get(image, [])
                 ):
                     positive = d
             if image in boxes_of:
                 positives.append((image, None if positive is None else similarities[positive]))
             tail = (image,) if with_images else ()
             results += [(similarities[d], d == positive, *tail) for d in found]
-        yield positives, results, 0 if protocol.lost is None else int(protocol.lost[q])
+        yield positives, results, 0 if protocol.unsearched is None else int(protocol.unsearched[q])
 
 
-def sum_up(positives, results, lost):
+def sum_up(positives, results, unsearched):
     found = sum(value is not None for _, value in positives)
-    targets = len(positives) + lost
+    targets = len(positives) + unsearched
     recall = found / targets if targets else 0
     return average_precision(results) * recall, first_rank(results), targets, found
 
@@ -115,6 +115,7 @@ def first_rank(results):
 def detection(predictions, records, score_threshold, iou_threshold, labeled_only):
     """(recall, AP) in [0, 1]; NaN without annotated boxes."""
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
+    detections = predictions.detections.values
     results, count = [], 0
     for record in records:
         everybody = [one["bbox"] for one in record["annotations"]]
@@ -124,9 +125,9 @@ def detection(predictions, records, score_threshold, iou_threshold, labeled_only
             continue
         image = image_at[record["image_id"]]
         found = [
-            (predictions.scores[d], predictions.boxes[d])
-            for d in range(predictions.offsets[image], predictions.offsets[image + 1])
-            if predictions.scores[d] >= score_threshold
+            (detections.scores[d], detections.boxes[d])
+            for d in range(*predictions.detections.offsets[image : image + 2])
+            if detections.scores[d] >= score_threshold
         ]
         count += len(people)
         for d, (score, _) in enumerate(found):

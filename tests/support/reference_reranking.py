@@ -16,7 +16,7 @@ def make_cbgm(k1, k2, score_threshold):
         if not similarities:
             return revised
         bound = sorted(similarities.values(), reverse=True)[:k1][-1]
-        people = [predictions.query_embeddings[query]]
+        people = [predictions.queries.embeddings[query]]
         people += find_context(predictions, query, k2 - 1, score_threshold)
         chosen = {image_of(predictions, d) for d, s in similarities.items() if s >= bound}
         for image in chosen:
@@ -29,21 +29,23 @@ def make_cbgm(k1, k2, score_threshold):
 
     def find_context(predictions, query, count, threshold):
         """The embeddings of the best detections about the query, which no score weights."""
-        image = list(predictions.image_ids).index(predictions.query_image_ids[query])
+        detections = predictions.detections.values
+        image = list(predictions.image_ids).index(predictions.queries.image_ids[query])
         rows = [
             d
-            for d in range(predictions.offsets[image], predictions.offsets[image + 1])
-            if predictions.scores[d] >= threshold
-            and iou(predictions.boxes[d], predictions.query_boxes[query]) <= 0.5
+            for d in range(*predictions.detections.offsets[image : image + 2])
+            if detections.scores[d] >= threshold
+            and iou(detections.boxes[d], predictions.queries.boxes[query]) <= 0.5
         ]
-        rows.sort(key=lambda d: -predictions.scores[d])
-        return [predictions.features[d] for d in rows[:count]]
+        rows.sort(key=lambda d: -detections.scores[d])
+        return [detections.embeddings[d] for d in rows[:count]]
 
     return rerank
 
 
 def image_of(predictions, detection):
-    return max(i for i in range(len(predictions.image_ids)) if predictions.offsets[i] <= detection)
+    offsets = predictions.detections.offsets
+    return max(i for i in range(len(predictions.image_ids)) if offsets[i] <= detection)
 
 
 def match_all(edges):
@@ -67,7 +69,7 @@ def make_k_reciprocal(k1, k2, weight, depth):
     def rerank(predictions, query, similarities, embeddings):
         order = sorted(similarities, key=lambda d: -similarities[d])
         revised = {d: similarities[d] - 4 for d in order[depth:]}
-        members = [[float(x) for x in predictions.query_embeddings[query]]]
+        members = [[float(x) for x in predictions.queries.embeddings[query]]]
         members += [embeddings[d] for d in order[:depth]]
         distances = rank_anew(members)
         return revised | {d: 1 - distances[i + 1] for i, d in enumerate(order[:depth])}

@@ -16,8 +16,9 @@ from clsa_search.evaluation import (
     evaluate_search,
     evaluate_target_heights,
 )
-from clsa_search.evaluation.predictions import ImagePredictions, Predictions
+from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import full_gallery_protocol
+from clsa_search.structures import ImageDetections, Queries, Ragged
 from clsa_search.visualize import (
     MatchImage,
     PersonImage,
@@ -200,18 +201,15 @@ def searched(tmp_path):
     records = load_custom_json(tmp_path / "gallery.json")
     corners = np.array([person["bbox"] for person in records[0]["annotations"]], dtype=np.float32)
     one_hot = np.eye(3, dtype=np.float32)
-    shares = {
-        record["image_id"]: ImagePredictions(
-            boxes=corners,
-            scores=np.ones(3, dtype=np.float32),
-            features=one_hot[[0, 2, 1]],
-            query_ids=np.arange(3 if "queries" in record else 0),
-            query_boxes=corners[: 3 if "queries" in record else 0],
-            query_features=one_hot[: 3 if "queries" in record else 0],
-        )
-        for record in records
-    }
-    return records, full_gallery_protocol(records), Predictions.from_images(shares)
+    detections = ImageDetections(corners, np.ones(3, dtype=np.float32), one_hot[[0, 2, 1]])
+    image_ids = np.array([record["image_id"] for record in records])
+    predictions = Predictions(
+        image_ids=image_ids,
+        detections=Ragged.from_lengths(ImageDetections.concatenate([detections] * 4), [3] * 4),
+        queries=Queries(np.arange(3), corners, one_hot, image_ids[[0, 0, 0]]),
+        meta={},
+    )
+    return records, full_gallery_protocol(records), predictions
 
 
 def test_sheets_are_drawn_from_predictions(tmp_path, searched):
@@ -296,7 +294,8 @@ def test_smoothing_keeps_length_and_straight_lines():
 
 def test_changes_are_drawn_side_by_side(tmp_path, searched):
     records, protocol, predictions = searched
-    right = replace(predictions, features=np.tile(np.eye(3, dtype=np.float32), (4, 1)))
+    embeddings = np.tile(np.eye(3, dtype=np.float32), (4, 1))
+    right = predictions.replace_embeddings(embeddings, predictions.queries.embeddings)
     sides = {
         name: (side, evaluate_search(side, protocol))
         for name, side in (("before", predictions), ("now", right))

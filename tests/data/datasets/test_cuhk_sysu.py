@@ -101,7 +101,7 @@ def test_targets_are_the_published_ones(root):
     records = get_records("cuhk_sysu_gallery")
     protocol = build_protocol(records, load_gallery("cuhk_sysu_gallery", "g100"), "g100")
     targets = {
-        int(query): protocol.target_boxes[slice(*protocol.target_offsets[row : row + 2])].tolist()
+        int(query): protocol.targets.row(row).boxes.tolist()
         for row, query in enumerate(protocol.query_ids)
     }
     assert targets[1] == [[150, 20, 180, 80]]
