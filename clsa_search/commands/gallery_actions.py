@@ -154,7 +154,7 @@ def copy(args: argparse.Namespace) -> None:
 
         copied = copy_gallery(store, args.target, on_copied=show)
     print(
-        f"{args.target}: {quantity(copied.people, 'detection')} of {args.store} copied, "
+        f"{args.target}: {quantity(copied.detections, 'detection')} of {args.store} copied, "
         f"{copied.present:,} copied before; {quantity(copied.sources, 'source')}"
     )
 

@@ -1,6 +1,6 @@
-"""A embedding matrix that grows and shrinks in chunks, so that it is never there twice.
+"""A matrix of embeddings in chunks: it grows and shrinks and never exists twice in memory.
 
-Shape letters: Q queries, N rows, D width of a embedding.
+Shape letters: Q queries, N rows, n new rows, K results of each query, D embedding width.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,17 @@ import numpy as np
 import torch
 
 _CHUNK_BYTES = 1 << 26
-_PIECE_ROWS = 1024  # copied or converted on a CPU at a time: they stay in its cache
+_PIECE_ROWS = 1024  # rows to copy or convert at a time on a CPU: they stay in its cache
 
 
 class EmbeddingMatrix:
-    """Rows in the order they came, in chunks of which only the last has room."""
+    """Embeddings in the order of adding; only the last chunk has free rows.
+
+    Args:
+        width: embedding width D.
+        device: device of the chunks.
+        dtype: float32 or float16; products are float32.
+    """
 
     def __init__(self, width: int, *, device: torch.device, dtype: torch.dtype) -> None:
         self.width = width
@@ -28,7 +34,7 @@ class EmbeddingMatrix:
         return sum(self._used)
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows (n, D) at the end."""
+        """Append rows (n, D)."""
         while len(rows):
             if not self._chunks or self._used[-1] == len(self._chunks[-1]):
                 shape = self._capacity, self.width
@@ -41,24 +47,27 @@ class EmbeddingMatrix:
             rows = rows[len(space) :]
 
     def keep(self, mask: np.ndarray) -> None:
-        """Remove the rows that the mask (N,) does not hold; the others move up."""
+        """Keep the rows of a mask (N,), in their order."""
         shares = np.split(mask, np.cumsum(self._used)[:-1]) if self._used else []
         for i, share in enumerate(shares):
             if share.all():
                 continue
             kept = self._chunks[i][: len(share)][torch.from_numpy(share).to(self.device)]
-            if i == len(shares) - 1:  # keeps its room for what is to come
+            if i == len(shares) - 1:  # keeps its free rows
                 self._chunks[i][: len(kept)] = kept
             else:
                 self._chunks[i] = kept
             self._used[i] = len(kept)
 
     def multiply(self, queries: torch.Tensor, rows: np.ndarray | None = None) -> torch.Tensor:
-        """Inner products (Q, N) in float32 of queries (Q, D) with all rows, or those at `rows`.
+        """Compute the inner products of queries and rows.
 
         Args:
-            queries: on the matrix's device.
-            rows: ascending places.
+            queries: (Q, D) float32 on the matrix's device.
+            rows: (n,) ascending row numbers; None: all.
+
+        Returns:
+            (Q, N) or (Q, n) float32.
         """
         count = len(self) if rows is None else len(rows)
         products = torch.empty(len(queries), count, device=self.device)
@@ -75,7 +84,7 @@ class EmbeddingMatrix:
             yield from [table] if self._dtype == torch.float32 else table.split(self._piece)
 
     def _iterate_chosen(self, rows: np.ndarray) -> Iterator[torch.Tensor]:
-        """Copies, all in the same piece of memory: good until the next one."""
+        """Yield copies of some rows, each in the memory of the one before."""
         copy = torch.empty(self._piece, self.width, dtype=self._dtype, device=self.device)
         first = 0
         for chunk, used in zip(self._chunks, self._used, strict=True):
@@ -87,12 +96,12 @@ class EmbeddingMatrix:
 
 
 def _multiply(queries: torch.Tensor, table: torch.Tensor, out: torch.Tensor) -> None:
-    """Inner products (Q, n) of queries (Q, D) with the rows of a table (n, D)."""
+    """Write the inner products of queries (Q, D) and rows of a table (n, D) to out (Q, n)."""
     if table.device.type != "cpu":
         torch.mm(queries, table.T, out=out)
         return
-    # With one query or a few, MKL reaches half of the memory's speed or less, but all of it with
-    # the rows first and in a batch: here of two halves, which share a row if their number is odd.
+    # With few queries, MKL reaches half of the memory's bandwidth. It reaches all of it with the
+    # rows first and in a batch: here of two halves, with one common row if their number is odd.
     count, width = table.shape
     half = (count + 1) // 2
     halves = table.as_strided((2, half, width), ((count - half) * width, width, 1))
@@ -100,26 +109,30 @@ def _multiply(queries: torch.Tensor, table: torch.Tensor, out: torch.Tensor) -> 
     out[:, :half], out[:, count - half :] = first.T, second.T
 
 
-def rank_rows(similarities: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `count` highest of each row (Q, N), best first; of equal ones the first.
+def select_top(similarities: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Select the highest similarities of each query; ties go to the lower column.
+
+    Args:
+        similarities: (Q, N).
+        k: at most N.
 
     Returns:
-        (Q, count) values and places.
+        (Q, K) values, highest first, and (Q, K) columns.
     """
-    values, places = similarities.topk(min(count + 1, similarities.shape[1]))
-    if values.shape[1] > count:  # topk takes any of equal ones: mend what they straddle
-        tied = values[:, count] == values[:, count - 1]
-        values, places = values[:, :count], places[:, :count]
-        for row in tied.nonzero().flatten().tolist():
-            chosen = _choose_first(similarities[row], values[row, -1], count)
-            values[row], places[row] = similarities[row, chosen], chosen
-    places, order = places.sort(dim=1)
+    values, columns = similarities.topk(min(k + 1, similarities.shape[1]))
+    if values.shape[1] > k:  # topk breaks ties at the end arbitrarily: repair these
+        tied = values[:, k] == values[:, k - 1]
+        values, columns = values[:, :k], columns[:, :k]
+        for query in tied.nonzero().flatten().tolist():
+            chosen = _select_first(similarities[query], values[query, -1], k)
+            values[query], columns[query] = similarities[query, chosen], chosen
+    columns, order = columns.sort(dim=1)
     values, order = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return values, places.gather(1, order)
+    return values, columns.gather(1, order)
 
 
-def _choose_first(row: torch.Tensor, bound: torch.Tensor, count: int) -> torch.Tensor:
-    """Places of all above the bound and of the first of those at it, `count` together."""
+def _select_first(row: torch.Tensor, bound: torch.Tensor, k: int) -> torch.Tensor:
+    """Return the k columns with a value above the bound, and the first ones equal to it."""
     above = (row > bound).nonzero().flatten()
-    level = (row == bound).nonzero().flatten()
-    return torch.cat([above, level[: count - len(above)]])
+    tied = (row == bound).nonzero().flatten()
+    return torch.cat([above, tied[: k - len(above)]])

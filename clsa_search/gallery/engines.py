@@ -1,4 +1,4 @@
-"""Opening a gallery: the address chooses the engine."""
+"""Opening a gallery store: the address selects the engine."""
 
 import os
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import torch
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_server import SCHEMES
 from clsa_search.gallery.milvus_store import MilvusStore
-from clsa_search.gallery.milvus_table import SCHEMES
 from clsa_search.gallery.sqlite_store import SQLiteStore
 from clsa_search.gallery.store import GalleryStore
 
@@ -21,22 +21,23 @@ def open_store(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> GalleryStore:
-    """Open a gallery.
+    """Open a gallery store.
 
     Args:
-        address: path of a file: the embedded engine, SQLite; or a Milvus server's, such as
-            http://HOST:19530/GALLERY, see `MilvusStore`.
-        weights: hash of the weights that make what is added and asked for; None: to look only.
-        create: start a new gallery where there is none; needs weights.
-        about: what a new gallery remembers, such as where the weights lie.
-        device: of the embedded engine: holds the embeddings for searching.
-        dtype: of the embedded engine: float32, or float16 to hold twice as many; products are in
-            float32 either way.
+        address: path of an SQLite file for the embedded engine, or address of a Milvus server such
+            as http://HOST:19530/GALLERY, see `MilvusStore`.
+        weights: hash of the model weights of new embeddings and queries; None opens for reading
+            and deleting.
+        create: create a missing gallery; needs weights.
+        about: notes in a new gallery, such as the path of the weights.
+        device: device of the search in the embedded engine.
+        dtype: float32, or float16 to hold twice as many embeddings in the embedded engine;
+            products are float32.
 
     Raises:
-        InputError: there is no gallery and none is to be created, the file is none or one of
-            another version, its embeddings come from other weights, no engine has such an
-            address, or its server does not answer.
+        InputError: the gallery is missing, the file is not a gallery of this version, its
+            embeddings come from other weights, the address is malformed, or the server does not
+            answer.
     """
     address = os.fspath(address)
     scheme, separator, _ = address.partition("://")

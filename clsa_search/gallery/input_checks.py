@@ -92,6 +92,19 @@ def check_queries(
     return queries
 
 
+def check_listing(address: str, order_by: str, limit: int | None, offset: int) -> None:
+    """Check the arguments of `GalleryStore.list`.
+
+    Raises:
+        InputError: the order is unknown, or a number is negative.
+    """
+    if order_by not in ("id", "time", "score"):
+        raise InputError(f"{address}: order_by: {order_by!r}; expected 'id', 'time' or 'score'")
+    for name, value in (("limit", limit), ("offset", offset)):
+        if value is not None and value < 0:
+            raise InputError(f"{address}: {name}: {value}; expected 0 or more")
+
+
 def check_weights(address: str, weights: str | None, stored: str) -> None:
     """Check that the embeddings to add or search come from the stored weights.
 
@@ -122,7 +135,9 @@ def check_progress(
     """
     conflicts = []
     for one in progress:
-        expected = (None, None) if one.after is None else (one.fingerprint, one.after)
+        expected: tuple[str | None, int | None] = None, None
+        if one.after is not None:
+            expected = one.fingerprint, one.after
         if one.replaces is not None:
             expected = one.replaces.fingerprint, one.replaces.next_frame
         if stored.get(one.source, (None, None)) != expected:
@@ -159,7 +174,7 @@ def _check_fields(address: str, image: GalleryImage) -> None:
 
 
 def _is_frame(value: object) -> bool:
-    return value is None or isinstance(value, Integral) and 0 <= value <= MAX_FRAME
+    return value is None or isinstance(value, Integral) and 0 <= int(value) <= MAX_FRAME
 
 
 def _is_time(value: object) -> bool:

@@ -1,6 +1,6 @@
-"""Exact rankings from Milvus, whose searches leave open which of equal rows they give.
+"""Exact rankings from Milvus; its own searches break ties arbitrarily.
 
-Shape letters: Q queries, K matches of each, D width of a embedding, H hits.
+Shape letters: Q queries, K matches of each query, D embedding width, H hits.
 """
 
 from collections.abc import Sequence
@@ -8,88 +8,96 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clsa_search.gallery.milvus_table import MAX_ROWS, Table, make_key
+from clsa_search.gallery.milvus_table import MAX_ROWS, Table, join_conditions, make_key
 from clsa_search.gallery.store_records import Filter, SearchHits
 
-NOTHING = "detection_id < 0"
-_SPARE = 16  # rows asked for beyond what is wanted: equal ones seldom are more
-_IMAGE_SHARE = 4  # rows asked for, for each image that is wanted
-_BLOCK_HITS = 1 << 18  # of the queries that are sent together
+NOTHING = "id < 0"
+_SPARE = 16  # hits to request beyond k: ties are seldom more
+_IMAGE_SHARE = 4  # hits to request for each requested image
+_BLOCK_HITS = 1 << 18  # of the queries of one request
 
 
 class _Page(NamedTuple):
-    ids: np.ndarray  # (H,)
-    similarities: np.ndarray  # (H,)
-    groups: np.ndarray  # (H,) of which one row each is wanted
+    """Hits of one query.
+
+    Args:
+        ids: (H,).
+        similarities: (H,).
+        groups: (H,) number of the image, or the id; one hit of each is wanted.
+        is_last: whether there are no more hits.
+    """
+
+    ids: np.ndarray
+    similarities: np.ndarray
+    groups: np.ndarray
     is_last: bool
 
 
 def write_condition(where: Filter | None) -> str:
-    """A filter in Milvus' language; a comparison with null is never true there."""
+    """Return a filter in the language of Milvus; comparisons with null are false there."""
     if where is None:
         return ""
-    clauses = [
+    min_score = None if where.min_score is None else float(np.float32(where.min_score))
+    return join_conditions(
         _write_choice("camera_key", where.cameras),
         _write_choice("source_key", where.sources),
         _write_bound("time >=", where.since),
         _write_bound("time <=", where.until),
-        _write_bound("score >=", None if where.min_score is None else np.float32(where.min_score)),
-    ]
-    return " and ".join(filter(None, clauses))
+        _write_bound("score >=", min_score),
+    )
 
 
-def rank_rows(
+def rank_detections(
     table: Table, queries: np.ndarray, k: int, condition: str, *, per_image: bool
 ) -> SearchHits:
-    """See `GalleryStore.search`.
+    """Find the most similar detections; see `GalleryStore.search_ids`.
 
     Args:
-        table: of the people.
+        table: collection of the detections.
         queries: (Q, D), at least one.
         k: at most MAX_ROWS.
-        condition: of the rows to search.
-        per_image: leave the best row of each image only.
+        condition: condition on the detections.
+        per_image: keep the best detection of each image only.
     """
-    group = "image_key" if per_image else "detection_id"
+    group = "image_key" if per_image else "id"
     limit = min(_IMAGE_SHARE * k if per_image else k + _SPARE, MAX_ROWS)
     size = max(1, _BLOCK_HITS // limit)
-    answers = []
+    rankings = []
     for start in range(0, len(queries), size):
         block = queries[start : start + size]
         pages = _fetch(table, block, limit, condition, group)
         for query, page in zip(block, pages, strict=True):
-            answers.append(_rank_one(table, query, k, condition, group, limit, page))
-    count = min(len(ids) for ids, _ in answers)  # one for all, unless rows came or went meanwhile
-    cut = [(ids[:count], similarities[:count]) for ids, similarities in answers]
-    return SearchHits(*map(np.stack, zip(*cut, strict=True)))
+            rankings.append(_rank_one(table, query, k, condition, group, limit, page))
+    count = min(len(ids) for ids, _ in rankings)  # they differ if other processes add or delete
+    cut = [(ids[:count], similarities[:count]) for ids, similarities in rankings]
+    ids, similarities = map(np.stack, zip(*cut, strict=True))
+    return SearchHits(ids, similarities)
 
 
 def _rank_one(
     table: Table, query: np.ndarray, k: int, condition: str, group: str, limit: int, page: _Page
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Row ids and similarities of one query, from its first page and as many more as it takes."""
-    taken: list[_Page] = []
+    """Return ids and similarities of one query from its first page and further ones."""
+    best: list[_Page] = []
     count = 0
     while True:
-        best = _take_best(page, is_full=limit == MAX_ROWS)
-        taken.append(best)
-        count += len(best.ids)
+        best.append(_select_best(page, is_full=limit == MAX_ROWS))
+        count += len(best[-1].ids)
         if count >= k or page.is_last:
             break
         limit = min(4 * limit, MAX_ROWS)
-        seen = np.concatenate([part.groups for part in taken]).tolist()
+        seen = np.concatenate([part.groups for part in best]).tolist()
         others = f"{group} not in {seen}" if seen else ""
-        joined = " and ".join(filter(None, [condition, others]))
-        (page,) = _fetch(table, query[None], limit, joined, group)
-    ids = np.concatenate([part.ids for part in taken])
-    return ids[:k], np.concatenate([part.similarities for part in taken])[:k]
+        (page,) = _fetch(table, query[None], limit, join_conditions(condition, others), group)
+    ids = np.concatenate([part.ids for part in best])
+    return ids[:k], np.concatenate([part.similarities for part in best])[:k]
 
 
-def _take_best(page: _Page, *, is_full: bool) -> _Page:
-    """The best row of each group, in order, as far as the page is certain.
+def _select_best(page: _Page, *, is_full: bool) -> _Page:
+    """Return the best hit of each group, in order, as far as the page is certain.
 
-    Rows as similar as its last may be missing from it. A full page cannot grow: it is taken as it
-    is.
+    Hits as similar as the last one may be missing from the page: these hits are dropped. A full
+    page cannot grow: it keeps them.
     """
     keep = np.ones(len(page.ids), dtype=bool)
     if not (page.is_last or is_full):
@@ -97,22 +105,22 @@ def _take_best(page: _Page, *, is_full: bool) -> _Page:
     order = np.lexsort((page.ids, -page.similarities))
     order = order[keep[order]]
     order = order[np.sort(np.unique(page.groups[order], return_index=True)[1])]
-    return _Page(*(column[order] for column in page[:3]), is_last=page.is_last)
+    return _Page(page.ids[order], page.similarities[order], page.groups[order], page.is_last)
 
 
 def _fetch(
     table: Table, queries: np.ndarray, limit: int, condition: str, group: str
 ) -> list[_Page]:
-    fields = [] if group == "detection_id" else [group]
+    fields = [] if group == "id" else [group]
     found = table.search(queries, limit, condition, fields)
     return [_read_page(hits, limit, group) for hits in found]
 
 
 def _read_page(hits: Sequence[Any], limit: int, group: str) -> _Page:
-    ids = np.array([hit["detection_id"] for hit in hits], dtype=np.int64)
+    ids = np.array([hit["id"] for hit in hits], dtype=np.int64)
     similarities = np.array([hit["distance"] for hit in hits], dtype=np.float32)
     groups = ids
-    if group != "detection_id":
+    if group != "id":
         groups = np.array([hit["entity"][group] for hit in hits], dtype=np.int64)
     return _Page(ids, similarities, groups, is_last=len(hits) < limit)
 
@@ -128,5 +136,5 @@ def _write_bound(comparison: str, value: float | None) -> str:
         return ""
     if np.isnan(value):
         return NOTHING
-    largest = np.finfo(np.float64).max  # there is no way to write infinity
+    largest = np.finfo(np.float64).max  # Milvus has no literal for infinity
     return f"{comparison} {float(np.clip(np.float64(value), -largest, largest))!r}"

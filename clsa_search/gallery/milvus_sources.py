@@ -1,12 +1,13 @@
-"""The sources of a gallery on Milvus, and what stands in for transactions there.
+"""The sources of a gallery on Milvus, and transactions on them.
 
-An add claims its sources, inserts people that carry the claim's number, and gives the claim up with
-the new progress. A claim that its process left behind tells the next add which people to remove.
+Milvus has no transactions. An add writes its number to its sources, inserts detections with this
+number, and then writes the new progress without it. A number in a source is therefore a running or
+an interrupted add; the next add to the source removes its detections.
 """
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from clsa_search.errors import InputError
@@ -15,51 +16,73 @@ from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
 from clsa_search.gallery.store_records import IndexConflict, IndexProgress, Source
 
 FIELDS = (
-    Field("key", "INT64", {"is_primary": True}),  # of the path; ABOUT_KEY: of the gallery itself
+    Field("key", "INT64", {"is_primary": True}),  # of the path; ABOUT_KEY: notes of the gallery
     text_field("path"),
     text_field("fingerprint", nullable=True),
     Field("next_frame", "INT64", {"nullable": True}),
     Field("detections", "INT64"),
-    Field("came", "INT64"),  # nanoseconds
-    Field("claim", "INT64", {"nullable": True}),
-    Field("unused", "FLOAT_VECTOR", {"dim": 2}),  # a collection must have one
+    Field("added", "INT64"),  # nanoseconds
+    Field("transaction", "INT64", {"nullable": True}),
+    Field("unused", "FLOAT_VECTOR", {"dim": 2}),  # a collection must have a vector
 )
-ABOUT_KEY = 0  # its path holds what is said of the gallery
-_NONE = {"fingerprint": None, "next_frame": None, "detections": 0, "claim": None, "unused": [0, 0]}
-_DELETION = -1  # the claim of who removes everything of a source
+ABOUT_KEY = 0
+_EMPTY = {
+    "fingerprint": None,
+    "next_frame": None,
+    "detections": 0,
+    "transaction": None,
+    "unused": [0, 0],
+}
+_DELETION = -1  # transaction of a deletion
 _PAGE_ROWS = 1000
 
 
-class Claim(NamedTuple):
-    """Sources that one add works on, as they were before."""
+class Transaction(NamedTuple):
+    """A running add.
+
+    Args:
+        number: random number of the add.
+        rows: rows of its sources before the add, by path.
+    """
 
     number: int
     rows: dict[str, dict]
 
 
 class SourceTable:
-    """Of one gallery; see `MilvusStore` for what holds and what does not."""
+    """The sources of one gallery; see `MilvusStore` for its guarantees.
 
-    def __init__(self, table: Table, people: Table) -> None:
+    Args:
+        table: collection of the sources.
+        detections: collection of the detections.
+    """
+
+    def __init__(self, table: Table, detections: Table) -> None:
         self._table = table
-        self._people = people
+        self._detections = detections
 
     def read_about(self) -> str | None:
+        """Return the notes of the gallery; None if there are none."""
         rows = self._table.query(f"key == {ABOUT_KEY}")
         return rows[0]["path"] if rows else None
 
     def write_about(self, text: str) -> None:
-        self._table.upsert([_NONE | {"key": ABOUT_KEY, "path": text, "came": 0}])
+        """Write the notes of the gallery."""
+        self._table.upsert([_EMPTY | {"key": ABOUT_KEY, "path": text, "added": 0}])
 
     def read_all(self) -> list[Source]:
-        """In the order they came, without those of which nothing was ever stored."""
+        """Return the sources with detections or progress, in the order of adding."""
         rows = [row for row in self._scan() if row["detections"] or row["fingerprint"] is not None]
-        rows.sort(key=lambda row: row["came"])
+        rows.sort(key=lambda row: row["added"])
         names = "path", "fingerprint", "next_frame", "detections"
         return [Source(*(row[name] for name in names)) for row in rows]
 
-    def claim(self, paths: Iterable[str], progress: Sequence[IndexProgress]) -> Claim:
-        """Before people of these sources are inserted.
+    def begin(self, paths: Sequence[str], progress: Sequence[IndexProgress]) -> Transaction:
+        """Begin an add to some sources, before its detections are inserted.
+
+        Args:
+            paths: paths of the sources.
+            progress: new progress of some of them.
 
         Raises:
             IndexConflict: see `GalleryStore.add`.
@@ -72,34 +95,42 @@ class SourceTable:
                 self.delete(one.source)
                 known.pop(one.source, None)
         for row in known.values():
-            self._remove_leftovers(row)
+            self._remove_partial(row)
         now = time.time_ns()
         rows = {
-            path: known.get(path, _NONE | {"key": make_key(path), "path": path, "came": now + i})
+            path: known.get(path, _EMPTY | {"key": make_key(path), "path": path, "added": now + i})
             for i, path in enumerate(paths)
         }
         number = random.SystemRandom().getrandbits(62) + 1
-        self._table.upsert([row | {"claim": number} for row in rows.values()])
-        return Claim(number, rows)
+        self._table.upsert([row | {"transaction": number} for row in rows.values()])
+        return Transaction(number, rows)
 
     def commit(
-        self, claim: Claim, progress: Sequence[IndexProgress], counts: Mapping[str, int]
+        self,
+        transaction: Transaction,
+        progress: Sequence[IndexProgress],
+        counts: Mapping[str, int],
     ) -> None:
-        """After `counts` people of each source were inserted.
+        """Commit an add after its detections were inserted.
+
+        Args:
+            transaction: the running add.
+            progress: new progress.
+            counts: number of inserted detections of each source.
 
         Raises:
-            IndexConflict: another add has claimed a source meanwhile; nothing stays of this one,
-                but claims without people.
+            IndexConflict: another add has begun on one of the sources since. The detections of
+                this one are removed.
         """
-        current = self._read(claim.rows)
-        lost = [
+        current = self._read(list(transaction.rows))
+        conflicts = [
             path
-            for path in claim.rows
-            if path not in current or current[path]["claim"] != claim.number
+            for path in transaction.rows
+            if path not in current or current[path]["transaction"] != transaction.number
         ]
-        if lost:
-            self._people.delete(f"claim == {claim.number}")
-            raise IndexConflict(self._table.address, lost)
+        if conflicts:
+            self._detections.delete(f"transaction == {transaction.number}")
+            raise IndexConflict(self._table.address, conflicts)
         done = {
             one.source: {"fingerprint": one.fingerprint, "next_frame": one.next_frame}
             for one in progress
@@ -108,41 +139,41 @@ class SourceTable:
             [
                 row
                 | done.get(path, {})
-                | {"detections": row["detections"] + counts.get(path, 0), "claim": None}
-                for path, row in claim.rows.items()
+                | {"detections": row["detections"] + counts.get(path, 0), "transaction": None}
+                for path, row in transaction.rows.items()
             ]
         )
 
     def delete(self, path: str) -> int:
-        """Of a source and its people; gives their number."""
+        """Delete a source and its detections; return their number."""
         row = self._read([path]).get(path)
         if row is None:
             return 0
-        row = row | _NONE | {"claim": _DELETION}
-        # first this: whoever is killed here must not leave a source that passes for complete
+        row = row | _EMPTY | {"transaction": _DELETION}
+        # first: a process killed here must not leave a seemingly complete source
         self._table.upsert([row])
-        count = self._remove_leftovers(row)
+        count = self._remove_partial(row)
         self._table.delete(f"key == {row['key']}")
         return count
 
-    def remove_leftovers(self) -> int:
-        """Of all claims; nobody may be adding."""
-        rows = [row for row in self._scan() if row["claim"] is not None]
-        count = sum(map(self._remove_leftovers, rows))
+    def remove_partial(self) -> int:
+        """Remove the detections of all interrupted adds; return their number."""
+        rows = [row for row in self._scan() if row["transaction"] is not None]
+        count = sum(map(self._remove_partial, rows))
         if rows:
-            self._table.upsert([row | {"claim": None} for row in rows])
+            self._table.upsert([row | {"transaction": None} for row in rows])
         return count
 
     def _scan(self) -> list[dict]:
-        """All rows of sources."""
+        """Return the rows of all sources."""
         rows, after = [], ABOUT_KEY
         while page := self._table.scan("key", after, _PAGE_ROWS):
             after = page[-1]["key"]
             rows += page
         return rows
 
-    def _read(self, paths: Iterable[str]) -> dict[str, dict]:
-        """Rows of those that are known."""
+    def _read(self, paths: Sequence[str]) -> dict[str, dict]:
+        """Return the rows of the known ones of some sources."""
         keys = {make_key(path): path for path in paths}
         rows = self._table.query(f"key in {list(keys)}") if keys else []
         for row in rows:
@@ -153,13 +184,13 @@ class SourceTable:
                 )
         return {row["path"]: row for row in rows}
 
-    def _remove_leftovers(self, row: dict) -> int:
-        """Remove the people of a claim that was left behind."""
-        if row["claim"] is None or not self._people.exists():
+    def _remove_partial(self, row: dict) -> int:
+        """Remove the detections of an interrupted add or deletion of one source."""
+        if row["transaction"] is None or not self._detections.exists():
             return 0
         condition = f"source_key == {row['key']}"
-        if row["claim"] != _DELETION:
-            condition += f" and claim == {row['claim']}"
-        count = self._people.count(condition)
-        self._people.delete(condition)
+        if row["transaction"] != _DELETION:
+            condition += f" and transaction == {row['transaction']}"
+        count = self._detections.count(condition)
+        self._detections.delete(condition)
         return count

@@ -1,39 +1,33 @@
-"""A Milvus server: its addresses, the connection, collections and their errors.
+"""A collection of a Milvus server, used as a table.
 
-Text never enters a condition: columns of keys stand for it, so there is nothing to quote.
+Text never enters a condition: columns of keys stand for it, so no text needs quotes.
 """
 
 import hashlib
-import logging
-import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_server import reported
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-SCHEMES = ("http", "https", "milvus-lite")
-TOKEN_VARIABLE = "MILVUS_TOKEN"
-MAX_ROWS = 16384  # that a server gives back at once
+MAX_ROWS = 16384  # of one answer
 MAX_TEXT = 65535  # bytes of a text
-_TALKERS = "pymilvus", "milvus_lite", "grpc._server"  # log tracebacks of what they also raise
-_CONNECT_SECONDS = 10.0
 _WAIT_SECONDS = 60.0  # for a busy server
-# pymilvus pings every ten seconds; a server that keeps to gRPC's own rule, as milvus-lite does,
-# cuts off who pings more than once in five minutes of silence
-_CHANNEL = {"grpc.keepalive_time_ms": 330_000, "grpc.keepalive_permit_without_calls": False}
 
 
 class Field(NamedTuple):
-    """A column; `type` is a name of pymilvus' DataType."""
+    """A column of a table.
+
+    Args:
+        name: name of the column.
+        type: name of a DataType of pymilvus.
+        options: options of the column.
+    """
 
     name: str
     type: str
@@ -41,69 +35,25 @@ class Field(NamedTuple):
 
 
 def text_field(name: str, **options: Any) -> Field:
-    """A column of texts as long as a server allows."""
+    """Return a column of texts of the largest length."""
     return Field(name, "VARCHAR", {"max_length": MAX_TEXT, **options})
 
 
 def make_key(text: str) -> int:
-    """A positive number of 63 bits that stands for a text."""
+    """Return a positive number of 63 bits for a text."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1 or 1
 
 
-def connect(address: str, *, create: bool) -> tuple["MilvusClient", str]:
-    """Connect to a server, or start milvus-lite.
-
-    Args:
-        address: see `MilvusStore`.
-        create: start a new file of milvus-lite where there is none.
-
-    Returns:
-        The client, and the gallery's name.
-
-    Raises:
-        InputError: the address is malformed, pymilvus is not installed or no server answers.
-    """
-    uri, gallery = _parse_address(address)
-    is_file = not uri.startswith("http")
-    try:
-        from pymilvus import MilvusClient
-
-        if is_file:
-            import milvus_lite  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            f"{address}: {error}; expected what pip install 'clsa_search[milvus]' installs"
-        ) from error
-    if is_file:
-        _prepare_file(address, Path(uri), create)
-    for name in _TALKERS if is_file else _TALKERS[:1]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with reported(address, "connect"):
-        token = os.environ.get(TOKEN_VARIABLE, "")
-        client = MilvusClient(uri, token=token, timeout=_CONNECT_SECONDS, grpc_options=_CHANNEL)
-        return client, gallery
-
-
-@contextmanager
-def reported(address: str, action: str) -> Iterator[None]:
-    """Milvus' errors as InputError."""
-    from grpc import RpcError
-    from pymilvus import MilvusException
-
-    try:
-        yield
-    except (MilvusException, RpcError, UnicodeEncodeError) as error:
-        raise InputError(
-            f"{address}: cannot {action}: {error}; expected a Milvus server that answers, or a "
-            "file of milvus-lite that no other process has open; what was stored before is kept"
-        ) from error
-
-
 class Table:
-    """A collection; every call sees what was written before it, by whomever.
+    """A collection; every call sees all earlier writes of all processes.
 
     Errors of the server are raised as InputError.
+
+    Args:
+        client: connection to the server.
+        address: address of the gallery, for messages.
+        name: name of the collection.
     """
 
     def __init__(self, client: "MilvusClient", address: str, name: str) -> None:
@@ -112,64 +62,92 @@ class Table:
         self._name = name
 
     def exists(self) -> bool:
+        """Return whether the collection exists."""
         return self._call("read", "has_collection")
 
     def open(self, fields: Sequence[Field] = ()) -> None:
-        """Make it ready; also what a killed process left half made.
+        """Create or load the collection; complete a half made one of a killed process.
 
         Args:
-            fields: to create it of, where there is none: one of them a vector.
+            fields: columns of a new collection, one of them a vector.
         """
         if fields and not self.exists():
             try:
-                self._create(fields)
+                self.create(fields)
             except InputError:
-                if not self.exists():  # else another process was quicker
+                if not self.exists():  # else another process was first
                     raise
         if not self._call("read", "list_indexes"):
             index = self._client.prepare_index_params()
-            # exact; of other kinds a server makes approximate ones of its own meanwhile
+            # FLAT is exact; beside other kinds a server builds approximate interim indexes
             index.add_index(self._vector()["name"], index_type="FLAT", metric_type="IP")
             try:
-                self._call("create", "create_index", index, sync=False)  # of nothing: soon done
+                self._call("create", "create_index", index, sync=False)  # of an empty table: quick
             except InputError:
-                if not self._call("read", "list_indexes"):  # else somebody was quicker
+                if not self._call("read", "list_indexes"):  # else another process was first
                     raise
         with reported(self.address, "read"):
-            self._client.load_collection(self._name)  # takes long where much is stored
+            self._client.load_collection(self._name)  # takes long for a large collection
 
-    def width(self) -> int:
-        """Of the vectors."""
+    def create(self, fields: Sequence[Field]) -> None:
+        """Create the collection without an index."""
+        from pymilvus import DataType
+
+        schema = self._client.create_schema(enable_dynamic_field=False)
+        for field in fields:
+            schema.add_field(field.name, DataType[field.type], **field.options)
+        self._call("create", "create_collection", schema=schema, consistency_level="Strong")
+
+    def vector_width(self) -> int:
+        """Return the width of the vectors."""
         return int(self._vector()["params"]["dim"])
 
     def insert(self, rows: list[dict]) -> list[int]:
-        """Add rows; gives the keys that the server made for them."""
+        """Insert rows; return the keys from the server."""
         with reported(self.address, "add"):
-            # a second try after an answer that got lost would store them twice
+            # a second try after a lost answer would insert them twice
             answer = self._client.insert(self._name, rows, retry_times=0)
         return list(answer["ids"])
 
     def upsert(self, rows: list[dict]) -> None:
-        """Replace the rows with these keys."""
+        """Insert rows and replace those with the same keys."""
         self._call("add", "upsert", rows)
 
     def delete(self, condition: str) -> None:
+        """Delete the rows of a condition."""
         self._call("delete", "delete", filter=condition)
 
     def count(self, condition: str = "") -> int:
+        """Return the number of rows of a condition."""
         found = self._call("read", "query", filter=condition, output_fields=["count(*)"])
         return found[0]["count(*)"]
 
     def query(self, condition: str, fields: Sequence[str] = ("*",)) -> list[dict]:
-        """Rows in any order."""
+        """Return the rows of a condition, in any order."""
         return list(self._call("read", "query", filter=condition, output_fields=list(fields)))
 
-    def scan(self, key: str, after: int, limit: int, fields: Sequence[str] = ("*",)) -> list[dict]:
-        """The first rows whose key is higher than `after`, in the order of keys."""
+    def scan(
+        self,
+        key: str,
+        after: int,
+        limit: int,
+        fields: Sequence[str] = ("*",),
+        condition: str = "",
+    ) -> list[dict]:
+        """Return the next rows in the order of keys.
+
+        Args:
+            key: name of the key column.
+            after: last key of the previous call.
+            limit: largest number of rows.
+            fields: columns to return.
+            condition: further condition.
+        """
         options = {"batch_size": limit, "limit": limit, "output_fields": list(fields)}
-        with reported(self.address, "read"):  # a plain query with a limit gives any rows
+        condition = join_conditions(f"{key} > {after}", condition)
+        with reported(self.address, "read"):  # a plain query with a limit returns any rows
             rows = self._client.query_iterator(
-                self._name, filter=f"{key} > {after}", timeout=_WAIT_SECONDS, **options
+                self._name, filter=condition, timeout=_WAIT_SECONDS, **options
             )
             try:
                 return list(rows.next())
@@ -179,17 +157,9 @@ class Table:
     def search(
         self, queries: np.ndarray, limit: int, condition: str, fields: Sequence[str]
     ) -> list[Any]:
-        """Hits of each query (Q, D), best first."""
+        """Return the hits of each query (Q, D), most similar first."""
         options = {"data": list(queries), "limit": limit, "output_fields": list(fields)}
         return list(self._call("search", "search", filter=condition, **options))
-
-    def _create(self, fields: Sequence[Field]) -> None:
-        from pymilvus import DataType
-
-        schema = self._client.create_schema(enable_dynamic_field=False)
-        for field in fields:
-            schema.add_field(field.name, DataType[field.type], **field.options)
-        self._call("create", "create_collection", schema=schema, consistency_level="Strong")
 
     def _vector(self) -> dict:
         fields = self._call("read", "describe_collection")["fields"]
@@ -201,34 +171,6 @@ class Table:
             return call(self._name, *arguments, timeout=_WAIT_SECONDS, **options)
 
 
-def _parse_address(address: str) -> tuple[str, str]:
-    """What pymilvus calls a URI, and the gallery's name."""
-    scheme, _, rest = address.partition("://")
-    if scheme == "milvus-lite":
-        path, gallery = rest, "gallery"
-        is_right = path.endswith(".db")
-    else:
-        parts = urlsplit(address)
-        if "@" in parts.netloc:
-            raise InputError(
-                f"{scheme}://...@{parts.netloc.rpartition('@')[2]}: holds a password; "
-                f"expected it in the environment's {TOKEN_VARIABLE}, as user:password or a token"
-            )
-        gallery = parts.path.strip("/") or "gallery"
-        path = f"{scheme}://{parts.netloc}"
-        is_right = bool(parts.netloc) and not parts.query and not parts.fragment
-    if not is_right or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,199}", gallery):
-        raise InputError(
-            f"{address}: expected http://HOST:PORT/GALLERY, https://HOST:PORT/GALLERY or "
-            "milvus-lite://FILE.db, GALLERY of letters, digits and _"
-        )
-    return path, gallery
-
-
-def _prepare_file(address: str, path: Path, create: bool) -> None:
-    """Starting milvus-lite on a file that is not there would make it."""
-    if not create and not path.exists():
-        raise InputError(
-            f"{address}: there is no gallery; expected one, or to be asked to create it"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
+def join_conditions(*conditions: str) -> str:
+    """Join conditions by "and"; drop empty ones."""
+    return " and ".join(filter(None, conditions))

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from clsa_search.errors import InputError
 from clsa_search.gallery.store_records import (
     Filter,
     GalleryImage,
@@ -37,7 +38,7 @@ class GalleryStore(ABC):
     @property
     @abstractmethod
     def weights(self) -> str:
-        """Hash of the weights of the model that computes the embeddings."""
+        """Hash of the model weights of the embeddings."""
 
     @property
     @abstractmethod
@@ -81,7 +82,7 @@ class GalleryStore(ABC):
 
     @abstractmethod
     def count(self, where: Filter | None = None) -> int:
-        """Return the number of detections that pass the filter."""
+        """Return the number of detections in the filter."""
 
     @abstractmethod
     def sources(self) -> list[Source]:
@@ -121,8 +122,8 @@ class GalleryStore(ABC):
     ) -> list[list[Match]]:
         """Find the detections with the highest inner products.
 
-        Arguments and errors are those of `search_ids`. Detections that another process deletes
-        during the search are either found whole or not at all.
+        Arguments and errors are those of `search_ids`. A detection that another process deletes
+        during the search is found whole or not at all.
 
         Returns:
             Matches of each query, most similar first.
@@ -145,7 +146,7 @@ class GalleryStore(ABC):
             limit: 1 to 10,000; fewer detections come back at the end only.
         """
 
-    def remove_leftovers(self) -> int:
+    def remove_partial(self) -> int:
         """Remove detections of interrupted adds; no other process may be adding.
 
         An engine with transactions has none.
@@ -154,6 +155,27 @@ class GalleryStore(ABC):
             Number of removed detections.
         """
         return 0
+
+    @abstractmethod
+    def list(
+        self,
+        where: Filter | None = None,
+        order_by: Order = "id",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> "list[StoredDetection]":
+        """List detections.
+
+        Args:
+            where: filter of the detections.
+            order_by: "id"; "time", earliest first and unknown times before all; or "score",
+                highest first. Ties are in the order of ids.
+            limit: largest number of detections; None: all.
+            offset: number of detections to skip.
+
+        Raises:
+            InputError: the order is unknown, or a number is negative.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -176,3 +198,17 @@ def make_matches(hits: SearchHits, detections: Mapping[int, StoredDetection]) ->
         ]
         for ids, similarities in zip(hits.ids.tolist(), hits.similarities.tolist(), strict=True)
     ]
+
+
+def select_detections(
+    address: str, ids: Sequence[int], found: Mapping[int, StoredDetection]
+) -> list[StoredDetection]:
+    """Return detections in the order of ids.
+
+    Raises:
+        InputError: one of them was not found.
+    """
+    missing = [detection_id for detection_id in ids if detection_id not in found]
+    if missing:
+        raise InputError(f"{address}: there is no detection {missing[0]}; expected a stored one")
+    return [found[detection_id] for detection_id in ids]

@@ -1,4 +1,4 @@
-"""The records of a gallery store: what goes in, what comes out, and the filter of a search.
+"""The records of a gallery store: input, output, filter, progress.
 
 Shape letters: Q queries, K matches of each query, D embedding width.
 """
@@ -37,7 +37,7 @@ class StoredDetection:
     """One detection of a gallery.
 
     Args:
-        detection_id: positive number that no other detection of the gallery has or had.
+        detection_id: positive number, never used for another detection of the gallery.
         source: path of the image or video file.
         frame: number of the frame in the video, from 0; None for an image.
         time: seconds; None if unknown.
@@ -59,7 +59,7 @@ class StoredDetection:
 
 @dataclass(frozen=True)
 class Match:
-    """A detection that a search returned.
+    """A search result.
 
     Args:
         detection: the stored detection.
@@ -115,7 +115,7 @@ class Source:
     Args:
         path: path of the file.
         fingerprint: state of the file in its `IndexProgress`; None if no progress was stored.
-        next_frame: first frame of a video that is not indexed; None at the end.
+        next_frame: first frame of a video to index next; None at the end.
         detections: number of stored detections.
     """
 
@@ -137,8 +137,8 @@ class IndexProgress:
     Args:
         source: path of the file.
         fingerprint: state of the file, such as its size and its time of change.
-        next_frame: first frame that is not indexed; None if the whole file is.
-        after: `next_frame` of the stored progress that this one continues; None at the start.
+        next_frame: first frame of a video to index next; None if the whole file is indexed.
+        after: `next_frame` of the stored progress before this one; None at the start.
         replaces: stored source of an older state of the file, to be deleted.
     """
 

@@ -1,4 +1,4 @@
-"""Copying a gallery into another file or another engine."""
+"""Copying a gallery to another file or another engine."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
@@ -18,11 +18,17 @@ from clsa_search.gallery.store_records import (
 from clsa_search.structures import ImageDetections
 
 
-class Copied(NamedTuple):
-    """What a copy holds."""
+class CopyReport(NamedTuple):
+    """Numbers of a copy.
 
-    people: int  # that were copied now
-    present: int  # people that were there before
+    Args:
+        detections: number of detections copied now.
+        present: number of detections copied earlier.
+        sources: number of all sources.
+    """
+
+    detections: int
+    present: int
     sources: int
 
 
@@ -31,62 +37,62 @@ def copy_gallery(
     address: str,
     *,
     batch_size: int = 5000,
-    on_copied: Callable[[int], None] = lambda people: None,
-) -> Copied:
-    """Copy the people in their order, the progress of sources, the weights and what is said.
+    on_copied: Callable[[int], None] = lambda count: None,
+) -> CopyReport:
+    """Copy a gallery: detections in their order, progress, weights, notes.
 
-    A copy that was interrupted is taken up by doing it again, and people who came since are added;
-    what is there already is compared. Row ids are new. Sources come in the order of their first
-    person, then those without people. Until all people are copied the copy knows no progress of
-    new sources, so that indexing into it would begin them again.
+    The same call continues an interrupted copy and adds new detections to a complete one; it
+    compares the present ones. Ids are new. Sources are in the order of their first
+    detection; those without detections come last. The progress of new sources is copied last: an
+    incomplete copy therefore knows them as not indexed.
 
     Args:
-        gallery: to copy, which nobody may change meanwhile.
-        address: of the copy, see `open_store`; nobody else may add there.
-        batch_size: people that are copied at a time.
-        on_copied: is told the number of each batch, once it is stored.
+        gallery: the original; no other process may change it during the copy.
+        address: address of the copy, see `open_store`; no other process may add to it.
+        batch_size: number of detections to copy at a time.
+        on_copied: called with the number of detections of each stored batch.
 
     Raises:
-        InputError: the copy holds something else, the gallery changed meanwhile, or one of them
-            cannot be read or written.
+        InputError: the copy holds other detections, the original changed during the copy, or one
+            of them cannot be read or written.
     """
-    options = {"weights": gallery.weights, "create": True, "about": gallery.about}
-    with open_store(address, **options) as copy:
-        copy.remove_leftovers()
+    with open_store(address, weights=gallery.weights, create=True, about=gallery.about) as copy:
+        copy.remove_partial()
         sources = gallery.sources()
         progress = _list_progress(copy.address, sources, {one.path: one for one in copy.sources()})
         present, last = _compare(gallery, copy, batch_size)
-        people = 0
-        while entries := gallery.scan(last, batch_size):
-            copy.add(_make_images(entries))
-            last = entries[-1].detection_id
-            people += len(entries)
-            on_copied(len(entries))
+        count = 0
+        while detections := gallery.scan(last, batch_size):
+            copy.add(_make_images(detections))
+            last = detections[-1].detection_id
+            count += len(detections)
+            on_copied(len(detections))
         if gallery.sources() != sources:
             raise InputError(
-                f"{gallery.address}: was changed while it was copied; expected nobody to index "
-                "meanwhile: copy again"
+                f"{gallery.address}: changed during the copy; expected no indexing at the same "
+                "time: copy again"
             )
         copy.add([], progress)
-    return Copied(people, present, len(sources))
+    return CopyReport(count, present, len(sources))
 
 
 def _list_progress(
     address: str, sources: Sequence[Source], copied: Mapping[str, Source]
 ) -> list[IndexProgress]:
-    """What the copy does not know yet."""
+    """Return the missing progress of the copy."""
     progress = []
     for source in sources:
         known = copied.get(source.path)
         if source.fingerprint is None or _state(known) == _state(source):
             continue
-        begun = known is not None and known.fingerprint is not None
-        if begun and (known.fingerprint != source.fingerprint or known.is_complete):
-            raise InputError(
-                f"{address}: {source.path}: is indexed in another state; expected a new gallery, "
-                "or an earlier copy"
-            )
-        after = known.next_frame if begun else None
+        after = None
+        if known is not None and known.fingerprint is not None:
+            if known.fingerprint != source.fingerprint or known.is_complete:
+                raise InputError(
+                    f"{address}: {source.path}: is indexed in another state; expected a new "
+                    "gallery, or an earlier copy"
+                )
+            after = known.next_frame
         progress.append(IndexProgress(source.path, source.fingerprint, source.next_frame, after))
     return progress
 
@@ -96,45 +102,50 @@ def _state(source: Source | None) -> tuple[str | None, int | None]:
 
 
 def _compare(gallery: GalleryStore, copy: GalleryStore, batch_size: int) -> tuple[int, int]:
-    """How many people are copied, and the gallery's row id of the last of them.
+    """Compare a copy with the first detections of its original.
+
+    Returns:
+        Number of the copied detections, and the id of the last one in the original.
 
     Raises:
-        InputError: they are not the gallery's first people.
+        InputError: they differ.
     """
     present = last = last_copied = 0
     while copied := copy.scan(last_copied, batch_size):
-        entries = gallery.scan(last, len(copied))
-        if len(entries) < len(copied) or not all(map(_are_equal, entries, copied)):
+        originals = gallery.scan(last, len(copied))
+        if len(originals) < len(copied) or not all(map(_are_equal, originals, copied)):
             raise InputError(
-                f"{copy.address}: holds other people than {gallery.address}; expected a new "
+                f"{copy.address}: holds other detections than {gallery.address}; expected a new "
                 "gallery, or an earlier copy"
             )
         present += len(copied)
-        last, last_copied = entries[-1].detection_id, copied[-1].detection_id
+        last, last_copied = originals[-1].detection_id, copied[-1].detection_id
     return present, last
 
 
 def _are_equal(one: StoredDetection, other: StoredDetection) -> bool:
     return (
-        _label(one) == _label(other)
+        _image_of(one) == _image_of(other)
         and (one.box, one.score) == (other.box, other.score)
         and np.array_equal(one.embedding, other.embedding)
     )
 
 
-def _label(entry: StoredDetection) -> tuple:
-    """What people of one scene share."""
-    return entry.source, entry.frame, entry.time, entry.camera
+def _image_of(
+    detection: StoredDetection,
+) -> tuple[str, int | None, float | None, str | None]:
+    """Return the fields of the image of a detection."""
+    return detection.source, detection.frame, detection.time, detection.camera
 
 
-def _make_images(entries: Sequence[StoredDetection]) -> list[GalleryImage]:
+def _make_images(detections: Sequence[StoredDetection]) -> list[GalleryImage]:
     images = []
-    for (source, *labels), group in groupby(entries, _label):
+    for (source, frame, time, camera), group in groupby(detections, _image_of):
         same = list(group)
-        detections = ImageDetections(
+        joined = ImageDetections(
             boxes=np.array([one.box for one in same], np.float32),
             scores=np.array([one.score for one in same], np.float32),
             embeddings=np.stack([one.embedding for one in same]),
         )
-        images.append(GalleryImage(source, detections, *labels))
+        images.append(GalleryImage(source, joined, frame, time, camera))
     return images

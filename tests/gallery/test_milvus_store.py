@@ -16,7 +16,10 @@ from clsa_search.gallery import (
     IndexConflict,
     IndexProgress,
     Source,
+    milvus_detections,
     milvus_ranking,
+    milvus_server,
+    milvus_sources,
     milvus_store,
     milvus_table,
     open_store,
@@ -73,7 +76,7 @@ def test_a_killed_process_leaves_nothing_twice(address, store):
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
         time.sleep(0.3)  # the server still does what it was told last
-    store.remove_leftovers()
+    store.remove_partial()
     (_, video) = store.sources()
     assert video.detections == 7 * video.next_frame == store.count() - 7
     frames = [entry.frame for entry in store.scan(limit=10_000) if entry.source == "v.mp4"]
@@ -106,19 +109,19 @@ def test_leftovers_can_be_removed_without_adding(store, monkeypatch):
     insert = Table.insert
     answers = iter([insert, fail])
     with monkeypatch.context() as patch:
-        patch.setattr(milvus_store, "_REQUEST_BYTES", 5 * 16 * 4)
+        patch.setattr(milvus_detections, "_REQUEST_BYTES", 5 * 16 * 4)
         patch.setattr(Table, "insert", lambda *args: next(answers)(*args))
         with pytest.raises(InputError, match="cable"):
             store.add([make_scene(ROWS)])
     assert store.count() == 5
-    assert store.remove_leftovers() == 5
-    assert store.remove_leftovers() == store.count() == 0
+    assert store.remove_partial() == 5
+    assert store.remove_partial() == store.count() == 0
     assert store.add([make_scene(ROWS)]).shape == (7,)
 
 
 def test_large_batches_are_sent_in_pieces(store, monkeypatch):
-    monkeypatch.setattr(milvus_store, "_REQUEST_BYTES", 5 * 16 * 4)
-    monkeypatch.setattr(milvus_store, "_READ_ROWS", 9)
+    monkeypatch.setattr(milvus_detections, "_REQUEST_BYTES", 5 * 16 * 4)
+    monkeypatch.setattr(milvus_detections, "_READ_ROWS", 9)
     scenes = draw_scenes()
     entries = store.get(store.add(scenes))
     assert [entry.source for entry in entries] == [
@@ -163,9 +166,7 @@ def test_an_interrupted_delete_leaves_no_source_that_passes_for_complete(store, 
 def search_unkindly(table, queries, limit, condition, fields):
     """Of equal rows those with the highest ids, and in this order."""
     found = SEARCH(table, queries, 1000, condition, fields)
-    ranked = [
-        sorted(hits, key=lambda hit: (-hit["distance"], -hit["detection_id"])) for hits in found
-    ]
+    ranked = [sorted(hits, key=lambda hit: (-hit["distance"], -hit["id"])) for hits in found]
     return [hits[:limit] for hits in ranked]
 
 
@@ -255,10 +256,10 @@ def test_people_are_not_stored_twice_when_an_answer_gets_lost(store, monkeypatch
 def test_a_gallery_that_was_half_made_is_completed(address, store):
     server, _, name = address.rpartition("/")
     half = f"{server}/half_{name}"
-    client, gallery = milvus_table.connect(half, create=True)
+    client, gallery = milvus_server.connect(half, create=True)
     table = Table(client, half, f"{gallery}_sources")
-    table._create(milvus_store.SOURCE_FIELDS)
-    with pytest.raises(InputError, match="is no gallery"):
+    table.create(milvus_sources.FIELDS)
+    with pytest.raises(InputError, match="is not a gallery"):
         open_store(half)
     with new_store(half) as made:
         assert made.add([make_scene(ROWS)]).shape == (7,)
@@ -291,7 +292,7 @@ def test_galleries_of_another_version_are_refused(address, store):
 def test_addresses_that_cannot_be_opened(tmp_path, monkeypatch, address, options, words):
     pytest.importorskip("pymilvus", reason="pymilvus is not installed")
     pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
-    monkeypatch.setattr(milvus_table, "_CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(milvus_server, "_CONNECT_SECONDS", 0.5)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=words) as error:
         open_store(address, **options)
@@ -319,7 +320,7 @@ def test_the_token_comes_from_the_environment(monkeypatch):
     called = []
     monkeypatch.setattr(pymilvus, "MilvusClient", lambda *args, **named: called.append(named))
     monkeypatch.setenv("MILVUS_TOKEN", "root:secret")
-    milvus_table.connect("https://host:1/street", create=False)
+    milvus_server.connect("https://host:1/street", create=False)
     assert called[0]["token"] == "root:secret"
 
 

@@ -24,7 +24,7 @@ def test_only_galleries_of_this_version_are_opened(tmp_path):
     connection.close()
     text = tmp_path / "text.db"
     text.write_text("no database at all" * 100)
-    for file, words in ((foreign, "is no gallery"), (text, "file is not a database")):
+    for file, words in ((foreign, "is not a gallery"), (text, "file is not a database")):
         for options in ({}, {"weights": WEIGHTS, "create": True}):
             before = file.read_bytes()
             with pytest.raises(InputError, match=words):

@@ -129,13 +129,13 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
 def test_after_a_full_disk_the_same_store_goes_on(tmp_path):
     with new_store(tmp_path / "gallery.db") as store:
         store.add([make_scene(ROWS)])
-        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        (pages,) = store._tables.connection.execute("PRAGMA page_count").fetchone()
+        store._tables.connection.execute(f"PRAGMA max_page_count = {pages}")
         large = [make_scene(draw_rows(5000), "large.mp4")]
         with pytest.raises(InputError, match="gallery.db: cannot add: database or disk is full"):
             store.add(large)
         assert store.count() == 7
         assert store.search_ids(ROWS, 100).ids.shape == (7, 7)
-        store._connection.execute("PRAGMA max_page_count = 1000000")
+        store._tables.connection.execute("PRAGMA max_page_count = 1000000")
         assert store.add(large)[0] == 8
         assert store.search_ids(ROWS, 10**4).ids.shape == (7, 5007)

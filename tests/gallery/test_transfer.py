@@ -8,7 +8,7 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.gallery import IndexProgress, Source, open_store
 from clsa_search.gallery.milvus_sources import SourceTable
-from clsa_search.gallery.transfer import Copied, copy_gallery
+from clsa_search.gallery.transfer import CopyReport, copy_gallery
 from tests.support.store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store
 
 ABOUT = {"weights_file": "/models/büro.pth"}
@@ -54,7 +54,7 @@ def test_a_copy_is_the_same_gallery(addresses, gallery):
     told = []
     copied = copy_gallery(gallery, addresses[1], batch_size=20, on_copied=told.append)
     people = gallery.count()
-    assert copied == Copied(people, 0, len(gallery.sources()))
+    assert copied == CopyReport(people, 0, len(gallery.sources()))
     assert (sum(told), max(told)) == (people, 20)
     assert read(addresses[1]) == read(addresses[0])
     assert read(addresses[1])[2:] == (WEIGHTS, ABOUT)
@@ -88,25 +88,25 @@ def test_an_interrupted_copy_is_taken_up(addresses, gallery, monkeypatch, acknow
         with open_store(addresses[1]) as copy:  # so that nobody takes it for complete
             assert not any(source.is_complete for source in copy.sources())
     last = copy_gallery(gallery, addresses[1], batch_size=50)
-    assert 0 < last.people < people == last.people + last.present
+    assert 0 < last.detections < people == last.detections + last.present
     assert read(addresses[1]) == read(addresses[0])
 
 
 def test_copying_again_adds_what_came_since(addresses, gallery):
     copy_gallery(gallery, addresses[1])
-    assert copy_gallery(gallery, addresses[1]).people == 0
+    assert copy_gallery(gallery, addresses[1]).detections == 0
     more = [make_scene(ROWS, "video_0.mp4", frame=60)]
     gallery.add(more, [IndexProgress("video_0.mp4", "1", next_frame=61, after=60)])
     gallery.add([make_scene(ROWS[:2], "new.jpg")], [IndexProgress("new.jpg", "5")])
     copied = copy_gallery(gallery, addresses[1])
-    assert (copied.people, copied.present) == (9, gallery.count() - 9)
+    assert (copied.detections, copied.present) == (9, gallery.count() - 9)
     assert read(addresses[1]) == read(addresses[0])
 
 
 def test_a_copy_does_not_mix_galleries(addresses, gallery, tmp_path):
     with new_store(addresses[1]) as other:
         other.add([make_scene(ROWS, "other.jpg")])
-    with pytest.raises(InputError, match="holds other people than"):
+    with pytest.raises(InputError, match="holds other detections than"):
         copy_gallery(gallery, addresses[1])
     (tmp_path / "1").mkdir()
     with new_store(tmp_path / "1" / "a.db") as other:
@@ -122,7 +122,7 @@ def test_a_gallery_that_changes_meanwhile_is_copied_again(addresses, gallery):
     def index_more(people):
         gallery.add([], [IndexProgress("meanwhile.jpg", "6")])
 
-    with pytest.raises(InputError, match="was changed while it was copied"):
+    with pytest.raises(InputError, match="changed during the copy"):
         copy_gallery(gallery, addresses[1], on_copied=index_more)
     copy_gallery(gallery, addresses[1])
     assert read(addresses[1]) == read(addresses[0])

@@ -1,0 +1,148 @@
+"""The detections of a gallery on Milvus."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
+from clsa_search.gallery.store_records import GalleryImage, StoredDetection
+from clsa_search.structures import ImageDetections, Ragged
+
+_REQUEST_BYTES = 1 << 24  # of embeddings to send at a time
+_READ_ROWS = 1000  # detections to read at a time
+_LIST_ROWS = 10_000  # ids to read at a time
+_CORNERS = "x0", "y0", "x1", "y1"
+_FIELDS = (
+    Field("id", "INT64", {"is_primary": True, "auto_id": True}),
+    text_field("source"),
+    Field("source_key", "INT64"),
+    Field("image_key", "INT64"),  # of source and frame
+    Field("frame", "INT64", {"nullable": True}),
+    Field("time", "DOUBLE", {"nullable": True}),
+    text_field("camera", nullable=True),
+    Field("camera_key", "INT64", {"nullable": True}),
+    *(Field(name, "FLOAT") for name in _CORNERS),
+    Field("score", "FLOAT"),
+    Field("transaction", "INT64"),  # number of the add
+)
+_DETECTION_FIELDS = "id", "source", "frame", "time", "camera", *_CORNERS, "score", "embedding"
+
+
+class DetectionTable(Table):
+    """The collection of detections; see `Table` for the arguments."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._width: int | None = None
+
+    @property
+    def width(self) -> int | None:
+        """Embedding width; None until the collection is created."""
+        if self._width is None and self.exists():
+            self.open()
+            self._width = self.vector_width()
+        return self._width
+
+    def create_for(self, width: int) -> None:
+        """Create the collection if it is missing.
+
+        Raises:
+            InputError: it holds embeddings of another width.
+        """
+        if self.width is None:
+            self.open([*_FIELDS, Field("embedding", "FLOAT_VECTOR", {"dim": width})])
+        if self.width != width:  # another process was first
+            raise InputError(
+                f"{self.address}: holds embeddings of width {self.width}; "
+                f"expected this, not {width}"
+            )
+
+    def insert_images(
+        self, images: Sequence[GalleryImage], batch: Ragged[ImageDetections], transaction: int
+    ) -> list[int]:
+        """Insert the detections of a batch; return their ids.
+
+        Args:
+            images: images of the batch.
+            batch: their detections, see `join_images`.
+            transaction: number of the transaction.
+        """
+        shared = [_to_columns(image) | {"transaction": transaction} for image in images]
+        detections = batch.values
+        columns = batch.owners.tolist(), detections.boxes.tolist(), detections.scores.tolist()
+        rows = [
+            shared[image]
+            | dict(zip(_CORNERS, box, strict=True))
+            | {"score": score, "embedding": embedding}
+            for image, box, score, embedding in zip(*columns, detections.embeddings, strict=True)
+        ]
+        size = max(1, _REQUEST_BYTES // detections.embeddings[0].nbytes)
+        pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return [detection_id for piece in pieces for detection_id in self.insert(piece)]
+
+    def read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
+        """Return the stored ones of these detections by id."""
+        found = {}
+        for start in range(0, 0 if self.width is None else len(ids), _READ_ROWS):
+            condition = f"id in {list(ids[start : start + _READ_ROWS])}"
+            for row in self.query(condition, _DETECTION_FIELDS):
+                found[row["id"]] = _to_detection(row)
+        return found
+
+    def read_next(self, after: int, limit: int) -> list[StoredDetection]:
+        """Return the next detections in the order of ids; see `GalleryStore.scan`."""
+        return [_to_detection(row) for row in self.scan("id", after, limit, _DETECTION_FIELDS)]
+
+    def list_ids(self, condition: str, order_by: str, limit: int | None, offset: int) -> list[int]:
+        """Return ids of detections; see `GalleryStore.list`."""
+        stop = None if limit is None else offset + limit
+        fields = ["id"] if order_by == "id" else ["id", order_by]
+        rows: list[dict] = []
+        read = partial(self.scan, "id", fields=fields, condition=condition)
+        while page := read(after=rows[-1]["id"] if rows else 0, limit=_LIST_ROWS):
+            rows += page
+            if order_by == "id" and stop is not None and len(rows) >= stop:
+                break
+        if order_by == "time":  # unknown times before all; sorting keeps the order of ids
+            rows.sort(key=lambda row: (row["time"] is not None, row["time"] or 0))
+        elif order_by == "score":
+            rows.sort(key=lambda row: -row["score"])
+        return [row["id"] for row in rows[offset:stop]]
+
+    def list_cameras(self) -> list[str]:
+        """Return the sorted names of the cameras."""
+        names: set[str | None] = set()
+        after = 0
+        while rows := self.scan("id", after, _LIST_ROWS, ("id", "camera")):
+            names.update(row["camera"] for row in rows)
+            after = rows[-1]["id"]
+        return sorted(name for name in names if name is not None)
+
+
+def _to_columns(image: GalleryImage) -> dict[str, Any]:
+    frame = None if image.frame is None else int(image.frame)
+    return {
+        "source": image.source,
+        "source_key": make_key(image.source),
+        "image_key": make_key(f"{image.source}\0{frame}"),
+        "frame": frame,
+        "time": None if image.time is None else float(image.time),
+        "camera": image.camera,
+        "camera_key": None if image.camera is None else make_key(image.camera),
+    }
+
+
+def _to_detection(row: dict[str, Any]) -> StoredDetection:
+    return StoredDetection(
+        detection_id=row["id"],
+        source=row["source"],
+        frame=row["frame"],
+        time=row["time"],
+        camera=row["camera"],
+        box=(row["x0"], row["y0"], row["x1"], row["y1"]),
+        score=row["score"],
+        embedding=np.array(row["embedding"], dtype="<f4"),
+    )
