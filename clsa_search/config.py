@@ -1,92 +1,103 @@
-"""The config keys that person search adds to Detectron2's: MODEL.REID, some of SOLVER and TEST."""
+"""Config keys of person search, beside Detectron2's own: MODEL.REID, some of SOLVER and TEST."""
 
 from detectron2.config import CfgNode as CN
 
 
 def add_clsa_search_config(cfg: CN) -> None:
-    """Add the defaults: CLSA as in the paper (ECCV 2018, arXiv 1807.08582) with a ResNet-50.
+    """Add the keys with their defaults: CLSA of the paper (arXiv 1807.08582) with a ResNet-50.
 
-    Where the paper's value is not known, the comment says so.
+    A comment says so if the paper does not give a value.
     """
-    # Detectron2 finds models and datasets by name once these modules are imported.
-    import clsa_search.data.catalog  # noqa: F401
-    import clsa_search.modeling  # noqa: F401
-
     cfg.MODEL.META_ARCHITECTURE = "PersonSearchRCNN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
-    _add_reid(cfg)
-    _add_computing(cfg)
+    _add_branch(cfg)
+    _add_objective(cfg.MODEL.REID)
+    _add_computation(cfg)
 
 
-def _add_reid(cfg: CN) -> None:
+def _add_branch(cfg: CN) -> None:
     cfg.MODEL.REID = reid = CN()
-    # Where the features of a box come from: "CropBranch" (a backbone of its own on crops of the
-    # image, the paper's way) or "SharedBranch" (the detector's own feature maps, pooled).
+    # Source of the feature maps of a box: "CropBranch" (a second backbone on crops of the image, as
+    # in the paper) or "SharedBranch" (the feature maps of the detector's backbone, pooled).
     reid.NAME = "CropBranch"
-    # Stages of the backbone that are matched, lowest first. The last one is the source (teacher) of
-    # the alignment.
+    # Feature maps to match, lowest first: outputs of the backbone (SharedBranch: of the detector's
+    # backbone or its pyramid). The last one is the source (the teacher) of the alignment.
     reid.LEVELS = ["res3", "res4", "res5"]
-    # SharedBranch: (height, width) of the grid that each level's feature map is pooled to.
+    # SharedBranch: (height, width) of the pooled feature map of every level, in cells.
     reid.POOL_SIZE = [16, 8]
-    # CropBranch: (height, width) in pixels of the ROI crops that the re-ID backbone sees.
+    # CropBranch: (height, width) of the crops in pixels.
     reid.CROP_SIZE = [256, 128]
-    # CropBranch: its backbone, with the keys of MODEL.BACKBONE and MODEL.RESNETS. RESNETS.
-    # OUT_FEATURES is ignored: the outputs are LEVELS.
+
+    # CropBranch: its backbone. The keys are those of MODEL.BACKBONE and MODEL.RESNETS.
     reid.BACKBONE = CN()
+    # Name in Detectron2's BACKBONE_REGISTRY.
     reid.BACKBONE.NAME = "build_resnet_backbone"
-    # Number of first stages that do not train: 0 none, 1 the stem, 2 the stem and res2.
+    # Number of first stages with fixed weights: 0 none, 1 the stem, 2 the stem and res2.
     reid.BACKBONE.FREEZE_AT = 0
+    # DEPTH, NORM, STRIDE_IN_1X1 and so on. OUT_FEATURES is not read: the outputs are LEVELS.
     reid.BACKBONE.RESNETS = cfg.MODEL.RESNETS.clone()
     reid.BACKBONE.RESNETS.NORM = "BN"
-    # Training boxes of an image: every annotated box and at most so many proposals
-    # (IoU >= ROI_HEADS.IOU_THRESHOLDS) that inherit an identity. The paper keeps all of them.
-    reid.PROPOSALS_PER_IMAGE = 16
-    # Number of training identities P. 0: as many as DATASETS.TRAIN holds.
-    reid.NUM_IDS = 0
 
-    # The head of each level: pool, FC, norm, ReLU, FC -> embedding; widths are not in the paper.
+    # The head of each level: average pool, FC, norm, ReLU, FC. The paper does not give the widths.
     reid.HEAD = CN()
+    # Width of the first FC layer.
     reid.HEAD.HIDDEN_DIM = 512
+    # D: width of the embedding of a level.
     reid.HEAD.EMBED_DIM = 256
+    # Any norm of Detectron2; "" for none.
     reid.HEAD.NORM = "BN"
 
-    # What turns embeddings into logits over the identities: "SoftmaxClassifier" or "OIMClassifier".
-    reid.CLASSIFIER = "SoftmaxClassifier"
-    # Online instance matching (Xiao et al., CVPR 2017, arXiv 1604.01850).
-    reid.OIM = CN()
-    reid.OIM.QUEUE_SIZE = 5000  # Q: the latest unlabeled people, as further negatives
-    reid.OIM.MOMENTUM = 0.5  # share of its old row that an identity keeps
-    reid.OIM.TEMPERATURE = 1 / 30  # what cosines are divided by; the paper's text has 0.1
 
-    # Weight of each level's identity cross-entropy, and the levels that have one ([]: every level).
+def _add_objective(reid: CN) -> None:
+    # P: number of training identities. 0: the number of identities in DATASETS.TRAIN.
+    reid.NUM_IDS = 0
+    # Largest number of proposals of an image that train the re-ID branch, beside all ground-truth
+    # boxes. A proposal needs an IoU of ROI_HEADS.IOU_THRESHOLDS. The paper uses all proposals.
+    reid.PROPOSALS_PER_IMAGE = 16
+
+    # Embeddings to logits over the identities: "SoftmaxClassifier" or "OIMClassifier".
+    reid.CLASSIFIER = "SoftmaxClassifier"
+    # OIMClassifier: online instance matching (Xiao et al., CVPR 2017, arXiv 1604.01850).
+    reid.OIM = CN()
+    # Q: number of slots of the circular queue of unlabeled embeddings, used as further negatives.
+    reid.OIM.QUEUE_SIZE = 5000
+    # Share of the old row in the new row of an identity in the lookup table, in [0, 1).
+    reid.OIM.MOMENTUM = 0.5
+    # Divisor of the cosines; the text of the paper says 0.1.
+    reid.OIM.TEMPERATURE = 1 / 30
+
+    # Weight of the identity cross-entropy of each level.
     reid.ID_WEIGHT = 1.0
+    # Levels with an identity cross-entropy; [] for every level.
     reid.ID_LEVELS = []
-    # Cross-level semantic alignment: WEIGHT * T^2 * KL(source || target).
+
+    # Cross-level semantic alignment: WEIGHT * T^2 * KL(source || target) for each target.
     reid.ALIGN = CN()
     reid.ALIGN.WEIGHT = 1.0
-    reid.ALIGN.TEMPERATURE = 3.0  # T
-    # True: the source is a fixed teacher. False: it moves toward its targets as well, which was
-    # worse by 5 points of mAP where both were tried (docs/ablation.md); not in the paper.
+    # T: temperature of the softmax of source and target.
+    reid.ALIGN.TEMPERATURE = 3.0
+    # Whether the alignment leaves the source fixed. False also moves the source toward its targets,
+    # at a cost of 5 points of mAP (docs/ablation.md). The paper does not give this choice.
     reid.ALIGN.DETACH_SOURCE = True
-    # Levels that are pulled toward the source; []: every level below it.
+    # Levels that are aligned with the source; [] for every level below it.
     reid.ALIGN.TARGETS = []
-    # Whether people of unknown identity are aligned too: it needs no label.
+    # Whether boxes of unknown identity are aligned too; the alignment needs no label.
     reid.ALIGN.UNLABELED = True
 
 
-def _add_computing(cfg: CN) -> None:
-    # Convolutions and matrix products where AMP.ENABLED: "float16" (the loss is scaled) or
-    # "bfloat16". Losses and whatever else is delicate stay in float32.
+def _add_computation(cfg: CN) -> None:
+    # Number type of convolutions and matrix products if AMP.ENABLED: "float16" (with a scaled loss)
+    # or "bfloat16". Losses and other delicate steps stay in float32.
     cfg.SOLVER.AMP.DTYPE = "float16"
-    # Parts that each process splits its share of IMS_PER_BATCH into, to train with a batch that
-    # memory does not hold. Batch norm sees one part at a time.
+    # Number of parts that IMS_PER_BATCH of a process is split into, one after the other, to train
+    # with a batch larger than memory. Batch norm sees one part at a time.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
 
-    # Backbones, pyramid, RPN and box head at inference: "float32", "float16" or "bfloat16". Boxes,
-    # scores and the heads of the re-ID stay in float32.
+    # Number type of backbones, pyramid, RPN and box head at inference: "float32", "float16" or
+    # "bfloat16". Boxes, scores and re-ID heads stay in float32.
     cfg.TEST.DTYPE = "float32"
-    # Whether torch compiles the backbone of MODEL.REID, whose crops are all of one size. It takes a
-    # C++ compiler on a CPU, and seconds at the first pictures.
+    # CropBranch: whether torch compiles its backbone. On a CPU it needs a C++ compiler. The first
+    # images take seconds longer.
     cfg.TEST.COMPILE = False
-    # Images of one size that a process computes together at inference.
+    # Number of images of one size in an inference batch of a process.
     cfg.TEST.IMS_PER_BATCH = 4

@@ -5,6 +5,7 @@ from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.heads import CLSAHead, ReIDHeads
 from clsa_search.modeling.id_classifier import (
     ID_CLASSIFIER_REGISTRY,
+    IDClassifier,
     OIMClassifier,
     SoftmaxClassifier,
 )
@@ -13,6 +14,7 @@ from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.reid_branch import (
     REID_BRANCH_REGISTRY,
     CropBranch,
+    ReIDBranch,
     SharedBranch,
     build_reid_branch,
 )
@@ -25,8 +27,10 @@ __all__ = [
     "CLSACriterion",
     "CLSAHead",
     "CropBranch",
+    "IDClassifier",
     "OIMClassifier",
     "PersonSearchRCNN",
+    "ReIDBranch",
     "ReIDHeads",
     "SharedBranch",
     "SoftmaxClassifier",

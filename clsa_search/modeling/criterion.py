@@ -9,7 +9,7 @@ from torch import nn
 
 from clsa_search.errors import InputError
 from clsa_search.modeling.distributed import mean_count
-from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY
+from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY, IDClassifier
 from clsa_search.modeling.losses import alignment_loss, identity_loss
 from clsa_search.modeling.registries import find_class
 from clsa_search.modeling.reid_sampling import FILLER
@@ -22,7 +22,7 @@ class CLSACriterion(nn.Module):
 
     Args:
         classifiers: identity classifier of each level, lowest level first; see
-            ID_CLASSIFIER_REGISTRY. Inference needs none.
+            ID_CLASSIFIER_REGISTRY. A model for inference needs none.
         id_weight: weight of the identity losses.
         id_levels: levels with an identity loss.
         align_weight: weight of the alignment losses.
@@ -36,7 +36,7 @@ class CLSACriterion(nn.Module):
     def __init__(
         self,
         *,
-        classifiers: dict[str, nn.Module],
+        classifiers: dict[str, IDClassifier],
         id_weight: float,
         id_levels: list[str],
         align_weight: float,
@@ -102,6 +102,7 @@ class CLSACriterion(nn.Module):
             }
             losses = self._losses(logits, pids)
             for level, classifier in self.classifiers.items():
+                assert isinstance(classifier, IDClassifier)
                 classifier.update(embeddings[level], pids)
         return losses
 

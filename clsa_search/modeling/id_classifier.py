@@ -14,11 +14,7 @@ from clsa_search.structures import UNLABELED
 
 ID_CLASSIFIER_REGISTRY = Registry("IDENTITY")
 ID_CLASSIFIER_REGISTRY.__doc__ = """
-Registry of identity classifiers. A classifier is a module that is built from a config and has
-
-- forward(embeddings (R, D)): logits (R, P or more); the first P columns are the identities;
-- update(embeddings (R, D), pids (R,)): learn without a gradient, once in each step. `pids` may
-  contain UNLABELED and FILLER.
+Registry of identity classifiers: subclasses of IDClassifier, built from a config.
 """
 
 MIN_NORM = 1e-2
@@ -28,8 +24,29 @@ The gradient of the division is at most 1 / MIN_NORM. In float16 a tiny norm wou
 """
 
 
+class IDClassifier(nn.Module):
+    """The interface of identity classifiers.
+
+    `num_ids` is the number P of identities.
+    """
+
+    num_ids: int
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Compute logits (R, P or more) from embeddings (R, D); the first P are the identities."""
+        raise NotImplementedError
+
+    def update(self, embeddings: torch.Tensor, pids: torch.Tensor) -> None:
+        """Learn without a gradient, once in each step; by default do nothing.
+
+        Args:
+            embeddings: (R, D), any float dtype.
+            pids: (R,) int64 identities, UNLABELED or FILLER.
+        """
+
+
 @ID_CLASSIFIER_REGISTRY.register()
-class SoftmaxClassifier(nn.Linear):
+class SoftmaxClassifier(nn.Linear, IDClassifier):
     """A linear layer without bias.
 
     Args:
@@ -40,6 +57,7 @@ class SoftmaxClassifier(nn.Linear):
     @configurable
     def __init__(self, *, embed_dim: int, num_ids: int) -> None:
         super().__init__(embed_dim, num_ids, bias=False)
+        self.num_ids = num_ids
         nn.init.normal_(self.weight, std=0.01)
 
     @classmethod
@@ -47,17 +65,9 @@ class SoftmaxClassifier(nn.Linear):
         """Return the constructor arguments for a config."""
         return {"embed_dim": cfg.MODEL.REID.HEAD.EMBED_DIM, "num_ids": cfg.MODEL.REID.NUM_IDS}
 
-    @property
-    def num_ids(self) -> int:
-        """Number of identities."""
-        return self.out_features
-
-    def update(self, embeddings: torch.Tensor, pids: torch.Tensor) -> None:
-        """Do nothing, because the weights learn by gradient."""
-
 
 @ID_CLASSIFIER_REGISTRY.register()
-class OIMClassifier(nn.Module):
+class OIMClassifier(IDClassifier):
     """Online instance matching: cosines with a lookup table and a circular queue.
 
     The table has a unit row for each identity, the queue has the latest unlabeled rows. Both are
@@ -114,10 +124,6 @@ class OIMClassifier(nn.Module):
 
         Rows with a value that is not finite are dropped. The buffers are replaced and not written
         to, because the backward pass still reads the old ones.
-
-        Args:
-            embeddings: (R, D), any float dtype.
-            pids: (R,) int64 identities, UNLABELED or FILLER.
         """
         rows, pids = gather_rows(embeddings.float()), gather_rows(pids)
         finite = rows.isfinite().all(dim=1)

@@ -1,7 +1,11 @@
-"""A trained model made to answer faster, which finds what it found before."""
+"""Optimization of a trained model for inference, with equal results.
+
+N images, C channels, H x W pixels, R regions.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import torch
 from detectron2.layers import Conv2d, ROIAlign
@@ -10,57 +14,61 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 
-_TASKS = 4  # of each thread: regions differ in size
+_SPLITS_PER_THREAD = 4  # regions differ in size, so equal splits differ in time
 
 
 def optimize_for_inference(
     model: PersonSearchRCNN, dtype: torch.dtype = torch.float32, *, compile_backbone: bool = False
 ) -> None:
-    """Rearrange a model for speed, in place and for good: it can neither train nor be saved.
+    """Optimize a model in place; afterwards it can neither be trained nor saved.
 
-    Norms are folded into their convolutions, which compute on channels-last maps, and regions are
-    cut out by all threads of a CPU. In float32 only the order of additions changes.
+    Batch norms become part of their convolutions, convolutions use channels_last, and RoIAlign uses
+    all threads of a CPU. In float32 only the order of additions changes.
 
     Args:
-        model: in evaluation mode.
-        dtype: of backbones, pyramid, RPN and box head, which is nearly all arithmetic. Boxes,
-            scores and the heads of the re-ID stay in float32.
-        compile_backbone: let torch compile the re-ID branch's backbone at its first crops, of which
-            there may be any number. The branch must have one.
+        model: model in evaluation mode.
+        dtype: type of backbones, pyramid, RPN and box head. Boxes, scores and the re-ID heads stay
+            in float32.
+        compile_backbone: whether torch compiles the backbone of the re-ID branch at its first
+            crops, for any number of crops. The branch must have a backbone.
     """
-    _simplify_convolutions(model)
-    _spread_roi_align(model)
-    model.to(memory_format=torch.channels_last)
+    _fuse_convolutions(model)
+    _parallelize_roi_align(model)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype != torch.float32:
-        for part in _heavy_parts(model):
-            _compute_in(part, dtype)
+        for module in _large_modules(model):
+            _compute_in(module, dtype)
     if compile_backbone:
-        model.reid_branch.backbone.compile()
+        backbone = model.reid_branch.backbone
+        assert isinstance(backbone, nn.Module)
+        backbone.compile()
 
 
 class ParallelROIAlign(ROIAlign):
-    """Detectron2's, by all threads of a CPU: torchvision's own works on one."""
+    """Detectron2's ROIAlign on all threads of a CPU; torchvision's kernel uses one thread."""
 
     def forward(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+        """Pool regions (R, 5) of feature maps (N, C, H, W) to (R, C, h, w)."""
         if input.device.type != "cpu":
             return super().forward(input, rois)
-        maps, threads = _put_channels_first(input), torch.get_num_threads()
+        maps, threads = _to_contiguous(input), torch.get_num_threads()
         if threads == 1 or len(rois) < threads:
             return super().forward(maps, rois)
-        parts = rois.tensor_split(_TASKS * threads)
+        splits = rois.tensor_split(_SPLITS_PER_THREAD * threads)
         with ThreadPoolExecutor(threads) as pool:
-            return torch.cat(list(pool.map(partial(self._align, maps), parts)))
+            return torch.cat(list(pool.map(partial(self._pool, maps), splits)))
 
     @torch.inference_mode()
-    def _align(self, input: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
-        return super().forward(input, rois)
+    def _pool(self, maps: torch.Tensor, rois: torch.Tensor) -> torch.Tensor:
+        return super().forward(maps, rois)
 
 
 @torch.no_grad()
-def _put_channels_first(maps: torch.Tensor) -> torch.Tensor:
-    """Contiguous maps (N, C, H, W); where they are channels-last four times as fast as torch's own.
+def _to_contiguous(maps: torch.Tensor) -> torch.Tensor:
+    """Return contiguous maps (N, C, H, W).
 
-    It has a quick way for the transposition of a whole matrix, which each image is here.
+    For channels_last maps it is four times as fast as `Tensor.contiguous`: a flattened image is a
+    transposed matrix, and torch copies one fast.
     """
     if maps.is_contiguous():
         return maps
@@ -70,8 +78,8 @@ def _put_channels_first(maps: torch.Tensor) -> torch.Tensor:
     return copy
 
 
-def _simplify_convolutions(model: nn.Module) -> None:
-    """A batch norm that follows becomes part of the weights, a ReLU works in place."""
+def _fuse_convolutions(model: nn.Module) -> None:
+    """Make batch norms part of their convolutions, and ReLU in-place."""
     for layer in model.modules():
         if not isinstance(layer, Conv2d):
             continue
@@ -86,33 +94,34 @@ def _simplify_convolutions(model: nn.Module) -> None:
             layer.norm = None
 
 
-def _spread_roi_align(model: nn.Module) -> None:
+def _parallelize_roi_align(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is ROIAlign:
-                spread = ParallelROIAlign(
+                parallel = ParallelROIAlign(
                     child.output_size, child.spatial_scale, child.sampling_ratio, child.aligned
                 )
-                setattr(parent, name, spread)
+                setattr(parent, name, parallel)
 
 
-def _heavy_parts(model: PersonSearchRCNN) -> list[nn.Module]:
-    """Those that the model has; what another kind of head computes elsewhere stays in float32."""
-    proposing, heads, branch = model.proposal_generator, model.roi_heads, model.reid_branch
-    named = (proposing, "rpn_head"), (heads, "box_head"), (heads, "res5"), (branch, "backbone")
-    parts = [model.backbone, *(getattr(owner, name, None) for owner, name in named)]
-    stages = (part if isinstance(part, nn.ModuleList) else [part] for part in parts)
-    return [stage for part in stages for stage in part if stage is not None]
+def _large_modules(model: PersonSearchRCNN) -> list[nn.Module]:
+    """Return the modules with nearly all arithmetic; other kinds of ROI heads have other ones."""
+    rpn, roi_heads, branch = model.proposal_generator, model.roi_heads, model.reid_branch
+    names = (rpn, "rpn_head"), (roi_heads, "box_head"), (roi_heads, "res5"), (branch, "backbone")
+    modules = [model.backbone, *(getattr(owner, name, None) for owner, name in names)]
+    # the box heads of a cascade are a list
+    stages = (module if isinstance(module, nn.ModuleList) else [module] for module in modules)
+    return [stage for module in stages for stage in module if stage is not None]
 
 
-def _compute_in(part: nn.Module, dtype: torch.dtype) -> None:
-    """What comes in is brought to the type, what goes out back to float32."""
-    part.to(dtype)
-    part.register_forward_pre_hook(lambda module, args: _convert(args, dtype))
-    part.register_forward_hook(lambda module, args, output: _convert(output, torch.float32))
+def _compute_in(module: nn.Module, dtype: torch.dtype) -> None:
+    """Let a module compute in a type: its inputs are converted to it, its outputs to float32."""
+    module.to(dtype)
+    module.register_forward_pre_hook(lambda module, args: _convert(args, dtype))
+    module.register_forward_hook(lambda module, args, output: _convert(output, torch.float32))
 
 
-def _convert(tree: object, dtype: torch.dtype) -> object:
+def _convert(tree: Any, dtype: torch.dtype) -> Any:
     if isinstance(tree, torch.Tensor):
         return tree.to(dtype)
     if isinstance(tree, dict):

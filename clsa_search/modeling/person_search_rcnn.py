@@ -13,7 +13,7 @@ from torch import nn
 from clsa_search.modeling.backbones import compute_features, feature_shapes
 from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.heads import ReIDHeads
-from clsa_search.modeling.reid_branch import build_reid_branch
+from clsa_search.modeling.reid_branch import ReIDBranch, build_reid_branch
 from clsa_search.modeling.reid_sampling import select_training_boxes
 
 
@@ -22,7 +22,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
     """Faster R-CNN with a re-ID branch: detects people and computes their embeddings.
 
     Args:
-        reid_branch: feature maps of boxes; see REID_BRANCH_REGISTRY.
+        reid_branch: feature maps of boxes; see `ReIDBranch`.
         reid_heads: embeddings of the feature maps.
         reid_criterion: losses of the embeddings, in training.
         proposals_per_image: see `select_training_boxes`.
@@ -33,7 +33,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
     def __init__(
         self,
         *,
-        reid_branch: nn.Module,
+        reid_branch: ReIDBranch,
         reid_heads: ReIDHeads,
         reid_criterion: nn.Module,
         proposals_per_image: int,
@@ -127,9 +127,12 @@ class PersonSearchRCNN(GeneralizedRCNN):
         self._embed(images, features, outputs)
         if not do_postprocess:
             return [output["instances"] for output in outputs]
-        sizes = zip(batched_inputs, images.image_sizes, strict=True)
-        sizes = [(x.get("height", size[0]), x.get("width", size[1])) for x, size in sizes]
-        return [_postprocess(output, size) for output, size in zip(outputs, sizes, strict=True)]
+        return [
+            _postprocess(output, (x.get("height", height), x.get("width", width)))
+            for output, x, (height, width) in zip(
+                outputs, batched_inputs, images.image_sizes, strict=True
+            )
+        ]
 
     def extract_features(self, images: ImageList) -> dict[str, torch.Tensor]:
         """Return the detector's feature maps, in float32 under autocast too.

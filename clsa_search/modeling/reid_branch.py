@@ -20,21 +20,41 @@ from clsa_search.modeling.registries import find_class
 
 REID_BRANCH_REGISTRY = Registry("REID_BRANCH")
 REID_BRANCH_REGISTRY.__doc__ = """
-Registry of re-ID branches. A branch is a module that is built from a config and the detector's
-feature shapes {name: ShapeSpec}, and has
-
-- forward(images, features, boxes): {level: (R, C, h, w)}, lowest level first, rows in the order of
-  the boxes. `images` are N normalized images, `features` the detector's feature maps, `boxes` one
-  Boxes per image in pixels of `images`.
-- in_features: names of the detector's feature maps that it reads.
-- output_shape(): channels and stride of each level, lowest level first.
+Registry of re-ID branches: subclasses of ReIDBranch, built from a config and the shapes of the
+detector's feature maps {name: ShapeSpec}.
 """
 
 RESNET_STAGES = ("res2", "res3", "res4", "res5")
 """Stages of Detectron2's ResNet, lowest first."""
 
 
-def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Module:
+class ReIDBranch(nn.Module):
+    """The interface of re-ID branches."""
+
+    in_features: Sequence[str] = ()
+    """Names of the detector's feature maps that the branch reads."""
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Return channels and stride of each level, lowest level first."""
+        raise NotImplementedError
+
+    def forward(
+        self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
+    ) -> dict[str, torch.Tensor]:
+        """Compute the feature maps of boxes.
+
+        Args:
+            images: N normalized images.
+            features: feature maps of the detector, at least those of `in_features`.
+            boxes: N Boxes in pixels of `images`, R boxes in all.
+
+        Returns:
+            {level: (R, C, h, w)}, lowest level first, rows in the order of the boxes.
+        """
+        raise NotImplementedError
+
+
+def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> ReIDBranch:
     """Build the branch of MODEL.REID.NAME.
 
     Args:
@@ -49,7 +69,7 @@ def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> nn.Mod
 
 
 @REID_BRANCH_REGISTRY.register()
-class CropBranch(nn.Module):
+class CropBranch(ReIDBranch):
     """A backbone of its own on crops of the input image, as in the paper.
 
     RoIAlign cuts the crops straight from the image tensor. It averages over the area of each output
@@ -60,8 +80,6 @@ class CropBranch(nn.Module):
         levels: outputs of the backbone to match, lowest first.
         crop_size: (height, width) of the crops in pixels.
     """
-
-    in_features: Sequence[str] = ()
 
     @configurable
     def __init__(
@@ -90,7 +108,7 @@ class CropBranch(nn.Module):
     def forward(
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
-        """Compute {level: (R, C, h, w)}; see REID_BRANCH_REGISTRY."""
+        """Compute {level: (R, C, h, w)}; see `ReIDBranch`."""
         return self.forward_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
 
     def forward_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -100,7 +118,7 @@ class CropBranch(nn.Module):
 
 
 @REID_BRANCH_REGISTRY.register()
-class SharedBranch(nn.Module):
+class SharedBranch(ReIDBranch):
     """Feature maps of the detector's backbone, pooled for each box.
 
     One backbone for both tasks is the cheapest way; OIM, NAE and SeqNet do so. Detectron2's own
@@ -140,7 +158,7 @@ class SharedBranch(nn.Module):
     def forward(
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
-        """Compute {level: (R, C, h, w)}; see REID_BRANCH_REGISTRY."""
+        """Compute {level: (R, C, h, w)}; see `ReIDBranch`."""
         rois = convert_boxes_to_pooler_format(boxes)
         return {level: pooler(features[level], rois) for level, pooler in self.poolers.items()}
 
