@@ -1,4 +1,4 @@
-"""Exported files compute what the eager model does, without Detectron2 and this package."""
+"""Exported files give the results of the eager model, without Detectron2 and this package."""
 
 import json
 
@@ -53,14 +53,14 @@ def whole_files(checkpoints, tmp_path_factory):
     }
 
 
-def draw_crops(count, seed=0):
+def generate_crops(count, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, 3, 32, 16), generator=generator, dtype=torch.uint8)
 
 
 @torch.no_grad()
-def describe_eagerly(weights, crops):
-    """Each crop as a picture of its own that one box covers."""
+def embed_eagerly(weights, crops):
+    """Embed each crop as an image with one box over all of it."""
     model = load_trained_model(weights).model
     rows = []
     for crop in crops:
@@ -72,51 +72,51 @@ def describe_eagerly(weights, crops):
 
 
 @torch.no_grad()
-def search_eagerly(weights, images, opts=()):
-    """Boxes, scores and embeddings of the people of each image (3, H, W)."""
+def detect_eagerly(weights, images, opts=()):
+    """Return boxes, scores and embeddings of each image (3, H, W)."""
     trained = load_trained_model(weights, opts=opts)
-    people = []
+    outputs = []
     for image in images:
         height, width = image.shape[1:]
         resized = resize_image(image, 96, trained.cfg.INPUT.MAX_SIZE_TEST)
         inputs = [{"image": resized, "height": height, "width": width}]
-        found = trained.model(inputs)[0]["instances"]
-        people.append((found.pred_boxes.tensor, found.scores, found.embeddings))
-    return people
+        instances = trained.model(inputs)[0]["instances"]
+        outputs.append((instances.pred_boxes.tensor, instances.scores, instances.embeddings))
+    return outputs
 
 
-def test_crops_are_described_as_boxes_that_cover_them(weights, reid_torchscript, tmp_path):
-    batches = [draw_crops(count, seed=count) for count in (3, 0, 1, 40)]
-    batches.append(draw_crops(5).float() + 0.25)  # resampled pixels are no whole numbers
+def test_crops_get_the_embeddings_of_boxes_that_cover_them(weights, reid_torchscript, tmp_path):
+    batches = [generate_crops(count, seed=count) for count in (3, 0, 1, 40)]
+    batches.append(generate_crops(5).float() + 0.25)  # resampled pixels need not be whole numbers
     plain = run_plainly(reid_torchscript.path, batches, tmp_path)
-    for batch, rows in zip(batches, plain["people"], strict=True):
-        wanted = describe_eagerly(weights, batch)
+    for batch, rows in zip(batches, plain["results"], strict=True):
+        expected = embed_eagerly(weights, batch)
         assert rows.shape == (len(batch), 24) and not rows.requires_grad
-        torch.testing.assert_close(rows, wanted, atol=1e-5, rtol=1e-4)
-    spread = plain["people"][3] @ plain["people"][3].T
-    assert spread.min() < 0.99, "the tiny model tells crops apart, or the comparison says nothing"
+        torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-4)
+    spread = plain["results"][3] @ plain["results"][3].T
+    assert spread.min() < 0.99, "the tiny model must tell crops apart"
 
 
-def test_onnx_describes_any_number_of_crops_as_the_model_does(weights, onnx_session):
+def test_onnx_embeds_any_number_of_crops_as_the_model_does(weights, onnx_session):
     for count in (2, 0, 1, 40):
-        crops = draw_crops(count, seed=count)
+        crops = generate_crops(count, seed=count)
         (rows,) = onnx_session.run(["embeddings"], {"crops": crops.numpy().astype(np.float32)})
         assert rows.shape == (count, 24)
-        wanted = describe_eagerly(weights, crops).numpy()
-        np.testing.assert_allclose(rows, wanted, atol=1e-5, rtol=1e-4)
+        expected = embed_eagerly(weights, crops).numpy()
+        np.testing.assert_allclose(rows, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_files_say_what_they_are(weights, reid_torchscript, onnx_session):
+def test_files_describe_themselves(weights, reid_torchscript, onnx_session):
     extra = {"about.json": ""}
     torch.jit.load(reid_torchscript.path, _extra_files=extra)
-    told = onnx_session.get_modelmeta().custom_metadata_map
-    assert told == json.loads(extra["about.json"]) == reid_torchscript.about
+    metadata = onnx_session.get_modelmeta().custom_metadata_map
+    assert metadata == json.loads(extra["about.json"]) == reid_torchscript.about
     digest = load_trained_model(weights).weights_sha256
     expected = {
         **{"what": "reid", "levels": "res3,res4,res5", "width": "24", "channel_order": "BGR"},
         **{"crop_height": "32", "crop_width": "16", "weights_sha256": digest, "device": "cpu"},
     }
-    assert expected.items() <= told.items()
+    assert expected.items() <= metadata.items()
 
 
 def test_crops_of_another_size_are_refused(reid_torchscript, onnx_session):
@@ -137,9 +137,9 @@ def test_images_are_resized_as_detectron2_does(size, limits):
         pixels = ResizeShortestEdge(limits[0], limits[1]).get_transform(pixels).apply_image(pixels)
     resized = torch.jit.script(resize_image)(image, *limits)
     assert resized.dtype == torch.uint8
-    wanted = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-    torch.testing.assert_close(resized.int(), wanted.int(), atol=1, rtol=0)
-    assert (resized != wanted).float().mean() < 0.02
+    expected = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    torch.testing.assert_close(resized.int(), expected.int(), atol=1, rtol=0)
+    assert (resized != expected).float().mean() < 0.02
 
 
 def test_a_line_of_pixels_keeps_a_height():
@@ -147,30 +147,30 @@ def test_a_line_of_pixels_keeps_a_height():
 
 
 @pytest.mark.parametrize("branch", BRANCHES)
-def test_the_whole_model_finds_and_describes_as_the_eager_one(
+def test_the_whole_model_detects_and_embeds_as_the_eager_one(
     branch, checkpoints, whole_files, tmp_path
 ):
     # TorchScript optimizes at the second call
     images = [random_image(seed, size) for seed, size in enumerate(SIZES)] * 2
-    wanted = search_eagerly(checkpoints[branch], images)
+    expected = detect_eagerly(checkpoints[branch], images)
     plain = run_plainly(whole_files[branch], images, tmp_path)
-    assert len({len(scores) for _, scores, _ in wanted}) > 1, "the number of people changes"
-    for found, people in zip(plain["people"], wanted, strict=True):
-        assert not any(output.requires_grad for output in found)
-        for output, value in zip(found, people, strict=True):
+    assert len({len(scores) for _, scores, _ in expected}) > 1, "the number of detections varies"
+    for outputs, values in zip(plain["results"], expected, strict=True):
+        assert not any(output.requires_grad for output in outputs)
+        for output, value in zip(outputs, values, strict=True):
             torch.testing.assert_close(output, value, atol=1e-4, rtol=1e-4)
     assert plain["about"]["what"] == "model" and "crop_height" not in plain["about"]
 
 
-def test_nobody_in_the_picture_is_an_ordinary_answer(weights, tmp_path):
+def test_an_image_without_detections_is_an_ordinary_input(weights, tmp_path):
     images = [random_image(seed, (96, 128)) for seed in range(6)]
-    best = sorted(max(scores.tolist()) for _, scores, _ in search_eagerly(weights, images))
+    best = sorted(max(scores.tolist()) for _, scores, _ in detect_eagerly(weights, images))
     opts = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str((best[2] + best[3]) / 2)]
-    wanted = [len(scores) for _, scores, _ in search_eagerly(weights, images, opts)]
-    assert wanted.count(0) == 3
+    expected = [len(scores) for _, scores, _ in detect_eagerly(weights, images, opts)]
+    assert expected.count(0) == 3
     plain = run_plainly(export_whole(weights, tmp_path, opts), images, tmp_path)
-    assert [len(scores) for _, scores, _ in plain["people"]] == wanted
-    for boxes, scores, rows in plain["people"]:
+    assert [len(scores) for _, scores, _ in plain["results"]] == expected
+    for boxes, scores, rows in plain["results"]:
         assert boxes.shape == (len(scores), 4) and rows.shape == (len(scores), 24)
 
 
@@ -178,14 +178,13 @@ def test_crops_cut_by_torchvision_get_the_embeddings_of_the_whole_model(
     reid_torchscript, whole_files
 ):
     image = random_image(3, (96, 128))  # a size that the model does not change
-    people = torch.jit.load(whole_files["CropBranch"])(image)
-    inside = (people.boxes >= 1).all(dim=1) & (people.boxes < torch.tensor([127.0, 95] * 2)).all(1)
-    crops = torchvision.ops.roi_align(
-        image[None].float(), [people.boxes[inside]], (32, 16), aligned=True
-    )
+    detections = torch.jit.load(whole_files["CropBranch"])(image)
+    boxes = detections.boxes
+    inside = (boxes >= 1).all(dim=1) & (boxes < torch.tensor([127.0, 95] * 2)).all(dim=1)
+    crops = torchvision.ops.roi_align(image[None].float(), [boxes[inside]], (32, 16), aligned=True)
     rows = torch.jit.load(reid_torchscript.path)(crops)
     assert len(rows) > 2
-    torch.testing.assert_close(rows, people.embeddings[inside], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(rows, detections.embeddings[inside], atol=1e-4, rtol=1e-4)
 
 
 def test_images_of_another_kind_are_refused(whole_files):

@@ -1,4 +1,4 @@
-"""Exports that cannot be are refused with the reason, and files are checked before they stay."""
+"""Impossible exports are refused with the reason, and files are checked before they are kept."""
 
 import subprocess
 import sys
@@ -45,7 +45,7 @@ def weights(checkpoints):
         ("CropBranch", {"weights": "no.pth"}, "no.pth"),
     ],
 )
-def test_what_cannot_be_exported_is_said(
+def test_impossible_exports_are_refused_with_the_reason(
     branch, request_, message, checkpoints, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -77,7 +77,7 @@ def test_a_file_that_differs_from_the_model_is_not_written(weights, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("eager", "exported", "people", "difference"),
+    ("eager", "exported", "count", "difference"),
     [
         ([[1.0, 0.0]], [[1.0, 0.25]], 1, 0.25),
         ([[100.0], [2.0]], [[101.0], [2.01]], 2, 0.01),  # relative beyond 1
@@ -86,16 +86,16 @@ def test_a_file_that_differs_from_the_model_is_not_written(weights, tmp_path, mo
         ([], [], 0, 0),
     ],
 )
-def test_differences_are_the_greatest_of_all(eager, exported, people, difference):
+def test_the_largest_difference_counts(eager, exported, count, difference):
     eager, exported = torch.tensor(eager), torch.tensor(exported)
     same = torch.ones(1)
-    found = compare(lambda x: (eager, same), lambda x: (exported, same), [None])
-    assert found == (people, pytest.approx(difference))
+    both = compare(lambda x: (eager, same), lambda x: (exported, same), [None])
+    assert both == (count, pytest.approx(difference))
     alone = compare(lambda x: eager, lambda x: exported, [None, None])
-    assert alone == (2 * people, pytest.approx(difference))
+    assert alone == (2 * count, pytest.approx(difference))
 
 
-def test_the_command_tells_what_it_wrote(weights, tmp_path):
+def test_the_command_describes_the_file(weights, tmp_path):
     Image.fromarray(random_image(2, (80, 120)).permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
     command = [
         *(sys.executable, str(ROOT / "tools" / "export_model.py"), "--weights", str(weights)),

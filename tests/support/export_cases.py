@@ -1,4 +1,4 @@
-"""A trained checkpoint small enough for tests, and what becomes of an exported file.
+"""A trained checkpoint small enough for tests, and the use of an exported file.
 
 Embeddings are 3 levels x 8 wide, crops 32 x 16; images become 96 pixels high or wide.
 """
@@ -19,7 +19,7 @@ BRANCHES = {
     "SharedBranch": ["MODEL.REID.NAME", "SharedBranch"],
 }
 
-PLAIN = """
+PROGRAM = """
 import json, sys
 
 sys.modules["detectron2"] = sys.modules["clsa_search"] = None  # importing them fails
@@ -37,14 +37,14 @@ file, inputs, outputs = sys.argv[1:]
 about = {"about.json": ""}
 model = torch.jit.load(file, _extra_files=about)
 results = [model(x) for x in torch.load(inputs)]
-people = [x if torch.is_tensor(x) else (x.boxes, x.scores, x.embeddings) for x in results]
-torch.save({"people": people, "about": json.loads(about["about.json"])}, outputs)
+values = [x if torch.is_tensor(x) else (x.boxes, x.scores, x.embeddings) for x in results]
+torch.save({"results": values, "about": json.loads(about["about.json"])}, outputs)
 """
-"""What a program without Detectron2 does with an exported file."""
+"""A program without Detectron2 that runs an exported file."""
 
 
 def save_trained(folder, opts):
-    """A checkpoint whose batch norms have seen pictures, and its config beside it."""
+    """Save a checkpoint with trained batch norms, and its config beside it."""
     torch.manual_seed(0)
     config_file = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
     cfg = load_config(config_file, [*TINY_MODEL, "MODEL.REID.NUM_IDS", "3", *opts])
@@ -57,11 +57,14 @@ def save_trained(folder, opts):
 
 
 def run_plainly(file, inputs, folder):
-    """`people` and `about` that a process without Detectron2 gets from a TorchScript file."""
+    """Return `results` and `about` of a TorchScript file in a process without Detectron2."""
     torch.save(inputs, folder / "inputs.pth")
     arguments = [str(file), str(folder / "inputs.pth"), str(folder / "outputs.pth")]
     done = subprocess.run(
-        [sys.executable, "-c", PLAIN, *arguments], cwd=folder, capture_output=True, text=True
+        [sys.executable, "-c", PROGRAM, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return torch.load(folder / "outputs.pth")
