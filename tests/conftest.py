@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from clsa_search.engine import load_config
-from tests.support.tiny import ROOT, TINY_MODEL, draw_split
+from tests.support.tiny import ROOT, TINY_MODEL, make_split
 
 
 @pytest.fixture
 def fails(run, capsys):
-    """Runs a test module's command, which must fail, and returns the last line of its complaint."""
+    """Run a test module's command, expect it to fail, and return the last line it prints."""
 
     def fails(*argv):
         with pytest.raises(SystemExit) as stop:
@@ -27,10 +27,10 @@ def fails(run, capsys):
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
-    """Folder with train.json (8 pictures) and gallery.json (10 pictures, 3 queries)."""
+    """Folder with train.json (8 images) and gallery.json (10 images, 3 queries)."""
     folder = tmp_path_factory.mktemp("tiny")
-    draw_split(folder, "train", images=8, queries=False)
-    draw_split(folder, "gallery", images=10, queries=True)
+    make_split(folder, "train", images=8, queries=False)
+    make_split(folder, "gallery", images=10, queries=True)
     return folder
 
 
@@ -64,7 +64,7 @@ def seeded():
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory):
-    """Address of a server, for galleries of any name."""
+    """Address of a server that holds galleries of any name."""
     pytest.importorskip("pymilvus", reason="needs clsa_search[milvus]: pymilvus is not installed")
     lite = pytest.importorskip(
         "milvus_lite.server_manager",
@@ -77,7 +77,7 @@ def milvus_server(tmp_path_factory):
 
 @pytest.fixture(params=["sqlite", "milvus"])
 def store_address(request, tmp_path):
-    """Where a new gallery can be made, of each engine."""
+    """Address of a new gallery, for each engine."""
     if request.param == "sqlite":
         return str(tmp_path / "gallery.db")
     server = request.getfixturevalue("milvus_server")

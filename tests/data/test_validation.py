@@ -19,7 +19,7 @@ from tests.support.published_datasets import (
     write_cuhk_sysu,
     write_mat,
 )
-from tests.support.tiny import ROOT, draw_split
+from tests.support.tiny import ROOT, make_split
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_gallery_without_the_person_or_without_its_file_is_a_fault(root):
 
 
 def test_images_are_compared_with_a_custom_json_file(tmp_path, monkeypatch, capsys):
-    path = draw_split(tmp_path, "own", images=5, queries=True)
+    path = make_split(tmp_path, "own", images=5, queries=True)
     assert run(monkeypatch, path) == 0
     Image.new("RGB", (50, 40)).save(tmp_path / "own_1.png")
     (tmp_path / "own_2.png").unlink()

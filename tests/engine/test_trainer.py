@@ -21,20 +21,24 @@ from clsa_search.engine import (
 from clsa_search.errors import InputError
 from clsa_search.evaluation import load_predictions
 from clsa_search.modeling import PersonSearchRCNN
-from tests.support.tiny import draw_split
+from tests.support.tiny import make_split
 from tests.support.training import train
 
 
-def test_training_learns_and_leaves_its_traces(tiny_cfg):
+def test_training_learns_and_leaves_its_traces(tiny_cfg, tmp_path):
+    """The loss of one batch, seen again and again, falls to half and less on any processor."""
+    pair = make_split(tmp_path / "pair", "train", images=2, queries=False)
+    tiny_cfg.DATASETS.TRAIN = (str(pair),)
     tiny_cfg.merge_from_list(
         [
-            *("SOLVER.MAX_ITER", "80", "TEST.EVAL_PERIOD", "40", "SOLVER.BASE_LR", "0.05"),
+            *("INPUT.RANDOM_FLIP", "none", "INPUT.MIN_SIZE_TRAIN", "(96,)"),
+            *("SOLVER.MAX_ITER", "100", "TEST.EVAL_PERIOD", "50", "SOLVER.BASE_LR", "0.02"),
             *("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),  # without steps: constant
         ]
     )
     _, losses = train(tiny_cfg)
-    first, last = (median(losses[i] for i in steps) for steps in (range(10), range(60, 80)))
-    assert last < 0.8 * first  # on one thread and two, with three seeds: 0.4 to 0.6
+    first, last = (median(losses[i] for i in steps) for steps in (range(5), range(80, 100)))
+    assert last < 0.5 * first  # ten seeds, one and two threads, four instruction sets: MEASURED
     folder = Path(tiny_cfg.OUTPUT_DIR)
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert any("search/mAP" in line and "detection/AP" in line for line in lines)
@@ -133,7 +137,7 @@ def test_predictions_say_what_made_them(tiny_cfg, checkpoint, tiny_data, tmp_pat
 
 
 def test_test_sets_of_one_file_name_are_kept_apart(tiny_cfg, checkpoint, tiny_data, tmp_path):
-    second = draw_split(tmp_path / "second", "gallery", images=10, queries=True)
+    second = make_split(tmp_path / "second", "gallery", images=10, queries=True)
     first = str(tiny_data / "gallery.json")
     tiny_cfg.merge_from_list(["MODEL.WEIGHTS", str(checkpoint)])
     tiny_cfg.DATASETS.TEST = (first, str(second))

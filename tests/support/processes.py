@@ -1,4 +1,4 @@
-"""Functions run by several processes that meet over gloo, as on several GPUs."""
+"""Functions in several processes that communicate over gloo, as on several GPUs."""
 
 import os
 import tempfile
@@ -8,9 +8,9 @@ import torch.distributed as dist
 
 
 def run_together(function, *args, count=2):
-    """Call function(rank, *args) in count processes of one gloo group; wait for all of them.
+    """Call function(rank, *args) in count processes of one gloo group and wait for them.
 
-    Errors of a process are raised here.
+    An error of a process is raised here.
     """
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_join, (folder, count, function, args), nprocs=count)
@@ -21,6 +21,5 @@ def _join(rank, folder, count, function, args):
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=count)
     function(rank, *args)
     dist.barrier()
-    # not through the interpreter's shutdown: a gloo thread that then frees one of the buffers
-    # Detectron2 gathers from Python aborts the process, now and then
+    # skip the interpreter's shutdown: a thread of gloo may then free a buffer of Python's and abort
     os._exit(0)

@@ -1,7 +1,9 @@
-"""A dataset of a few small pictures and a model small enough to train in seconds."""
+"""A dataset of a few small images and a model small enough to train in seconds."""
 
+import importlib
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -10,18 +12,13 @@ from clsa_search.data import save_custom_json
 
 ROOT = Path(__file__).parents[2]
 COLORS = [(40, 40, 200), (40, 200, 40), (200, 40, 40), (40, 200, 200)]
+_BACKBONE = "MODEL.REID.BACKBONE.RESNETS"
 TINY_MODEL = [
     *("MODEL.DEVICE", "cpu"),
     *("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
-    *(
-        "MODEL.REID.BACKBONE.RESNETS.DEPTH",
-        "50",
-        "MODEL.REID.BACKBONE.RESNETS.WIDTH_PER_GROUP",
-        "4",
-    ),
-    *("MODEL.REID.BACKBONE.RESNETS.STEM_OUT_CHANNELS", "8"),
-    *("MODEL.REID.BACKBONE.RESNETS.RES2_OUT_CHANNELS", "16"),
+    *(f"{_BACKBONE}.DEPTH", "50", f"{_BACKBONE}.WIDTH_PER_GROUP", "4"),
+    *(f"{_BACKBONE}.STEM_OUT_CHANNELS", "8", f"{_BACKBONE}.RES2_OUT_CHANNELS", "16"),
     *("MODEL.FPN.OUT_CHANNELS", "8", "MODEL.ROI_BOX_HEAD.FC_DIM", "16"),
     *("MODEL.REID.HEAD.HIDDEN_DIM", "16", "MODEL.REID.HEAD.EMBED_DIM", "8"),
     *("MODEL.REID.CROP_SIZE", "[32, 16]"),
@@ -32,42 +29,44 @@ TINY_MODEL = [
 """KEY VALUE pairs that shrink the demo's model until it trains in seconds."""
 
 
-def draw_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
-    """Pictures of 96 x 72 with three colored blocks each; block k is person k, the last unknown.
+def make_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
+    """Write images of 96 x 72 with three colored blocks each; return the path of their JSON.
 
-    Sizes and places change from picture to picture; every fourth picture is empty.
+    Block k is person k, the last one is unlabeled. Sizes and positions change from image to image;
+    every fourth image is empty.
     """
     rng = np.random.default_rng(images)
     folder.mkdir(parents=True, exist_ok=True)
-    entries, annotations = [], []
+    infos, annotations = [], []
     for i in range(images):
-        picture = rng.integers(90, 130, (72, 96, 3), dtype=np.uint8)
-        entries.append(
+        image = rng.integers(90, 130, (72, 96, 3), dtype=np.uint8)
+        infos.append(
             {"id": i, "file_name": f"{name}_{i}.png", "width": 96, "height": 72, "cam_id": i % 2}
         )
         for slot, pid in enumerate(rng.permutation(4)[:3] if i % 4 != 3 else ()):
             h = int(rng.integers(24, 60))
             x, y, w = 4 + 31 * slot, 72 - h - 4, h // 3
-            picture[y : y + h, x : x + w] = COLORS[pid]
+            image[y : y + h, x : x + w] = COLORS[pid]
             annotations.append(
                 {"image_id": i, "bbox": [x, y, w, h], "person_id": int(pid) if pid < 3 else -1}
             )
-        cv2.imwrite(str(folder / entries[-1]["file_name"]), picture)
+        cv2.imwrite(str(folder / infos[-1]["file_name"]), image)
     firsts = {a["person_id"]: a for a in reversed(annotations) if a["person_id"] >= 0}
     save_custom_json(
         folder / f"{name}.json",
-        images=entries,
+        images=infos,
         annotations=annotations,
         queries=list(firsts.values()) if queries else [],
     )
     return folder / f"{name}.json"
 
 
-def load_tool(name):
+def load_tool(name: str) -> ModuleType:
     """Return the module of a command: clsa_search.commands.<name>, or tools/<name>.py."""
     if importlib.util.find_spec(f"clsa_search.commands.{name}"):
         return importlib.import_module(f"clsa_search.commands.{name}")
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

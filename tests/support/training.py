@@ -1,4 +1,4 @@
-"""Training runs as tests make them, with the loss of every iteration."""
+"""Training runs of tests, with the loss of every iteration."""
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -9,11 +9,11 @@ SIX_STEPS = [
     *("SOLVER.MAX_ITER", "6", "SOLVER.CHECKPOINT_PERIOD", "3"),
     *("SOLVER.WARMUP_ITERS", "4", "SOLVER.STEPS", "(5,)"),
 ]
-"""Six iterations in which everything that could be lost on the way changes."""
+"""Six iterations with warm-up, a step of the learning rate and two checkpoints."""
 
 
 class Losses(HookBase):
-    """Keeps the total loss of every iteration, on the main process."""
+    """The total loss of every iteration, on the main process."""
 
     def __init__(self):
         self.by_iteration = {}
@@ -25,7 +25,7 @@ class Losses(HookBase):
 
 
 def train(cfg, *, resume=False):
-    """The trainer when it is done, and {iteration: total loss}."""
+    """Train; return the trainer and {iteration: total loss}."""
     trainer = PersonSearchTrainer(cfg)
     losses = Losses()
     trainer.register_hooks([losses])
