@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsa_search.errors import reported_input_errors
+from clsa_search.errors import InputError, reported_input_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -26,7 +26,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=Path("output/check"),
         help="folder of the samples (default: %(default)s)",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.draw < 0:
+        parser.error(f"--draw is {args.draw}; expected 0 or more")
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for fault in report.faults:
             print(f"fault: {fault}")
         if args.draw:
-            samples = draw_samples(get_records(args.name), args.draw, args.output_dir)
+            try:
+                samples = draw_samples(get_records(args.name), args.draw, args.output_dir)
+            except OSError as error:
+                raise InputError(f"{args.output_dir}: cannot write: {error.strerror}") from error
             print(f"{count_noun(len(samples), 'sample')} in {args.output_dir}")
     print(count_noun(len(report.faults), "fault"))
     if report.faults:

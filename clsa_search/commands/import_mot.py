@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clsa_search.data.datasets.mot_split import SPLITS
-from clsa_search.errors import reported_input_errors
+from clsa_search.errors import InputError, reported_input_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from clsa_search.data.datasets.mot import import_mot
 
     with reported_input_errors():
-        counts = import_mot(**vars(args))
+        try:
+            counts = import_mot(**vars(args))
+        except OSError as error:
+            raise InputError(f"{args.output_dir}: cannot write: {error.strerror}") from error
     rows = [[Path(args.output_dir) / f"{name}.json", *row.values()] for name, row in counts.items()]
     print(tabulate(rows, headers=["file", *counts["train"]]))

@@ -118,6 +118,14 @@ def test_an_unreadable_dataset_ends_with_one_line(root, monkeypatch, capsys):
     assert "error: " in capsys.readouterr().err
 
 
+def test_faults_of_the_samples_end_with_one_line(root, tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, "cuhk_sysu_train", "--draw", "-3") == 2
+    assert "--draw is -3; expected 0 or more" in capsys.readouterr().err
+    (tmp_path / "file").write_text("in the way")
+    assert run(monkeypatch, "cuhk_sysu_train", "--draw", 1, "--output-dir", tmp_path / "file") == 2
+    assert "file: cannot write: " in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_samples_show_boxes_and_identities(root, tmp_path, monkeypatch):
     assert run(monkeypatch, "cuhk_sysu_gallery", "--draw", 3, "--output-dir", tmp_path / "a") == 0
     # all seven images of the pool have boxes: first, middle, last

@@ -36,6 +36,7 @@ from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
+from clsa_search.wording import count_noun
 
 PERSON_CATEGORY = {"id": 1, "name": "person"}
 _LARGEST_ID = 2**63
@@ -173,7 +174,8 @@ def _parse_annotations(
     categories = Section(document, "categories", path)
     if len(categories.entries) != 1:
         raise InputError(
-            f"{path}: 'categories' has {len(categories.entries)} entries; expected one, the person"
+            f"{path}: 'categories' has {count_noun(len(categories.entries), 'entry', 'entries')}; "
+            "expected one, the person"
         )
     (category,) = categories.unique_ids()
     section = Section(document, "annotations", path)

@@ -66,7 +66,7 @@ def import_mot(
         InputError: an argument or a file is not as described; the message names file, line, field
             and value.
     """
-    _check_arguments(split, test_sequences, test_fraction, min_visibility, frame_step)
+    _check_arguments(split, test_sequences, test_fraction, min_visibility, frame_step, seed)
     sequences, rng = find_sequences(source), np.random.default_rng(seed)
     names = {sequence.name for sequence in sequences}
     gallery_names: set[str] = set()
@@ -89,7 +89,12 @@ def import_mot(
 
 
 def _check_arguments(
-    split: str, test_sequences: Sequence[str], fraction: float, visibility: float, step: int
+    split: str,
+    test_sequences: Sequence[str],
+    fraction: float,
+    visibility: float,
+    step: int,
+    seed: int,
 ) -> None:
     if split not in SPLITS:
         raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
@@ -101,6 +106,8 @@ def _check_arguments(
         raise InputError(f"min_visibility is {visibility}; expected from 0 to 1")
     if step < 1:
         raise InputError(f"frame_step is {step}; expected 1 or more")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; expected 0 or more")
 
 
 def _read_sequences(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clsa_search.errors import InputError
+from clsa_search.wording import count_noun
 
 FIELDS = ("frame", "track", "x", "y", "width", "height", "valid", "class", "visibility")
 PEDESTRIAN = 1
@@ -152,7 +153,8 @@ def _parse_numbers(line: str, where: str) -> dict[str, float]:
     texts = line.split(",")
     if len(texts) != len(FIELDS):
         raise InputError(
-            f"{where}: {len(texts)} fields; expected {len(FIELDS)}: {', '.join(FIELDS)}"
+            f"{where}: {count_noun(len(texts), 'field')}; "
+            f"expected {len(FIELDS)}: {', '.join(FIELDS)}"
         )
     values = {}
     for field, text in zip(FIELDS, texts, strict=True):

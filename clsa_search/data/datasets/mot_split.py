@@ -36,7 +36,11 @@ def hold_out_sequences(
         )
     held_out = set(wanted) or choose_share(names, fraction, rng)
     if held_out == set(names):
-        raise InputError(f"all {len(names)} sequences are for test; expected some to train on")
+        raise InputError(
+            f"no sequence is left to train on: {', '.join(names)} are for test; expected fewer"
+            if len(names) > 1
+            else f"{names[0]} is the only sequence; expected more, or another split than 'sequence'"
+        )
     return held_out
 
 

@@ -17,6 +17,7 @@ from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED, Ragged
+from clsa_search.wording import count_noun
 
 FRAME_LISTS = {"train": "frame_train.mat", "gallery": "frame_test.mat"}
 QUERY_FILE = "query_info.txt"
@@ -82,7 +83,8 @@ def _read_annotations(path: Path) -> np.ndarray:
     """Return (n, 5) person id, x, y, width, height of the boxes with a size."""
     rows = load_variable(path, *_BOX_VARIABLES).astype(np.float64)
     if rows.size and rows.shape[-1] != 5:
-        raise InputError(f"{path}: rows of {rows.shape[-1]} numbers; expected pid, x, y, w, h")
+        numbers = count_noun(rows.shape[-1], "number")
+        raise InputError(f"{path}: rows of {numbers}; expected pid, x, y, w, h")
     rows = rows.reshape(-1, 5)
     return rows[(rows[:, 3:] > 0).all(axis=1)]
 

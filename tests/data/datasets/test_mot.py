@@ -244,10 +244,14 @@ def test_faults_of_folders_and_images(source, tmp_path):
             {"test_sequences": ["a", "e"]},
             "test sequence 'e' is not there; expected some of a, b, c, d",
         ),
-        ({"test_sequences": list("abcd")}, "all 4 sequences are for test"),
+        (
+            {"test_sequences": list("abcd")},
+            "no sequence is left to train on: a, b, c, d are for test",
+        ),
         ({"test_fraction": 1.0}, "test_fraction is 1.0; expected between 0 and 1"),
         ({"min_visibility": -1}, "min_visibility is -1; expected from 0 to 1"),
         ({"frame_step": 0}, "frame_step is 0; expected 1 or more"),
+        ({"seed": -1}, "seed is -1; expected 0 or more"),
     ],
 )
 def test_wrong_arguments(source, tmp_path, arguments, message):
@@ -277,6 +281,10 @@ def test_the_command(source, tmp_path, run_tool, capsys):
     with pytest.raises(SystemExit) as end:
         run_tool(source, tmp_path / "out", "--test-sequences", "z")
     assert end.value.code == 2 and "error: test sequence 'z' is not" in capsys.readouterr().err
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SystemExit) as end:
+        run_tool(source, tmp_path / "file")
+    assert end.value.code == 2 and "file: cannot write: " in capsys.readouterr().err
 
 
 def test_the_documented_commands_run(source, tmp_path, run_tool, monkeypatch):
