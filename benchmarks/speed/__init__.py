@@ -1,1 +1,1 @@
-"""Where speed is known: what this project's own code takes, beside what the machine could do."""
+"""Speed benchmark: time, memory and operation counts beside the limits of the machine."""

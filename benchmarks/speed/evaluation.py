@@ -1,11 +1,9 @@
-"""How long the metrics take on generated predictions of the benchmarks' sizes, and how much memory.
+"""Speed and memory of the search metrics on random predictions of the size of a published test set.
 
-The limit is one float32 product of all queries with all detections on the same device: no
-evaluation can do without it.
+The limit is one float32 product of all queries with all detections on the same device.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from statistics import median
 
@@ -15,6 +13,7 @@ import torch
 from benchmarks.speed.inputs import generate_embeddings, normalize
 from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.operations import OperationCounts
+from benchmarks.speed.settings import DATASET_SIZES, DatasetSize
 from benchmarks.speed.timing import peak_memory, time_call
 from clsa_search.data.galleries import Gallery
 from clsa_search.evaluation.cbgm import CBGM
@@ -23,67 +22,80 @@ from clsa_search.evaluation.metrics import evaluate_protocols
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol, full_gallery_protocol
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
-from clsa_search.structures import ImageDetections, Queries, Ragged
+from clsa_search.evaluation.search_result import SearchResult
+from clsa_search.structures import UNLABELED, ImageDetections, Queries, Ragged
 
-SIGNAL = 0.7  # share of an identity in its embeddings: mAP between 90 and 99
-_RERANKED = 3000  # queries at most with a re-ranker: their cost is each query's own
-_PRODUCTS = 1 << 26  # similarities at a time of the bare product
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of a benchmark; gallery sizes of 0 stand for every image but the query's own."""
-
-    images: int
-    detections: int
-    queries: int
-    identities: int
-    labeled: int
-    galleries: tuple[int, ...]
-    cbgm: CBGM
-
-    def scale(self, share: float) -> "Size":
-        """A smaller one of the same shape, to try things out."""
-        images, detections, queries, identities, labeled, *galleries = (
-            max(1, round(share * count)) if count else 0
-            for count in (
-                *(self.images, self.detections, self.queries, self.identities, self.labeled),
-                *self.galleries,
-            )
-        )
-        return Size(images, detections, queries, identities, labeled, tuple(galleries), self.cbgm)
-
-
-SIZES = {
-    "CUHK-SYSU": Size(
-        6978, 38000, 2900, 2900, 11600, (50, 100, 500, 1000, 2000, 4000), CBGM(10, 3)
-    ),
-    "PRW": Size(6112, 38000, 2057, 450, 19127, (0,), CBGM(30, 4)),
-}
+SIGNAL = 0.7  # share of the identity in an embedding: mAP of 90 to 99
+_RERANKED_QUERIES = 3000  # at most; the cost of re-ranking is per query
+_BLOCK = 1 << 26  # similarities per product of the limit
+_QUERY_BOX = (0, 0, 10, 20)
 
 
 def measure_evaluation(
     name: str, width: int, *, device: torch.device, repeat: int = 3, scale: float = 1
 ) -> Iterator[Measurement]:
-    """Score generated predictions: all protocols together, then each re-ranker on one of them.
+    """Measure all protocols together, then each re-ranker on one protocol.
 
     Args:
-        name: of `SIZES`.
-        width: of the embeddings.
-        device: where to compute.
-        repeat: how often all protocols are timed; re-rankers, which take long, are run once.
-        scale: share of the benchmark's size.
+        name: key of `DATASET_SIZES`.
+        width: width of the embeddings.
+        device: device of the evaluation.
+        repeat: number of timed calls; re-rankers run once.
+        scale: share of the dataset's size.
     """
-    size = SIZES[name].scale(scale)
+    size = DATASET_SIZES[name].scale(scale)
     predictions, protocols = generate_predictions(size, width)
     limit = _time_product(predictions, device, repeat)
     measure = partial(_measure, predictions, limit=limit, device=device)
     yield measure(protocols, f"{name} x {len(protocols)}", repeat=repeat)
-    small = protocols[min(1, len(protocols) - 1)]  # the gallery of 100 images or the only one
-    small = small.select(small.query_ids[:_RERANKED])
-    for label, reranker in (("CBGM", size.cbgm), ("k-reciprocal", KReciprocal())):
+    small = protocols[min(1, len(protocols) - 1)]  # the gallery of 100 images, or the only one
+    small = small.select(small.query_ids[:_RERANKED_QUERIES].tolist())
+    for label, reranker in (("CBGM", CBGM(*size.cbgm)), ("k-reciprocal", KReciprocal())):
         options = SearchOptions(reranker=reranker)
         yield measure([small], f"{name} {small.name} with {label}", options, repeat=0)
+
+
+def generate_predictions(
+    size: DatasetSize, width: int, seed: int = 0
+) -> tuple[Predictions, list[SearchProtocol]]:
+    """Generate predictions that detect all ground-truth boxes, and the protocols of a dataset."""
+    rng = np.random.default_rng(seed)
+    images = np.sort(rng.integers(0, size.images, size.detections))
+    corners = rng.uniform(0, 1500, (size.detections, 2))
+    boxes = np.hstack([corners, corners + rng.uniform(20, 200, (size.detections, 2))])
+    person_ids = np.full(size.detections, UNLABELED)
+    labeled = rng.choice(size.detections, size.labeled, replace=False)
+    person_ids[labeled] = rng.integers(0, size.identities, size.labeled)
+    centers = generate_embeddings(rng, size.identities, width)
+    embeddings = generate_embeddings(rng, size.detections, width)
+    embeddings[labeled] += SIGNAL * centers[person_ids[labeled]]
+    query_persons = np.arange(size.queries) % size.identities
+    query_embeddings = generate_embeddings(rng, size.queries, width)
+    query_embeddings += SIGNAL * centers[query_persons]
+    query_images = rng.integers(0, size.images, size.queries)
+    names = np.array([f"s{image:05d}" for image in range(size.images)])
+    predictions = Predictions(
+        image_ids=names,
+        detections=Ragged(
+            ImageDetections(
+                boxes=boxes.astype(np.float32),
+                scores=rng.uniform(0.5, 1, size.detections).astype(np.float32),
+                embeddings=normalize(embeddings),
+            ),
+            np.searchsorted(images, np.arange(size.images + 1)),
+        ),
+        queries=Queries(
+            ids=np.arange(size.queries),
+            boxes=np.tile(np.array(_QUERY_BOX, np.float32), (size.queries, 1)),
+            embeddings=normalize(query_embeddings),
+            image_ids=names[query_images],
+        ),
+        meta={},
+    )
+    records = _make_records(predictions, person_ids, query_images, query_persons)
+    positives = _find_positive_images(images, person_ids, query_images, query_persons)
+    protocols = [_make_protocol(rng, records, positives, count) for count in size.galleries]
+    return predictions, protocols
 
 
 def _measure(
@@ -96,98 +108,61 @@ def _measure(
     device: torch.device,
     repeat: int,
 ) -> Measurement:
-    """The limit is the product's, in seconds of one query."""
-    seconds, results = [], []
+    """Measure an evaluation; `limit` is in seconds per query."""
+    seconds: list[float] = []
+    results: list[SearchResult] = []
 
     def evaluate() -> None:
         results[:] = evaluate_protocols(predictions, protocols, options, device=device)
 
     memory_mb, _ = peak_memory(lambda: seconds.append(time_call(evaluate, device)), device)
     seconds += [time_call(evaluate, device) for _ in range(repeat)]
-    whole, count = median(seconds[1:] or seconds), len(protocols[0].query_ids)
+    total, count = median(seconds[1:] or seconds), len(protocols[0].query_ids)
     embeddings = predictions.detections.values.embeddings
-    width = embeddings.shape[1]
     return Measurement(
-        name=f"{label}, width {width}",
+        name=f"{label}, width {embeddings.shape[1]}",
         unit="query",
-        seconds=whole / count,
+        seconds=total / count,
         memory_mb=memory_mb,
         operations=OperationCounts(2 * embeddings.size, embeddings.nbytes // count, 0),
         limit_seconds=limit,
         notes={
             "queries": count,
-            "seconds of all": whole,
-            "times the product": whole / count / limit,
+            "total seconds": total,
+            "time / product": total / count / limit,
             "mAP": results[-1].metrics()["mAP"],
         },
     )
 
 
-def generate_predictions(
-    size: Size, width: int, seed: int = 0
-) -> tuple[Predictions, list[SearchProtocol]]:
-    """Predictions in which every annotated person is found, and the protocols to score."""
-    rng = np.random.default_rng(seed)
-    images = np.sort(rng.integers(0, size.images, size.detections))
-    corners = rng.uniform(0, 1500, (size.detections, 2))
-    boxes = np.hstack([corners, corners + rng.uniform(20, 200, (size.detections, 2))])
-    person_ids = np.full(size.detections, -1)
-    labeled = rng.choice(size.detections, size.labeled, replace=False)
-    person_ids[labeled] = rng.integers(0, size.identities, size.labeled)
-    centers = generate_embeddings(rng, size.identities, width)
-    features = generate_embeddings(rng, size.detections, width)
-    features[labeled] += SIGNAL * centers[person_ids[labeled]]
-    asked = np.arange(size.queries) % size.identities
-    query_embeddings = generate_embeddings(rng, size.queries, width) + SIGNAL * centers[asked]
-    query_images = rng.integers(0, size.images, size.queries)
-    names = np.array([f"s{image:05d}" for image in range(size.images)])
-    predictions = Predictions(
-        image_ids=names,
-        detections=Ragged(
-            ImageDetections(
-                boxes=boxes.astype(np.float32),
-                scores=rng.uniform(0.5, 1, size.detections).astype(np.float32),
-                embeddings=normalize(features),
-            ),
-            np.searchsorted(images, np.arange(size.images + 1)),
-        ),
-        queries=Queries(
-            ids=np.arange(size.queries),
-            boxes=np.tile(np.float32([0, 0, 10, 20]), (size.queries, 1)),
-            embeddings=normalize(query_embeddings),
-            image_ids=names[query_images],
-        ),
-        meta={},
-    )
-    records = _make_records(predictions, person_ids, query_images, asked)
-    holders = _find_holders(images, person_ids, query_images, asked)
-    protocols = [_make_protocol(rng, records, holders, count) for count in size.galleries]
-    return predictions, protocols
-
-
 def _make_records(
-    predictions: Predictions, person_ids: np.ndarray, query_images: np.ndarray, asked: np.ndarray
+    predictions: Predictions,
+    person_ids: np.ndarray,
+    query_images: np.ndarray,
+    query_persons: np.ndarray,
 ) -> list[dict]:
-    boxes, people = predictions.detections.values.boxes.tolist(), person_ids.tolist()
-    records = []
+    boxes, persons = predictions.detections.values.boxes.tolist(), person_ids.tolist()
+    records: list[dict] = []
     for image, name in enumerate(predictions.image_ids.tolist()):
         rows = range(*predictions.detections.offsets[image : image + 2])
-        annotations = [{"bbox": boxes[row], "person_id": people[row]} for row in rows]
+        annotations = [{"bbox": boxes[row], "person_id": persons[row]} for row in rows]
         records.append({"image_id": name, "annotations": annotations, "queries": []})
     for query, image in enumerate(query_images.tolist()):
-        person = int(asked[query])
+        person_id = int(query_persons[query])
         records[image]["queries"].append(
-            {"query_id": query, "bbox": [0, 0, 10, 20], "person_id": person}
+            {"query_id": query, "bbox": list(_QUERY_BOX), "person_id": person_id}
         )
     return records
 
 
-def _find_holders(
-    images: np.ndarray, person_ids: np.ndarray, query_images: np.ndarray, asked: np.ndarray
+def _find_positive_images(
+    images: np.ndarray, person_ids: np.ndarray, query_images: np.ndarray, query_persons: np.ndarray
 ) -> list[np.ndarray]:
-    """For each query, the images that hold its person, its own left out."""
+    """Return for each query the images with its person, except the query image."""
     order = np.argsort(person_ids, kind="stable")
-    starts, stops = (np.searchsorted(person_ids[order], asked, side) for side in ("left", "right"))
+    ordered = person_ids[order]
+    starts = np.searchsorted(ordered, query_persons, "left")
+    stops = np.searchsorted(ordered, query_persons, "right")
     return [
         np.setdiff1d(images[order[start:stop]], own)
         for start, stop, own in zip(starts, stops, query_images, strict=True)
@@ -195,32 +170,31 @@ def _find_holders(
 
 
 def _make_protocol(
-    rng: np.random.Generator, records: list[dict], holders: list[np.ndarray], count: int
+    rng: np.random.Generator, records: list[dict], positives: list[np.ndarray], count: int
 ) -> SearchProtocol:
-    """A gallery of `count` images for each query, those that hold the person first."""
+    """Make a gallery of `count` images for each query, images with positives first."""
     if count == 0:
         return full_gallery_protocol(records)
-    images = np.empty((len(holders), count), dtype=np.int32)
-    for row, mine in zip(images, holders, strict=True):
-        mine = mine[:count]
-        spare = min(count + len(mine), len(records))
-        drawn = rng.choice(len(records), spare, replace=False, shuffle=False)
-        others = drawn[~np.isin(drawn, mine)]
-        row[:] = np.concatenate([mine, others])[:count]
-    rows = Ragged(images.reshape(-1), np.arange(len(holders) + 1) * count)
-    gallery = Gallery(np.arange(len(holders)), rows)
+    images = np.empty((len(positives), count), dtype=np.int32)
+    for row, own in zip(images, positives, strict=True):
+        own = own[:count]
+        spare = min(count + len(own), len(records))
+        sampled = rng.choice(len(records), spare, replace=False, shuffle=False)
+        row[:] = np.concatenate([own, sampled[~np.isin(sampled, own)]])[:count]
+    rows = Ragged(images.reshape(-1), np.arange(len(positives) + 1) * count)
+    gallery = Gallery(np.arange(len(positives)), rows)
     return build_protocol(records, gallery, f"g{count}")
 
 
 def _time_product(predictions: Predictions, device: torch.device, repeat: int) -> float:
-    """Seconds of one query; in blocks into the same memory, as all similarities need not fit."""
+    """Return seconds per query of the product, in blocks that reuse the same memory."""
     queries = torch.from_numpy(predictions.queries.embeddings).to(device)
-    features = torch.from_numpy(predictions.detections.values.embeddings).to(device)
-    blocks = queries.split(max(1, _PRODUCTS // len(features)))
-    products = torch.empty(len(blocks[0]), len(features), device=device)
+    embeddings = torch.from_numpy(predictions.detections.values.embeddings).to(device)
+    blocks = queries.split(max(1, _BLOCK // len(embeddings)))
+    products = torch.empty(len(blocks[0]), len(embeddings), device=device)
 
     def multiply() -> None:
         for block in blocks:
-            torch.mm(block, features.T, out=products[: len(block)])
+            torch.mm(block, embeddings.T, out=products[: len(block)])
 
     return time_call(multiply, device, repeat) / len(queries)

@@ -1,4 +1,4 @@
-"""How a cost grows with a size: measured at several, then the law, and what it says beyond them."""
+"""Growth of a cost with a size: measurements at several sizes and a fitted line."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,34 +12,41 @@ from benchmarks.speed.growth_plot import draw_growth
 from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.operations import OperationCounts
 
-_BEYOND = " (extrapolated)"
+_EXTRAPOLATED = " (extrapolated)"
 
 
 @dataclass(frozen=True)
 class Line:
-    """start + slope * size."""
+    """Fitted line, start + slope * size.
+
+    Args:
+        start: value at size 0.
+        slope: value per size.
+        residual: largest relative deviation of the fitted values.
+    """
 
     start: float
     slope: float
-    residual: float  # largest relative deviation of what was fitted
+    residual: float
 
     def at(self, size: float) -> float:
+        """Return the value at a size."""
         return self.start + self.slope * size
 
 
 def fit_line(sizes: Sequence[float], values: Sequence[float]) -> Line:
-    """The line of least squares of the relative errors, whose parts are not negative.
+    """Fit a line with non-negative start and slope by least squares of the relative errors.
 
-    Relative, because small sizes tell the start and large ones the slope.
+    Relative errors weigh small sizes, which show the start, like large ones, which show the slope.
 
     Args:
-        sizes: two different ones or more; the residual says something from three on.
-        values: at each size, more than 0: seconds, MB, bytes.
+        sizes: two distinct sizes or more; three or more give a meaningful residual.
+        values: positive value at each size: seconds, MB, bytes.
     """
-    sizes, values = np.asarray(sizes, np.float64), np.asarray(values, np.float64)
-    largest = sizes.max()  # the two columns alike in size
-    shares = np.stack([np.ones_like(sizes), sizes / largest], axis=1) / values[:, None]
-    (start, slope), _ = nnls(shares, np.ones_like(values))
+    x, y = np.asarray(sizes, np.float64), np.asarray(values, np.float64)
+    largest = x.max()  # scales both columns alike
+    shares = np.stack([np.ones_like(x), x / largest], axis=1) / y[:, None]
+    (start, slope), _ = nnls(shares, np.ones_like(y))
     residual = np.abs(shares @ (start, slope) - 1).max()
     return Line(float(start), float(slope / largest), float(residual))
 
@@ -51,56 +58,58 @@ def measure_sizes(
     of: str,
     until: int | None = None,
 ) -> Iterator[Measurement]:
-    """Measure at several sizes and fit a line to each figure.
+    """Measure at several sizes and fit a line to each measurement.
 
     Args:
-        measure_at: gives figures of the same names for every size.
-        sizes: where to measure, in this order.
-        of: what grows, as the figures' notes call it: "rows", "people".
-        until: where to extrapolate each line to; None: nowhere.
+        measure_at: function that yields measurements of the same names for every size.
+        sizes: sizes in the order of measurement.
+        of: name of the size in the notes, such as "detections".
+        until: size of the extrapolation; None extrapolates nothing.
 
     Yields:
-        The measurements as they are taken, then one extrapolation of each. Its name says so; its
-        notes hold the line's start and slope in seconds and its largest relative residual.
-        Operation counts are extrapolated likewise; measured limits and memory are not.
+        The measurements, then one extrapolation of each. Its name says so; its notes hold the
+        line's start and slope in seconds and its largest relative residual. Operation counts are
+        extrapolated likewise; measured limits and memory are not.
     """
-    found: dict[str, list[Measurement]] = {}
+    by_name: dict[str, list[Measurement]] = {}
     for size in sizes:
-        for figure in measure_at(size):
-            found.setdefault(figure.name, []).append(figure)
-            yield replace(figure, notes={of: size, **figure.notes})
-    for figures in found.values() if until else ():
-        yield _extrapolate(figures, sizes, of, until)
+        for measurement in measure_at(size):
+            by_name.setdefault(measurement.name, []).append(measurement)
+            yield replace(measurement, notes={of: size, **measurement.notes})
+    if until:
+        for measurements in by_name.values():
+            yield _extrapolate(measurements, sizes, of, until)
 
 
 def plot_growth(rows: Sequence[Mapping[str, Any]], of: str, path: str | Path) -> None:
-    """A plot of :func:`measure_sizes`' figures, as `to_row` makes them flat.
+    """Plot the rows that `to_row` makes of the measurements of :func:`measure_sizes`.
 
     Args:
-        rows: measured and extrapolated.
-        of: as there.
-        path: the picture; its suffix chooses the format.
+        rows: measured and extrapolated rows.
+        of: name of the size.
+        path: image file; its suffix chooses the format.
     """
     measured: dict[str, list[tuple[float, float]]] = {}
-    beyond: dict[str, list[tuple[float, float]]] = {}
+    extrapolated: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
-        name = row["name"].removesuffix(_BEYOND)
-        lines = measured if name == row["name"] else beyond
+        name = row["name"].removesuffix(_EXTRAPOLATED)
+        lines = measured if name == row["name"] else extrapolated
         lines.setdefault(f"{name}, per {row['unit']}", []).append((row[of], row["seconds"]))
-    draw_growth(measured, beyond, of, path)
+    draw_growth(measured, extrapolated, of, path)
 
 
 def _extrapolate(
-    figures: Sequence[Measurement], sizes: Sequence[int], of: str, until: int
+    measurements: Sequence[Measurement], sizes: Sequence[int], of: str, until: int
 ) -> Measurement:
-    line = fit_line(sizes, [figure.seconds for figure in figures])
-    works = [figure.operations for figure in figures]
+    line = fit_line(sizes, [measurement.seconds for measurement in measurements])
+    counts = [m.operations for m in measurements if m.operations is not None]
+    first = measurements[0]
     return Measurement(
-        name=figures[0].name + _BEYOND,
-        unit=figures[0].unit,
+        name=first.name + _EXTRAPOLATED,
+        unit=first.unit,
         seconds=line.at(until),
-        operations=None if None in works else _grow_work(works, sizes, until),
-        dtype=figures[0].dtype,
+        operations=_extrapolate_counts(counts, sizes, until) if counts else None,
+        dtype=first.dtype,
         notes={
             of: until,
             "extrapolated from": f"{min(sizes):,} to {max(sizes):,} {of}",
@@ -111,10 +120,10 @@ def _extrapolate(
     )
 
 
-def _grow_work(
-    works: Sequence[OperationCounts], sizes: Sequence[int], until: int
+def _extrapolate_counts(
+    counts: Sequence[OperationCounts], sizes: Sequence[int], until: int
 ) -> OperationCounts:
-    columns = zip(*((work.flops, work.bytes, work.syncs) for work in works), strict=True)
+    columns = zip(*((count.flops, count.bytes, count.syncs) for count in counts), strict=True)
     flops, moved, syncs = (
         fit_line(sizes, column).at(until) if all(column) else 0 for column in columns
     )

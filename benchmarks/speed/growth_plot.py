@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -27,7 +28,11 @@ def draw_growth(
     figure = Figure(figsize=(6.4, 4), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for index, (label, points) in enumerate(measured.items()):
-        style = {"color": COLORS[index % len(COLORS)], "markersize": 3.5, "linewidth": 1.3}
+        style: dict[str, Any] = {
+            "color": COLORS[index % len(COLORS)],
+            "markersize": 3.5,
+            "linewidth": 1.3,
+        }
         if beyond := extrapolated.get(label):
             axes.plot(
                 *zip(points[-1], *beyond, strict=True), "o--", markerfacecolor="white", **style

@@ -1,4 +1,4 @@
-"""What this machine can do at most: products a second, bytes moved a second."""
+"""Limits of the machine: floating-point operations and bytes per second."""
 
 import platform
 from collections.abc import Mapping
@@ -18,16 +18,19 @@ _REPEAT = 5
 
 @dataclass(frozen=True)
 class Machine:
-    """flops: floating-point operations a second by the name of the type, the best of products and
-    convolutions that was seen. bandwidth: bytes a second of memory, of a large copy (read and
-    written) or sum (read only), whichever has more."""
+    """Measured limits of a device.
+
+    Args:
+        flops: floating-point operations per second by dtype, the best of products and convolutions.
+        bandwidth: bytes per second of memory, the best of a large copy and a large sum.
+    """
 
     flops: Mapping[str, float]
     bandwidth: float
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers hold for."""
+    """Return device, threads and versions."""
     is_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if is_gpu else _name_cpu(),
@@ -39,8 +42,8 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def measure_machine(device: torch.device) -> Machine:
-    """Measure the limits of a device; the rate of a type when it is first asked for."""
-    source = torch.ones(2**26, device=device)  # beyond any cache
+    """Measure the limits of a device; the rate of a dtype at its first use."""
+    source = torch.ones(2**26, device=device)  # larger than any cache
     target = torch.empty_like(source)
     copying = time_call(lambda: target.copy_(source), device, _REPEAT)
     reading = time_call(lambda: source.sum(), device, _REPEAT)

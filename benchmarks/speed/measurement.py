@@ -1,4 +1,4 @@
-"""One measured figure, the limit it is compared with, and the table of many."""
+"""Measurements, their limits, and the table of many."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,23 +17,24 @@ _COLUMNS = {
     *("arithmetic_seconds", "traffic_seconds", "limit_seconds", "share"),
 }
 _HEADERS = (
-    *("what", "time", "a second", "MB", "arithmetic alone", "traffic alone", "of the limit"),
-    *("syncs", "further"),
+    *("measurement", "time", "per second", "MB", "arithmetic", "traffic", "of the limit"),
+    *("syncs", "notes"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What was measured, per unit of it.
+    """Measurement per unit of work.
 
-    name: of the subject, as in "whole model, batch 4".
-    unit: what `seconds` and `work` are of: "image", "query", "row".
-    seconds: the median.
-    memory_mb: highest use of memory while at work beyond that before; of the GPU where it is used.
-    operations: arithmetic and traffic; None where neither is the limit.
-    dtype: in which the arithmetic is done.
-    limit_seconds: a bound in place of `work`'s, such as a bare product that was timed.
-    notes: further figures by their names.
+    Args:
+        name: subject, such as "whole model, batch 4".
+        unit: unit of `seconds` and `operations`: "image", "query", "detection".
+        seconds: median time.
+        memory_mb: peak memory above the memory before the call; of the GPU if it is used.
+        operations: arithmetic and traffic; None if neither is the limit.
+        dtype: type of the arithmetic.
+        limit_seconds: measured limit that replaces the limit from `operations`.
+        notes: further values by name.
     """
 
     name: str
@@ -57,62 +58,66 @@ def measure(
     dtype: str = "float32",
     notes: dict[str, Any] | None = None,
 ) -> Measurement:
-    """Time something, warm, and count what it does.
+    """Time a warm call and count its operations.
 
     Args:
-        call: does `units` units of work.
-        name, unit, dtype, notes: see `Measurement`.
-        device: that is waited for.
-        repeat: how often it is timed; the median counts.
+        call: function that does `units` units of work.
+        name: see `Measurement`.
+        unit: see `Measurement`.
+        units: number of units per call.
+        device: device to synchronize with.
+        repeat: number of timed calls; the median counts.
+        dtype: see `Measurement`.
+        notes: see `Measurement`.
     """
     call()
     memory_mb, _ = peak_memory(call, device)
     seconds = time_call(call, device, repeat)
-    whole = count_operations(call)
-    work = OperationCounts(whole.flops // units, whole.bytes // units, whole.syncs / units)
+    total = count_operations(call)
+    operations = OperationCounts(total.flops // units, total.bytes // units, total.syncs / units)
     return Measurement(
         name=name,
         unit=unit,
         seconds=seconds / units,
         memory_mb=memory_mb,
-        operations=work,
+        operations=operations,
         dtype=dtype,
         notes=notes or {},
     )
 
 
-def to_row(figure: Measurement, machine: Machine) -> dict[str, Any]:
-    """A figure beside its limits, flat, for JSON; what does not apply is None.
+def to_row(measurement: Measurement, machine: Machine) -> dict[str, Any]:
+    """Return a measurement with its limits as a flat dictionary for JSON.
 
-    The limit is `limit_seconds` where it is given, else the larger one of arithmetic over the
-    machine's rate and traffic over its bandwidth; "share" is how much of the limit's speed is
-    reached.
+    The limit is `limit_seconds` if given, otherwise the larger of arithmetic / rate and
+    traffic / bandwidth of the machine. "share" is limit / time. Missing values are None.
     """
-    work, limit = figure.operations, figure.limit_seconds
-    arithmetic = work and work.flops / machine.flops[figure.dtype]
-    traffic = work and work.bytes / machine.bandwidth
-    if limit is None and work:
-        limit = max(arithmetic, traffic)
+    counts, limit = measurement.operations, measurement.limit_seconds
+    arithmetic = traffic = None
+    if counts:
+        arithmetic = counts.flops / machine.flops[measurement.dtype]
+        traffic = counts.bytes / machine.bandwidth
+        limit = max(arithmetic, traffic) if limit is None else limit
     return {
-        "name": figure.name,
-        "unit": figure.unit,
-        "dtype": figure.dtype,
-        "seconds": figure.seconds,
-        "per_second": 1 / figure.seconds,
-        "memory_mb": figure.memory_mb,
-        "flops": work and work.flops,
-        "bytes": work and work.bytes,
-        "syncs": work and work.syncs,
+        "name": measurement.name,
+        "unit": measurement.unit,
+        "dtype": measurement.dtype,
+        "seconds": measurement.seconds,
+        "per_second": 1 / measurement.seconds,
+        "memory_mb": measurement.memory_mb,
+        "flops": counts and counts.flops,
+        "bytes": counts and counts.bytes,
+        "syncs": counts and counts.syncs,
         "arithmetic_seconds": arithmetic,
         "traffic_seconds": traffic,
         "limit_seconds": limit,
-        "share": limit and limit / figure.seconds,
-        **figure.notes,
+        "share": limit and limit / measurement.seconds,
+        **measurement.notes,
     }
 
 
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table of :func:`to_row`'s rows; notes are its last column."""
+    """Return a Markdown table of the rows of `to_row`; the last column has the notes."""
     lines = []
     for row in rows:
         notes = {key: value for key, value in row.items() if key not in _COLUMNS}

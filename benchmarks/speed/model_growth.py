@@ -1,4 +1,4 @@
-"""How the model's cost grows: with people, with the size of pictures, with identities."""
+"""Growth of the model's cost with boxes, image size and identities."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -13,12 +13,8 @@ from benchmarks.speed.training import Step
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_inference
 
-PEOPLE = (1, 5, 20, 50, 100)
-HEIGHTS = (300, 450, 600, 900)
-IDENTITIES = (483, 5532, 20_000, 100_000)  # of PRW, of CUHK-SYSU, and beyond
 
-
-def measure_people(
+def measure_boxes(
     cfg: CfgNode,
     counts: Sequence[int],
     *,
@@ -27,39 +23,50 @@ def measure_people(
     repeat: int,
     until: int | None = None,
 ) -> Iterator[Measurement]:
-    """Inference, tuned, one picture of (height, width) at a time, by the people in it."""
-    infer = _Inference(cfg, device, repeat)
-    yield from measure_sizes(lambda n: infer.at(size, n), counts, of="people", until=until)
+    """Measure optimized inference of one image by its number of embedded boxes.
+
+    Args:
+        cfg: config of the model.
+        counts: numbers of boxes.
+        size: (height, width) of the image.
+        device: see :func:`measure`.
+        repeat: see :func:`measure`.
+        until: see :func:`measure_sizes`.
+    """
+    inference = _Inference(cfg, device, repeat)
+    yield from measure_sizes(lambda n: inference.at(size, n), counts, of="boxes", until=until)
 
 
-def measure_pictures(
+def measure_image_sizes(
     cfg: CfgNode,
     heights: Sequence[int],
     *,
     size: tuple[int, int],
-    people: int,
+    boxes: int,
     device: torch.device,
     repeat: int,
     until: int | None = None,
 ) -> Iterator[Measurement]:
-    """The same by the pixels of a picture, whose sides are to each other as those of `size`.
+    """Measure optimized inference of one image by its number of pixels.
 
     Args:
-        cfg: of the model.
-        heights, until: in pixels.
-        size: (height, width).
-        people: of each picture.
-        device, repeat: see :func:`measure`.
+        cfg: config of the model.
+        heights: image heights in pixels.
+        size: (height, width) with the aspect ratio of all images.
+        boxes: number of embedded boxes.
+        device: see :func:`measure`.
+        repeat: see :func:`measure`.
+        until: image height of the extrapolation.
     """
-    infer = _Inference(cfg, device, repeat)
-    shape = size[1] / size[0]
-    pixels = [round(shape * height**2) for height in heights]
+    inference = _Inference(cfg, device, repeat)
+    aspect = size[1] / size[0]
+    pixels = [round(aspect * height**2) for height in heights]
 
     def at(area: int) -> Iterator[Measurement]:
-        height = math.sqrt(area / shape)
-        return infer.at((round(height), round(height * shape)), people)
+        height = math.sqrt(area / aspect)
+        return inference.at((round(height), round(height * aspect)), boxes)
 
-    end = until and round(shape * until**2)
+    end = round(aspect * until**2) if until else None
     yield from measure_sizes(at, pixels, of="pixels", until=end)
 
 
@@ -69,22 +76,31 @@ def measure_identities(
     *,
     batch: int,
     size: tuple[int, int],
-    people: int,
+    boxes: int,
     device: torch.device,
     repeat: int,
     until: int | None = None,
 ) -> Iterator[Measurement]:
-    """Training steps by the number of training identities; see :class:`Step`."""
+    """Measure a training step by the number of training identities.
+
+    Args:
+        cfg: config of model and solver.
+        counts: numbers of identities.
+        batch: see :class:`Step`.
+        size: see :class:`Step`.
+        boxes: see :class:`Step`.
+        device: see :func:`measure`.
+        repeat: see :func:`measure`.
+        until: see :func:`measure_sizes`.
+    """
     keep_freed_memory(device)
 
     def at(identities: int) -> Iterator[Measurement]:
-        step = Step(
-            cfg, device=device, batch=batch, size=size, people=people, identities=identities
-        )
+        step = Step(cfg, device=device, batch=batch, size=size, boxes=boxes, identities=identities)
         yield measure(
             step,
             name=f"training step, {cfg.MODEL.REID.CLASSIFIER}, batch {batch}",
-            unit="picture",
+            unit="image",
             units=batch,
             device=device,
             repeat=repeat,
@@ -95,7 +111,7 @@ def measure_identities(
 
 
 class _Inference:
-    """One tuned model on one picture of any size, with any number of people."""
+    """Optimized model on one image of any size and number of boxes."""
 
     def __init__(self, cfg: CfgNode, device: torch.device, repeat: int) -> None:
         keep_freed_memory(device)
@@ -104,12 +120,12 @@ class _Inference:
         self.dtype = cfg.TEST.DTYPE
         self.repeat = repeat
 
-    def at(self, size: tuple[int, int], people: int) -> Iterator[Measurement]:
-        inputs = generate_inputs(1, size=size, people=people)
+    def at(self, size: tuple[int, int], boxes: int) -> Iterator[Measurement]:
+        inputs = generate_inputs(1, size=size, boxes=boxes)
         yield measure(
             torch.no_grad()(lambda: self.model(inputs)),
-            name=f"whole model, tuned, {self.dtype}, batch 1",
-            unit="picture",
+            name=f"whole model, optimized, {self.dtype}, batch 1",
+            unit="image",
             units=1,
             device=self.model.device,
             repeat=self.repeat,

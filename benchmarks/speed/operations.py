@@ -1,6 +1,6 @@
-"""What a piece of work does: its arithmetic, its traffic, and where a host syncs for its GPU."""
+"""Operation counts of a call: arithmetic, memory traffic and GPU synchronizations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,26 +9,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-# on a GPU the host syncs for what these find: a value, or how many there are
-_WAITING = {
+# On a GPU the host waits for the results of these: a value, or a number of values.
+_SYNCHRONIZING = {
     "aten::_local_scalar_dense",
     "aten::nonzero",
     "aten::masked_select",
     "aten::_unique2",
     "torchvision::nms",
 }
-_INDEXING = {"aten::index", "aten::index_put_", "aten::index_put"}  # by a mask they wait too
+_INDEXING = {"aten::index", "aten::index_put_", "aten::index_put"}  # these wait for a mask
 
 
 @dataclass(frozen=True)
 class OperationCounts:
-    """Of one call.
+    """Operation counts of one call.
 
-    flops: floating-point operations of products and convolutions; a multiply-add is two.
-    bytes: that operators read and write if each of them goes to memory and back; where several are
-        fused, or a cache holds what they share, less has to move.
-    syncs: operators at which a host syncs for its GPU, counted on every device; copies between the
-        two are not among them.
+    Args:
+        flops: floating-point operations of products and convolutions; a multiply-add is two.
+        bytes: bytes of operands and results of all operators. Fused operators and caches move less.
+        syncs: operators that synchronize a GPU with its host, counted on every device; copies
+            between the two do not count.
     """
 
     flops: int
@@ -37,36 +37,36 @@ class OperationCounts:
 
 
 def count_operations(call: Callable[[], Any]) -> OperationCounts:
-    """Run something once, by one thread, and count. What is compiled is not seen."""
+    """Run a call once on one thread and count its operations; compiled code is not counted."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # others would not be watched
+    torch.set_num_threads(1)  # the counters see one thread only
     try:
-        with FlopCounterMode(display=False) as arithmetic, _Watch() as watch:
+        with FlopCounterMode(display=False) as arithmetic, _Counter() as counter:
             call()
     finally:
         torch.set_num_threads(threads)
-    return OperationCounts(arithmetic.get_total_flops(), watch.bytes, watch.syncs)
+    return OperationCounts(arithmetic.get_total_flops(), counter.bytes, counter.syncs)
 
 
-class _Watch(TorchDispatchMode):
+class _Counter(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.bytes = 0
         self.syncs = 0
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if not func.is_view and "empty" not in func.name():
             self.bytes += sum(x.nbytes for x in _tensors((args, kwargs, result)))
-        self.syncs += _syncs(func.name().partition(".")[0], args)
+        self.syncs += _synchronizes(func.name().partition(".")[0], args)
         return result
 
 
-def _syncs(name: str, args: tuple) -> bool:
+def _synchronizes(name: str, args: Sequence[Any]) -> bool:
     by_mask = name in _INDEXING and any(x.dtype == torch.bool for x in _tensors(args[1]))
-    return name in _WAITING or by_mask
+    return name in _SYNCHRONIZING or by_mask
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What several processes train and extract together, beside as many times what one does."""
+"""Speed of training and extraction with several processes, relative to one."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,8 +21,8 @@ from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.errors import InputError
 
 
-def count_places(device: torch.device) -> int:
-    """How many processes have a device each: GPUs, or the cores of a CPU."""
+def count_devices(device: torch.device) -> int:
+    """Return the largest number of processes: GPUs, or cores of the CPU."""
     return torch.cuda.device_count() if device.type == "cuda" else os.cpu_count() or 1
 
 
@@ -32,65 +32,65 @@ def measure_processes(
     *,
     batch: int,
     size: tuple[int, int],
-    people: int,
+    boxes: int,
     device: torch.device,
     repeat: int,
 ) -> Iterator[Measurement]:
-    """Training steps and extraction by more and more processes, one thread each on a CPU.
+    """Measure training steps and extraction by several processes, one thread each on a CPU.
 
-    The limit of each is the first number's speed, times how many more there are.
+    The limit is linear scaling from the first count.
 
     Args:
-        cfg: of model and solver; the weights are random.
-        counts: of processes, at most :func:`count_places`.
-        batch: images of each process.
-        size: (height, width) of each.
-        people: of each.
-        device: of what kind.
-        repeat: how often each is timed.
+        cfg: config of model and solver; the weights are random.
+        counts: numbers of processes, at most :func:`count_devices`.
+        batch: images per process.
+        size: (height, width) of an image.
+        boxes: boxes per image.
+        device: kind of device.
+        repeat: number of timed calls.
 
     Raises:
-        InputError: there are more processes than places.
+        InputError: if there are more processes than devices.
     """
-    places = count_places(device)
-    if max(counts) > places:
+    devices = count_devices(device)
+    if max(counts) > devices:
         raise InputError(
-            f"{max(counts)} processes on {places} {'GPUs' if device.type == 'cuda' else 'cores'}; "
-            "expected at most one on each"
+            f"{max(counts)} processes on {devices} {'GPUs' if device.type == 'cuda' else 'cores'}; "
+            "expected at most one process per device"
         )
     first: dict[str, float] = {}
     for count in counts:
-        measured = partial(_measure_share, cfg, batch, size, people, repeat)
-        for name, seconds in _run_together(measured, count, device.type).items():
+        work = partial(measure_share, cfg, batch, size, boxes, repeat)
+        for name, seconds in run_processes(work, count, device.type).items():
             alone = first.setdefault(name, seconds * counts[0] / batch)
             yield Measurement(
                 name=f"{name}, {count} processes of batch {batch}",
-                unit="picture",
+                unit="image",
                 seconds=seconds / (count * batch),
                 limit_seconds=alone / count,
                 notes={"processes": count},
             )
 
 
-def _measure_share(
+def measure_share(
     cfg: CfgNode,
     batch: int,
     size: tuple[int, int],
-    people: int,
+    boxes: int,
     repeat: int,
     device: torch.device,
 ) -> dict[str, float]:
-    """Seconds of a step and of a batch's extraction, in each of the processes that have met."""
+    """Return the seconds of a training step and of a batch's extraction in this process."""
     cfg = with_options(cfg, "MODEL.DEVICE", str(device))
-    step = Step(cfg, device=device, batch=batch, size=size, people=people)
+    step = Step(cfg, device=device, batch=batch, size=size, boxes=boxes)
     model = build_random_model(cfg, device)
     prepare_for_inference(model, cfg)
-    examples = generate_inputs(batch, size=size, people=people)
+    examples = generate_inputs(batch, size=size, boxes=boxes)
 
     @torch.no_grad()
     def extract() -> None:
         model(examples)
-        comm.synchronize()  # the slowest counts
+        comm.synchronize()  # the slowest process counts
 
     return {
         "training step": time_call(step, device, repeat),
@@ -98,26 +98,26 @@ def _measure_share(
     }
 
 
-def _run_together(
-    measured: Callable[[torch.device], dict[str, float]], count: int, kind: str
+def run_processes(
+    work: Callable[[torch.device], dict[str, float]], count: int, kind: str
 ) -> dict[str, float]:
-    """What the first of count processes has measured, each on a device of a kind."""
+    """Run a function in `count` processes, one device each, and return the result of the first."""
     with TemporaryDirectory() as folder:
-        spawn(_join, (count, Path(folder), kind, measured), nprocs=count)
-        return torch.load(Path(folder) / "measured")
+        spawn(_run_process, (count, Path(folder), kind, work), nprocs=count)
+        return torch.load(Path(folder) / "result")
 
 
-def _join(rank: int, count: int, folder: Path, kind: str, measured: Callable) -> None:
+def _run_process(rank: int, count: int, folder: Path, kind: str, work: Callable) -> None:
     device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
     if kind == "cuda":
         torch.cuda.set_device(device)
     torch.set_num_threads(1)
     keep_freed_memory()
     backend = "nccl" if kind == "cuda" else "gloo"
-    dist.init_process_group(backend, f"file://{folder}/meet", rank=rank, world_size=count)
-    result = measured(device)
+    dist.init_process_group(backend, f"file://{folder}/store", rank=rank, world_size=count)
+    result = work(device)
     if rank == 0:
-        torch.save(result, folder / "measured")
-    # together, and before the interpreter's shutdown, in which a thread of gloo may abort
+        torch.save(result, folder / "result")
+    # All together and before the interpreter's shutdown: there a thread of gloo may abort.
     comm.synchronize()
     dist.destroy_process_group()

@@ -1,11 +1,11 @@
-"""How long a training step takes in each precision, and whether the loader keeps up with it."""
+"""Speed of a training step per branch and precision, and of the loader beside it."""
 
 import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from itertools import repeat as repeat_endlessly
+from itertools import repeat as repeat_forever
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,6 @@ from detectron2.engine import create_ddp_model
 from detectron2.utils.events import EventStorage
 
 from benchmarks.speed.inputs import (
-    CAMERA_SIZE,
     build_random_model,
     generate_inputs,
     propose_near_boxes,
@@ -23,6 +22,7 @@ from benchmarks.speed.inputs import (
     write_images,
 )
 from benchmarks.speed.measurement import Measurement, measure
+from benchmarks.speed.settings import BRANCHES, CAMERA_SIZE
 from benchmarks.speed.timing import double_up_to, time_call
 from clsa_search.data.build import TrainingLoader, build_train_loader
 from clsa_search.data.image_io import read_image
@@ -30,18 +30,25 @@ from clsa_search.engine import AccumulatingTrainer, PersonSearchTrainer
 from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 
-IDENTITIES = 5532  # of CUHK-SYSU's training set
-BRANCHES = {
-    "crop": ("MODEL.REID.NAME", "CropBranch"),
-    "shared": ("MODEL.REID.NAME", "SharedBranch"),
-}
-_PHOTOGRAPHS = 24  # files that are read over and over
+IDENTITIES = 5532  # of the training set of CUHK-SYSU
+_FILES = 24  # image files that the loader reads again and again
+_CPU = torch.device("cpu")
 
 
 class Step:
-    """The trainer's step on one batch of random pictures, as often as it is called.
+    """Call that runs the trainer's step on one random batch, at learning rate 0.
 
-    The weights stay where they are: at random as they are, a step would lead them astray.
+    Args:
+        cfg: config of model and solver.
+        device: device of the model.
+        batch: images of this process.
+        size: (height, width) of an image.
+        boxes: ground-truth boxes per image. Proposals near them give the re-ID branch as much work
+            as those of a trained detector.
+        identities: number of identities P.
+
+    Raises:
+        InputError: if the device does not support SOLVER.AMP.DTYPE.
     """
 
     def __init__(
@@ -51,34 +58,21 @@ class Step:
         device: torch.device,
         batch: int,
         size: tuple[int, int],
-        people: int,
+        boxes: int,
         identities: int = IDENTITIES,
     ) -> None:
-        """
-        Args:
-            cfg: of model and solver; not modified.
-            device: where to train.
-            batch: images of this process.
-            size: (height, width) of each.
-            people: annotated in each; a trained detector's proposals come to them, so that the
-                re-ID branch has as much to do as it has in a run.
-            identities: P.
-
-        Raises:
-            InputError: the device cannot compute in SOLVER.AMP.DTYPE.
-        """
         cfg = with_options(cfg, "MODEL.DEVICE", str(device), "SOLVER.BASE_LR", 0.0)
         amp_dtype = read_amp_dtype(cfg)
-        model = build_random_model(cfg, device, identities=identities).train()
-        prepare_for_training(model, amp_dtype)
-        propose_near_boxes(model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
-        model.reid_criterion.register_forward_pre_hook(self._count_boxes)
-        optimizer = PersonSearchTrainer.build_optimizer(cfg, model)
-        examples = generate_inputs(batch, size=size, people=people, identities=identities)
-        self.described = 0  # boxes, of the last step or its last part
+        self.model = build_random_model(cfg, device, identities=identities).train()
+        prepare_for_training(self.model, amp_dtype)
+        propose_near_boxes(self.model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
+        self.model.reid_criterion.register_forward_pre_hook(self._count_boxes)
+        optimizer = PersonSearchTrainer.build_optimizer(cfg, self.model)
+        examples = generate_inputs(batch, size=size, boxes=boxes, identities=identities)
+        self.embedded = 0  # boxes of the last forward pass
         self._trainer = AccumulatingTrainer(
-            create_ddp_model(model, broadcast_buffers=False, device_ids=None),
-            _Batches(examples),
+            create_ddp_model(self.model, broadcast_buffers=False, device_ids=None),
+            _RepeatedBatch(examples),  # type: ignore[arg-type]  # has all that the trainer uses
             optimizer,
             amp_dtype=amp_dtype,
             accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
@@ -90,18 +84,18 @@ class Step:
 
     def _count_boxes(self, criterion: torch.nn.Module, args: tuple) -> None:
         _, pids = args
-        self.described = len(pids)
+        self.embedded = len(pids)
 
 
-class _Batches:
-    """The same batch again and again, as a loader gives them."""
+class _RepeatedBatch:
+    """Loader that returns the same batch again and again."""
 
     def __init__(self, batch: list[dict]) -> None:
         self.batch = batch
         self.batch_size = len(batch)
 
     def __iter__(self) -> Iterator[list[dict]]:
-        return repeat_endlessly(self.batch)
+        return repeat_forever(self.batch)
 
 
 def measure_training(
@@ -111,45 +105,46 @@ def measure_training(
     dtypes: Sequence[str],
     batch: int,
     size: tuple[int, int],
-    people: int,
+    boxes: int,
     device: torch.device,
     repeat: int,
 ) -> Iterator[Measurement]:
-    """Training steps, then the loader alone and what the fastest of the steps asks of it.
+    """Measure training steps, then the loader alone beside the fastest step.
 
     Args:
-        cfg: of model and solver.
-        branches: of `BRANCHES`.
-        dtypes: "float32", and names of halves.
-        batch, size, people: see :class:`Step`.
-        device: where to train.
-        repeat: how often each is timed.
+        cfg: config of model and solver.
+        branches: keys of `BRANCHES`.
+        dtypes: "float32", or names of half types for mixed precision.
+        batch: see :class:`Step`.
+        size: see :class:`Step`.
+        boxes: see :class:`Step`.
+        device: device of the model.
+        repeat: number of timed calls.
 
     Raises:
-        InputError: the device cannot compute in one of the dtypes.
+        InputError: if the device does not support one of the dtypes.
     """
-    keep_freed_memory(device)  # as a run does
+    keep_freed_memory(device)
     steps: list[Measurement] = []
     for branch in branches:
         for dtype in dtypes:
-            changed = with_options(cfg, *BRANCHES[branch], *_precision(dtype))
-            step = Step(changed, device=device, batch=batch, size=size, people=people)
-            figure = measure(
+            changed = with_options(cfg, "MODEL.REID.NAME", BRANCHES[branch], *_precision(dtype))
+            step = Step(changed, device=device, batch=batch, size=size, boxes=boxes)
+            measurement = measure(
                 step,
                 name=f"training step, {branch} branch, {dtype}, batch {batch}",
-                unit="picture",
+                unit="image",
                 units=batch,
                 device=device,
                 repeat=repeat,
                 dtype=dtype,
             )
-            steps.append(figure)
-            speedup = steps[0].seconds / figure.seconds
-            boxes = step.described * cfg.SOLVER.ACCUMULATION_STEPS / batch
-            notes = {"times the first": speedup, "boxes described": boxes}
-            yield replace(figure, notes=notes)
-    fastest = min(figure.seconds for figure in steps)
-    yield from judge(list(measure_loader(cfg, batch=batch)), fastest)
+            steps.append(measurement)
+            speedup = steps[0].seconds / measurement.seconds
+            embedded = step.embedded * cfg.SOLVER.ACCUMULATION_STEPS / batch
+            yield replace(measurement, notes={"speedup": speedup, "embedded boxes": embedded})
+    fastest = min(measurement.seconds for measurement in steps)
+    yield from compare_loaders(list(measure_loader(cfg, batch=batch)), fastest)
 
 
 def measure_loader(
@@ -159,19 +154,19 @@ def measure_loader(
     workers: Sequence[int] | None = None,
     size: tuple[int, int] = CAMERA_SIZE,
 ) -> Iterator[Measurement]:
-    """The training loader on JPEG files, without a model.
+    """Measure the training loader on JPEG files without a model.
 
-    The limit is what all cores decode of the same files, and nothing else.
+    The limit is decoding of the same files on all cores.
 
     Args:
-        cfg: of INPUT and DATALOADER.
-        batch: images.
-        workers: numbers of loading processes; by default from none to one for each core.
+        cfg: config with INPUT and DATALOADER.
+        batch: number of images per batch.
+        workers: numbers of loading processes; default from none to one per core.
         size: (height, width) of the files.
     """
     cores = os.cpu_count() or 1
     with TemporaryDirectory() as folder:
-        json_file = write_images(Path(folder), _PHOTOGRAPHS, size=size)
+        json_file = write_images(Path(folder), _FILES, size=size)
         files = sorted(Path(folder).glob("*.jpg"))
         decoding = time_call(lambda: [read_image(path) for path in files], _CPU, 1) / len(files)
         for count in [0, *double_up_to(cores)] if workers is None else workers:
@@ -182,46 +177,43 @@ def measure_loader(
             )
             yield Measurement(
                 name=f"loader alone, {count} workers",
-                unit="picture",
+                unit="image",
                 seconds=_time_loader(build_train_loader(changed)),
                 limit_seconds=decoding / cores,
                 notes={"workers": count, "decoding alone, ms": 1000 * decoding},
             )
 
 
-def judge(loaders: Sequence[Measurement], step: float) -> Iterator[Measurement]:
-    """The loader's figures, each with how many times as quick as a step it is, and the last one
-    with what that means.
+def compare_loaders(loaders: Sequence[Measurement], step: float) -> Iterator[Measurement]:
+    """Add to each loader its speed relative to a training step, and to the last a verdict.
 
     Args:
-        loaders: of :func:`measure_loader`, fewest workers first.
-        step: seconds of an image.
+        loaders: measurements of :func:`measure_loader`, fewest workers first.
+        step: seconds of a training step per image.
     """
-    beside = [figure for figure in loaders if figure.notes["workers"]]  # others hold up the step
-    enough = [figure.notes["workers"] for figure in beside if figure.seconds <= step]
+    # Loading in the process itself delays the step: only worker processes count.
+    timed = [(int(m.notes["workers"]), m.seconds) for m in loaders if m.notes["workers"]]
+    enough = [workers for workers, seconds in timed if seconds <= step]
     if enough:
-        verdict = f"{enough[0]} or more loading processes keep up: the model limits training"
+        verdict = f"{enough[0]} or more workers keep up: the model limits training"
     else:
-        needed = min(math.ceil(x.notes["workers"] * x.seconds / step) for x in beside)
-        verdict = f"about {needed} loading processes would keep up: the loader limits training"
-    for figure in loaders:
-        notes = {**figure.notes, "times the fastest step": step / figure.seconds}
-        last = {"so": verdict} if figure is loaders[-1] else {}
-        yield replace(figure, notes=notes | last)
-
-
-_CPU = torch.device("cpu")
+        needed = min(math.ceil(workers * seconds / step) for workers, seconds in timed)
+        verdict = f"about {needed} workers would keep up: the loader limits training"
+    for measurement in loaders:
+        notes = {**measurement.notes, "speed / fastest step": step / measurement.seconds}
+        if measurement is loaders[-1]:
+            notes["verdict"] = verdict
+        yield replace(measurement, notes=notes)
 
 
 def _time_loader(loader: TrainingLoader) -> float:
-    """Seconds of an image, after those that workers have loaded ahead."""
+    """Return seconds per image after the prefetched batches."""
     batches = iter(loader)
-    ahead = 2 * loader.num_workers
-    for _ in islice(batches, 1 + ahead):
+    prefetched = 2 * loader.num_workers
+    for _ in islice(batches, 1 + prefetched):
         pass
-    count = max(4, 2 * ahead)
-    seconds = time_call(lambda: [next(batches) for _ in range(count)], _CPU)
-    batches.close()
+    count = max(4, 2 * prefetched)
+    seconds = time_call(lambda: list(islice(batches, count)), _CPU)
     return seconds / (count * loader.batch_size)
 
 

@@ -1,4 +1,4 @@
-"""The command tools/benchmark.py, and the predictions that it generates."""
+"""Command tools/benchmark.py: its options, table and JSON, and its random predictions."""
 
 import json
 
@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.speed.evaluation import SIZES, generate_predictions
+from benchmarks.speed.evaluation import generate_predictions
+from benchmarks.speed.settings import DATASET_SIZES, DTYPES
 from benchmarks.speed.timing import peak_memory
+from clsa_search.engine import precision
 from clsa_search.errors import InputError
 from clsa_search.evaluation import check_predictions, evaluate_search, save_predictions
 from tests.support.tiny import load_tool
 
-SMALL = SIZES["CUHK-SYSU"].scale(0.02)
+SMALL = DATASET_SIZES["CUHK-SYSU"].scale(0.02)
 
 
-def test_generated_predictions_are_like_real_ones(tmp_path):
+def test_generated_predictions_are_valid(tmp_path):
     predictions, protocols = generate_predictions(SMALL, width=128)
-    save_predictions(predictions, tmp_path / "p.npz")  # which validates
+    save_predictions(predictions, tmp_path / "p.npz")  # validates
     assert [len(p.galleries.values) for p in protocols] == [58 * g for g in SMALL.galleries]
     for protocol in protocols:
         galleries = [protocol.galleries.row(query) for query in range(len(protocol.galleries))]
@@ -30,7 +32,11 @@ def test_generated_predictions_are_like_real_ones(tmp_path):
         check_predictions(predictions, [])
 
 
-def test_memory_of_what_is_done_is_seen():
+def test_dtypes_are_those_of_the_engine():
+    assert set(DTYPES) == set(precision.DTYPES)
+
+
+def test_peak_memory_counts_a_temporary_array():
     extra, result = peak_memory(lambda: np.ones(1 << 24).sum(), torch.device("cpu"))
     assert result == 1 << 24
     assert 100 < extra < 400  # 128 MB were written
@@ -68,16 +74,16 @@ def test_the_command_prints_a_table_and_writes_json(tool, tmp_path, capsys):
     rest = [row["name"] for row in rows if row not in plain]
     assert [sum(name in row for row in rest) for name in ("CBGM", "k-reciprocal")] == [4, 4]
     for row in rows:
-        assert row["times the product"] == pytest.approx(row["seconds"] / row["limit_seconds"])
+        assert row["time / product"] == pytest.approx(row["seconds"] / row["limit_seconds"])
         assert row["mAP"] > 0
     for row, queries, width in zip(plain, (58, 58, 41, 41), (8, 16, 8, 16), strict=True):
         assert row["queries"] == queries
-        assert row["seconds of all"] == pytest.approx(queries * row["seconds"])
+        assert row["total seconds"] == pytest.approx(queries * row["seconds"])
         assert row["flops"] == 2 * 760 * width  # of one query
         assert row["bytes"] == 4 * 760 * width // queries  # all embeddings are read once
 
 
-def test_the_query_is_measured_too(tool, tmp_path, capsys):
+def test_the_command_measures_a_gallery(tool, tmp_path, capsys):
     options = "--detections 1002 --widths 8 16 --queries 3 --repeat 1 --device cpu".split()
     paths = ["--folder", str(tmp_path), "--json", str(tmp_path / "b.json")]
     tool.main(["query", *options, *paths])
@@ -101,7 +107,7 @@ def test_the_query_is_measured_too(tool, tmp_path, capsys):
     assert camera["times all cameras"] == pytest.approx(camera["seconds"] / one["seconds"])
 
 
-def test_a_gallery_that_grows_says_what_was_measured(tool, tmp_path, capsys):
+def test_growth_marks_extrapolated_rows(tool, tmp_path, capsys):
     options = "--of gallery --sizes 500 1000 1500 --until 9000 --widths 8 --half --repeat 1".split()
     tool.main(["growth", *options, "--device", "cpu", "--json", str(tmp_path / "b.json")])
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
@@ -128,7 +134,7 @@ def test_a_gallery_that_grows_says_what_was_measured(tool, tmp_path, capsys):
         ("growth", "until", "-5"),
     ],
 )
-def test_bad_options_of_galleries_are_named(tool, capsys, subject, option, values):
+def test_bad_gallery_options_are_named(tool, capsys, subject, option, values):
     kind = ["--of", "gallery"] if subject == "growth" else []
     with pytest.raises(SystemExit) as stop:
         tool.main([subject, *kind, f"--{option}", *values.split()])

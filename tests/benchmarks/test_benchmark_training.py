@@ -1,4 +1,4 @@
-"""Training steps that are measured, the loader beside them, and several processes."""
+"""Speed of training steps, of the loader, and of several processes."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from benchmarks.speed import processes
 from benchmarks.speed.inputs import build_random_model, generate_inputs, write_images
 from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.timing import double_up_to
-from benchmarks.speed.training import Step, judge, measure_loader, measure_training
+from benchmarks.speed.training import Step, compare_loaders, measure_loader, measure_training
 from clsa_search.data import get_records
 from clsa_search.errors import InputError
 from tests.support.tiny import load_tool
@@ -22,100 +22,102 @@ SIZE = (72, 96)
 
 @pytest.fixture
 def step(tiny_cfg):
-    return Step(tiny_cfg, device=CPU, batch=2, size=SIZE, people=3, identities=5)
+    return Step(tiny_cfg, device=CPU, batch=2, size=SIZE, boxes=3, identities=5)
 
 
-def test_a_step_leaves_the_weights_and_describes_what_a_trained_detector_proposes(step, tiny_cfg):
-    model = step._trainer.model
+def test_a_step_keeps_the_weights_and_embeds_boxes_and_proposals(step, tiny_cfg):
+    model = step.model
     before = {name: value.clone() for name, value in model.named_parameters()}
     step()
     step()
-    assert step.described == 2 * (3 + tiny_cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
+    assert step.embedded == 2 * (3 + tiny_cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
     for name, value in model.named_parameters():
         assert torch.equal(value, before[name])
     gradients = [p.grad.abs().sum() for n, p in model.named_parameters() if "reid" in n]
     assert sum(gradients) > 0
 
 
-def test_only_as_many_detections_as_asked_for(tiny_cfg):
-    inputs = generate_inputs(2, size=SIZE, people=3)
+def test_a_random_model_has_the_requested_detections(tiny_cfg):
+    inputs = generate_inputs(2, size=SIZE, boxes=3)
     with torch.no_grad():
         for count in (0, 4):
             model = build_random_model(tiny_cfg, CPU, detections=count)
             assert [len(output["instances"]) for output in model(inputs)] == [count, count]
 
 
-def test_photographs_are_a_dataset(tmp_path):
-    records = get_records(str(write_images(tmp_path, 3, size=SIZE, people=2)))
+def test_written_images_are_a_dataset(tmp_path):
+    records = get_records(str(write_images(tmp_path, 3, size=SIZE, boxes=2)))
     assert [(r["height"], r["width"], len(r["annotations"])) for r in records] == [(*SIZE, 2)] * 3
     assert len({(tmp_path / f"000{i}.jpg").read_bytes() for i in range(3)}) == 3
     large = write_images(tmp_path, 1)
     assert 1.5 < 8 * os.path.getsize(large.parent / "0000.jpg") / (1080 * 1920) < 4  # bits a pixel
 
 
-def test_each_branch_and_type_is_measured_and_the_loader_judged(tiny_cfg, monkeypatch):
+def test_each_branch_and_dtype_is_measured_and_the_loader_compared(tiny_cfg, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    options = {"batch": 2, "size": SIZE, "people": 2, "device": CPU, "repeat": 1}
-    figures = list(
+    options = {"batch": 2, "size": SIZE, "boxes": 2, "device": CPU, "repeat": 1}
+    measurements = list(
         measure_training(
             tiny_cfg, branches=["crop", "shared"], dtypes=["float32", "bfloat16"], **options
         )
     )
-    *steps, without, one = figures
+    *steps, without, one = measurements
     assert [(f.name, f.dtype) for f in steps] == [
         (f"training step, {branch} branch, {dtype}, batch 2", dtype)
         for branch in ("crop", "shared")
         for dtype in ("float32", "bfloat16")
     ]
     assert steps[0].operations.flops > steps[2].operations.flops > 0  # the backbone of the crops
-    assert steps[1].notes["times the first"] == steps[0].seconds / steps[1].seconds
+    assert steps[1].notes["speedup"] == steps[0].seconds / steps[1].seconds
     assert [without.notes["workers"], one.notes["workers"]] == [0, 1]
-    assert "limits training" in one.notes["so"] and "so" not in without.notes
+    assert "limits training" in one.notes["verdict"] and "verdict" not in without.notes
     fastest = min(f.seconds for f in steps)
-    assert one.notes["times the fastest step"] == fastest / one.seconds
+    assert one.notes["speed / fastest step"] == fastest / one.seconds
     with pytest.raises(InputError, match="SOLVER.AMP.DTYPE is 'int8'; expected"):
         list(measure_training(tiny_cfg, branches=["crop"], dtypes=["int8"], **options))
 
 
 def test_the_loader_is_measured_at_each_number_of_workers(tiny_cfg):
-    figures = list(measure_loader(tiny_cfg, batch=3, workers=[0, 2], size=(48, 64)))
-    assert [figure.name for figure in figures] == [f"loader alone, {n} workers" for n in (0, 2)]
-    assert all(0 < figure.limit_seconds < figure.seconds for figure in figures)
+    measurements = list(measure_loader(tiny_cfg, batch=3, workers=[0, 2], size=(48, 64)))
+    assert [m.name for m in measurements] == [f"loader alone, {n} workers" for n in (0, 2)]
+    assert all(0 < measurement.limit_seconds < measurement.seconds for measurement in measurements)
 
 
 def judge_last(step, *seconds):
     """The verdict on loaders of 0, 1, 2, ... workers."""
     loaders = [
-        Measurement(name="loader", unit="picture", seconds=s, notes={"workers": number})
+        Measurement(name="loader", unit="image", seconds=s, notes={"workers": number})
         for number, s in enumerate(seconds)
     ]
-    judged = list(judge(loaders, step))
-    assert [f.notes["times the fastest step"] for f in judged] == [step / s for s in seconds]
-    return judged[-1].notes["so"]
+    judged = list(compare_loaders(loaders, step))
+    assert [f.notes["speed / fastest step"] for f in judged] == [step / s for s in seconds]
+    return judged[-1].notes["verdict"]
 
 
-def test_who_limits_training_is_said_plainly():
-    keeps_up = "loading processes keep up: the model limits training"
+def test_the_verdict_names_model_or_loader():
+    keeps_up = "workers keep up: the model limits training"
     assert judge_last(0.2, 0.1, 0.1, 0.05) == f"1 or more {keeps_up}"
     assert judge_last(0.2, 0.1, 0.3, 0.15) == f"2 or more {keeps_up}"
     assert judge_last(0.01, 0.1, 0.1, 0.05) == (
-        "about 10 loading processes would keep up: the loader limits training"
+        "about 10 workers would keep up: the loader limits training"
     )
 
 
-def test_the_limit_of_several_processes_is_as_many_times_one(tiny_cfg, monkeypatch):
+def test_the_limit_of_several_processes_is_linear_scaling(tiny_cfg, monkeypatch):
     steps = {1: 4.0, 2: 5.0, 4: 8.0}
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(processes, "_run_together", lambda _, n, kind: {"step": steps[n]})
+    monkeypatch.setattr(processes, "run_processes", lambda _, n, kind: {"step": steps[n]})
 
     def measure(*counts):
-        options = {"batch": 8, "size": SIZE, "people": 1, "device": CPU, "repeat": 1}
+        options = {"batch": 8, "size": SIZE, "boxes": 1, "device": CPU, "repeat": 1}
         return list(processes.measure_processes(tiny_cfg, counts, **options))
 
-    figures = measure(1, 2, 4)
-    assert [figure.seconds for figure in figures] == [4 / 8, 5 / 16, 8 / 32]
-    assert [figure.limit_seconds for figure in figures] == [4 / 8, 4 / 16, 4 / 32]
-    with pytest.raises(InputError, match="5 processes on 4 cores; expected at most one on each"):
+    measurements = measure(1, 2, 4)
+    assert [m.seconds for m in measurements] == [4 / 8, 5 / 16, 8 / 32]
+    assert [m.limit_seconds for m in measurements] == [4 / 8, 4 / 16, 4 / 32]
+    with pytest.raises(
+        InputError, match="5 processes on 4 cores; expected at most one process per device"
+    ):
         measure(1, 5)
 
 
@@ -129,9 +131,9 @@ def count_processes(device):
     return {"processes": comm.get_world_size(), "threads": torch.get_num_threads()}
 
 
-def test_processes_meet_and_measure(tiny_cfg):
-    assert processes._run_together(count_processes, 2, "cpu") == {"processes": 2, "threads": 1}
-    share = processes._measure_share(tiny_cfg, 2, SIZE, 1, 1, CPU)
+def test_processes_run_together(tiny_cfg):
+    assert processes.run_processes(count_processes, 2, "cpu") == {"processes": 2, "threads": 1}
+    share = processes.measure_share(tiny_cfg, 2, SIZE, 1, 1, CPU)
     assert share.keys() == {"training step", "extraction"} and min(share.values()) > 0
 
 
@@ -139,7 +141,7 @@ def test_the_command_measures_growth_over_processes(
     demo_config_file, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        processes, "_run_together", lambda measured, n, kind: {"training step": 1.0 + n}
+        processes, "run_processes", lambda measured, n, kind: {"training step": 1.0 + n}
     )
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     main = load_tool("benchmark").main
@@ -154,7 +156,7 @@ def test_the_command_measures_growth_over_processes(
 
 @pytest.mark.parametrize(
     ("subject", "option"),
-    [("training", "--batch"), ("index", "--pictures"), ("index", "--threads")],
+    [("training", "--batch"), ("index", "--images"), ("index", "--threads")],
 )
 def test_bad_numbers_are_named(subject, option, capsys):
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""What a benchmark's figures are made of: work counted, limits, the table, and the fitted line."""
+"""Measurements: operation counts, limits, the table, and the fitted line."""
 
 import pytest
 import torch
@@ -46,11 +46,11 @@ def test_a_view_moves_nothing():
         (lambda x: [float(y) for y in x], 3),
     ],
 )
-def test_what_a_host_waits_for_is_counted(call, syncs):
+def test_synchronizations_are_counted(call, syncs):
     assert count_operations(lambda: call(torch.ones(3))).syncs == syncs
 
 
-def test_work_is_stated_per_unit():
+def test_operations_are_per_unit():
     a, b = torch.ones(6, 4), torch.ones(4, 5)
     calls = []
 
@@ -58,10 +58,12 @@ def test_work_is_stated_per_unit():
         calls.append(a @ b)
 
     notes = {"rows": 6}
-    figure = measure(multiply, name="mm", unit="row", units=6, device=CPU, repeat=2, notes=notes)
-    assert (figure.name, figure.unit, figure.notes) == ("mm", "row", notes)
-    assert figure.operations == OperationCounts(2 * 4 * 5, 4 * (24 + 20 + 30) // 6, 0)
-    assert 0 < figure.seconds < 1 and len(calls) > 3
+    measurement = measure(
+        multiply, name="mm", unit="row", units=6, device=CPU, repeat=2, notes=notes
+    )
+    assert (measurement.name, measurement.unit, measurement.notes) == ("mm", "row", notes)
+    assert measurement.operations == OperationCounts(2 * 4 * 5, 4 * (24 + 20 + 30) // 6, 0)
+    assert 0 < measurement.seconds < 1 and len(calls) > 3
 
 
 def row_of(**fields):
@@ -79,19 +81,19 @@ def test_the_limit_is_the_larger_of_arithmetic_and_traffic():
     assert row["limit_seconds"] == pytest.approx(0.1)
 
 
-def test_a_bound_that_was_timed_takes_the_place_of_the_counted_ones():
+def test_a_measured_limit_replaces_the_counted_one():
     row = row_of(operations=OperationCounts(10**8, 10**6, 0), limit_seconds=0.4)
     assert (row["limit_seconds"], row["share"]) == pytest.approx((0.4, 0.8))
     assert row["arithmetic_seconds"] == pytest.approx(0.1)
 
 
-def test_without_a_bound_there_is_no_share():
+def test_without_a_limit_there_is_no_share():
     row = row_of(notes={"mAP": 99.5})
     assert (row["share"], row["limit_seconds"], row["flops"]) == (None, None, None)
     assert row["mAP"] == 99.5
 
 
-def test_the_table_names_units_and_leaves_out_what_is_not_known():
+def test_the_table_names_units_and_leaves_missing_values_empty():
     full = row_of(
         operations=OperationCounts(10**8, 10**6, 1.5),
         memory_mb=1234.5,
@@ -99,7 +101,7 @@ def test_the_table_names_units_and_leaves_out_what_is_not_known():
     )
     lines = format_rows([full, row_of()]).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0][:4] == ["what", "time", "a second", "MB"]
+    assert cells[0][:4] == ["measurement", "time", "per second", "MB"]
     assert cells[2] == [
         *("f", "500 ms / image", "2", "1,234", "100 ms", "10 ms", "20 %", "1.5"),
         "rows 2,000, k v",
@@ -107,7 +109,7 @@ def test_the_table_names_units_and_leaves_out_what_is_not_known():
     assert cells[3] == ["f", "500 ms / image", "2", *[""] * 6]
 
 
-def test_a_machine_states_what_it_reached():
+def test_the_machine_has_positive_limits():
     machine = measure_machine(CPU)
     assert machine.flops["float32"] > 1e8
     assert machine.bandwidth > 1e8
@@ -120,7 +122,7 @@ def test_a_line_is_found_again():
     assert line.at(10_000_000) == pytest.approx(20.5)
 
 
-def test_a_line_weighs_relative_errors_and_states_the_largest():
+def test_a_line_minimizes_relative_errors_and_states_the_largest():
     line = fit_line([1, 2], [3, 1])  # level, as no slope is negative: (1/3 + 1) / (1/9 + 1)
     assert (line.start, line.slope) == (pytest.approx(1.2), 0)  # 2, if errors were absolute
     assert line.residual == pytest.approx(0.6)
@@ -142,13 +144,13 @@ def draw_growth(size):
 
 
 def test_growth_marks_what_was_not_measured():
-    figures = list(measure_sizes(draw_growth, [1000, 2000, 4000], of="rows", until=10**7))
-    assert [figure.notes["rows"] for figure in figures] == [
+    measurements = list(measure_sizes(draw_growth, [1000, 2000, 4000], of="rows", until=10**7))
+    assert [measurement.notes["rows"] for measurement in measurements] == [
         *(1000, 1000, 2000, 2000, 4000, 4000, 10**7, 10**7)
     ]
-    load, ask = figures[-2:]
+    load, ask = measurements[-2:]
     assert (load.name, ask.name) == ("load (extrapolated)", "ask (extrapolated)")
-    assert not any("extrapolated" in figure.name for figure in figures[:-2])
+    assert not any("extrapolated" in measurement.name for measurement in measurements[:-2])
     assert load.seconds == pytest.approx(0.25)
     assert ask.seconds == pytest.approx(20.5)
     assert ask.operations.flops == pytest.approx(40 * 10**7)

@@ -46,7 +46,7 @@ def model(request, tiny_cfg):
 
 @torch.inference_mode()
 def test_tuned_in_float32_finds_the_same(model):
-    inputs = generate_inputs(3, size=(96, 128), people=3)
+    inputs = generate_inputs(3, size=(96, 128), boxes=3)
     expected = model(inputs)
     optimize_for_inference(model)
     assert not any(hasattr(getattr(m, "norm", None), "running_var") for m in model.modules())
@@ -68,7 +68,7 @@ def test_tuned_in_float32_finds_the_same(model):
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_where_it_is_safe(model, dtype):
-    inputs = generate_inputs(2, size=(96, 128), people=5)
+    inputs = generate_inputs(2, size=(96, 128), boxes=5)
     expected = [output["queries"].embeddings for output in model(inputs)]
     optimize_for_inference(model, dtype)
     assert {p.dtype for p in model.backbone.parameters()} == {dtype}
@@ -104,7 +104,7 @@ def test_other_heads_compute_in_half_too(tiny_cfg, opts):
     tiny_cfg.merge_from_list(opts)
     model = shake_norms(build_model(tiny_cfg).eval())
     optimize_for_inference(model, torch.bfloat16)
-    (output,) = model(generate_inputs(1, size=(96, 128), people=2))
+    (output,) = model(generate_inputs(1, size=(96, 128), boxes=2))
     assert len(output["instances"]) > 0
     heads = {name.split(".")[0]: p.dtype for name, p in model.roi_heads.named_parameters()}
     assert heads == {
@@ -145,7 +145,7 @@ def test_a_convolution_keeps_its_own_bias(model):
 
 
 def test_a_tuned_model_answers_with_gradients_on_too(model):
-    inputs = generate_inputs(2, size=(96, 128), people=3)
+    inputs = generate_inputs(2, size=(96, 128), boxes=3)
     optimize_for_inference(model)
     assert len(model(inputs)) == 2
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_compiled_is_said(tiny_cfg, monkeypatch):
 def test_a_host_rarely_waits_for_each_image(tiny_cfg):
     """Twelve times in Detectron2's RPN and box head, and once to leave out boxes of no size."""
     model = build_random_model(tiny_cfg, torch.device("cpu"))
-    inputs = generate_inputs(2, size=(96, 128), people=3)
+    inputs = generate_inputs(2, size=(96, 128), boxes=3)
     with torch.no_grad():
         one, two = (count_operations(lambda n=n: model(inputs[:n])).syncs for n in (1, 2))
     assert two - one <= 14
