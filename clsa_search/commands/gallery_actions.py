@@ -20,7 +20,7 @@ _PROBLEMS = 1  # exit status
 
 
 def index(args: argparse.Namespace) -> int:
-    """Index files; return the exit status."""
+    """Add files to a gallery; return the exit status."""
     from clsa_search.retrieval.index_options import IndexOptions
     from clsa_search.retrieval.media import list_media
 

@@ -1,4 +1,4 @@
-"""Checks of filters against a gallery: report a value that cannot match anything."""
+"""Checks of filters against a gallery: report values without any match."""
 
 import math
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _MAX_NAMES = 10  # in a message
 
 
 def check_filter(store: GalleryStore, where: Filter) -> None:
-    """Check that the gallery has the cameras and sources of a filter.
+    """Check the cameras and sources of a filter against the gallery.
 
     Raises:
         InputError: a camera or a source is unknown, or the minimum score is out of range.
@@ -34,7 +34,7 @@ def check_filter(store: GalleryStore, where: Filter) -> None:
 
 
 def check_times(store: GalleryStore, where: Filter) -> None:
-    """Check that the filter's times and the stored times use the same clock.
+    """Check the clock of a filter's times against the stored times.
 
     Raises:
         InputError: the filter has a date but all its detections have times within videos, or the

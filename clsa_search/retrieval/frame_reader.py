@@ -1,4 +1,4 @@
-"""Images and frames read again: the pixels that belong to stored detections."""
+"""Images and frames read again, to show stored detections."""
 
 import os
 from contextlib import closing

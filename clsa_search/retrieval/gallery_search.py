@@ -79,7 +79,9 @@ class GallerySearch:
 
         Args:
             detection_id: id of the detection.
-            k: see :meth:`search`, as for `where` and `per`.
+            k: maximum number of matches.
+            where: filter of the gallery's detections.
+            per: see :meth:`search`.
 
         Raises:
             InputError: there is no such detection, or see :meth:`search`.
@@ -109,7 +111,10 @@ class GallerySearch:
         Args:
             embedding: (D,) of unit length, from the weights of the gallery.
             query_images: images to show with the result.
-            k: see :meth:`search`, as for `where`, `per` and `title`.
+            k: maximum number of matches.
+            where: filter of the gallery's detections.
+            per: see :meth:`search`.
+            title: title of the result.
 
         Raises:
             InputError: the filter's times cannot match, see :func:`check_times`.
@@ -155,7 +160,7 @@ def open_gallery(
 
     Args:
         address: address of the store, see :func:`open_store`.
-        weights: checkpoint; by default the path that the gallery remembers.
+        weights: checkpoint; by default the remembered one of the gallery.
         config_file: config of the weights; by default the remembered one, or the one beside them.
         create: create the gallery if there is none; needs weights.
         min_score: detections of the model with a lower score are dropped.
@@ -205,7 +210,7 @@ def average_embeddings(embeddings: Sequence[np.ndarray]) -> np.ndarray:
 def _find_weights(
     address: str | os.PathLike, config_file: str | os.PathLike | None
 ) -> tuple[str, str | os.PathLike | None]:
-    """Return the weights and the config that a gallery remembers."""
+    """Return the remembered weights and config of a gallery."""
     with open_store(address) as store:
         about = store.about
     weights = about.get(_WEIGHTS)

@@ -15,7 +15,7 @@ class IndexOptions:
         camera: camera name of all files.
         start_time: time of the first frame of each video, in seconds.
         batch_size: number of images in a batch of the model and of the store.
-        threads: number of threads that read and resize images.
+        threads: number of threads for reading and resizing images.
 
     Raises:
         InputError: a value is out of range.
@@ -45,10 +45,10 @@ class IndexReport:
     Args:
         images: number of indexed images and frames.
         detections: number of stored detections.
-        skipped: number of files that the gallery had already.
-        other_files: number of files that are neither images nor videos by their names.
-        conflicts: paths of files that another process indexes.
-        problems: (path, reason) of files that could not be read, or not to their end.
+        skipped: number of already indexed files.
+        other_files: number of files with names of neither images nor videos.
+        conflicts: paths of files left to another process.
+        problems: (path, reason) of unreadable or incomplete files.
     """
 
     images: int = 0

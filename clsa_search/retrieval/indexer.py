@@ -77,7 +77,7 @@ class Indexer:
         self.options = options or IndexOptions()
         self.report = IndexReport()
         self._files: list[_File] = []
-        self._conflicts: set[str] = set()  # paths of files that other processes index
+        self._conflicts: set[str] = set()  # paths of files of other processes
         self._next_frames: dict[str, int | None] = {}  # stored progress of this run
 
     def plan(self, paths: Sequence[str | os.PathLike]) -> int:
@@ -109,7 +109,7 @@ class Indexer:
         return expected
 
     def run(self, on_stored: Callable[[int, int], None] = lambda images, detections: None) -> None:
-        """Index the planned files; `report` holds the outcome.
+        """Detect and store the people of the planned files; `report` holds the outcome.
 
         Args:
             on_stored: called after each batch with its numbers of images and detections.
@@ -147,7 +147,7 @@ class Indexer:
         return _File(path, fingerprint, is_video, stored.next_frame, replaces=None)
 
     def _fingerprint(self, path: str, is_video: bool) -> str:
-        """Return a text that changes with the file and the options."""
+        """Return a text of the file's state and the options."""
         options = self.options
         sampling = f" {options.rate:g}/s from {options.start_time!r}" if is_video else ""
         return (

@@ -1,4 +1,4 @@
-"""Images and videos on disk: find them by name, tell their states apart."""
+"""Images and videos on disk: find them by name, describe their states."""
 
 import os
 import stat
@@ -89,7 +89,7 @@ def _walk(folder: str, problems: list[tuple[str, str]]) -> Iterator[str]:
     seen = set()
     for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
         real_path = os.path.realpath(parent)
-        if real_path in seen:  # a link that leads back
+        if real_path in seen:  # a link back
             folders.clear()
             continue
         seen.add(real_path)

@@ -142,8 +142,7 @@ def check_image(image: np.ndarray, name: str = "image") -> None:
         name: name of the image in messages.
 
     Raises:
-        InputError: the array is not (H, W, 3) RGB uint8, or so narrow that resizing leaves
-            nothing of it.
+        InputError: the array is not (H, W, 3) RGB uint8, or too narrow for resizing.
     """
     if np.ndim(image) != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         given = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"

@@ -1,4 +1,4 @@
-"""Tasks of several threads that run before their results are requested."""
+"""Tasks in threads, ahead of the requests for their results."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -17,7 +17,7 @@ def prefetch(
         tasks: functions without arguments. Sequential work, such as decoding a video, belongs in
             this iterator: a thread of its own advances it.
         count: maximum number of results in advance, in addition to the next one.
-        threads: number of tasks that run at the same time.
+        threads: number of simultaneous tasks.
 
     Raises:
         Exception: a task, or the iterator, raised it; the results before it are yielded first.

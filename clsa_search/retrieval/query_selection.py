@@ -49,7 +49,7 @@ def select_persons(
         InputError: there is no detection, no such number, or the box lies outside the image.
         AmbiguousQuery: there are several detections, and `person` is None.
     """
-    # a file name may have bytes that are no text
+    # file names may hold bytes of no text
     name = os.fsencode(os.path.basename(path)).decode(errors="replace")
     if box is not None:
         try:

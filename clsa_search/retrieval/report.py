@@ -106,7 +106,7 @@ def write_report(results: Sequence[QueryResult], path: str | os.PathLike, *, add
     path = Path(path)
     with reported_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # "replace": a file name may have bytes that are no text
+        # "replace": file names may hold bytes of no text
         path.write_text(page, encoding="utf-8", errors="replace")
 
 
@@ -120,7 +120,7 @@ def link_source(detection: StoredDetection) -> str:
 
 
 def prepare_folder(path: str | os.PathLike) -> None:
-    """Create a folder and check that files can be written there.
+    """Create a folder and check its write access.
 
     Raises:
         InputError: the folder or a file in it cannot be created.

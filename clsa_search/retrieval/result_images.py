@@ -25,7 +25,7 @@ from clsa_search.visualize import (
     trim_to_tile,
 )
 
-# limits of an image file that common programs open
+# limits for common image viewers
 MAX_SHEET_MATCHES, MAX_OVERVIEW_MATCHES, MAX_OVERVIEW_QUERIES = 100, 10, 50
 _FILE_STATE = re.compile(r"\d+ bytes of -?\d+")  # text of `describe_file`, opens a fingerprint
 
@@ -75,7 +75,7 @@ def read_result_images(
 def read_person_images(
     detections: Iterable[StoredDetection], fingerprints: Mapping[str, str | None]
 ) -> Iterator[tuple[StoredDetection, PersonImage | InputError]]:
-    """Yield detections with their images, or with the reason why there is none.
+    """Yield detections with their images, or with the reason for a missing one.
 
     Each image is read once, and the frames of a video are read in their order. Whole images are
     large: trim them before keeping many.
@@ -90,7 +90,7 @@ def read_person_images(
 
 
 def check_unchanged(path: str, fingerprint: str | None) -> None:
-    """Check that a file is still in its indexed state.
+    """Check a file for changes since it was indexed.
 
     Args:
         path: image or video.

@@ -33,7 +33,7 @@ class VideoFrame(NamedTuple):
 
 
 class Video:
-    """A video whose frames are numbered by time: frame = round(seconds * fps).
+    """A video with frame numbers from time stamps: frame = round(seconds * fps).
 
     With a constant frame rate this equals counting. With a varying rate (phones) OpenCV's own
     numbers depend on earlier seeks, but time stamps do not. If two frames get the same number, it

@@ -1,4 +1,4 @@
-"""Photographs and videos on disk: found, sampled by time, read again, and refused by name."""
+"""Lists of media files: folders, links, unknown files."""
 
 import os
 
@@ -9,18 +9,18 @@ from clsa_search.retrieval.media import list_media
 from tests.support.footage import write_image
 
 
-def test_folders_are_searched_for_media_by_their_names(tmp_path):
+def test_folders_are_searched_by_file_names(tmp_path):
     for name in ("b.JPG", "a/c.png", "a/d.mp4", "a/.hidden/e.jpg", ".f.jpg", "notes.txt", "z"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    listing = list_media([tmp_path, tmp_path / "b.JPG"])
-    assert listing.images == [str(tmp_path / name) for name in ("b.JPG", "a/c.png")]
-    assert listing.videos == [str(tmp_path / "a/d.mp4")]
-    assert listing.num_others == 2
+    media = list_media([tmp_path, tmp_path / "b.JPG"])
+    assert media.images == [str(tmp_path / name) for name in ("b.JPG", "a/c.png")]
+    assert media.videos == [str(tmp_path / "a/d.mp4")]
+    assert media.num_others == 2
 
 
-def test_linked_folders_are_searched_once_and_unreadable_ones_told(tmp_path, monkeypatch):
+def test_linked_folders_are_searched_once_and_unreadable_ones_reported(tmp_path, monkeypatch):
     write_image(tmp_path / "far" / "a.png", {})
     write_image(tmp_path / "near" / "b.png", {})
     (tmp_path / "near" / "locked").mkdir()
@@ -34,26 +34,26 @@ def test_linked_folders_are_searched_once_and_unreadable_ones_told(tmp_path, mon
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", deny)
-    listing = list_media([tmp_path / "near"])
-    assert listing.images == [str(tmp_path / "near" / name) for name in ("b.png", "link/a.png")]
+    media = list_media([tmp_path / "near"])
+    assert media.images == [str(tmp_path / "near" / name) for name in ("b.png", "link/a.png")]
     locked = str(tmp_path / "near" / "locked")
-    assert listing.problems == [(locked, f"{locked}: Permission denied")]
+    assert media.problems == [(locked, f"{locked}: Permission denied")]
 
 
-def test_a_folder_of_ten_thousand_other_files_is_passed_over(tmp_path):
+def test_ten_thousand_other_files_are_counted(tmp_path):
     for number in range(10_000):
         (tmp_path / f"{number}.txt").touch()
     assert list_media([tmp_path]) == ([], [], 10_000, [])
 
 
-def test_paths_are_absolute_whatever_the_folder(tmp_path, monkeypatch):
+def test_paths_become_absolute(tmp_path, monkeypatch):
     write_image(tmp_path / "a.png", {})
     monkeypatch.chdir(tmp_path)
     assert list_media(["a.png", "./a.png"]).images == [str(tmp_path / "a.png")]
 
 
 @pytest.mark.parametrize(("name", "words"), [("gone", "No such file"), ("a.txt", "suffix '.txt'")])
-def test_what_is_named_must_be_a_medium(tmp_path, name, words):
+def test_given_paths_must_be_media(tmp_path, name, words):
     (tmp_path / "a.txt").touch()
     with pytest.raises(InputError, match=words) as error:
         list_media([tmp_path / name])

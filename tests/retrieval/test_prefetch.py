@@ -1,4 +1,4 @@
-"""Work that is done ahead: in order, by several threads, never too far, over when it is left."""
+"""Prefetching: order, number of threads, distance, errors, early end."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ import pytest
 from clsa_search.retrieval.prefetch import prefetch
 
 
-def test_results_come_in_the_order_of_the_tasks():
+def test_results_have_the_order_of_the_tasks():
     def work(number):
         time.sleep(0.01 * (number % 3 == 0))
         return number
@@ -19,25 +19,25 @@ def test_results_come_in_the_order_of_the_tasks():
     assert list(prefetch(iter([]), count=1, threads=1)) == []
 
 
-def test_as_many_threads_as_asked_for_work_at_a_time():
+def test_the_given_number_of_threads_works_at_a_time():
     together = threading.Barrier(3)
     tasks = iter([partial(together.wait, 10)] * 6)
     assert sorted(prefetch(tasks, count=6, threads=3)) == [0, 0, 1, 1, 2, 2]
 
 
-def test_it_stays_within_reach_of_who_takes_the_results():
+def test_no_more_than_count_results_are_computed_in_advance():
     done = []
     tasks = (partial(done.append, number) for number in range(50))
     results = prefetch(tasks, count=3, threads=2)
     for taken in range(1, 10):
         next(results)
         time.sleep(0.02)
-        assert taken <= len(done) <= taken + 3 + 1  # one more waits for its place
+        assert taken <= len(done) <= taken + 3 + 1  # and one more that waits for its turn
     results.close()
     assert len(done) < 20
 
 
-def test_an_error_comes_when_its_turn_has_come():
+def test_errors_are_raised_in_order():
     def fail():
         raise ValueError("of a task")
 
@@ -56,7 +56,7 @@ def test_an_error_comes_when_its_turn_has_come():
             next(results)
 
 
-def test_nothing_goes_on_when_it_is_left():
+def test_closing_ends_all_threads():
     before = threading.active_count()
     started = []
     tasks = (partial(started.append, number) for number in range(10**9))

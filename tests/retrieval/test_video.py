@@ -1,4 +1,4 @@
-"""Videos: sampled by time, read again frame by frame, and refused by name."""
+"""Videos: sampling by time, rotation, reading single frames, unreadable files."""
 
 import cv2
 import numpy as np
@@ -7,7 +7,7 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.retrieval.frame_reader import FrameReader, read_frame
 from clsa_search.retrieval.video import count_samples, locate_frame, sample_video
-from tests.support.footage import draw_blocks, write_image, write_video
+from tests.support.footage import draw_blocks, rotate_video, write_image, write_video
 
 WALK = [{0: x} for x in range(0, 80, 2)]  # 40 frames
 
@@ -32,41 +32,41 @@ def test_sampling_does_not_depend_on_the_start(video):
     whole = [frame.number for frame in sample_video(video, 3)]
     for start in (1, whole[3], whole[3] + 1, 39, 40):
         rest = [frame.number for frame in sample_video(video, 3, start)]
-        assert rest == [index for index in whole if index >= start]
+        assert rest == [number for number in whole if number >= start]
 
 
-def test_frames_are_rgb_and_read_again_in_any_order(video):
+def test_frames_are_rgb_and_can_be_read_in_any_order(video):
     frames = list(sample_video(video, 10))
     for frame in (frames[0], frames[25]):
         assert np.abs(frame.image.astype(int) - draw_blocks(WALK[frame.number])).mean() < 4
     reader = FrameReader()
-    for index in (7, 8, 30, 3, 39, 0):
-        assert (reader.read(video, index) == frames[index].image).all()
+    for number in (7, 8, 30, 3, 39, 0):
+        assert (reader.read(video, number) == frames[number].image).all()
     reader.close()
     assert (read_frame(video, 12) == frames[12].image).all()
     with pytest.raises(InputError, match="has no frame 40"):
         read_frame(video, 40)
 
 
-def test_photographs_are_read_as_frames_too(tmp_path):
+def test_images_are_read_without_a_frame(tmp_path):
     path = write_image(tmp_path / "a.png", {1: 30})
     assert (read_frame(str(path), None) == draw_blocks({1: 30})).all()
 
 
-def test_a_video_that_is_cut_short_gives_its_frames_and_then_says_so(tmp_path):
+def test_a_truncated_video_yields_its_frames_and_then_an_error(tmp_path):
     whole = write_video(tmp_path / "whole.avi", WALK * 3)
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    indices = []
+    numbers = []
     with pytest.raises(InputError, match=r"cut.avi: ends after \d+ frames at .*; expected 120: "):
         for frame in sample_video(str(cut), 10):
-            indices.append(frame.number)
-    assert 40 < len(indices) < 80
-    assert indices == list(range(len(indices)))
+            numbers.append(frame.number)
+    assert 40 < len(numbers) < 80
+    assert numbers == list(range(len(numbers)))
 
 
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
-def test_what_is_no_video_is_refused(tmp_path, content):
+def test_files_of_other_content_are_refused(tmp_path, content):
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a.mp4: not readable as a video"):
@@ -76,8 +76,39 @@ def test_what_is_no_video_is_refused(tmp_path, content):
         read_frame(str(tmp_path / "gone.avi"), 0)
 
 
+class NoAutomaticRotation:
+    """A build of OpenCV that ignores CAP_PROP_ORIENTATION_AUTO."""
+
+    open = cv2.VideoCapture
+
+    def __init__(self, path):
+        self.capture = self.open(path)
+        self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+
+    def set(self, key, value):
+        return key != cv2.CAP_PROP_ORIENTATION_AUTO and self.capture.set(key, value)
+
+    def __getattr__(self, name):
+        return getattr(self.capture, name)
+
+
+@pytest.mark.parametrize("capture", [cv2.VideoCapture, NoAutomaticRotation])
+@pytest.mark.parametrize("quarter_turns", [0, 1, 2, 3])
+def test_frames_are_upright(tmp_path, monkeypatch, capture, quarter_turns):
+    path = write_video(tmp_path / "phone.mp4", WALK, codec="mp4v")
+    plain = [frame.image for frame in sample_video(str(path), 10)]
+    rotate_video(path, quarter_turns)
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    frames = list(sample_video(str(path), 10))
+    assert len(frames) == len(plain) == len(WALK)
+    for frame, unrotated in zip(frames, plain, strict=True):
+        assert (frame.image == np.rot90(unrotated, -quarter_turns)).all()
+    for number in (30, 3, 39):
+        assert (read_frame(str(path), number) == frames[number].image).all()
+
+
 class VariableCapture:
-    """What OpenCV does with a video of a telephone: the rate varies, and jumps miss their goal."""
+    """OpenCV's behavior for a phone's video: the frame rate varies, and seeks are inexact."""
 
     stamps = [i * 300 for i in range(20)] + [6000 + i * 100 for i in range(60)]  # milliseconds
 
@@ -112,24 +143,24 @@ class VariableCapture:
 
 
 @pytest.mark.parametrize("rate", [2, 5, 100])
-def test_frames_of_a_varying_rate_are_found_again(tmp_path, monkeypatch, rate):
+def test_frames_of_a_varying_rate_can_be_read_again(tmp_path, monkeypatch, rate):
     path = tmp_path / "phone.mp4"
     path.touch()
     monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
     frames = list(sample_video(str(path), rate))
-    indices = [frame.number for frame in frames]
-    assert indices == sorted(set(indices)) and len(indices) >= min(20, 6 * rate)
+    numbers = [frame.number for frame in frames]
+    assert numbers == sorted(set(numbers)) and len(numbers) >= min(20, 6 * rate)
     shown = [int(frame.image[0, 0, 0]) for frame in frames]
     assert [frame.time for frame in frames] == [VariableCapture.stamps[i] / 1000 for i in shown]
     reader = FrameReader()
-    for place in np.random.default_rng(0).permutation(len(frames)):
-        again = reader.read(str(path), frames[place].number)
-        assert (again == frames[place].image).all()
+    for position in np.random.default_rng(0).permutation(len(frames)):
+        again = reader.read(str(path), frames[position].number)
+        assert (again == frames[position].image).all()
     for frame in frames:
         assert locate_frame(str(path), frame.number) == pytest.approx(frame.time, abs=0.1)
 
 
-def test_a_video_without_time_stamps_is_counted(tmp_path, monkeypatch):
+def test_frames_without_time_stamps_are_counted(tmp_path, monkeypatch):
     path = tmp_path / "raw.avi"
     path.touch()
     monkeypatch.setattr(cv2, "VideoCapture", VariableCapture)
@@ -140,5 +171,5 @@ def test_a_video_without_time_stamps_is_counted(tmp_path, monkeypatch):
     frames = list(sample_video(str(path), 100))
     assert [frame.number for frame in frames] == list(range(80))
     reader = FrameReader()
-    for index in (70, 3, 79, 0):
-        assert reader.read(str(path), index)[0, 0, 0] == index
+    for number in (70, 3, 79, 0):
+        assert reader.read(str(path), number)[0, 0, 0] == number

@@ -1,4 +1,6 @@
-"""Pictures and videos of colored blocks, and a predictor that finds these without a model."""
+"""Images and videos of colored blocks, and a predictor that detects them without a model."""
+
+import struct
 
 import cv2
 import numpy as np
@@ -7,83 +9,100 @@ from clsa_search.retrieval.predictor import check_boxes
 from clsa_search.structures import ImageDetections
 from tests.support.tiny import COLORS
 
-GROUND = (110, 110, 110)
+BACKGROUND = (110, 110, 110)
 WIDTH = 8  # of the embeddings
 
 
-def draw_blocks(people, size=(96, 72)):
-    """RGB picture (height, width, 3) of blocks: {index of COLORS: x of its left edge}."""
+def draw_blocks(blocks, size=(96, 72)):
+    """Return an RGB image (height, width, 3) of blocks: {index of COLORS: x of the left edge}."""
     width, height = size
-    image = np.full((height, width, 3), GROUND, dtype=np.uint8)
-    for person, x in people.items():
-        image[20:60, x : x + 14] = COLORS[person]
+    image = np.full((height, width, 3), BACKGROUND, dtype=np.uint8)
+    for color, x in blocks.items():
+        image[20:60, x : x + 14] = COLORS[color]
     return image
 
 
-def write_image(path, people, size=(96, 72)):
+def write_image(path, blocks, size=(96, 72)):
+    """Write an image of blocks and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), draw_blocks(people, size)[..., ::-1])
+    assert cv2.imwrite(str(path), draw_blocks(blocks, size)[..., ::-1])
     return path
 
 
-def write_video(path, frames, fps=10):
-    """A video of what `draw_blocks` draws of each of the frames."""
+def write_video(path, frames, fps=10, codec="MJPG"):
+    """Write a video, one frame for each item of `frames`, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (96, 72))
-    for people in frames:
-        writer.write(draw_blocks(people)[..., ::-1])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), fps, (96, 72))
+    for blocks in frames:
+        writer.write(draw_blocks(blocks)[..., ::-1])
     writer.release()
     return path
 
 
+def rotate_video(path, quarter_turns):
+    """Tell players of an MP4 file to turn its frames clockwise, as phones do.
+
+    The rotation is the matrix of the track header (ISO 14496-12, box `tkhd`, version 0).
+    """
+    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns]
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + len(b"tkhd") + 40
+    one = 1 << 16
+    rows = (cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", content, matrix, *rows)
+    path.write_bytes(content)
+
+
 class BlockPredictor:
-    """Finds the blocks of a picture; their embeddings depend on the color alone."""
+    """Detector of blocks in place of a model; their embeddings depend on the color only."""
 
     weights_sha256 = "b" * 64
     min_score = 0.5
     device = "cpu"
 
     def __init__(self):
-        self.num_images = 0
+        self.num_images = 0  # images so far
 
     def prepare(self, image):
-        return {"picture": image}
+        return {"image": image}
 
     def detect(self, images):
         self.num_images += len(images)
-        return [self._find_one(_raw(image)) for image in images]
+        return [
+            self._detect_one(image["image"] if isinstance(image, dict) else image)
+            for image in images
+        ]
 
     def embed(self, image, boxes):
         rows = []
         for x0, y0, x1, y1 in check_boxes(boxes, image).astype(int):
-            middle = image[(y0 + y1) // 2, (x0 + x1) // 2]
-            rows.append(_describe(int(_distances(middle[None, None]).argmin())))
+            center = image[(y0 + y1) // 2, (x0 + x1) // 2]
+            rows.append(embed_color(int(color_distances(center[None, None]).argmin())))
         return np.array(rows, dtype=np.float32)
 
-    def _find_one(self, image):
-        near = _distances(image)
+    def _detect_one(self, image):
+        distances = color_distances(image)
         boxes, rows = [], []
-        for person in range(len(COLORS)):
-            y, x = np.nonzero((near[person] < 60) & (near.argmin(axis=0) == person))
-            if len(x) > 50:  # not noise of the compression
+        for color in range(len(COLORS)):
+            y, x = np.nonzero((distances[color] < 60) & (distances.argmin(axis=0) == color))
+            if len(x) > 50:  # fewer pixels are noise of the compression
                 boxes.append([x.min(), y.min(), x.max() + 1, y.max() + 1])
-                rows.append(_describe(person))
-        boxes = np.array(boxes, dtype=np.float32).reshape(-1, 4)
-        scores = np.linspace(1, 0.9, len(boxes), dtype=np.float32)
-        return ImageDetections(boxes, scores, np.array(rows, dtype=np.float32).reshape(-1, WIDTH))
+                rows.append(embed_color(color))
+        return ImageDetections(
+            boxes=np.array(boxes, dtype=np.float32).reshape(-1, 4),
+            scores=np.linspace(1, 0.9, len(boxes), dtype=np.float32),
+            embeddings=np.array(rows, dtype=np.float32).reshape(-1, WIDTH),
+        )
 
 
-def _raw(image):
-    return image["picture"] if isinstance(image, dict) else image
-
-
-def _distances(image):
-    """(P, H, W) how far each pixel's color is from each person's."""
+def color_distances(image):
+    """Return the distance of each pixel from each color, (number of colors, H, W)."""
     offsets = image[None].astype(int) - np.array(COLORS)[:, None, None]
     return np.abs(offsets).sum(axis=-1)
 
 
-def _describe(person):
+def embed_color(color):
+    """Return the embedding (WIDTH,) of a color."""
     row = np.full(WIDTH, 0.1)
-    row[person] = 1
+    row[color] = 1
     return row / np.linalg.norm(row)
