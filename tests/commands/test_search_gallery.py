@@ -1,4 +1,4 @@
-"""The command tools/search_gallery.py: from files on disk to the answers about a person."""
+"""The command clsa-search: indexing, queries, lists, deletion, copies, wrong arguments."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def tool():
 
 @pytest.fixture
 def run(tool, capsys, monkeypatch, tmp_path):
-    """Runs the command in a folder of its own, where blocks are people; returns what it printed."""
+    """Run the command in an empty folder, with blocks as people; return its output."""
     monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockPredictor())
     monkeypatch.chdir(tmp_path)
 
@@ -48,7 +48,7 @@ def run(tool, capsys, monkeypatch, tmp_path):
 
 @pytest.fixture
 def footage(tmp_path):
-    """Person 0 in two photographs, person 3 walking through a video of two seconds."""
+    """Color 0 in two images, color 3 moving through a video of two seconds."""
     folder = tmp_path / "footage"
     write_image(folder / "one.png", {0: 10, 1: 50})
     write_image(folder / "two.png", {0: 70})
@@ -63,13 +63,13 @@ def gallery(run, footage):
     return "street.db"
 
 
-def ask(run, *argv):
-    """The matches of each query of a command."""
-    answers = json.loads(run("query", "--store", "street.db", "--json", *argv))
-    return [query["matches"] for query in answers["queries"]]
+def query(run, *argv):
+    """Return the matches of each query of a command."""
+    results = json.loads(run("query", "--store", "street.db", "--json", *argv))
+    return [query["matches"] for query in results["queries"]]
 
 
-def test_index_says_what_it_did(run, footage):
+def test_index_prints_a_summary(run, footage):
     words = ["index", "--weights", "weights.pth", "--store", "street.db", "--rate", 2, footage]
     (footage / "cut.png").write_bytes(b"")
     (footage / "notes.txt").touch()
@@ -86,7 +86,7 @@ def test_index_says_what_it_did(run, footage):
     )
 
 
-def test_every_problem_is_named_and_does_nothing_to_a_terminal(run, footage):
+def test_every_problem_is_printed_with_escaped_names(run, footage):
     for i in range(30):
         (footage / f"torn\x1b[2J\n{i}.png").write_bytes(b"")
     printed = run("index", "--weights", "weights.pth", "--store", "a\tb.db", footage, status=1)
@@ -101,7 +101,7 @@ def test_every_problem_is_named_and_does_nothing_to_a_terminal(run, footage):
     assert r"odd\x1b[2J\n.png" in run("delete", "odd.db", name)
 
 
-def test_what_was_done_is_told_of_a_failure_too(run, fails, footage, monkeypatch, capsys):
+def test_the_summary_is_printed_after_a_failure_too(run, fails, footage, monkeypatch, capsys):
     (footage / "a.png").write_bytes(b"")
 
     def fail(*args):
@@ -116,45 +116,45 @@ def test_what_was_done_is_told_of_a_failure_too(run, fails, footage, monkeypatch
     assert error.splitlines()[-1] == "error: street.db: cannot add: the disk is full"
 
 
-def test_a_person_is_found_wherever_he_is(run, gallery, footage, tmp_path):
-    (matches,) = ask(run, "--image", footage / "two.png")
+def test_queries_find_all_images_of_a_person(run, gallery, footage, tmp_path):
+    (matches,) = query(run, "--image", footage / "two.png")
     assert [m["source"] for m in matches[:2]] == [str(footage / n) for n in ("one.png", "two.png")]
     assert [m["similarity"] for m in matches[:2]] == pytest.approx([1, 1])
-    assert len(matches) == 6  # the best of each picture
+    assert len(matches) == 6  # the best of each image
     assert matches[2]["similarity"] < 0.5
     assert json.loads((tmp_path / "output/query/results.json").read_text())["queries"]
     report = (tmp_path / "output/query/report.html").read_text()
     assert report.count("data:image/jpeg") > 6
     assert (tmp_path / "output/query/query_1.png").stat().st_size > 10_000
-    (matches,) = ask(run, "--image", footage / "two.png", "--every-match", "--top", 50)
+    (matches,) = query(run, "--image", footage / "two.png", "--every-match", "--top", 50)
     assert len(matches) == 11
 
 
-def test_the_table_names_sources_frames_and_times(run, gallery, footage):
+def test_tables_show_sources_frames_and_times(run, gallery, footage):
     table = run("query", "--store", gallery, "--id", 4, "--source", footage / "door.avi")
     lines = [line.split() for line in table.splitlines() if "door.avi" in line]
     assert {line[3] for line in lines} == {"0", "5", "10", "15"}
     assert {line[4] for line in lines} == {"0:00:00.0", "0:00:00.5", "0:00:01.0", "0:00:01.5"}
 
 
-def test_of_several_people_one_is_chosen_by_number(run, fails, gallery, footage, tmp_path):
+def test_one_of_several_detections_is_chosen_by_number(run, fails, gallery, footage, tmp_path):
     message = fails("query", "--store", gallery, "--image", footage / "one.png")
     assert "one.png: 2 detections; expected a number from 1 to 2" in message
     assert "output/query/people.png shows the numbers" in message
     assert (tmp_path / "output/query/people.png").is_file()
-    (second,) = ask(run, "--image", footage / "one.png", "--person", 2)
+    (second,) = query(run, "--image", footage / "one.png", "--person", 2)
     assert {m["frame"] for m in second if m["similarity"] > 0.99} == {None, 0, 5, 10, 15}
-    every = ask(run, "--image", footage / "one.png", "--person", "all")
+    every = query(run, "--image", footage / "one.png", "--person", "all")
     assert every[1] == second and len(every) == 2
-    (by_box,) = ask(run, "--image", footage / "one.png", "--box", "50,20,64,60")
+    (by_box,) = query(run, "--image", footage / "one.png", "--box", "50,20,64,60")
     assert by_box == second
     message = fails("query", "--store", gallery, "--image", footage / "one.png", "--person", 3)
     assert "person 3; expected a number from 1 to 2" in message
 
 
-def test_several_pictures_of_a_person_are_combined(run, fails, gallery, footage):
+def test_several_images_of_a_person_are_averaged(run, fails, gallery, footage):
     both = ["--image", footage / "two.png", "--image", footage / "one.png", "--person", 2]
-    (matches,) = ask(run, *both)
+    (matches,) = query(run, *both)
     expected = {str(footage / name) for name in ("one.png", "two.png", "door.avi")}
     best = BlockPredictor().embed(draw_blocks({0: 0, 1: 40}), [(0, 20, 14, 60), (40, 20, 54, 60)])
     mean = best.sum(axis=0) / np.linalg.norm(best.sum(axis=0))
@@ -176,80 +176,80 @@ def test_several_pictures_of_a_person_are_combined(run, fails, gallery, footage)
         (["--half"], 6),
     ],
 )
-def test_filters_leave_what_passes(run, gallery, footage, options, count):
-    (matches,) = ask(run, "--image", footage / "two.png", *options)
+def test_filters_reduce_the_matches(run, gallery, footage, options, count):
+    (matches,) = query(run, "--image", footage / "two.png", *options)
     assert len(matches) == count
 
 
-def test_cameras_and_dates_can_be_asked_for(run, footage):
+def test_cameras_and_dates_filter_the_matches(run, footage):
     video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
     run(*video, "--camera", "door", "--start-time", "2026-05-01T12:00:00+00:00")
-    photograph = write_image(footage / "three.png", {2: 10})
-    run(*video[:-1], photograph, "--camera", "yard")
+    image = write_image(footage / "three.png", {2: 10})
+    run(*video[:-1], image, "--camera", "yard")
     found = ["--image", footage / "two.png", "--camera", "door", "yard"]
-    assert len(ask(run, *found, "--since", "2026-05-01T12:00:01+00:00")[0]) == 1
-    assert len(ask(run, *found, "--until", "2026-05-01T14:00:00.5+02:00")[0]) == 1
-    assert len(ask(run, *found, "--since", "2026-05-02")[0]) == 0
+    assert len(query(run, *found, "--since", "2026-05-01T12:00:01+00:00")[0]) == 1
+    assert len(query(run, *found, "--until", "2026-05-01T14:00:00.5+02:00")[0]) == 1
+    assert len(query(run, *found, "--since", "2026-05-02")[0]) == 0
 
 
-def test_times_of_another_kind_are_refused(run, fails, footage):
+def test_times_of_another_clock_are_refused(run, fails, footage):
     video = ["index", "--weights", "weights.pth", "--store", "street.db", footage / "door.avi"]
     run(*video, "--start-time", "2026-05-01T12:00:00+00:00")
-    asked = ["query", "--store", "street.db", "--image", footage / "two.png"]
+    words = ["query", "--store", "street.db", "--image", footage / "two.png"]
     for option in ("--since", "--until"):
-        message = fails(*asked, option, "12:00:01")
+        message = fails(*words, option, "12:00:01")
         expected = "12:00:01.0 is a time within a video; expected a date and time as 2026"
         assert f"{option[2:]}: {expected}" in message
     write_video(footage / "yard.avi", [{0: 10}] * 20)
-    run(*video[:-1], footage / "yard.avi")  # with both kinds, each has its meaning
-    assert len(ask(run, *asked[3:], "--until", "0:00:00.5")[0]) == 1
-    message = fails(*asked, "--source", footage / "yard.avi", "--since", "2026-05-01")
+    run(*video[:-1], footage / "yard.avi")  # both clocks are stored now
+    assert len(query(run, *words[3:], "--until", "0:00:00.5")[0]) == 1
+    message = fails(*words, "--source", footage / "yard.avi", "--since", "2026-05-01")
     assert "is a date; expected a time within the video as 0:01:30" in message
 
 
 def test_filters_that_cannot_match_are_refused(fails, gallery, footage):
-    asked = ["query", "--store", gallery, "--image", footage / "two.png"]
+    words = ["query", "--store", gallery, "--image", footage / "two.png"]
     assert "camera: nowhere has no detections; expected none" in fails(
-        *asked, "--camera", "nowhere"
+        *words, "--camera", "nowhere"
     )
-    assert "expected a score from 0 to 1" in fails(*asked, "--min-score", 2)
+    assert "expected a score from 0 to 1" in fails(*words, "--min-score", 2)
 
 
-def test_outputs_that_cannot_be_written_are_told_first(run, fails, gallery, footage, monkeypatch):
-    asked = ["query", "--store", gallery, "--image", footage / "two.png", "--output-dir"]
+def test_unwritable_outputs_are_reported_first(run, fails, gallery, footage, monkeypatch):
+    words = ["query", "--store", gallery, "--image", footage / "two.png", "--output-dir"]
     with monkeypatch.context() as patch:
         patch.setattr(PersonSearchPredictor, "load", None)  # before the model is loaded
         for folder in ("weights.pth", "weights.pth/new"):
-            assert f"{folder}: cannot be written: " in fails(*asked, folder)
+            assert f"{folder}: cannot be written: " in fails(*words, folder)
     (footage / "results.json").mkdir()
-    assert "footage: cannot be written: Is a directory" in fails(*asked, footage)
+    assert "footage: cannot be written: Is a directory" in fails(*words, footage)
     (footage / "people.png").mkdir()
-    asked[4] = footage / "one.png"
-    assert "people.png: cannot be written: Is a directory" in fails(*asked, footage)
+    words[4] = footage / "one.png"
+    assert "people.png: cannot be written: Is a directory" in fails(*words, footage)
     words = ["index", "--weights", "weights.pth", footage, "--store", "weights.pth/x.db"]
     assert "weights.pth/x.db: cannot be made: weights.pth: File exists" in fails(*words)
 
 
-def test_wrong_paths_make_no_store(fails, footage, tmp_path):
+def test_wrong_paths_create_no_store(fails, footage, tmp_path):
     words = ["index", "--weights", "weights.pth", "--store", "new.db"]
     assert "gone: No such file" in fails(*words, footage, "gone")
     assert not (tmp_path / "new.db").exists()
 
 
-def test_names_that_are_no_text_are_asked_with(run, gallery, footage, tmp_path):
+def test_file_names_need_not_be_text(run, gallery, footage, tmp_path):
     odd = footage / "caf\udce9.png"
     write_image(footage / "odd.png", {0: 30}).rename(odd)
     assert "two.png" in run("query", "--store", gallery, "--image", odd)
     assert (
         "caf\N{REPLACEMENT CHARACTER}.png" in (tmp_path / "output/query/results.json").read_text()
     )
-    assert len(ask(run, "--image", odd)[0]) == 6
+    assert len(query(run, "--image", odd)[0]) == 6
 
 
-def test_boxes_may_begin_outside(run, fails, gallery, footage):
-    (matches,) = ask(run, "--image", footage / "two.png")
+def test_boxes_may_reach_beyond_the_image(run, fails, gallery, footage):
+    (matches,) = query(run, "--image", footage / "two.png")
     for box in (["--box", "-5,-10,300,80"], ["--box=-.5,0,96,72"]):
-        assert len(ask(run, "--image", footage / "two.png", *box)[0]) == len(matches)
+        assert len(query(run, "--image", footage / "two.png", *box)[0]) == len(matches)
     both = ["--image", footage / "one.png", "--box", "8,20,25,60", "--image", footage / "two.png"]
     words = ["query", "--store", gallery, *both, "--box"]
     message = fails(*words, "200,0,300,50")
@@ -258,22 +258,22 @@ def test_boxes_may_begin_outside(run, fails, gallery, footage):
 
 
 def test_the_same_person_is_searched_by_id(run, fails, gallery, footage):
-    (matches,) = ask(run, "--image", footage / "two.png")
-    (again,) = ask(run, "--id", matches[0]["id"])
+    (matches,) = query(run, "--image", footage / "two.png")
+    (again,) = query(run, "--id", matches[0]["id"])
     assert [m["id"] for m in again] == [m["id"] for m in matches]
     assert "there is no detection 99" in fails("query", "--store", gallery, "--id", 99)
 
 
 @pytest.mark.parametrize("fate", ["gone", "changed"])
 def test_a_search_by_id_works_without_the_image(run, gallery, footage, tmp_path, fate):
-    (matches,) = ask(run, "--image", footage / "two.png")
+    (matches,) = query(run, "--image", footage / "two.png")
     path = footage / "one.png"
     if fate == "gone":
         path.unlink()
     else:
         write_image(path, {2: 10})
         os.utime(path, ns=(0, 0))
-    (again,) = ask(run, "--id", matches[0]["id"])
+    (again,) = query(run, "--id", matches[0]["id"])
     assert [m["id"] for m in again] == [m["id"] for m in matches]
     results = json.loads((tmp_path / "output/query/results.json").read_text())
     assert results["queries"][0]["query_images"][0]["caption"] == "one.png, no image"
@@ -281,8 +281,8 @@ def test_a_search_by_id_works_without_the_image(run, gallery, footage, tmp_path,
     assert reason in (tmp_path / "output/query/report.html").read_text()
 
 
-def test_what_is_indexed_again_is_shown_again(gallery, footage):
-    """Also by a gallery that was open all the time."""
+def test_reindexed_files_are_shown_again(gallery, footage):
+    """In a gallery open all the time, too."""
     with open_gallery(gallery) as opened:
         sources = {"where": Filter(sources=[str(footage / "one.png")]), "k": 1}
         for left in (10, 12):
@@ -297,8 +297,8 @@ def test_what_is_indexed_again_is_shown_again(gallery, footage):
             assert found.box[0] == left
 
 
-def test_a_copy_answers_the_same(run, gallery, footage):
-    (before,) = ask(run, "--image", footage / "two.png")
+def test_copies_have_the_same_matches(run, gallery, footage):
+    (before,) = query(run, "--image", footage / "two.png")
     assert "11 detections of street.db copied" in run("copy", gallery, "copy.db")
     with open_store("copy.db") as copy:
         assert copy.count() == 11 and all(source.is_complete for source in copy.sources())
@@ -306,7 +306,7 @@ def test_a_copy_answers_the_same(run, gallery, footage):
     assert json.loads(printed)["queries"][0]["matches"] == before
 
 
-def test_files_are_listed_and_forgotten(run, fails, gallery, footage):
+def test_files_are_listed_and_deleted(run, fails, gallery, footage):
     rows = {tuple(line.split()) for line in run("list", gallery).splitlines()}
     assert (str(footage / "one.png"), "2", "yes") in rows
     assert (str(footage / "door.avi"), "8", "yes") in rows
@@ -315,17 +315,17 @@ def test_files_are_listed_and_forgotten(run, fails, gallery, footage):
     assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
 
 
-def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypatch):
+def test_interruptions_keep_stored_detections(run, footage, monkeypatch):
     detect = BlockPredictor.detect
 
-    def find_some(self, images):
+    def detect_some(self, images):
         if self.num_images:
             raise KeyboardInterrupt
         return detect(self, images)
 
     words = ["index", "--weights", "weights.pth", "--store", "street.db", "--batch-size", 2]
     with monkeypatch.context() as patch:
-        patch.setattr(BlockPredictor, "detect", find_some)
+        patch.setattr(BlockPredictor, "detect", detect_some)
         printed = run(*words, footage, status=130)
     assert "3 detections in 2 images added" in printed and "interrupted: run the same" in printed
     assert "2 files already indexed" in run(*words, footage)
@@ -348,7 +348,7 @@ def test_an_interruption_is_told_and_keeps_what_is_stored(run, footage, monkeypa
         (["--image", "footage/one.png", "--box", "1,2,3,4", "--person", "1"], "is chosen already"),
     ],
 )
-def test_bad_queries_are_named(fails, gallery, footage, words, message):
+def test_wrong_queries_are_refused(fails, gallery, footage, words, message):
     write_image(footage / "empty.png", {})
     assert message in fails("query", "--store", gallery, *words)
 
@@ -361,7 +361,7 @@ def test_other_weights_are_refused(run, fails, gallery, footage, monkeypatch):
     assert "embeddings of different weights cannot be compared" in fails(*words)
 
 
-def test_the_weights_are_found_where_they_were_or_asked_for(run, fails, gallery, footage, tmp_path):
+def test_weights_are_remembered_or_requested(run, fails, gallery, footage, tmp_path):
     words = ["query", "--store", gallery, "--image", footage / "two.png"]
     (tmp_path / "weights.pth").rename(tmp_path / "moved.pth")
     message = fails(*words)
@@ -412,7 +412,7 @@ def test_help_and_wrong_arguments_answer_before_heavy_imports(words):
     subprocess.run([sys.executable, "-c", LIGHT, *words.split()], check=True)
 
 
-def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
+def test_a_real_model_indexes_and_searches(tiny_cfg, tiny_data, tmp_path):
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
     (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
     options = {"create": True, "min_score": 0.0}
@@ -421,7 +421,7 @@ def test_a_real_model_indexes_and_answers(tiny_cfg, tiny_data, tmp_path):
         assert indexer.plan([tiny_data]) == 18
         indexer.run()
         assert indexer.report.detections == gallery.store.count() > 0
-    with open_gallery(tmp_path / "g.db") as gallery:  # finds the weights itself
-        answer = gallery.search_by_id(1, k=3, per="match")
-        assert answer.matches[0].detection.detection_id == 1
-        assert answer.matches[0].similarity == pytest.approx(1, abs=1e-5)
+    with open_gallery(tmp_path / "g.db") as gallery:  # remembers the weights
+        result = gallery.search_by_id(1, k=3, per="match")
+        assert result.matches[0].detection.detection_id == 1
+        assert result.matches[0].similarity == pytest.approx(1, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Filling a gallery from files: what is stored, what is skipped, and what interruptions leave."""
+"""Indexing files: stored, skipped and replaced detections, interruptions, several processes."""
 
 import multiprocessing
 import os
@@ -26,18 +26,18 @@ def open_gallery(folder):
 
 
 def index(store, *paths, predictor=None, **options):
-    """Index; gives the indexer and what it reported while it did."""
+    """Index; return the report, the estimated number of images and the calls of `on_stored`."""
     indexer = Indexer(predictor or BlockPredictor(), store, IndexOptions(**options))
     calls = []
     expected = indexer.plan(paths)
-    indexer.run(lambda pictures, people: calls.append((pictures, people)))
+    indexer.run(lambda images, detections: calls.append((images, detections)))
     return indexer.report, expected, calls
 
 
 def list_rows(store):
-    """What is stored, in the order of files and frames."""
-    entries = store.scan(limit=10_000)
-    return sorted((e.source, -1 if e.frame is None else e.frame, e.box[0]) for e in entries)
+    """Return (source, frame, left edge) of all detections, in the order of files and frames."""
+    detections = store.scan(limit=10_000)
+    return sorted((e.source, -1 if e.frame is None else e.frame, e.box[0]) for e in detections)
 
 
 @pytest.fixture
@@ -47,11 +47,11 @@ def media(tmp_path):
     write_image(folder / "b" / "empty.png", {})
     write_image(folder / "b" / "large.png", {1: 30}, size=(120, 90))
     write_video(folder / "door.avi", [{3: x} if x < 40 else {} for x in range(0, 80, 2)])
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
-def test_people_are_stored_with_their_source_frame_time_and_camera(media, tmp_path):
+def test_detections_are_stored_with_source_frame_time_and_camera(media, tmp_path):
     with open_gallery(tmp_path) as store:
         options = {"rate": 2, "camera": "door", "start_time": 1000, "batch_size": 3}
         report, expected, calls = index(store, media, **options)
@@ -68,13 +68,15 @@ def test_people_are_stored_with_their_source_frame_time_and_camera(media, tmp_pa
         assert sorted(source.detections for source in store.sources()) == [0, 1, 2, 4]
         query = BlockPredictor().embed(draw_blocks({3: 0}), [(0, 20, 14, 60)])
         (found,) = store.search(query, 4)
-        for rank, entry in enumerate(sorted((m.detection for m in found), key=lambda e: e.frame)):
-            assert (entry.source, entry.camera) == (str(media / "door.avi"), "door")
-            assert (entry.frame, entry.time) == (5 * rank, pytest.approx(1000 + rank / 2))
-            assert entry.box == pytest.approx((10 * rank, 20, 10 * rank + 14, 60), abs=2)
+        for rank, detection in enumerate(
+            sorted((m.detection for m in found), key=lambda e: e.frame)
+        ):
+            assert (detection.source, detection.camera) == (str(media / "door.avi"), "door")
+            assert (detection.frame, detection.time) == (5 * rank, pytest.approx(1000 + rank / 2))
+            assert detection.box == pytest.approx((10 * rank, 20, 10 * rank + 14, 60), abs=2)
 
 
-def test_what_is_indexed_is_skipped_and_what_is_new_added(media, tmp_path):
+def test_indexed_files_are_skipped_and_new_files_added(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         rows = list_rows(store)
@@ -87,7 +89,7 @@ def test_what_is_indexed_is_skipped_and_what_is_new_added(media, tmp_path):
         assert list_rows(store) == sorted([*rows, (str(media / "new.png"), -1, 5)])
 
 
-def test_a_file_that_changed_replaces_its_people(media, tmp_path):
+def test_changed_files_replace_their_detections(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         write_image(media / "a.png", {1: 70})
@@ -100,7 +102,7 @@ def test_a_file_that_changed_replaces_its_people(media, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"rate": 5}, {"camera": "yard"}, {"start_time": 7}])
-def test_other_options_index_again_without_doubles(media, tmp_path, options):
+def test_other_options_index_again_without_duplicates(media, tmp_path, options):
     with open_gallery(tmp_path) as store:
         index(store, media / "door.avi")
         index(store, media / "door.avi", **options)
@@ -109,7 +111,7 @@ def test_other_options_index_again_without_doubles(media, tmp_path, options):
             assert list_rows(store) == list_rows(fresh)
 
 
-def test_a_changed_file_that_cannot_be_read_keeps_its_people(media, tmp_path):
+def test_changed_but_unreadable_files_keep_their_detections(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         rows = list_rows(store)
@@ -122,10 +124,10 @@ def test_a_changed_file_that_cannot_be_read_keeps_its_people(media, tmp_path):
         assert list_rows(store) == rows
 
 
-def test_unreadable_files_are_reported_and_do_not_stop_it(media, tmp_path):
-    picture = (media / "a.png").read_bytes()
+def test_unreadable_files_are_reported_and_the_rest_is_indexed(media, tmp_path):
+    image = (media / "a.png").read_bytes()
     (media / "c0_empty.jpg").write_bytes(b"")
-    (media / "c1_cut.png").write_bytes(picture[: len(picture) // 2])
+    (media / "c1_cut.png").write_bytes(image[: len(image) // 2])
     (media / "c2_text.jpg").write_text("hello")
     (media / "c3_gone.jpg").symlink_to(media / "nowhere.jpg")
     Image.new("1", (20000, 20000)).save(media / "c4_giant.png")  # 400 million pixels
@@ -146,7 +148,7 @@ def test_unreadable_files_are_reported_and_do_not_stop_it(media, tmp_path):
         assert (len(report.problems), report.skipped) == (7, 5)
 
 
-def test_photographs_of_every_kind_are_seen_as_they_are_viewed(tmp_path):
+def test_images_of_every_kind_are_read_upright_in_8_bits(tmp_path):
     upright = draw_blocks({1: 60})
     folder = tmp_path / "media"
     folder.mkdir()
@@ -168,7 +170,7 @@ def test_photographs_of_every_kind_are_seen_as_they_are_viewed(tmp_path):
         assert (report.images, report.problems) == (2, [])
 
 
-def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(media, tmp_path):
+def test_truncated_videos_keep_their_readable_frames(media, tmp_path):
     content = (media / "door.avi").read_bytes()
     (media / "door.avi").write_bytes(content[: len(content) // 2])
     with open_gallery(tmp_path) as store:
@@ -180,8 +182,8 @@ def test_a_video_that_is_cut_short_is_kept_as_far_as_it_goes(media, tmp_path):
         assert (report.skipped, report.problems) == (1, [])
 
 
-class Broken(BlockPredictor):
-    """Fails at some picture, as if the process had died."""
+class Mortal(BlockPredictor):
+    """A predictor that dies after some images, as if the process did."""
 
     def __init__(self, lifetime):
         super().__init__()
@@ -194,24 +196,24 @@ class Broken(BlockPredictor):
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_an_interrupted_run_is_taken_up_where_it_was(media, tmp_path, batch_size):
+def test_interrupted_runs_continue(media, tmp_path, batch_size):
     options = {"rate": 5, "batch_size": batch_size}
     with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
         index(whole, media, **options)
-        pictures = 0
+        images = 0
         for lifetime in (2, 3, 7, 4, 100):
-            predictor = Broken(lifetime)
+            predictor = Mortal(lifetime)
             try:
                 index(store, media, predictor=predictor, **options)
             except KeyboardInterrupt:
                 pass
-            pictures += predictor.num_images
+            images += predictor.num_images
         assert list_rows(store) == list_rows(whole)
         assert [s.is_complete for s in store.sources()] == [True] * 4
-        assert pictures == 23  # nothing twice
+        assert images == 23  # each image once
 
 
-def test_a_failed_replacement_keeps_the_people_there_were(media, tmp_path):
+def test_failed_replacements_keep_the_old_detections(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         rows = list_rows(store)
@@ -224,7 +226,7 @@ def test_a_failed_replacement_keeps_the_people_there_were(media, tmp_path):
         assert list_rows(store) == rows
 
 
-def test_of_two_processes_that_replace_a_file_one_is_left(media, tmp_path):
+def test_the_first_of_two_processes_replaces_a_file(media, tmp_path):
     with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
         index(store, media)
         write_image(media / "a.png", {1: 70})
@@ -239,7 +241,7 @@ def test_of_two_processes_that_replace_a_file_one_is_left(media, tmp_path):
         assert list_rows(store) == rows
 
 
-def test_odd_files_are_reported_and_do_not_stop_it(media, tmp_path):
+def test_unusual_files_are_reported_and_the_rest_is_indexed(media, tmp_path):
     cv2.imwrite(str(media / "c_thin.png"), np.zeros((3, 2000, 3), np.uint8))
     os.mkfifo(media / "c_pipe.jpg")
     for name in (b"caf\xe9.jpg", b"caf\xe9.avi"):
@@ -258,7 +260,7 @@ def test_odd_files_are_reported_and_do_not_stop_it(media, tmp_path):
         assert report.detections == len(list_rows(store)) == 5
 
 
-def test_of_a_file_that_two_processes_begin_one_is_left(media, tmp_path):
+def test_the_first_of_two_processes_indexes_a_file(media, tmp_path):
     with open_gallery(tmp_path) as store, open_gallery(tmp_path) as other:
         first, second = (Indexer(BlockPredictor(), s, IndexOptions()) for s in (store, other))
         first.plan([media])
@@ -271,19 +273,19 @@ def test_of_a_file_that_two_processes_begin_one_is_left(media, tmp_path):
         assert list_rows(store) == rows
 
 
-def test_a_video_that_another_process_has_begun_is_left(media, tmp_path):
+def test_videos_of_another_process_are_left_to_it(media, tmp_path):
     with open_gallery(tmp_path) as store:
         indexer = Indexer(BlockPredictor(), store, IndexOptions(batch_size=1))
         indexer.plan([media])
         path = str(media / "door.avi")
-        store.add([], [IndexProgress(path, "of the other's", next_frame=1)])
+        store.add([], [IndexProgress(path, "of another process", next_frame=1)])
         indexer.run()
         assert indexer.report.conflicts == [path]
         assert indexer.report.detections == store.count() == 3
 
 
 def index_slowly(folder, media, seed, delay):
-    """In a process that is to be killed."""
+    """Index with a slow predictor, in a process to be killed."""
 
     class Slow(BlockPredictor):
         def detect(self, images):
@@ -294,7 +296,7 @@ def index_slowly(folder, media, seed, delay):
         index(store, media, predictor=Slow(), rate=10, batch_size=1 + seed % 3)
 
 
-def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(media, tmp_path):
+def test_kill_9_at_any_moment_loses_and_duplicates_nothing(media, tmp_path):
     for number in range(40):
         write_image(media / f"many_{number}.png", {number % 4: number})
     chance = random.Random(0)
@@ -320,7 +322,7 @@ def test_kill_9_at_any_moment_loses_nothing_and_doubles_nothing(media, tmp_path)
         assert list_rows(store) == list_rows(whole)
 
 
-def test_two_processes_share_the_work_without_doubles(media, tmp_path):
+def test_two_processes_share_the_work_without_duplicates(media, tmp_path):
     for number in range(30):
         write_image(media / f"many_{number}.png", {number % 4: number})
     processes = [
@@ -337,7 +339,7 @@ def test_two_processes_share_the_work_without_doubles(media, tmp_path):
         assert list_rows(store) == list_rows(whole)
 
 
-def test_a_full_disk_stops_it_and_loses_nothing(media, tmp_path):
+def test_a_full_disk_loses_nothing(media, tmp_path):
     for number in range(250):
         write_image(media / f"many_{number}.png", {p: 20 * p for p in range(4)})
     with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
@@ -355,7 +357,7 @@ def test_a_full_disk_stops_it_and_loses_nothing(media, tmp_path):
         assert list_rows(store) == list_rows(whole)
 
 
-def test_an_error_of_the_model_reaches_the_caller(media, tmp_path):
+def test_errors_of_the_model_reach_the_caller(media, tmp_path):
     class Failing(BlockPredictor):
         def detect(self, images):
             raise RuntimeError("out of memory")
@@ -364,9 +366,9 @@ def test_an_error_of_the_model_reaches_the_caller(media, tmp_path):
         index(store, media, predictor=Failing())
 
 
-def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
-    class Sociable(BlockPredictor):
-        """Prepares pictures in pairs only."""
+def test_several_threads_prepare_images_and_frames(media, tmp_path):
+    class Paired(BlockPredictor):
+        """A predictor that prepares images in pairs only."""
 
         pair = threading.Barrier(2)
 
@@ -377,7 +379,7 @@ def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
     write_image(media / "z.png", {2: 5})
     with open_gallery(tmp_path / "alone") as alone, open_gallery(tmp_path) as store:
         index(alone, media, rate=2, threads=1)
-        report, _, _ = index(store, media, predictor=Sociable(), rate=2, threads=2)
+        report, _, _ = index(store, media, predictor=Paired(), rate=2, threads=2)
         assert (report.images, report.problems) == (12, [])
         rows, expected = ([(e.source, e.frame, e.box) for e in s.scan()] for s in (store, alone))
         assert rows == expected and len(rows) == 8
@@ -390,7 +392,7 @@ def test_several_threads_prepare_pictures_and_frames(media, tmp_path):
         {"start_time": 1e13},
     ],
 )
-def test_faulty_options_are_named(options):
+def test_wrong_options_are_refused(options):
     (name,) = options
     with pytest.raises(InputError, match=f"{name}: .*; expected"):
         IndexOptions(**options)

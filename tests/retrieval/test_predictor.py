@@ -1,4 +1,4 @@
-"""The model on arrays: as in evaluation, whatever is computed together; and what it refuses."""
+"""Detection and embedding of arrays: equal to evaluation, independent of the batch; bad input."""
 
 import logging
 
@@ -17,13 +17,13 @@ from clsa_search.retrieval.predictor import PersonSearchPredictor
 
 
 @pytest.fixture(scope="module")
-def pictures(tiny_data):
+def images(tiny_data):
     return [read_image(r["file_name"]) for r in get_records(str(tiny_data / "gallery.json"))]
 
 
 @pytest.fixture
 def weights(tiny_cfg, tmp_path):
-    """A checkpoint with its config beside it, as training leaves them."""
+    """A checkpoint with its config beside it, as after training."""
     torch.manual_seed(0)
     torch.save({"model": build_model(tiny_cfg).state_dict()}, tmp_path / "model_final.pth")
     (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
@@ -39,97 +39,97 @@ def arrays_of(detections):
     return detections.boxes, detections.scores, detections.embeddings
 
 
-def test_arrays_give_what_evaluation_finds_in_the_files(predictor, weights, tiny_data, tiny_cfg):
+def test_outputs_equal_those_of_evaluation(predictor, weights, tiny_data, tiny_cfg):
     gallery = str(tiny_data / "gallery.json")
     tiny_cfg.MODEL.WEIGHTS = str(weights)
     predict(tiny_cfg, gallery, str(weights.parent / "eval"))
     predictions = load_predictions(weights.parent / "eval" / "predictions.npz")
     records = get_records(gallery)
-    pictures = [read_image(record["file_name"]) for record in records]
-    found = predictor.detect(pictures)
-    for record, people in zip(records, found, strict=True):
+    images = [read_image(record["file_name"]) for record in records]
+    found = predictor.detect(images)
+    for record, detections in zip(records, found, strict=True):
         row = predictions.image_ids.tolist().index(record["image_id"])
-        detections = predictions.detections.row(row)
-        assert len(people.scores) > 0
-        np.testing.assert_allclose(people.boxes, detections.boxes, atol=1e-3)
-        np.testing.assert_allclose(people.embeddings, detections.embeddings, atol=1e-5)
+        expected = predictions.detections.row(row)
+        assert len(detections) > 0
+        np.testing.assert_allclose(detections.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(detections.embeddings, expected.embeddings, atol=1e-5)
         for query in record.get("queries", []):
             given = predictor.embed(read_image(record["file_name"]), [query["bbox"]])
             index = predictions.queries.ids.tolist().index(query["query_id"])
-            expected = predictions.queries.embeddings[index]
-            np.testing.assert_allclose(given[0], expected, atol=1e-5)
+            embedding = predictions.queries.embeddings[index]
+            np.testing.assert_allclose(given[0], embedding, atol=1e-5)
 
 
-def test_what_is_computed_together_changes_nothing(predictor, pictures):
-    mixed = [pictures[0], pictures[1], pictures[2][:50], pictures[3], pictures[4]]
+def test_detections_do_not_depend_on_the_batch(predictor, images):
+    mixed = [images[0], images[1], images[2][:50], images[3], images[4]]
     together = predictor.detect(mixed)
-    for picture, people in zip(mixed, together, strict=True):
-        (alone,) = predictor.detect([picture])
-        for one, other in zip(arrays_of(people), arrays_of(alone), strict=True):
+    for image, detections in zip(mixed, together, strict=True):
+        (alone,) = predictor.detect([image])
+        for one, other in zip(arrays_of(detections), arrays_of(alone), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-3)
     assert predictor.detect([]) == []
 
 
-def test_prepared_pictures_are_taken_as_the_pictures_are(predictor, pictures):
-    mixed = [pictures[0], predictor.prepare(pictures[1]), predictor.prepare(pictures[2][:50])]
-    for people, expected in zip(
-        predictor.detect(mixed), predictor.detect([*pictures[:2], pictures[2][:50]]), strict=True
+def test_prepared_images_give_the_same_detections(predictor, images):
+    mixed = [images[0], predictor.prepare(images[1]), predictor.prepare(images[2][:50])]
+    for detections, expected in zip(
+        predictor.detect(mixed), predictor.detect([*images[:2], images[2][:50]]), strict=True
     ):
-        assert len(people.scores) > 0
-        for one, other in zip(arrays_of(people), arrays_of(expected), strict=True):
+        assert len(detections.scores) > 0
+        for one, other in zip(arrays_of(detections), arrays_of(expected), strict=True):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_detection_is_described_as_its_box_is(predictor, pictures):
-    (people,) = predictor.detect(pictures[:1])
-    described = predictor.embed(pictures[0], people.boxes)
-    np.testing.assert_allclose(described, people.embeddings, atol=1e-5)
+def test_a_detection_and_an_equal_box_get_the_same_embedding(predictor, images):
+    (detections,) = predictor.detect(images[:1])
+    embeddings = predictor.embed(images[0], detections.boxes)
+    np.testing.assert_allclose(embeddings, detections.embeddings, atol=1e-5)
 
 
-def test_boxes_are_cut_at_the_border(predictor, pictures):
-    beyond, cut = predictor.embed(pictures[0], [[-50, 10, 40, 500], [0, 10, 40, 72]])
-    assert (beyond == cut).all()
+def test_boxes_are_clipped_to_the_image(predictor, images):
+    beyond, clipped = predictor.embed(images[0], [[-50, 10, 40, 500], [0, 10, 40, 72]])
+    assert (beyond == clipped).all()
 
 
 @pytest.mark.parametrize(
     "box", [[96, 0, 120, 40], [30, 20, 30.5, 60], [40, 50, 20, 60], [0, 0, float("nan"), 9], [1, 2]]
 )
-def test_boxes_outside_the_picture_are_refused(predictor, pictures, box):
+def test_boxes_outside_the_image_are_refused(predictor, images, box):
     with pytest.raises(InputError, match="box: .*expected"):
-        predictor.embed(pictures[0], [box])
+        predictor.embed(images[0], [box])
     with pytest.raises(InputError, match="box: none; expected"):
-        predictor.embed(pictures[0], [])
+        predictor.embed(images[0], [])
 
 
 @pytest.mark.parametrize(
     "array", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))]
 )
-def test_arrays_that_are_no_rgb_pictures_are_refused(predictor, array):
+def test_arrays_of_other_shapes_are_refused(predictor, array):
     with pytest.raises(InputError, match=r"expected \(H, W, 3\) RGB uint8"):
         predictor.detect([array])
 
 
-def test_pictures_too_narrow_for_the_model_are_refused(predictor):
+def test_too_narrow_images_are_refused(predictor):
     assert len(predictor.detect([np.zeros((3, 300, 3), np.uint8)])) == 1
     with pytest.raises(InputError, match="image: 301 x 3 pixels; expected a longer side"):
         predictor.detect([np.zeros((3, 301, 3), np.uint8)])
 
 
-def test_only_sure_detections_exist(weights, pictures):
-    every = PersonSearchPredictor.load(weights, min_score=0.0).detect(pictures)
-    least = np.median(np.concatenate([people.scores for people in every]))
-    sure = PersonSearchPredictor.load(weights, min_score=float(least)).detect(pictures)
-    assert 0 < sum(len(p.scores) for p in sure) < sum(len(p.scores) for p in every)
-    assert min(p.scores.min() for p in sure if len(p.scores)) >= least
+def test_detections_below_the_minimum_score_are_dropped(weights, images):
+    every = PersonSearchPredictor.load(weights, min_score=0.0).detect(images)
+    threshold = np.median(np.concatenate([detections.scores for detections in every]))
+    confident = PersonSearchPredictor.load(weights, min_score=float(threshold)).detect(images)
+    assert 0 < sum(len(p.scores) for p in confident) < sum(len(p.scores) for p in every)
+    assert min(p.scores.min() for p in confident if len(p.scores)) >= threshold
     with pytest.raises(InputError, match="min_score: 50; expected"):
         PersonSearchPredictor.load(weights, min_score=50)
 
 
-def test_weights_come_with_their_config(weights, tmp_path, caplog):
+def test_the_config_beside_the_weights_is_used(weights, tmp_path, caplog):
     trained = load_trained_model(weights)
     assert not trained.model.training and len(trained.weights_sha256) == 64
     warnings = [one for one in caplog.records if one.levelno >= logging.WARNING]
-    assert not warnings  # classifiers that are not wanted are no reason to warn
+    assert not warnings  # no warning about the missing identity classifiers
     (tmp_path / "config.yaml").rename(tmp_path / "other.yaml")
     with pytest.raises(InputError, match="config.yaml does not exist; expected the config"):
         load_trained_model(weights)
@@ -138,7 +138,7 @@ def test_weights_come_with_their_config(weights, tmp_path, caplog):
         load_trained_model(tmp_path / "gone.pth")
 
 
-def test_pictures_of_one_person_are_averaged():
+def test_embeddings_of_one_person_are_averaged():
     rows = np.eye(4, dtype=np.float32)
     np.testing.assert_allclose(average_embeddings([rows[0]]), rows[0])
     np.testing.assert_allclose(
