@@ -1,15 +1,15 @@
 """Evaluate a checkpoint on a dataset, or score a predictions file without model and images.
 
-tools/eval_search.py --config-file configs/... --weights model_final.pth --dataset gallery.json
-tools/eval_search.py --predictions predictions.npz --dataset gallery.json --sheets 20
-tools/eval_search.py --predictions new.npz --compare old.npz --dataset gallery.json
+clsa-eval --config-file clsa_crop_R50_prw --weights model_final.pth --dataset prw_gallery
+clsa-eval --predictions predictions.npz --dataset gallery.json --output-dir out --sheets 20
+clsa-eval --predictions new.npz --compare old.npz --dataset gallery.json
 
 Prints tables in percent: "search" for the first protocol, "search_<protocol>" for each further one;
 "gt_boxes", the upper bound of the re-ID with ground-truth boxes as detections, if the predictions
 file holds them; "chance", the same detections with random embeddings. --output-dir receives
 results.json with the results of every query, plots, ranking sheets, and the predictions.npz of a
-checkpoint. Only the sheets read images. With --compare the sheets show the queries that changed
-the most, and comparison.json next to the results lists the change of every query.
+checkpoint. Only the sheets read images. With --compare the sheets show the most changed queries,
+and comparison.json next to the results lists the change of every query.
 """
 
 import argparse
@@ -218,7 +218,7 @@ def _compare(
     predictions: "Predictions",
     records: list[dict],
 ) -> None:
-    """Print and write the changes from the older file; draw the queries that changed the most."""
+    """Print and write the changes from the older file; draw the most changed queries."""
     from clsa_search.evaluation import compare_results, evaluate_protocols
     from clsa_search.evaluation.summary import format_comparison, save_json
 

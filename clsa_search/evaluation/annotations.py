@@ -16,7 +16,7 @@ class Annotations:
     Args:
         images: (A,) int64 positions in the records.
         boxes: (A, 4) float64 XYXY in pixels of the original image.
-        person_ids: (A,) int64, UNLABELED where the identity is not known.
+        person_ids: (A,) int64, UNLABELED for an unknown identity.
     """
 
     images: np.ndarray

@@ -29,9 +29,9 @@ def pair_boxes(
 
 
 def target_threshold(boxes: np.ndarray) -> np.ndarray:
-    """Return the (A,) IoU from which a detection is on a target box: 0.5, and less on small boxes.
+    """Return the (A,) smallest IoU of a detection on a target box: 0.5, and less for small boxes.
 
-    w*h / ((w + 10) * (h + 10)), the IoU of a w x h box with one that is 10 pixels wider and higher.
+    w*h / ((w + 10) * (h + 10)) is the IoU of a w x h box and a box 10 pixels wider and higher.
 
     Args:
         boxes: (A, 4) XYXY in pixels.
@@ -44,7 +44,7 @@ def target_threshold(boxes: np.ndarray) -> np.ndarray:
 def match_one_to_one(
     box: np.ndarray, detection: np.ndarray, iou: np.ndarray, scores: np.ndarray
 ) -> np.ndarray:
-    """Mark the pairs whose box and detection are each other's best by IoU.
+    """Mark the pairs of a box and a detection with each other's best IoU.
 
     Of equal IoUs, a detection takes the first box, and a box takes the detection of higher score,
     then the first.
@@ -62,7 +62,7 @@ def match_one_to_one(
 
 
 def is_best(group: np.ndarray, *keys: np.ndarray) -> np.ndarray:
-    """Mark the member of each group that sorts first by the keys.
+    """Mark the first member of each group by the sort keys.
 
     Args:
         group: (K,) group of each member.

@@ -1,4 +1,4 @@
-"""Context bipartite graph matching: re-ranking by people who appear together.
+"""Context bipartite graph matching: re-ranking by companions of the query.
 
 Shape letters: B queries, M detections, E pairs of a query and an image to match, L detections in
 the fullest of these images, k people in a query's context, the query included.
@@ -18,7 +18,7 @@ MAX_CONTEXT = 5
 """Largest k2; the number of matchings to compare grows as k2 ** k2."""
 
 CONTEXT_OVERLAP = 0.5
-"""IoU with the query box above which a detection is the query itself (SeqNet's NMS)."""
+"""Largest IoU of a context detection with the query box (SeqNet's NMS)."""
 
 _NONE = -float("inf")
 
@@ -37,13 +37,13 @@ class CBGM:
     PRW. Similarities weighted by score use the score of the gallery's detection; the query and its
     context have no weight, as in that code.
 
-    The context of a query are the k2 - 1 detections of highest score in its own image that overlap
-    it by an IoU of at most 0.5. Detections that tie with the k1-th are included. Of equal scores
-    the first detection is taken; of equal sums, the matching that gives the query the first
-    detection, then the one with the largest similarity.
+    The context of a query are the k2 - 1 detections of highest score in its own image with an IoU
+    of at most 0.5 with the query box. Ties of the k1-th detection are included. Of equal scores the
+    first detection is taken; of equal sums, the matching with the first detection for the query,
+    then the one with the largest similarity.
 
     Args:
-        k1: number of most similar detections whose images are matched, at least 1.
+        k1: number of most similar detections for the choice of images, at least 1.
         k2: number of people in the context, the query included, from 1 to 5.
 
     Raises:

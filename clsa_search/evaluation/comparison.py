@@ -38,11 +38,11 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """MAP of the second result minus that of the first in percent; NaN without queries."""
+        """Difference in mAP, second minus first result, in percent; NaN without queries."""
         return 100 * float((self.second - self.first).mean()) if len(self.first) else float("nan")
 
     def count(self) -> dict[str, int]:
-        """Return the numbers of queries that are better, worse and equal in the second result."""
+        """Return the numbers of queries with a better, worse and equal second result."""
         signs = np.sign(self.second - self.first)
         return {
             name: int((signs == sign).sum())
@@ -52,7 +52,7 @@ class Comparison:
     def find_most_changed(self, count: int) -> np.ndarray:
         """Return the rows of at most `count` changed queries, the largest change first.
 
-        Of equal changes, queries that got worse come first, then those with a lower row.
+        Of equal changes, worse queries come first, then lower rows.
         """
         change = self.second - self.first
         order = np.lexsort((np.arange(len(change)), np.sign(change), -np.abs(change)))
@@ -84,8 +84,8 @@ def compare_results(
     """Compare two results, with a paired bootstrap of the mAP difference.
 
     Queries are sampled with repetition, the same for both results. The interval holds the middle
-    share `confidence` of the differences (Efron and Tibshirani, 1993, chapter 13). An interval
-    without 0 means that the difference is hardly due to the choice of queries.
+    share `confidence` of the differences (Efron and Tibshirani, 1993, chapter 13). If the interval
+    excludes 0, the difference is hardly due to the choice of queries.
 
     Args:
         first: result to compare with.

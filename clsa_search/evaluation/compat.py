@@ -5,8 +5,8 @@ and GFN. Each line names our semantics, then theirs, then the queries concerned:
 
 - Similarities come from the embeddings alone / are multiplied by the detection score. All queries.
 - Detection metrics use the score threshold of the search / a threshold of 0.01. No query.
-- A gallery image listed twice counts twice / is searched once while its person counts twice, so
-  that average precision 1 is out of reach. CUHK-SYSU, gallery 100: 4 of 2,900 (0-based 1250, 1633,
+- A gallery image listed twice counts twice / is searched once while its person counts twice:
+  average precision 1 is out of reach. CUHK-SYSU, gallery 100: 4 of 2,900 (0-based 1250, 1633,
   1997, 2561).
 - For a person with two boxes in an image, either box is right / only the first annotation is. PRW:
   queries of one of the persons in three frames.
@@ -18,7 +18,7 @@ and GFN. Each line names our semantics, then theirs, then the queries concerned:
 - "All" of CUHK-SYSU contains every image once / the listed images a second time, with every
   detection in them wrong. Not imitated.
 
-No difference: the query's own image is searched only where a fixed gallery lists it (CUHK-SYSU,
+No difference: the query's own image is searched only if a fixed gallery lists it (CUHK-SYSU,
 gallery 100: 0-based 493, for another box of the person there, and 2132, for the query box itself).
 PRW's gallery is all other frames; the official MATLAB protocol is "cross_camera" here. Query
 embeddings come from the predictions file, although the family embeds the truncated boxes.

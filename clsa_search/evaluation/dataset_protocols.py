@@ -26,10 +26,10 @@ def load_protocols(
         dataset_name: name or path, as for `clsa_search.data.get_records`.
         records: records of the dataset.
         names: names out of `clsa_search.data.list_protocols`; None for `default_protocols`.
-        build: function that builds each protocol (`SearchOptions.build_protocol`).
+        build: builder of each protocol (`SearchOptions.build_protocol`).
 
     Raises:
-        InputError: the dataset has no such protocol, or lacks a camera that it needs.
+        InputError: the dataset has no such protocol, or lacks a necessary `cam_id`.
     """
     names = default_protocols(dataset_name) if names is None else names
     galleries = list_galleries(dataset_name)

@@ -8,10 +8,10 @@ Of equal IoUs, a detection takes the first box, and a box takes the detection of
 the first; detections of equal score enter together. Without ground-truth boxes both metrics are
 NaN, without detections 0.
 
-`labeled_only` leaves out unlabeled boxes and images without a labeled one. It also leaves out
-detections that match an unlabeled box and no labeled one: neither right nor wrong, so that a
-perfect detector has an AP of 100. (The code bases above count them as wrong, and print only the
-recall, which is the same.)
+`labeled_only` leaves out unlabeled boxes and images without a labeled one. A detection with an
+unlabeled match and no labeled one is left out too, neither right nor wrong: a perfect detector has
+an AP of 100. (The code bases above count it as wrong, but print only the recall, with no
+difference.)
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def evaluate_detection(
 def _match(
     box: np.ndarray, detection: np.ndarray, iou: np.ndarray, scores: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the boxes that are detected, and the detection of each."""
+    """Return the detected boxes, and the detection of each."""
     hits = match_one_to_one(box, detection, iou, scores) & (iou >= threshold)
     return box[hits], detection[hits]
 
@@ -82,7 +82,7 @@ def _average_precision(
 
     Args:
         scores: (M,) detection scores.
-        counts: (M,) int16, 0 for detections that are left out.
+        counts: (M,) int16, 0 for left-out detections.
         images: image of each match.
         found: detection of each match.
         total: number of ground-truth boxes.

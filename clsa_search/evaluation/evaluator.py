@@ -32,8 +32,8 @@ class PersonSearchEvaluator(DatasetEvaluator):
     With `gt_boxes` the file also holds the ground-truth boxes with their embeddings, and the
     results contain the upper bound of the re-ID ("gt_boxes").
 
-    The order of images and their distribution over processes play no part. An image that comes
-    twice, from a padding sampler, counts once.
+    The order of images and their distribution over processes play no part. Repeated images
+    of a padding sampler count once.
 
     Args:
         dataset_name: name or path, as for `clsa_search.data.get_records`.
@@ -45,7 +45,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
         distributed: gather the images of all processes; otherwise each process scores its own.
         meta: JSON values for the file (config, checksum of the weights); dataset and date are
             added.
-        shard_size: number of images after which a process saves its progress for :meth:`restore`;
+        shard_size: number of images between two savings of a process for :meth:`restore`;
             0 saves none. It needs `output_dir`, and `meta` has to identify the model.
     """
 

@@ -1,6 +1,6 @@
 """k-reciprocal encoding: re-ranking by common nearest neighbors.
 
-Shape letters: B queries, M detections, n detections that are re-ranked, D embedding width.
+Shape letters: B queries, M detections, n re-ranked detections, D embedding width.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class KReciprocal:
     query. They stay before all others, and these keep their order. The new similarity is 1 - d*,
     d* = (1 - weight) * Jaccard distance + weight * d. Here d is half the squared distance of two
     embeddings (1 - similarity for unit rows), and the Jaccard distance compares their k-reciprocal
-    encodings, averaged over `k2` neighbors. d* is rounded to 1e-9, so that ties stay ties.
+    encodings, averaged over `k2` neighbors. d* is rounded to 1e-9 to keep ties.
 
     Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR
     2017, equations 3 to 12 and their k1, k2 and weight (lambda). Neighbors come from the gallery,
@@ -62,7 +62,7 @@ class KReciprocal:
         """Return new similarities; see `clsa_search.evaluation.reranking.Reranker`."""
         scores = similarities.double()
         device = scores.device
-        result = scores - 4  # below 1 - d*, which is at least -1
+        result = scores - 4  # below 1 - d* >= -1
         for row, query in enumerate(queries.tolist()):
             best = self._choose_best(scores[row], in_gallery[row].nonzero()[:, 0])
             detections = best.cpu().numpy()
@@ -88,7 +88,7 @@ class KReciprocal:
         distances.fill_diagonal_(0)
         near = _are_reciprocal(order, self.k1)
         half = _are_reciprocal(order, round(self.k1 / 2)).double()
-        shared = near.double() @ half.T  # neighbors of the second that the first has as well
+        shared = near.double() @ half.T  # common neighbors
         grows = near & (3 * shared > 2 * half.sum(dim=1))
         expanded = near | (grows.double() @ half > 0)
         encoding = expanded * (-distances).exp()
@@ -102,13 +102,13 @@ class KReciprocal:
         """Return the `depth` detections of a gallery with the highest scores (M,), best first."""
         found = scores[gallery]
         bound = found.topk(min(self.depth, len(found))).values[-1:]
-        (near,) = torch.where(found >= bound)  # with all ties of the last, which topk shuffles
+        (near,) = torch.where(found >= bound)  # with all ties of the last; topk shuffles them
         order = found[near].sort(descending=True, stable=True).indices
         return gallery[near[order[: self.depth]]]
 
 
 def _are_reciprocal(order: torch.Tensor, neighbors: int) -> torch.Tensor:
-    """Mark the pairs (1 + n, 1 + n) that are each other's neighbors, themselves not counted."""
+    """Mark (1 + n, 1 + n) reciprocal neighbors; an embedding does not count as its own."""
     near = torch.zeros_like(order, dtype=torch.bool)
     near.scatter_(1, order[:, : neighbors + 1], True)
     return near & near.T

@@ -8,16 +8,16 @@ gallery images are negatives. Average precision is scikit-learn's, step by step 
 times the recall: positives / target images. Top-k is 1 if a positive is among the k most similar
 detections. mAP and top-k are means over all queries.
 
-Choices where this leaves some:
+Further choices:
 
 - Ties. Equally similar detections enter together, as in scikit-learn: each has the precision after
-  the last of them. For top-k a positive ranks after the negatives that tie with it. So no metric
+  the last of them. For top-k a positive ranks after tied negatives. So no metric
   depends on the order of images or detections, as long as the product of float32 embeddings gives
   equal detections equal similarities. Queries are therefore multiplied in full blocks: MKL then
   rounds alike for every block, another library may not.
 - A target image with two boxes of the person counts once: its positive is the most similar
   detection on either box, the others are negatives.
-- An image that a gallery lists twice counts twice, with its detections and as a target.
+- A gallery image listed twice counts twice, with its detections and as a target.
 - The query's own image is in the gallery only if the protocol lists it.
 - A query without targets has average precision 0 and stays in the mean.
 - Without queries the metrics are NaN; without detections all are 0.
@@ -72,7 +72,7 @@ def evaluate_protocols(
         predictions: predictions of all images and queries of the protocols; others are ignored.
         protocols: protocols with the same `image_ids`.
         options: options of the similarities.
-        device: device that computes; None for a GPU if there is one.
+        device: device for the computation; None for a GPU if there is one.
 
     Raises:
         InputError: an image or a query of a protocol is missing, or the protocols have different
@@ -98,7 +98,7 @@ def evaluate_chance(
         protocol: protocol to score.
         options: options of the similarities.
         seeds: seeds of the random embeddings.
-        device: device that computes; None for a GPU if there is one.
+        device: device for the computation; None for a GPU if there is one.
 
     Raises:
         InputError: see `evaluate_protocols`.

@@ -17,8 +17,8 @@ class PositiveRanks:
     Args:
         images: Q rows, (H,) positions in the protocol's `image_ids`, ascending in each row.
         counts: (H,) int64, how often the gallery lists the image.
-        ranks: (H,) int64, number of detections in the gallery that are at least as similar, the
-            positive included; 0 without a positive.
+        ranks: (H,) int64, number of gallery detections with at least the positive's similarity,
+            itself included; 0 without a positive.
     """
 
     images: Ragged[np.ndarray]
@@ -43,7 +43,7 @@ def average_precision(
         positives: ranks of all queries.
         selected: (H,) bool, the targets to find; positives in other images are left out of the
             ranking, neither right nor wrong. None for all.
-        unsearched: (Q,) int64, further targets of each query that are not found.
+        unsearched: (Q,) int64, further targets of each query, not found.
     """
     chosen = np.ones(len(positives.ranks)) if selected is None else selected
     wanted = positives.found * chosen
@@ -71,7 +71,7 @@ def sum_by_query(positives: PositiveRanks, counts: np.ndarray) -> np.ndarray:
 
 
 def _sum(positives: PositiveRanks, values: np.ndarray) -> np.ndarray:
-    # sorted by rank, so that rounding does not depend on the order of images
+    # sorted by rank: rounding is independent of the order of images
     query = positives.images.owners
     order = np.lexsort((values, positives.ranks, query))
     return np.bincount(query[order], weights=values[order], minlength=len(positives.images))

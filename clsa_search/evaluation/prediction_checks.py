@@ -1,4 +1,4 @@
-"""Check that predictions belong to a dataset."""
+"""Checks of predictions against a dataset."""
 
 import os
 from collections.abc import Sequence, Set
@@ -16,7 +16,7 @@ BOX_TOLERANCE = 1.0
 def check_predictions(
     predictions: Predictions, records: Sequence[dict], source: str | os.PathLike = "predictions"
 ) -> None:
-    """Check that predictions cover a dataset, all of it and nothing else.
+    """Check predictions against a dataset: all of it and nothing else.
 
     Args:
         predictions: well-formed predictions, as loaded.
@@ -55,7 +55,7 @@ def check_predictions(
 def _check_ground_truth(
     predictions: Predictions, records: Sequence[dict], source: str | os.PathLike
 ) -> None:
-    """Check that the ground-truth boxes are the annotations; other boxes are no upper bound."""
+    """Compare the ground-truth boxes with the annotations; other boxes are no upper bound."""
     assert predictions.ground_truth is not None
     annotations = {
         record["image_id"]: np.array([one["bbox"] for one in record["annotations"]]).reshape(-1, 4)

@@ -21,7 +21,7 @@ class ImagePredictions:
         detections: detections of the image.
         queries: queries on the image.
         ground_truth: ground-truth boxes with their embeddings and scores of 1, for the upper bound
-            of the re-ID; None where they were not embedded.
+            of the re-ID; None if they were not embedded.
     """
 
     detections: ImageDetections
@@ -38,7 +38,7 @@ class Predictions:
         detections: N rows, (M,) detections.
         queries: (Q,) queries; their ids are positions in the dataset's list of queries.
         meta: dataset, config, checksum of the weights, date; JSON values.
-        ground_truth: N rows, (G,) ground-truth boxes with scores of 1; None where they were not
+        ground_truth: N rows, (G,) ground-truth boxes with scores of 1; None if they were not
             embedded.
     """
 

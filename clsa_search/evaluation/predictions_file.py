@@ -18,11 +18,11 @@ from clsa_search.evaluation.predictions import Predictions
 from clsa_search.structures import UNIT_TOLERANCE, ImageDetections, Queries, Ragged
 
 PREDICTIONS_FILE = "predictions.npz"
-"""Name of the file that an evaluation leaves in its output folder."""
+"""File name in the output folder of an evaluation."""
 
 VERSION = 2
 
-# field -> (shape, dtype); a letter takes its size from the first field that has it
+# field -> (shape, dtype); a letter takes its size from its first field
 _LAYOUT: dict[str, tuple[tuple[str, ...], Any]] = {
     "image_ids": (("N",), np.str_),
     "scores": (("M",), np.float32),
@@ -65,7 +65,7 @@ def load_predictions(path: str | os.PathLike) -> Predictions:
     Raises:
         InputError: the file is missing or not a predictions file, has another version or lacks a
             field; or a field has a wrong shape or type, non-finite values, rows without unit
-            length, inverted boxes, offsets that do not fit, or repeated ids.
+            length, inverted boxes, wrong offsets, or repeated ids.
     """
     path = Path(path)
     entries = _read_entries(path)
@@ -197,7 +197,7 @@ def _validate_rows(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _is_not_finite(array: np.ndarray) -> np.ndarray:
-    return np.asarray(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+    return np.logical_or.reduce(~np.isfinite(array), axis=tuple(range(1, array.ndim)))
 
 
 def _is_inverted(boxes: np.ndarray) -> np.ndarray:

@@ -51,11 +51,11 @@ class SearchProtocol:
         name: name of the protocol.
         image_ids: (N,) str.
         query_ids: (Q,) int64.
-        galleries: Q rows, (K,) int32 positions in `image_ids`; an image that is listed twice
+        galleries: Q rows, (K,) int32 positions in `image_ids`; an image listed twice
             counts twice.
         targets: Q rows, (T,) boxes of the query's person in its gallery, sorted by image; an image
             may hold several boxes of one query.
-        unsearched: (Q,) int64, images that count as targets although nothing is searched in them;
+        unsearched: (Q,) int64, further target images, counted but not searched;
             None for none.
         compat: compatibility mode of the targets, None for the semantics of `metrics`.
     """
@@ -143,7 +143,7 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
         name: name of the protocol.
 
     Raises:
-        InputError: the gallery has a query id that no record has.
+        InputError: a query id of the gallery is in no record.
     """
     query_ids, own, person_ids = flatten_queries(records)
     if unknown := set(gallery.query_ids.tolist()) - set(query_ids.tolist()):
@@ -197,7 +197,7 @@ def _find_query_boxes(
     targets: np.ndarray,
     on_own_image: np.ndarray,
 ) -> list[int]:
-    """Return positions of targets that are the query box itself, beside another of the person.
+    """Return positions of query boxes among the targets, beside another box of the person.
 
     Args:
         records: records with the query boxes.

@@ -1,9 +1,9 @@
 """Ranks of the positives of many queries, by counting.
 
-All metrics need, for each positive, only the number of detections that are at least as similar. So
+For each positive, the metrics need only the number of detections with at least its similarity. So
 the similarities of a chunk of queries are computed once for all protocols. For each protocol, the
-similarities that reach the least similar positive are sorted as plain numbers, and the positives
-are looked up in them.
+similarities from the least similar positive on are sorted as plain numbers, and the positives are
+looked up in them.
 
 Shape letters: Q queries, B of them in a chunk, N images, M detections sorted by image, H target
 images and K candidates over all queries, P the most target images of one query.
@@ -77,13 +77,13 @@ def rank_positives(
     """Rank the galleries of all protocols, a chunk of queries at a time.
 
     Args:
-        predictions: predictions of the images that all protocols share, in their order; the
+        predictions: predictions of the common images of all protocols, in their order; the
             queries are those of any protocol, in ascending order.
         protocols: protocols with the galleries.
         candidates: candidates of each protocol.
         weights: (M,) factors of the detections' similarities, None for ones.
         reranker: re-ranker of each query's gallery.
-        device: device that computes and sorts similarities.
+        device: device for the computation.
     """
     rows = [np.searchsorted(predictions.queries.ids, one.query_ids) for one in protocols]
     images = torch.from_numpy(predictions.detections.owners).to(device)
@@ -108,7 +108,7 @@ def rank_positives(
 def count_at_least(
     values: torch.Tensor, images: torch.Tensor, image_counts: np.ndarray, bounds: torch.Tensor
 ) -> torch.Tensor:
-    """Count the values of each row that reach each of its bounds.
+    """Count the values of each row from each of its bounds on.
 
     Args:
         values: (B, M) real numbers.
@@ -158,7 +158,7 @@ def iterate_similarities(
     Args:
         predictions: predictions with Q queries and M detections.
         weights: (M,) factors of the similarities, None for ones.
-        device: device that computes.
+        device: device for the computation.
 
     Yields:
         The slice of B queries, and (B, M) float32 similarities.

@@ -12,7 +12,7 @@ from clsa_search.evaluation.predictions import Predictions
 
 
 class Reranker(Protocol):
-    """Function that replaces similarities; an instance holds the parameters."""
+    """Replacement of similarities; an instance holds the parameters."""
 
     def __call__(
         self,
@@ -29,7 +29,7 @@ class Reranker(Protocol):
             in_gallery: (B, M) bool, the detections in the gallery of each query.
             predictions: predictions with M detections.
             queries: (B,) rows of the predictions' queries.
-            weights: (M,) factors that the similarities already contain; None for ones.
+            weights: (M,) factors, already contained in the similarities; None for ones.
 
         Returns:
             (B, M) float64; values outside the gallery have no meaning.

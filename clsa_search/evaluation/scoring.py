@@ -34,7 +34,7 @@ class Evaluation:
     Args:
         results: rows of metrics.
         labeled: "detection" without unlabeled boxes.
-        protocols: protocols that were scored.
+        protocols: scored protocols.
         searches: result under each protocol.
     """
 

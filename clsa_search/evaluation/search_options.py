@@ -1,4 +1,4 @@
-"""Options of the similarities and of the detections that count, shared by all rankings.
+"""Options of detections and similarities, shared by all rankings.
 
 Shape letters: M detections.
 """
@@ -27,7 +27,7 @@ class SearchOptions:
         weight_by_score: multiply similarities by the detection score (Chen et al., "Norm-Aware
             Embedding for Efficient Person Search", CVPR 2020; SeqNet and COAT do so too).
         reranker: replaces the similarities of a gallery (`clsa_search.evaluation.reranking`).
-        compat: "seqnet" for the numbers of that code base (`clsa_search.evaluation.compat`). It
+        compat: "seqnet" for the numbers of its code base (`clsa_search.evaluation.compat`). It
             sets `weight_by_score`, and needs protocols built with `build_protocol`.
 
     Raises:
@@ -52,7 +52,7 @@ class SearchOptions:
 
     @property
     def build_protocol(self) -> Callable[..., SearchProtocol]:
-        """Function that builds protocols for these options."""
+        """Builder of protocols for these options."""
         return build_seqnet_protocol if self.compat else build_protocol
 
     def weights(self, predictions: Predictions) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""Shards of an unfinished extraction, from which an interrupted run resumes.
+"""Shards of an unfinished extraction, to resume an interrupted run.
 
 A shard is a predictions file of some images, written atomically. Its meta holds a key computed from
 all settings of the extraction; shards with another key are ignored.
@@ -24,7 +24,7 @@ class ShardFolder:
 
     Args:
         folder: folder for shards only; :meth:`clear` removes it.
-        settings: JSON value that decides the predictions of every image.
+        settings: JSON value with everything that decides the predictions.
     """
 
     def __init__(self, folder: Path, settings: Any) -> None:

@@ -117,9 +117,9 @@ def save_results(
     Args:
         path: file to write.
         evaluation: results.
-        predictions: predictions that were scored.
+        predictions: scored predictions.
         details: breakdowns of `collect_details`.
-        options: JSON values: the files that were scored, and the options.
+        options: JSON values: scored files and options.
     """
     rows = {search.protocol: search.per_query() for search in evaluation.searches}
     first = evaluation.searches[0].protocol
@@ -139,7 +139,7 @@ def save_results(
 
 
 def save_json(path: str | os.PathLike, document: Mapping[str, Any]) -> None:
-    """Write a JSON file, with null for numbers that are not finite.
+    """Write a JSON file, with null for non-finite numbers.
 
     Raises:
         InputError: the file cannot be written.
@@ -156,7 +156,7 @@ def save_json(path: str | os.PathLike, document: Mapping[str, Any]) -> None:
 
 
 def finite_or_none(value: Any) -> Any:
-    """Return a JSON value with None for numbers that are not finite."""
+    """Return a JSON value with None for non-finite numbers."""
     if isinstance(value, Mapping):
         return {key: finite_or_none(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -58,10 +58,9 @@ def test_torchrun_evaluates_as_one_process_does(demo_config_file, tiny_opts, tmp
     order = [two.image_ids.tolist().index(image) for image in one.image_ids]
     assert len(order) == len(two.image_ids)
     for position, image in enumerate(order):
-        rows, same = slice(*one.offsets[position:][:2]), slice(*two.offsets[image:][:2])
-        for field in ("boxes", "scores", "features"):
-            found, expected = getattr(two, field)[same], getattr(one, field)[rows]
-            np.testing.assert_allclose(found, expected, atol=1e-5)
+        expected, found = one.detections.row(position), two.detections.row(image)
+        for field in ("boxes", "scores", "embeddings"):
+            np.testing.assert_allclose(getattr(found, field), getattr(expected, field), atol=1e-5)
 
 
 def find_port():
