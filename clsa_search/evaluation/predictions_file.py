@@ -197,11 +197,11 @@ def _validate_rows(arrays: Mapping[str, np.ndarray], path: Path) -> None:
 
 
 def _is_not_finite(array: np.ndarray) -> np.ndarray:
-    return np.logical_or.reduce(~np.isfinite(array), axis=tuple(range(1, array.ndim)))
+    return ~np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
 
 
 def _is_inverted(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    return np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
 
 
 def _is_not_unit(rows: np.ndarray) -> np.ndarray:
