@@ -1,15 +1,15 @@
 #!/usr/bin/env python
-"""Train and evaluate the rows of an ablation over seeds, and write one table of them.
+"""Train and evaluate variants of a config over seeds, and write one table.
 
-tools/ablate.py --config-file configs/... --output-dir output/ablation
-tools/ablate.py --config-file configs/... --grid full --seeds 1 2 --output-dir output/ablation
-tools/ablate.py --config-file configs/... --rows alignment t1 --output-dir ... SOLVER.MAX_ITER 600
+tools/ablate.py --config-file ... --output-dir output/ablation
+tools/ablate.py --config-file ... --grid full --seeds 1 2 --output-dir output/ablation
+tools/ablate.py --config-file ... --variants alignment t1 --output-dir ... SOLVER.MAX_ITER 600
 
-Each run has processes and a log of its own, OUTPUT_DIR/<row>/seed<s>/output.log: one that fails
-does not end the others. The same command skips what is finished, takes up what was interrupted, and
-writes ablation.json, ablation.md and scale_ratio.png. KEY VALUE pairs hold for all runs, unless a
-row changes the same key. --detector-weights starts all runs from the detector of one checkpoint,
-each with a re-ID branch of random weights.
+Each run has its own processes and its own log, OUTPUT_DIR/<variant>/seed<s>/output.log: a failed
+run does not end the others. The same command skips finished runs, resumes interrupted runs, and
+writes ablation.json, ablation.md and scale_ratio.png. KEY VALUE pairs apply to all runs; changes of
+a variant take precedence. --detector-weights starts all runs from the detector of one checkpoint,
+with random re-ID weights.
 """
 
 import argparse
@@ -17,48 +17,45 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # benchmarks/ is not installed
 
-from benchmarks.ablation import (
-    DETECTOR_FILE,
-    GRIDS,
-    VARIANTS,
-    Run,
-    RunFailure,
-    RunMetrics,
-    Variant,
-    evaluate_run,
-    execute,
-    plan_runs,
-    select_variants,
-    summarize,
-    write_detector_weights,
-    write_tables,
-)
-from clsa_search.engine import load_config
+from benchmarks.ablation.variants import GRIDS, VARIANTS, Variant, select_variants
 from clsa_search.errors import reported_input_errors
+
+if TYPE_CHECKING:
+    from benchmarks.ablation.run_metrics import RunMetrics
+    from benchmarks.ablation.runs import Run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--config-file", required=True, help="the config that the rows change")
+    add("--config-file", required=True, help="config that the variants change")
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--grid", choices=GRIDS, default="main", help="rows by a common name")
-    chosen.add_argument("--rows", nargs="+", metavar="ROW", help=f"some of {', '.join(VARIANTS)}")
-    add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S", help="by default 1 2 3")
-    add("--output-dir", type=Path, required=True)
-    add("--detector-weights", metavar="FILE", help="a checkpoint, the detector of which all share")
-    add("--num-gpus", type=int, default=1, help="of each training")
-    add("--dry-run", action="store_true", help="print the commands of what is not finished")
-    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for all runs")
+    chosen.add_argument("--grid", choices=GRIDS, default="main", help="group of variants")
+    chosen.add_argument(
+        "--variants", nargs="+", metavar="NAME", help=f"some of {', '.join(VARIANTS)}"
+    )
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S", help="default 1 2 3")
+    add("--output-dir", type=Path, required=True, help="folder of all runs and the table")
+    add("--detector-weights", metavar="FILE", help="checkpoint with the detector of all runs")
+    add("--num-gpus", type=int, default=1, help="GPUs per training")
+    add("--dry-run", action="store_true", help="print the commands of the unfinished runs")
+    add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs of all runs")
     return parser.parse_args(argv)
 
 
-def plan(args: argparse.Namespace, rows: list[Variant]) -> list[Run]:
+def plan(args: argparse.Namespace, variants: list[Variant]) -> "list[Run]":
+    """Plan the runs and write the shared detector weights."""
+    from benchmarks.ablation.detector import DETECTOR_FILE, write_detector_weights
+    from benchmarks.ablation.runs import plan_runs
+    from clsa_search.engine import load_config
+
     opts = list(args.opts)
     if args.detector_weights:
         target = args.output_dir / DETECTOR_FILE
@@ -67,7 +64,7 @@ def plan(args: argparse.Namespace, rows: list[Variant]) -> list[Run]:
             write_detector_weights(cfg, args.detector_weights, target)
         opts += ["MODEL.WEIGHTS", str(target)]
     return plan_runs(
-        rows,
+        variants,
         args.seeds,
         config_file=args.config_file,
         opts=opts,
@@ -77,23 +74,27 @@ def plan(args: argparse.Namespace, rows: list[Variant]) -> list[Run]:
     )
 
 
-def print_commands(runs: list[Run]) -> None:
+def print_commands(runs: "list[Run]") -> None:
+    """Print the commands of the unfinished runs."""
     for run in runs:
         if run.is_finished:
-            print(f"# {run.row.name}, seed {run.seed}: finished")
+            print(f"# {run.variant.name}, seed {run.seed}: finished")
         else:
-            print(f"# {run.row.name}, seed {run.seed}")
+            print(f"# {run.variant.name}, seed {run.seed}")
             print(*map(shlex.join, run.commands), sep="\n")
 
 
 def describe(args: argparse.Namespace) -> dict[str, str]:
-    """What was run, for the head of the table."""
-    about = {"config": args.config_file, "for all runs": shlex.join(args.opts) or "as it is"}
+    """Return a description of the runs for the head of the table."""
+    about = {"config": args.config_file, "options": shlex.join(args.opts) or "none"}
     return about | ({"detector": args.detector_weights} if args.detector_weights else {})
 
 
-def run_all(runs: list[Run], figures: dict[str, dict[int, RunMetrics]]) -> int:
-    """Do what is not done and fill in the figures; returns how many runs failed."""
+def run_all(runs: "list[Run]", metrics: "dict[str, dict[int, RunMetrics]]") -> int:
+    """Execute the unfinished runs, add the metrics of all, and return the number of failures."""
+    from benchmarks.ablation.run_metrics import evaluate_run
+    from benchmarks.ablation.runs import RunFailure, execute
+
     failures = 0
     for number, run in enumerate(runs, start=1):
         start, done = time.monotonic(), run.is_finished
@@ -105,35 +106,38 @@ def run_all(runs: list[Run], figures: dict[str, dict[int, RunMetrics]]) -> int:
             outcome = f"FAILED: {failure}"
         else:
             reid = run.cfg.MODEL.REID
-            found = evaluate_run(
+            result = evaluate_run(
                 run.eval_dir, run.cfg.DATASETS.TEST[0], reid.LEVELS, reid.HEAD.EMBED_DIM
             )
-            figures.setdefault(run.row.name, {})[run.seed] = found
+            metrics.setdefault(run.variant.name, {})[run.seed] = result
             spent = "finished before" if done else f"{time.monotonic() - start:.0f} s"
-            outcome = f"mAP {found['search']['mAP']:.2f}, {spent}"
-        print(f"[{number}/{len(runs)}] {run.row.name}, seed {run.seed}: {outcome}", flush=True)
+            outcome = f"mAP {result['search']['mAP']:.2f}, {spent}"
+        print(f"[{number}/{len(runs)}] {run.variant.name}, seed {run.seed}: {outcome}", flush=True)
     return failures
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Run the command."""
     args = parse_args(argv)
     with reported_input_errors():
-        rows = select_variants(args.rows or GRIDS[args.grid])
-        runs = plan(args, rows)
+        variants = select_variants(args.variants or GRIDS[args.grid])
+        runs = plan(args, variants)
         if args.dry_run:
             print_commands(runs)
             return
-        figures: dict[str, dict[int, RunMetrics]] = {}
+        metrics: dict[str, dict[int, RunMetrics]] = {}
         try:
-            failures = run_all(runs, figures)
-        finally:  # a grid that is interrupted has a table too
-            if figures:
-                write_tables(args.output_dir, summarize(rows, figures), describe(args))
+            failures = run_all(runs, metrics)
+        finally:  # an interrupted grid has a table too
+            if metrics:
+                from benchmarks.ablation.summary import summarize
+                from benchmarks.ablation.table import write_tables
+
+                write_tables(args.output_dir, summarize(variants, metrics), describe(args))
                 print(f"table: {args.output_dir / 'ablation.md'}")
         if failures:
-            raise SystemExit(
-                f"{failures} of {len(runs)} runs failed; the same command repeats them"
-            )
+            runs_failed = f"{failures} of {len(runs)} {'runs' if len(runs) > 1 else 'run'} failed"
+            raise SystemExit(f"{runs_failed}; repeat the command to resume")
 
 
 if __name__ == "__main__":

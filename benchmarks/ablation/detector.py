@@ -1,4 +1,4 @@
-"""A checkpoint's detector alone: what runs share that train their re-ID from random weights."""
+"""Detector weights that several runs share; each run trains its re-ID from random weights."""
 
 from pathlib import Path
 
@@ -10,61 +10,61 @@ from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
 
 DETECTOR_FILE = "detector.pth"
-# what the detector's parameters begin with; re-ID branch, heads and classifiers are all others
+# Prefixes of the detector's parameters; all others belong to the re-ID.
 _DETECTOR = ("backbone.", "proposal_generator.", "roi_heads.")
 
 State = dict[str, torch.Tensor]
 
 
 def write_detector_weights(cfg: CfgNode, source: str | Path, target: Path) -> None:
-    """Write a checkpoint's detector alone, from which a re-ID branch trains from random weights.
+    """Write the detector weights of a checkpoint to a file.
 
-    A target that holds the same detector is left as it is: runs may have started from it.
+    An existing file with the same detector stays as it is: runs may have started from it.
 
     Args:
-        cfg: of a model with that detector.
-        source: a checkpoint of ours.
-        target: the file to write.
+        cfg: config of a model with this detector.
+        source: checkpoint of this project.
+        target: file to write.
 
     Raises:
-        InputError: the source is no checkpoint, its detector is not the config's, or the target
-            holds another one.
+        InputError: if the source is no checkpoint, its detector does not fit the config, or the
+            target holds another detector.
     """
-    found = _read_detector(source)
-    _check_shapes(found, cfg, source)
+    state = _read_detector(source)
+    _check_shapes(state, cfg, source)
     if target.exists():
         old = _read_detector(target)
-        if old.keys() != found.keys() or any(not found[key].equal(old[key]) for key in old):
+        if old.keys() != state.keys() or any(not state[key].equal(old[key]) for key in old):
             raise InputError(
-                f"{target}: holds another detector than {source}; expected the one that the runs "
-                "beside it started from, or another output folder"
+                f"{target}: holds another detector than {source}; expected the detector of the "
+                "runs in this folder, or another --output-dir"
             )
         return
     with replace_file(target) as file:
-        torch.save({"model": found}, file)
+        torch.save({"model": state}, file)
 
 
 def _read_detector(path: str | Path) -> State:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["model"]
-        return _select(state)
-    except Exception as error:  # what a broken pickle or archive raises has no other base
+        return _select(torch.load(path, map_location="cpu", weights_only=True)["model"])
+    except Exception as error:  # errors of a broken pickle or archive have no common base
         raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
 
 
-def _check_shapes(found: State, cfg: CfgNode, source: str | Path) -> None:
+def _check_shapes(state: State, cfg: CfgNode, source: str | Path) -> None:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "cpu"
-    wanted = _select(build_model(cfg).state_dict())
-    for key in sorted(wanted.keys() | found.keys()):
-        is_shape, be_shape = (
-            tuple(state[key].shape) if key in state else "missing" for state in (found, wanted)
+    expected = _select(build_model(cfg).state_dict())
+    for key in sorted(expected.keys() | state.keys()):
+        shape, expected_shape = (
+            tuple(weights[key].shape) if key in weights else "missing"
+            for weights in (state, expected)
         )
-        if is_shape != be_shape:
+        if shape != expected_shape:
             raise InputError(
-                f"{source}: is of another detector than the config describes: {key} is {is_shape}, "
-                f"the config's {be_shape}"
+                f"{source}: does not fit the config's detector: {key} is {shape}; expected "
+                f"{expected_shape}"
             )
 
 

@@ -1,4 +1,4 @@
-"""The figures of one run, from its predictions files alone.
+"""Metrics of one run, from its predictions file.
 
 L levels, Q queries, M detections, D embedding width of a level.
 """
@@ -23,8 +23,7 @@ from clsa_search.evaluation import (
     score_protocols,
 )
 from clsa_search.evaluation.summary import collect_details, name_bucket
-
-SCORE_THRESHOLD = 0.5  # the benchmarks'; detections below do not exist
+from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 RunMetrics = dict[str, dict[str, float]]
 """{group: {name: value}} of `evaluate_run`, percent but for "correlation" and "targets_by_*"."""
@@ -33,36 +32,30 @@ RunMetrics = dict[str, dict[str, float]]
 def evaluate_run(
     folder: str | PathLike, dataset_name: str, levels: Sequence[str], embed_dim: int
 ) -> RunMetrics:
-    """Score the predictions of a run under the dataset's first protocol.
+    """Score the predictions of a run under the first protocol of the dataset.
 
     Args:
-        folder: with predictions.npz, which holds ground-truth boxes.
-        dataset_name: what they are of.
-        levels: of the embedding, lowest first.
-        embed_dim: D.
+        folder: folder of predictions.npz with ground-truth boxes.
+        dataset_name: dataset of the predictions.
+        levels: levels of the embedding, lowest first.
+        embed_dim: width D of a level.
 
     Returns:
         "detection", "search", "gt_boxes" and "chance" of `Evaluation`; mAP by "scale_ratio" and
-        "target_height", of buckets that hold targets, and their number in "targets_by_scale_ratio"
-        and "targets_by_target_height"; "level" (mAP of each level alone); "agreement" and
-        "correlation" of each two levels, see :func:`compare_levels`.
+        "target_height" for buckets with positives, and their numbers of positives in
+        "targets_by_scale_ratio" and "targets_by_target_height"; "level" (mAP of each level alone);
+        "agreement" and "correlation" of each pair of levels, see :func:`compare_levels`.
 
     Raises:
-        InputError: the files are missing, broken, of another dataset, or of other levels.
+        InputError: if the file is missing, broken, of another dataset, or of other levels.
     """
     path = Path(folder) / PREDICTIONS_FILE
     predictions = load_predictions(path)
     parts = split_levels(predictions, levels, embed_dim, source=path)
     records = get_records(dataset_name)
     protocols = load_protocols(dataset_name, records)[:1]
-    options = SearchOptions(score_threshold=SCORE_THRESHOLD)
-    evaluation = score_protocols(
-        predictions,
-        records,
-        protocols,
-        options,
-        source=path,
-    )
+    options = SearchOptions(score_threshold=DEFAULT_SCORE_THRESHOLD)
+    evaluation = score_protocols(predictions, records, protocols, options, source=path)
     details = collect_details(evaluation, records)
     buckets = {
         kind: {name_bucket(bucket): bucket for bucket in details[kind] if bucket.targets}
@@ -72,10 +65,10 @@ def evaluate_run(
     agreement, correlation = compare_levels(list(parts.values()), protocols[0])
     return {
         **evaluation.results,
-        **{kind: {name: b.mAP for name, b in found.items()} for kind, found in buckets.items()},
+        **{kind: {name: b.mAP for name, b in by_name.items()} for kind, by_name in buckets.items()},
         **{
-            f"targets_by_{kind}": {name: b.targets for name, b in found.items()}
-            for kind, found in buckets.items()
+            f"targets_by_{kind}": {name: b.targets for name, b in by_name.items()}
+            for kind, by_name in buckets.items()
         },
         "level": {level: result.metrics()["mAP"] for level, result in alone.items()},
         "agreement": _name_pairs(100 * agreement, levels),
@@ -90,28 +83,28 @@ def split_levels(
     *,
     source: str | PathLike = "predictions",
 ) -> dict[str, Predictions]:
-    """The same detections and queries as each level alone describes them, with unit rows.
+    """Return the predictions of each level alone, with unit embeddings.
 
     Args:
-        predictions: whose embeddings are the levels' unit embeddings, concatenated and made unit.
-        levels: names, in the order of the embedding.
-        embed_dim: D.
-        source: of the predictions, for errors.
+        predictions: predictions with concatenated embeddings of all levels.
+        levels: names of the levels, in the order of the embedding.
+        embed_dim: width D of a level.
+        source: name of the predictions in errors.
 
     Raises:
-        InputError: the embeddings have another width than L * D.
+        InputError: if the embeddings are not L * D wide.
     """
     embeddings, queries = predictions.detections.values.embeddings, predictions.queries.embeddings
     width = embeddings.shape[1]
     if width != len(levels) * embed_dim:
         raise InputError(
-            f"{source}: is of another config: embeddings are {width} wide; expected "
-            f"{len(levels)} levels of {embed_dim}"
+            f"{source}: embeddings are {width} wide; expected {len(levels)} x {embed_dim}, the "
+            f"levels of the config"
         )
     parts = {}
-    for place, level in enumerate(levels):
-        columns = slice(place * embed_dim, (place + 1) * embed_dim)
-        # each level is 1 / L of the squared length
+    for index, level in enumerate(levels):
+        columns = slice(index * embed_dim, (index + 1) * embed_dim)
+        # Each level is 1 / L of the squared length.
         parts[level] = predictions.replace_embeddings(
             embeddings[:, columns] * math.sqrt(len(levels)),
             queries[:, columns] * math.sqrt(len(levels)),
@@ -123,20 +116,20 @@ def compare_levels(
     parts: Sequence[Predictions],
     protocol: SearchProtocol,
     *,
-    score_threshold: float = SCORE_THRESHOLD,
+    score_threshold: float = DEFAULT_SCORE_THRESHOLD,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How alike levels search: two symmetric matrices (L, L).
+    """Compare the search results of levels.
 
     Args:
-        parts: of `split_levels`.
-        protocol: its queries and their galleries.
-        score_threshold: detections below do not exist.
+        parts: predictions of `split_levels`.
+        protocol: queries and galleries.
+        score_threshold: smallest score of a detection.
 
     Returns:
-        agreement: share of the queries whose most similar detection is the same one (of equally
-            similar ones the first); NaN where no query has a gallery with detections.
-        correlation: Pearson's, of the similarities of all queries with all detections of their
-            galleries; NaN where they do not vary.
+        agreement: (L, L) share of queries with the same most similar detection (the first one for
+            ties); NaN without a query with detections in its gallery.
+        correlation: (L, L) Pearson correlation of the similarities of all queries with all
+            detections of their galleries; NaN for constant similarities.
     """
     aligned = [
         part.align(protocol.image_ids, protocol.query_ids, score_threshold=score_threshold)
@@ -145,7 +138,7 @@ def compare_levels(
     embeddings = np.stack([part.detections.values.embeddings for part in aligned])  # (L, M, D)
     queries = np.stack([part.queries.embeddings for part in aligned])  # (L, Q, D)
     best = [np.zeros((0, len(parts)), dtype=np.int64)]
-    sums = np.zeros((1 + len(parts), 1 + len(parts)))  # of 1 and similarities, times each other
+    sums = np.zeros((1 + len(parts), 1 + len(parts)))  # products of (1, similarities)
     for query in range(len(protocol.query_ids)):
         _, rows = aligned[0].detections.expand(protocol.galleries.row(query))
         similarities = (embeddings @ queries[:, query, :, None])[:, rows, 0].astype(np.float64)
@@ -154,20 +147,20 @@ def compare_levels(
         if len(rows):
             best.append(rows[similarities.argmax(axis=1)][None])
     matches = np.concatenate(best)  # (Q, L)
-    agreement = (matches[:, :, None] == matches[:, None, :]).sum(axis=0) / _nan_for_0(len(matches))
-    return agreement, _correlate(sums)
+    agreement = (matches[:, :, None] == matches[:, None, :]).sum(axis=0)
+    return agreement / _zero_to_nan(len(matches)), _correlate(sums)
 
 
 def _correlate(sums: np.ndarray) -> np.ndarray:
-    """Pearson's correlation (L, L) from the sums of products of (1, x_1, ..., x_L)."""
-    means = sums / _nan_for_0(sums[0, 0])
+    """Return the (L, L) Pearson correlation from sums of products of (1, x_1, ..., x_L)."""
+    means = sums / _zero_to_nan(sums[0, 0])
     covariance = means[1:, 1:] - np.outer(means[0, 1:], means[0, 1:])
     deviation = np.sqrt(np.diag(covariance).clip(min=0))
     deviation[deviation < 1e-9] = math.nan
     return covariance / np.outer(deviation, deviation)
 
 
-def _nan_for_0(count: float) -> float:
+def _zero_to_nan(count: float) -> float:
     return count or math.nan
 
 

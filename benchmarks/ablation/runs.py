@@ -1,8 +1,4 @@
-"""The runs of an ablation: each is trained and evaluated by the commands a user would type.
-
-A run is a folder, OUTPUT/<row>/seed<s>, with what `tools/train_net.py` leaves in it, `eval/` of
-`tools/eval_search.py`, `output.log`, and `requested.yaml`, the config that was asked for.
-"""
+"""Runs of the ablation: training and evaluation of each variant and seed in own processes."""
 
 import subprocess
 import sys
@@ -22,34 +18,44 @@ from clsa_search.evaluation import PREDICTIONS_FILE
 
 REQUESTED_FILE = "requested.yaml"
 LOG_FILE = "output.log"
-_WHERE = {"OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}  # says nothing of the model
+_MACHINE_KEYS = {"OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}  # do not affect the model
 
 
 class RunFailure(RuntimeError):
-    """A command of a run ended with an error, which its log tells."""
+    """Failed command of a run; details are in its log."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A row with a seed."""
+    """Variant with a seed.
 
-    row: Variant
+    Args:
+        variant: variant of the config.
+        seed: value of SEED.
+        cfg: complete config.
+        folder: output folder.
+        commands: training and evaluation; both resume interrupted work.
+    """
+
+    variant: Variant
     seed: int
     cfg: CfgNode
     folder: Path
-    commands: list[list[str]]  # train, evaluate; both take up what was interrupted
+    commands: list[list[str]]
 
     @property
     def eval_dir(self) -> Path:
+        """Return the folder of the evaluation."""
         return self.folder / "eval"
 
     @property
     def is_finished(self) -> bool:
-        return (self.eval_dir / PREDICTIONS_FILE).is_file()  # is written last, and whole
+        """Return whether the predictions exist; they are the last file, written atomically."""
+        return (self.eval_dir / PREDICTIONS_FILE).is_file()
 
 
 def plan_runs(
-    rows: Sequence[Variant],
+    variants: Sequence[Variant],
     seeds: Sequence[int],
     *,
     config_file: str,
@@ -58,46 +64,46 @@ def plan_runs(
     tools: Path,
     num_gpus: int = 1,
 ) -> list[Run]:
-    """The runs of a grid, seed by seed, so that early on every row has a figure.
+    """Plan the runs of a grid, seed by seed: all variants have a result early.
 
     Args:
-        rows: different models under this config.
-        seeds: at least 0.
-        config_file: what the rows change.
-        opts: KEY VALUE pairs for all runs; a row's changes win.
-        output_dir: may hold runs of an earlier call.
-        tools: the folder of train_net.py and eval_search.py.
-        num_gpus: of a training.
+        variants: distinct models under this config.
+        seeds: seeds of 0 or more.
+        config_file: config that the variants change.
+        opts: KEY VALUE pairs of all runs; changes of a variant take precedence.
+        output_dir: folder of the runs; may hold runs of an earlier call.
+        tools: folder with train_net.py and eval_search.py.
+        num_gpus: number of GPUs per training.
 
     Raises:
-        InputError: faulty config or seed, not one test set, two rows are the same, or a folder
-            holds a run of another config.
+        InputError: if config or seed are invalid, there is not exactly one test set, two variants
+            are equal, or a folder holds a run of another config.
     """
     runs = []
     for seed in dict.fromkeys(seeds):
         if seed < 0:
-            raise InputError(f"seed {seed} would be another in every run; expected 0 or more")
-        for row in rows:
-            words = [*opts, *row.opts, "SEED", str(seed)]
+            raise InputError(f"--seeds: {seed}; expected 0 or more: others are random")
+        for variant in variants:
+            words = [*opts, *variant.opts, "SEED", str(seed)]
             cfg = load_config(config_file, words)
-            folder = Path(output_dir) / row.name / f"seed{seed}"
+            folder = Path(output_dir) / variant.name / f"seed{seed}"
             commands = _make_commands(config_file, words, cfg, folder, tools, num_gpus)
-            runs.append(Run(row, seed, cfg, folder, commands))
-    _check_rows(runs)
+            runs.append(Run(variant, seed, cfg, folder, commands))
+    _check_variants(runs)
     for run in runs:
         _check_folder(run)
     return runs
 
 
 def execute(run: Run) -> None:
-    """Train and evaluate, in processes of their own, from where an earlier call was interrupted.
+    """Train and evaluate in own processes, from the point of an earlier interruption.
 
     Raises:
-        RunFailure: a command failed; the message has its last words.
+        RunFailure: if a command fails; the message has the last line of its output.
     """
-    asked, log = run.folder / REQUESTED_FILE, run.folder / LOG_FILE
-    if not asked.exists():
-        with replace_file(asked) as file:
+    requested, log = run.folder / REQUESTED_FILE, run.folder / LOG_FILE
+    if not requested.exists():
+        with replace_file(requested) as file:
             file.write(run.cfg.dump().encode())
     for command in run.commands:
         with log.open("ab") as file:
@@ -112,11 +118,9 @@ def _make_commands(
     config_file: str, words: list[str], cfg: CfgNode, folder: Path, tools: Path, num_gpus: int
 ) -> list[list[str]]:
     if len(cfg.DATASETS.TEST) != 1:
-        raise InputError(
-            f"DATASETS.TEST is {cfg.DATASETS.TEST}; expected one dataset, which the table is of"
-        )
+        raise InputError(f"DATASETS.TEST is {cfg.DATASETS.TEST}; expected exactly one dataset")
     train = ["train_net.py", "--config-file", config_file, "--num-gpus", str(num_gpus), "--resume"]
-    # evaluated once, with annotated boxes, by the second command
+    # The second command evaluates, with ground-truth boxes too.
     train += [*words, "DATASETS.TEST", "()", "OUTPUT_DIR", str(folder)]
     evaluate = ["eval_search.py", "--config-file", config_file, "--dataset", cfg.DATASETS.TEST[0]]
     evaluate += ["--weights", str(folder / "model_final.pth"), "--output-dir", str(folder / "eval")]
@@ -124,40 +128,40 @@ def _make_commands(
     return [[sys.executable, str(tools / name), *rest] for name, *rest in (train, evaluate)]
 
 
-def _check_rows(runs: Sequence[Run]) -> None:
-    seen: dict[str, Run] = {}
+def _check_variants(runs: Sequence[Run]) -> None:
+    by_config: dict[str, Run] = {}
     for run in runs:
-        first = seen.setdefault(run.cfg.dump(), run)
+        first = by_config.setdefault(run.cfg.dump(), run)
         if first is not run:
             raise InputError(
-                f"rows {first.row.name!r} and {run.row.name!r} are the same model under this "
-                f"config; expected one of them: name the rows"
+                f"--variants: {first.variant.name!r} and {run.variant.name!r} are the same model "
+                f"under this config; expected one of them"
             )
 
 
 def _check_folder(run: Run) -> None:
-    """Make sure that what is there came from the config that is asked for now."""
-    asked = run.folder / REQUESTED_FILE
-    if not asked.exists():
+    """Check that existing files come from the requested config."""
+    requested = run.folder / REQUESTED_FILE
+    if not requested.exists():
         if (run.folder / "last_checkpoint").exists():
             raise InputError(
-                f"{run.folder}: holds a checkpoint but no {REQUESTED_FILE} that tells its config; "
+                f"{run.folder}: holds a checkpoint but no {REQUESTED_FILE} with its config; "
                 "expected an empty folder or an interrupted run of this command"
             )
         return
-    before = _flatten(yaml.safe_load(asked.read_text(encoding="utf-8")))
+    before = _flatten(yaml.safe_load(requested.read_text(encoding="utf-8")))
     now = _flatten(yaml.safe_load(run.cfg.dump()))
-    # a key that only one of them has came or went with the code, not with a wish
-    for key in sorted(before.keys() & now.keys() - _WHERE):
+    # A key in only one of them was added or removed by the code.
+    for key in sorted(before.keys() & now.keys() - _MACHINE_KEYS):
         if before[key] != now[key]:
             raise InputError(
-                f"{run.folder}: is of another config: {key} was {before[key]}, now it is "
-                f"{now[key]}; expected the same, or another output folder"
+                f"{run.folder}: holds a run of another config: {key} was {before[key]}, now it is "
+                f"{now[key]}; expected the same config, or another --output-dir"
             )
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"A": {"B": 1}} to {"A.B": 1}."""
+    """Turn {"A": {"B": 1}} into {"A.B": 1}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= (

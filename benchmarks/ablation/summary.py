@@ -1,4 +1,4 @@
-"""RunMetrics of runs to figures of rows: mean and deviation over seeds, and what a row gains."""
+"""Metrics of a variant: mean and deviation over its seeds, and the change to its baseline."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,60 +11,73 @@ from benchmarks.ablation.variants import Variant
 
 
 class Spread(NamedTuple):
-    """Of some seeds. The deviation is the sample's (n - 1); NaN for a single one."""
+    """Spread over seeds.
+
+    Args:
+        mean: mean value.
+        deviation: standard deviation of the sample (n - 1); NaN for a single seed.
+    """
 
     mean: float
     deviation: float
 
 
-class VariantSummary(NamedTuple):
-    """What the runs of a row say together.
+Spreads = dict[str, dict[str, Spread]]
 
-    `change` is over the seeds that the row's baseline has too, each minus its baseline of the same
-    seed; None where there is no such seed, and for a row that is its own baseline.
+
+class VariantSummary(NamedTuple):
+    """Metrics of a variant over its seeds.
+
+    Args:
+        variant: the variant.
+        runs: metrics by seed, one or more.
+        spread: spread of the metrics.
+        change: spread of the differences to the baseline, seed by seed; None without a common seed
+            and for a variant that is its own baseline.
+        change_seeds: seeds of the differences.
     """
 
-    row: Variant
-    runs: Mapping[int, RunMetrics]  # by seed, one or more
-    spread: dict[str, dict[str, Spread]]
-    change: dict[str, dict[str, Spread]] | None
+    variant: Variant
+    runs: Mapping[int, RunMetrics]
+    spread: Spreads
+    change: Spreads | None
     change_seeds: list[int]
 
 
 def summarize(
-    rows: Sequence[Variant], figures: Mapping[str, Mapping[int, RunMetrics]]
+    variants: Sequence[Variant], metrics: Mapping[str, Mapping[int, RunMetrics]]
 ) -> list[VariantSummary]:
-    """The rows that have a run, in the order given.
+    """Summarize the variants with at least one run, in the given order.
 
     Args:
-        rows: of the table.
-        figures: {row: {seed: figures}}.
+        variants: variants of the table.
+        metrics: {variant: {seed: metrics}}.
     """
     summaries = []
-    for row in rows:
-        runs = dict(sorted(figures.get(row.name, {}).items()))
+    for variant in variants:
+        runs = dict(sorted(metrics.get(variant.name, {}).items()))
         if not runs:
             continue
-        baseline = figures.get(row.baseline, {}) if row.baseline != row.name else {}
+        baseline = metrics.get(variant.baseline, {}) if variant.baseline != variant.name else {}
         paired = [seed for seed in runs if seed in baseline]
         differences = [_subtract(runs[seed], baseline[seed]) for seed in paired]
         summaries.append(
             VariantSummary(
-                row=row,
+                variant=variant,
                 runs=runs,
-                spread=_spread_all(list(runs.values())),
-                change=_spread_all(differences) if paired else None,
+                spread=_compute_spreads(list(runs.values())),
+                change=_compute_spreads(differences) if paired else None,
                 change_seeds=paired,
             )
         )
     return summaries
 
 
-def _spread_all(runs: Sequence[RunMetrics]) -> dict[str, dict[str, Spread]]:
-    """Over the runs; names that only some of them have are left out."""
+def _compute_spreads(runs: Sequence[RunMetrics]) -> Spreads:
+    """Compute the spread of each metric that all runs have."""
     return {
         group: {
-            name: _spread([run[group][name] for run in runs])
+            name: _compute_spread([run[group][name] for run in runs])
             for name in names
             if all(name in run[group] for run in runs)
         }
@@ -72,14 +85,18 @@ def _spread_all(runs: Sequence[RunMetrics]) -> dict[str, dict[str, Spread]]:
     }
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def _compute_spread(values: Sequence[float]) -> Spread:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return Spread(float(np.mean(values)), deviation)
 
 
 def _subtract(run: RunMetrics, baseline: RunMetrics) -> RunMetrics:
-    """What both have; a single level has no second one to compare."""
+    """Return the differences of the metrics that both have."""
     return {
-        group: {name: run[group][name] - baseline[group][name] for name in names}
-        for group, names in ((g, [n for n in run[g] if n in baseline[g]]) for g in run)
+        group: {
+            name: value - baseline[group][name]
+            for name, value in metrics.items()
+            if name in baseline[group]
+        }
+        for group, metrics in run.items()
     }

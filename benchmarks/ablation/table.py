@@ -1,11 +1,11 @@
-"""What a grid found, for programs and for people: ablation.json, ablation.md, scale_ratio.png."""
+"""Output files of the ablation: ablation.json, ablation.md and scale_ratio.png."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.ablation.summary import Spread, VariantSummary
+from benchmarks.ablation.summary import Spread, Spreads, VariantSummary
 from benchmarks.ablation.variants import GRIDS
 from clsa_search.evaluation.summary import finite_or_none
 from clsa_search.visualize import draw_bucket_lines
@@ -16,20 +16,20 @@ BUCKETS = {"scale_ratio": "target height / query height", "target_height": "targ
 def write_tables(
     output_dir: str | Path, summaries: Sequence[VariantSummary], about: Mapping[str, str]
 ) -> None:
-    """Write the three files, in place of what an earlier call wrote; the plot has the main rows.
+    """Write the three files, replacing those of an earlier call; the plot has the main variants.
 
     Args:
-        output_dir: exists.
-        summaries: one or more rows.
-        about: what was run, for the head of the table.
+        output_dir: existing folder.
+        summaries: one or more variants.
+        about: description of the runs for the head of the table.
     """
     folder = Path(output_dir)
     save_summaries(folder / "ablation.json", summaries, about)
     (folder / "ablation.md").write_text(format_markdown(summaries, about), encoding="utf-8")
-    drawn = [s for s in summaries if s.row.name in GRIDS["main"]] or summaries
+    plotted = [s for s in summaries if s.variant.name in GRIDS["main"]] or summaries
     draw_bucket_lines(
-        {s.row.label: list(s.spread["scale_ratio"].values()) for s in drawn},
-        list(drawn[0].spread["scale_ratio"]),
+        {s.variant.label: list(s.spread["scale_ratio"].values()) for s in plotted},
+        list(plotted[0].spread["scale_ratio"]),
         "scale_ratio",
         folder / "scale_ratio.png",
     )
@@ -38,41 +38,44 @@ def write_tables(
 def save_summaries(
     path: str | Path, summaries: Sequence[VariantSummary], about: Mapping[str, str]
 ) -> None:
-    """Write everything as JSON: `about`, and for each row its runs, mean, deviation and change.
+    """Write `about` and the runs, spread and change of each variant as JSON; non-finite is null.
 
-    Numbers that are not finite are null.
+    Args:
+        path: file to write.
+        summaries: one or more variants.
+        about: description of the runs.
     """
-    rows = {
-        row.name: {
-            "label": row.label,
-            "changes": dict(row.changes),
+    variants = {
+        variant.name: {
+            "label": variant.label,
+            "changes": dict(variant.changes),
             "runs": runs,
             "spread": _as_dicts(spread),
-            "baseline": row.baseline,
+            "baseline": variant.baseline,
             "change": change and _as_dicts(change),
             "change_seeds": paired,
         }
-        for row, runs, spread, change, paired in summaries
+        for variant, runs, spread, change, paired in summaries
     }
     text = json.dumps(
-        finite_or_none({"about": dict(about), "rows": rows}), indent=1, allow_nan=False
+        finite_or_none({"about": dict(about), "variants": variants}), indent=1, allow_nan=False
     )
     Path(path).write_text(text + "\n", encoding="utf-8")
 
 
 def format_markdown(summaries: Sequence[VariantSummary], about: Mapping[str, str]) -> str:
-    """The same as tables for people.
+    """Return the summaries as Markdown tables.
 
     Args:
-        summaries: one or more rows.
-        about: lines of a list at the top, what was run.
+        summaries: one or more variants.
+        about: description of the runs, as a list at the top.
     """
     counts = sorted({len(summary.runs) for summary in summaries})
     seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     parts = [
         "\n".join(f"- {key}: {value}" for key, value in about.items()),
         "In percent: mean ± standard deviation of the sample over the seeds "
-        f"({seeds} a row); differences are taken seed by seed.",
+        f"({seeds} per variant); differences are taken seed by seed.",
         _format_overview(summaries),
     ]
     for kind, title in BUCKETS.items():
@@ -83,27 +86,27 @@ def format_markdown(summaries: Sequence[VariantSummary], about: Mapping[str, str
                 _format_buckets(summaries, kind, change=True),
             ]
     parts += [
-        "The levels: mAP of each alone, share of the queries for which two levels agree on the "
-        "best match, and correlation of their similarities over all pairs of query and detection:",
+        "Levels: mAP of each level alone, share of queries with the same best match in two "
+        "levels, and correlation of their similarities over all pairs of query and detection:",
         _format_levels(summaries),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _format_overview(summaries: Sequence[VariantSummary]) -> str:
-    columns = ["row", "seeds", "mAP", "top-1", "difference in mAP", "to"]
-    columns += ["mAP, annotated boxes", "detection AP"]
+    columns = ["variant", "seeds", "mAP", "top-1", "difference in mAP", "to"]
+    columns += ["mAP, ground-truth boxes", "detection AP"]
     lines = []
-    labels = {summary.row.name: summary.row.label for summary in summaries}
-    for row, runs, spread, change, _ in summaries:
+    labels = {summary.variant.name: summary.variant.label for summary in summaries}
+    for variant, runs, spread, change, _ in summaries:
         lines.append(
             [
-                row.label,
+                variant.label,
                 ", ".join(map(str, runs)),
                 _show(spread["search"]["mAP"]),
                 _show(spread["search"]["top1"]),
                 _show(change["search"]["mAP"], signed=True) if change else "",
-                labels[row.baseline] if change else "",
+                labels[variant.baseline] if change else "",
                 _show(spread["gt_boxes"]["mAP"]),
                 _show(spread["detection"]["AP"]),
             ]
@@ -119,8 +122,8 @@ def _format_buckets(summaries: Sequence[VariantSummary], kind: str, *, change: b
         found = summary.change if change else summary.spread
         if found:
             cells = [_show(found[kind][name], signed=change) for name in names]
-            lines.append([summary.row.label, *cells])
-    return _format_table(["row", *names], lines)
+            lines.append([summary.variant.label, *cells])
+    return _format_table(["variant", *names], lines)
 
 
 def _format_levels(summaries: Sequence[VariantSummary]) -> str:
@@ -128,11 +131,11 @@ def _format_levels(summaries: Sequence[VariantSummary]) -> str:
     columns = {
         (group, name): header.format(name)
         for group, (header, _) in groups.items()
-        # of rows with different levels, their stages' names sort from the lowest up
+        # Stage names sort from the lowest level up.
         for name in sorted({name for summary in summaries for name in summary.spread[group]})
     }
     lines = [
-        [summary.row.label]
+        [summary.variant.label]
         + [
             _show(summary.spread[group][name], digits=groups[group][1])
             if name in summary.spread[group]
@@ -141,7 +144,7 @@ def _format_levels(summaries: Sequence[VariantSummary]) -> str:
         ]
         for summary in summaries
     ]
-    return _format_table(["row", *columns.values()], lines)
+    return _format_table(["variant", *columns.values()], lines)
 
 
 def _format_table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -156,7 +159,7 @@ def _show(spread: Spread, *, signed: bool = False, digits: int = 1) -> str:
     return f"{mean} ± {spread.deviation:.{digits}f}" if math.isfinite(spread.deviation) else mean
 
 
-def _as_dicts(spread: dict[str, dict[str, Spread]]) -> dict[str, dict[str, dict[str, float]]]:
+def _as_dicts(spread: Spreads) -> dict[str, dict[str, dict[str, float]]]:
     return {
         group: {name: value._asdict() for name, value in values.items()}
         for group, values in spread.items()

@@ -1,4 +1,4 @@
-"""The command tools/ablate.py: its figures, what it repeats and what not, and what it refuses."""
+"""Command tools/ablate.py: its table, resumed runs, and bad input."""
 
 import json
 import statistics
@@ -11,18 +11,11 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from benchmarks.ablation import (
-    DETECTOR_FILE,
-    GRIDS,
-    VARIANTS,
-    Run,
-    RunFailure,
-    evaluate_run,
-    execute,
-    plan_runs,
-    runs,
-    write_detector_weights,
-)
+from benchmarks.ablation import runs
+from benchmarks.ablation.detector import DETECTOR_FILE, write_detector_weights
+from benchmarks.ablation.run_metrics import evaluate_run
+from benchmarks.ablation.runs import Run, RunFailure, execute, plan_runs
+from benchmarks.ablation.variants import GRIDS, VARIANTS
 from clsa_search.data import get_records
 from clsa_search.engine import PersonSearchCheckpointer, load_config
 from clsa_search.errors import InputError
@@ -50,8 +43,10 @@ def processes(monkeypatch, tiny_data):
             return subprocess.CompletedProcess(command, 3)
         if words[0].endswith("eval_search.py"):
             folder = Path(words[words.index("--output-dir") + 1])
-            row, seed = folder.parent.parent.name, folder.parent.name
-            predictions = make_predictions(tiny_data / "gallery.json", [len(row), int(seed[4:])])
+            variant, seed = folder.parent.parent.name, folder.parent.name
+            predictions = make_predictions(
+                tiny_data / "gallery.json", [len(variant), int(seed[4:])]
+            )
             save_predictions(predictions, folder / "predictions.npz")
         return subprocess.CompletedProcess(command, 0)
 
@@ -76,35 +71,35 @@ def ablate(demo_config_file, tiny_opts, tmp_path, capsys):
     return ablate
 
 
-TWO_BY_TWO = ["--rows", "no_alignment", "alignment", "--seeds", "1", "2"]
+TWO_BY_TWO = ["--variants", "no_alignment", "alignment", "--seeds", "1", "2"]
 
 
-def test_two_rows_by_two_seeds_agree_with_the_literal_reference(
+def test_two_variants_by_two_seeds_agree_with_the_literal_reference(
     ablate, processes, tiny_data, tmp_path
 ):
     ablate(*TWO_BY_TWO)
-    rows = json.loads((tmp_path / "grid" / "ablation.json").read_text())["rows"]
+    variants = json.loads((tmp_path / "grid" / "ablation.json").read_text())["variants"]
     protocol = full_gallery_protocol(get_records(str(tiny_data / "gallery.json")))
     expected = {}
     for name in ("no_alignment", "alignment"):
         for seed in (1, 2):
             path = tmp_path / "grid" / name / f"seed{seed}" / "eval" / "predictions.npz"
-            found = reference_metrics.search(load_predictions(path), protocol, 0.5)
-            expected[name, seed] = 100 * statistics.mean(precision for precision, *_ in found)
-            assert rows[name]["runs"][str(seed)]["search"]["mAP"] == pytest.approx(
+            results = reference_metrics.search(load_predictions(path), protocol, 0.5)
+            expected[name, seed] = 100 * statistics.mean(precision for precision, *_ in results)
+            assert variants[name]["runs"][str(seed)]["search"]["mAP"] == pytest.approx(
                 expected[name, seed]
             )
     assert len(set(expected.values())) == 4, "the runs differ, so that means can be wrong"
     for name in ("no_alignment", "alignment"):
         values = [expected[name, seed] for seed in (1, 2)]
-        spread = rows[name]["spread"]["search"]["mAP"]
+        spread = variants[name]["spread"]["search"]["mAP"]
         assert spread["mean"] == pytest.approx(statistics.mean(values))
         assert spread["deviation"] == pytest.approx(statistics.stdev(values))
     gains = [expected["alignment", seed] - expected["no_alignment", seed] for seed in (1, 2)]
-    change = rows["alignment"]["change"]["search"]["mAP"]
+    change = variants["alignment"]["change"]["search"]["mAP"]
     assert change["mean"] == pytest.approx(statistics.mean(gains))
     assert change["deviation"] == pytest.approx(statistics.stdev(gains))
-    assert rows["no_alignment"]["change"] is None, "its own baseline"
+    assert variants["no_alignment"]["change"] is None, "its own baseline"
 
     table = (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
     line = next(line for line in table.splitlines() if line.startswith("| all levels, alignment"))
@@ -114,7 +109,7 @@ def test_two_rows_by_two_seeds_agree_with_the_literal_reference(
     assert (tmp_path / "grid" / "scale_ratio.png").stat().st_size > 10_000
 
 
-def test_what_is_finished_is_not_done_again(ablate, processes, tmp_path):
+def test_finished_runs_are_not_repeated(ablate, processes, tmp_path):
     ablate(*TWO_BY_TWO)
     assert len(processes.started) == 8
     first = (tmp_path / "grid" / "ablation.json").read_text()
@@ -124,15 +119,15 @@ def test_what_is_finished_is_not_done_again(ablate, processes, tmp_path):
     assert (tmp_path / "grid" / "ablation.json").read_text() == first
 
 
-def test_what_was_interrupted_is_taken_up(ablate, processes, tmp_path):
+def test_failed_runs_are_resumed(ablate, processes, tmp_path):
     processes.broken = "alignment/seed1/eval"
     with pytest.raises(SystemExit, match="2 of 4 runs failed"):
         ablate(*TWO_BY_TWO)
     assert "FAILED: eval_search.py ended with status 3: error: out of memory" in ablate.printed.out
     assert len(processes.started) == 8, "a failure does not end the grid"
-    rows = json.loads((tmp_path / "grid" / "ablation.json").read_text())["rows"]
-    assert list(rows["alignment"]["runs"]) == ["2"]
-    assert rows["alignment"]["spread"]["search"]["mAP"]["deviation"] is None, "of one seed"
+    variants = json.loads((tmp_path / "grid" / "ablation.json").read_text())["variants"]
+    assert list(variants["alignment"]["runs"]) == ["2"]
+    assert variants["alignment"]["spread"]["search"]["mAP"]["deviation"] is None, "of one seed"
     processes.broken = ""
     processes.started.clear()
     ablate(*TWO_BY_TWO)
@@ -142,7 +137,7 @@ def test_what_was_interrupted_is_taken_up(ablate, processes, tmp_path):
 
 
 def test_the_commands_train_and_evaluate_a_run(ablate, tmp_path):
-    ablate("--rows", "no_alignment", "--seeds", "5", opts=["SOLVER.MAX_ITER", "2"])
+    ablate("--variants", "no_alignment", "--seeds", "5", opts=["SOLVER.MAX_ITER", "2"])
     folder = tmp_path / "grid" / "no_alignment" / "seed5"
     assert (folder / "model_final.pth").is_file() and (folder / "eval" / "results.json").is_file()
     trained = load_config(str(folder / "config.yaml"))
@@ -159,7 +154,7 @@ def test_a_dry_run_prints_the_commands_and_does_nothing(ablate, processes, tmp_p
 
 
 @pytest.mark.parametrize("name", GRIDS["full"])
-def test_every_row_is_another_model(name, tiny_cfg):
+def test_every_variant_is_another_model(name, tiny_cfg):
     def is_built(cfg):
         model = build_model(cfg)
         heads, criterion = model.reid_heads, model.reid_criterion
@@ -190,15 +185,15 @@ def test_every_row_is_another_model(name, tiny_cfg):
 @pytest.mark.parametrize(
     ("argv", "opts", "message"),
     [
-        (["--rows", "aligned"], [], "row 'aligned' is not known; expected some of single"),
-        (["--rows", "alignment", "t3"], [], "rows 'alignment' and 't3' are the same model"),
-        (["--seeds", "-1"], [], "seed -1"),
+        (["--variants", "aligned"], [], "variant 'aligned' is unknown; expected some of single"),
+        (["--variants", "alignment", "t3"], [], "'alignment' and 't3' are the same model"),
+        (["--seeds", "-1"], [], "--seeds: -1"),
         ([], ["DATASETS.TEST", "('a.json', 'b.json')"], "DATASETS.TEST is"),
         ([], ["MODEL.RIED", "1"], "MODEL.RIED"),
         (["--detector-weights", "no.pth"], [], "no.pth: not a checkpoint that can be read"),
     ],
 )
-def test_bad_input_ends_it_before_a_run(ablate, processes, argv, opts, message):
+def test_bad_input_is_reported_before_any_run(ablate, processes, argv, opts, message):
     with pytest.raises(SystemExit):
         ablate(*argv, opts=opts)
     assert processes.started == []
@@ -206,7 +201,7 @@ def test_bad_input_ends_it_before_a_run(ablate, processes, argv, opts, message):
 
 
 def test_runs_of_another_config_are_refused(ablate, processes, tmp_path):
-    one = ["--rows", "alignment", "--seeds", "1"]
+    one = ["--variants", "alignment", "--seeds", "1"]
     ablate(*one)
     ablate(*one, opts=["DATALOADER.NUM_WORKERS", "1"])  # another machine, the same model
     with pytest.raises(SystemExit):
@@ -218,11 +213,11 @@ def test_runs_of_another_config_are_refused(ablate, processes, tmp_path):
         ablate(*one)
     assert "holds a checkpoint but no requested.yaml" in ablate.printed.err
     folder = tmp_path / "grid" / "alignment" / "seed1" / "eval"
-    with pytest.raises(InputError, match="embeddings are 24 wide; expected 1 levels of 8"):
+    with pytest.raises(InputError, match="embeddings are 24 wide; expected 1 x 8"):
         evaluate_run(folder, "not read before", ["res5"], 8)
 
 
-def test_a_failing_process_leaves_its_words_in_the_log(tmp_path):
+def test_the_log_keeps_the_output_of_a_failed_process(tmp_path):
     script = tmp_path / "crash.py"
     script.write_text("print('before'); raise SystemExit('error: no more memory')")
     cfg = load_config("")
@@ -276,7 +271,7 @@ def test_another_detector_is_refused(tiny_cfg, trained, tmp_path):
     with pytest.raises(InputError, match="holds another detector than"):
         write_detector_weights(tiny_cfg, trained, target)
     tiny_cfg.MODEL.FPN.OUT_CHANNELS = 16
-    with pytest.raises(InputError, match=r"another detector than the config describes: backbone"):
+    with pytest.raises(InputError, match=r"does not fit the config's detector: backbone"):
         write_detector_weights(tiny_cfg, trained, tmp_path / "other.pth")
 
 
@@ -289,7 +284,7 @@ def test_runs_go_seed_by_seed(demo_config_file, tiny_opts, tmp_path):
         output_dir=tmp_path,
         tools=ROOT / "tools",
     )
-    assert [(run.row.name, run.seed) for run in planned] == [
+    assert [(run.variant.name, run.seed) for run in planned] == [
         *(("single", 3), ("alignment", 3), ("single", 1), ("alignment", 1))
     ]
     assert [run.cfg.MODEL.REID.LEVELS for run in planned[:2]] == [["res5"], ["res4", "res5"]]

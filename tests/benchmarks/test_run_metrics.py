@@ -1,18 +1,13 @@
-"""The ablation's figures: of a run, of its levels, and of rows over seeds."""
+"""Metrics of the ablation: of a run, of its levels, and of variants over seeds."""
 
 import statistics
 
 import numpy as np
 import pytest
 
-from benchmarks.ablation import (
-    VARIANTS,
-    Variant,
-    compare_levels,
-    evaluate_run,
-    split_levels,
-    summarize,
-)
+from benchmarks.ablation.run_metrics import compare_levels, evaluate_run, split_levels
+from benchmarks.ablation.summary import summarize
+from benchmarks.ablation.variants import VARIANTS, Variant
 from clsa_search.data import get_records
 from clsa_search.evaluation import full_gallery_protocol, save_predictions
 from tests.support import reference_metrics
@@ -21,7 +16,7 @@ from tests.support.evaluation_cases import draw_dataset, draw_protocol, replace_
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_levels_are_compared_as_one_would_by_hand(seed):
+def test_levels_are_compared_like_by_hand(seed):
     rng = np.random.default_rng(seed)
     records, predictions = draw_dataset(rng)
     protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
@@ -44,7 +39,7 @@ def test_levels_are_compared_as_one_would_by_hand(seed):
                     mine.append((sims.tolist(), d))
         pairs += [sims for sims, _ in mine]
         if mine:
-            best.append([max(mine, key=lambda entry: entry[0][i])[1] for i in range(count)])
+            best.append([max(mine, key=lambda match: match[0][i])[1] for i in range(count)])
     for i in range(count):
         for j in range(count):
             same = statistics.mean(row[i] == row[j] for row in best)
@@ -52,56 +47,60 @@ def test_levels_are_compared_as_one_would_by_hand(seed):
     np.testing.assert_allclose(correlation, np.corrcoef(np.array(pairs).T), atol=1e-6)
 
 
-def test_figures_of_a_run(tiny_data, tmp_path):
-    """Every figure, against the literal reference or simple arithmetic."""
+def test_metrics_of_a_run_agree_with_the_reference(tiny_data, tmp_path):
+    """Compare every metric with the literal reference or simple arithmetic."""
     dataset = tiny_data / "gallery.json"
     predictions = make_predictions(dataset, 3)
     save_predictions(predictions, tmp_path / "predictions.npz")
-    figures = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
+    metrics = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
     protocol = full_gallery_protocol(get_records(str(dataset)))
 
     def search(predictions):
         return [row[0] for row in reference_metrics.search(predictions, protocol, 0.5)]
 
-    assert figures["search"]["mAP"] == pytest.approx(100 * statistics.mean(search(predictions)))
+    assert metrics["search"]["mAP"] == pytest.approx(100 * statistics.mean(search(predictions)))
     upper = statistics.mean(search(predictions.use_ground_truth()))
-    assert figures["gt_boxes"]["mAP"] == pytest.approx(100 * upper)
-    assert figures["gt_boxes"]["mAP"] != figures["search"]["mAP"]
+    assert metrics["gt_boxes"]["mAP"] == pytest.approx(100 * upper)
+    assert metrics["gt_boxes"]["mAP"] != metrics["search"]["mAP"]
     for place, level in enumerate(LEVELS):
         columns = slice(place * WIDTH, (place + 1) * WIDTH)
         alone = predictions.replace_embeddings(
             predictions.detections.values.embeddings[:, columns],
             predictions.queries.embeddings[:, columns],
         )
-        assert figures["level"][level] == pytest.approx(100 * statistics.mean(search(alone)))
-    assert len({round(value, 3) for value in figures["level"].values()}) == 3
+        assert metrics["level"][level] == pytest.approx(100 * statistics.mean(search(alone)))
+    assert len({round(value, 3) for value in metrics["level"].values()}) == 3
     targets = len(protocol.targets.values)
-    assert sum(figures["targets_by_scale_ratio"].values()) == targets
-    assert sum(figures["targets_by_target_height"].values()) == targets
-    assert list(figures["agreement"]) == ["res3, res4", "res3, res5", "res4, res5"]
-    assert 0 < figures["correlation"]["res4, res5"] < 1
+    assert sum(metrics["targets_by_scale_ratio"].values()) == targets
+    assert sum(metrics["targets_by_target_height"].values()) == targets
+    assert list(metrics["agreement"]) == ["res3, res4", "res3, res5", "res4, res5"]
+    assert 0 < metrics["correlation"]["res4, res5"] < 1
 
 
-def test_nobody_found_is_an_ordinary_answer(tiny_data, tmp_path):
+def test_a_run_without_detections_has_metrics(tiny_data, tmp_path):
     dataset = tiny_data / "gallery.json"
     predictions = make_predictions(dataset, 3)
     predictions = replace_detections(predictions, scores=predictions.detections.values.scores * 0.4)
     save_predictions(predictions, tmp_path / "predictions.npz")
-    figures = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
-    assert figures["search"]["mAP"] == 0
-    assert np.isnan([*figures["agreement"].values(), *figures["correlation"].values()]).all()
+    metrics = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
+    assert metrics["search"]["mAP"] == 0
+    assert np.isnan([*metrics["agreement"].values(), *metrics["correlation"].values()]).all()
 
 
 def test_differences_are_paired_by_hand():
-    def figures(value, **levels):
+    def metrics(value, **levels):
         return {"search": {"mAP": value}, "level": levels}
 
-    rows = [VARIANTS["single"], Variant("base", "", {}, "base"), Variant("gain", "", {}, "base")]
-    found = {
-        "base": {1: figures(50, res4=20, res5=40), 2: figures(60, res4=30, res5=44)},
-        "gain": {3: figures(90, res5=9), 2: figures(63, res5=45), 1: figures(51, res5=44)},
+    base, gain = Variant("base", "", {}, "base"), Variant("gain", "", {}, "base")
+    by_variant = {
+        "base": {1: metrics(50, res4=20, res5=40), 2: metrics(60, res4=30, res5=44)},
+        "gain": {
+            3: metrics(90, res5=9),
+            2: metrics(63, res5=45),
+            1: metrics(51, res5=44),
+        },
     }
-    base, gain = summarize(rows, found)
+    base, gain = summarize([VARIANTS["single"], base, gain], by_variant)
     assert (base.spread["search"]["mAP"], base.change) == ((55, pytest.approx(50**0.5)), None)
     assert list(gain.runs) == [1, 2, 3] and gain.spread["search"]["mAP"].mean == 68
     assert gain.change_seeds == [1, 2], "the third seed has no counterpart"

@@ -48,7 +48,7 @@ SMALL = {
     "import_mot": [],
     "check_dataset": [],
     "ablate": [
-        *("--rows", "alignment", "--seeds", "1", "--num-gpus", "1"),
+        *("--variants", "alignment", "--seeds", "1", "--num-gpus", "1"),
         *(*TINY_MODEL, "SOLVER.MAX_ITER", "2"),
     ],
     "convert_weights": [
@@ -62,7 +62,7 @@ SMALL = {
 """Options that make each command small."""
 
 # res5 of these crops is wide enough for bfloat16 on a CPU, see the end of docs/performance.md
-_SMALL_MODEL = ["--size", "72", "96", "--people", "2", "--opts", *TINY_MODEL]
+_SMALL_MODEL = ["--size", "72", "96", "--boxes", "2", "--opts", *TINY_MODEL]
 _SMALL_MODEL += ["MODEL.REID.CROP_SIZE", "[128, 64]"]
 SMALL_SUBCOMMANDS = {
     "search_gallery index": ["--min-score", "0"],
@@ -70,7 +70,7 @@ SMALL_SUBCOMMANDS = {
     "benchmark query": ["--detections", "2000", "--widths", "8"],
     "benchmark inference": _SMALL_MODEL,
     "benchmark training": _SMALL_MODEL,
-    "benchmark index": ["--pictures", "2", *_SMALL_MODEL],
+    "benchmark index": ["--images", "2", *_SMALL_MODEL],
     "benchmark growth": ["--sizes", "1", "2", "3", *_SMALL_MODEL],
 }
 """Further options of some subcommands."""
