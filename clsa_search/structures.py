@@ -5,7 +5,7 @@ Shape letters: M detections of an image, Q queries, N rows of a ragged array, D 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class PersonImage:
 class _Indexable(Protocol):
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: "slice | np.ndarray") -> "_Indexable": ...
+    def __getitem__(self, index: Any, /) -> Any: ...
 
 
 ValuesT = TypeVar("ValuesT", bound=_Indexable)
@@ -130,7 +130,7 @@ class Ragged(Generic[ValuesT]):
 
     def row(self, index: int) -> ValuesT:
         """Return the values of one row."""
-        return self.values[self.offsets[index] : self.offsets[index + 1]]  # type: ignore[return-value]
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
 
     def expand(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the positions of the values of some rows.
