@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clsa_search.evaluation.annotations import query_boxes
 from clsa_search.evaluation.positive_ranks import average_precision
 from clsa_search.evaluation.protocol import SearchProtocol
+from clsa_search.evaluation.record_queries import query_boxes
 from clsa_search.evaluation.search_result import SearchResult
 
 SCALE_RATIOS = tuple(2.0**half for half in np.arange(-2, 2.5, 0.5).tolist())

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from clsa_search.evaluation.annotations import flatten_annotations
+from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.evaluation.box_matching import match_one_to_one, pair_boxes
 from clsa_search.evaluation.positive_ranks import PositiveRanks, average_precision
 from clsa_search.evaluation.predictions import Predictions
@@ -53,7 +53,7 @@ def evaluate_detection(
     no_queries = predictions.queries.ids[:0]
     aligned = predictions.align(image_ids, no_queries, score_threshold=score_threshold).detections
     scores = aligned.values.scores
-    annotations = flatten_annotations(records)
+    annotations = LabeledBoxes.from_annotations(records)
     pairs = pair_boxes(annotations.images, annotations.boxes, aligned)
     box, found = _match(*pairs, scores, iou_threshold)
     counts, total = np.ones(len(scores), dtype=np.int16), len(annotations)

@@ -11,13 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery
+from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.errors import InputError
-from clsa_search.evaluation.annotations import (
-    Annotations,
-    flatten_annotations,
-    flatten_queries,
-    query_boxes,
-)
+from clsa_search.evaluation.record_queries import flatten_queries, query_boxes
 from clsa_search.structures import Ragged
 
 _SAME_BOX = 1
@@ -152,7 +148,7 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
             f"expected some of its {len(query_ids)} queries"
         )
     rows = np.searchsorted(query_ids, gallery.query_ids)
-    annotations = flatten_annotations(records)
+    annotations = LabeledBoxes.from_annotations(records)
     query, targets = _find_people(annotations, person_ids[rows])
     in_gallery = np.zeros((len(rows), len(records)), dtype=bool)
     for row in range(len(rows)):  # one index of all rows takes 16 times more memory
@@ -174,7 +170,9 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
     )
 
 
-def _find_people(annotations: Annotations, person_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _find_people(
+    annotations: LabeledBoxes, person_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return (query, annotation) pairs of equal identity, in the order of queries and annotations.
 
     Args:
@@ -192,7 +190,7 @@ def _find_people(annotations: Annotations, person_ids: np.ndarray) -> tuple[np.n
 
 def _find_query_boxes(
     records: Sequence[dict],
-    annotations: Annotations,
+    annotations: LabeledBoxes,
     queries: np.ndarray,
     targets: np.ndarray,
     on_own_image: np.ndarray,

@@ -1,0 +1,28 @@
+"""Queries of a dataset's records as arrays.
+
+Shape letters: Q queries.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def flatten_queries(records: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (Q,) query ids in ascending order, (Q,) positions of their images, (Q,) person ids."""
+    queries = sorted(
+        (query["query_id"], image, query["person_id"])
+        for image, record in enumerate(records)
+        for query in record.get("queries", [])
+    )
+    ids, images, person_ids = np.array(queries, dtype=np.int64).reshape(-1, 3).T
+    return ids, images, person_ids
+
+
+def query_boxes(records: Sequence[dict]) -> dict[int, list[float]]:
+    """Return the XYXY box of each query id."""
+    return {
+        query["query_id"]: query["bbox"]
+        for record in records
+        for query in record.get("queries", [])
+    }
