@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clsa_search.errors import reported_input_errors
 from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
+from clsa_search.wording import count_noun
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -50,11 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"  {key}: {value}")
     print(
         f"largest difference from the eager model: {report.difference:.1e}, over "
-        f"{_count(report.embeddings, 'embedding')} in {_count(report.inputs, 'input')}"
+        f"{count_noun(report.embeddings, 'embedding')} in {count_noun(report.inputs, 'input')}"
     )
     if not report.embeddings:
         print("the noise gave no detections; use --images IMAGE ... to compare on real images")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
