@@ -31,6 +31,20 @@ class FrameReader:
         """
         if not os.path.isfile(source):
             raise InputError(f"{source}: does not exist; expected an image or a video")
+        try:
+            return self._read(source, frame)
+        except InputError:
+            raise
+        except Exception as error:  # any fault of a decoder is the file's
+            raise InputError(f"{source}: cannot be read: {error!r}") from error
+
+    def close(self) -> None:
+        """Close the open video."""
+        if self._video is not None:
+            self._video.close()
+        self._video = None
+
+    def _read(self, source: str, frame: int | None) -> np.ndarray:
         if frame is None:
             return read_image(source, "RGB")
         if self._video is None or source != self._video.path:
@@ -38,12 +52,6 @@ class FrameReader:
             self._video = Video(source)
         self._video.seek(frame)
         return self._video.retrieve()
-
-    def close(self) -> None:
-        """Close the open video."""
-        if self._video is not None:
-            self._video.close()
-        self._video = None
 
 
 def read_frame(source: str, frame: int | None) -> np.ndarray:

@@ -148,6 +148,21 @@ def test_unreadable_files_are_reported_and_the_rest_is_indexed(media, tmp_path):
         assert (len(report.problems), report.skipped) == (7, 5)
 
 
+def test_any_fault_of_a_decoder_is_reported_with_its_file(media, tmp_path, monkeypatch):
+    def fail(path):
+        raise cv2.error("out of memory")
+
+    with open_gallery(tmp_path) as store:
+        indexer = Indexer(BlockPredictor(), store)
+        indexer.plan([media])
+        monkeypatch.setattr(cv2, "VideoCapture", fail)
+        indexer.run()
+        ((path, reason),) = indexer.report.problems
+        assert path == str(media / "door.avi")
+        assert reason.startswith(f"{path}: cannot be read: ") and "out of memory" in reason
+        assert indexer.report.images == 3
+
+
 def test_images_of_every_kind_are_read_upright_in_8_bits(tmp_path):
     upright = draw_blocks({1: 60})
     folder = tmp_path / "media"

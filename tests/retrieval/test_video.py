@@ -107,6 +107,19 @@ def test_frames_are_upright(tmp_path, monkeypatch, capture, quarter_turns):
         assert (read_frame(str(path), number) == frames[number].image).all()
 
 
+class FailingCapture(NoAutomaticRotation):
+    """A decoder that fails in OpenCV's own way."""
+
+    def retrieve(self):
+        raise cv2.error("out of memory")
+
+
+def test_faults_of_the_decoder_name_the_file(video, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", FailingCapture)
+    with pytest.raises(InputError, match="walk.avi: cannot be read: .*out of memory"):
+        read_frame(video, 3)
+
+
 class VariableCapture:
     """OpenCV's behavior for a phone's video: the frame rate varies, and seeks are inexact."""
 
