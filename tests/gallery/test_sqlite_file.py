@@ -1,4 +1,4 @@
-"""The file of the embedded engine: files that are none, damaged ones, and what is said of them."""
+"""The file of the embedded engine: other files, damaged files, messages."""
 
 import sqlite3
 
@@ -7,7 +7,7 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.gallery import open_store
 from clsa_search.gallery.sqlite_file import reported
-from tests.support.store_cases import WEIGHTS, draw_rows, make_scene, new_store
+from tests.support.store_cases import WEIGHTS, make_embeddings, make_image, new_store
 
 
 def test_only_galleries_of_this_version_are_opened(tmp_path):
@@ -32,10 +32,10 @@ def test_only_galleries_of_this_version_are_opened(tmp_path):
             assert file.read_bytes() == before
 
 
-def test_a_damaged_row_is_named(tmp_path):
+def test_a_damaged_embedding_is_named(tmp_path):
     path = tmp_path / "gallery.db"
     with new_store(path) as store:
-        store.add([make_scene(draw_rows(3))])
+        store.add([make_image(make_embeddings(3))])
         connection = sqlite3.connect(path)
         connection.execute("UPDATE detections SET embedding = x'00' WHERE id = 2")
         connection.commit()
@@ -43,13 +43,13 @@ def test_a_damaged_row_is_named(tmp_path):
         for _ in range(2):
             words = "cannot read: detection 2 holds 1 bytes of 64; expected a gallery that is"
             with pytest.raises(InputError, match=f"gallery.db: {words}") as error:
-                store.search_ids(draw_rows(1), 3)
+                store.search_ids(make_embeddings(1), 3)
             assert "is kept" not in str(error.value)
         with pytest.raises(InputError, match="gallery.db: detection 2: its embedding is damaged"):
             store.get([2])
 
 
-def test_what_is_kept_is_said_of_full_disks_alone(tmp_path):
+def test_messages_distinguish_damage_from_a_full_disk(tmp_path):
     for fault, is_kept in (
         (sqlite3.OperationalError("database or disk is full"), True),
         (sqlite3.OperationalError("database is locked"), True),
@@ -61,7 +61,7 @@ def test_what_is_kept_is_said_of_full_disks_alone(tmp_path):
         assert ("damaged" in str(error.value)) != is_kept
 
 
-def test_a_file_is_no_folder_for_galleries(tmp_path):
+def test_a_file_cannot_be_the_folder_of_a_gallery(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="file/x.db: cannot be made: .*file: File exists"):
         new_store(tmp_path / "file" / "x.db")

@@ -1,4 +1,4 @@
-"""The gallery store under several writers, kill -9 and a full disk: what is acknowledged stays."""
+"""The gallery store under several writers, kill -9 and a full disk: acknowledged data stays."""
 
 import multiprocessing
 import os
@@ -12,22 +12,22 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import open_store
-from tests.support.store_cases import draw_rows, make_scene, new_store
+from tests.support.store_cases import make_embeddings, make_image, new_store
 
 # children start within milliseconds: they are forked off a process that has imported everything
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["clsa_search.gallery", "pytest"])
-ROWS = draw_rows(7)
+ROWS = make_embeddings(7)
 
 
 def add_forever(folder, acknowledged, writer, batches=None):
-    """Write to a pipe the ids of each batch that is stored; a batch is 7 rows of two scenes."""
+    """Send the ids of each stored batch: 7 detections of two images."""
     with new_store(folder / "gallery.db") as store:
         number = 0
         while number != batches:
-            scenes = [make_scene(ROWS[:3], f"{writer}.mp4", frame=2 * number)]
-            scenes.append(make_scene(ROWS[3:], f"{writer}.mp4", frame=2 * number + 1))
-            acknowledged.send(store.add(scenes).tolist())
+            images = [make_image(ROWS[:3], f"{writer}.mp4", frame=2 * number)]
+            images.append(make_image(ROWS[3:], f"{writer}.mp4", frame=2 * number + 1))
+            acknowledged.send(store.add(images).tolist())
             number += 1
 
 
@@ -37,7 +37,7 @@ def fill_disk(folder, acknowledged):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         try:
             while True:
-                acknowledged.send(store.add([make_scene(draw_rows(50, 256))]).tolist())
+                acknowledged.send(store.add([make_image(make_embeddings(50, 256))]).tolist())
         except InputError as error:
             acknowledged.send(str(error))
 
@@ -87,7 +87,7 @@ def test_two_processes_may_create_and_fill_a_gallery_at_once(tmp_path):
         assert store.search_ids(ROWS, 1000).ids.shape == (7, 560)
 
 
-def test_what_is_acknowledged_outlives_kill_9(tmp_path):
+def test_acknowledged_detections_survive_kill_9(tmp_path):
     chance = random.Random(0)
     acknowledged = set()
     for number in range(20):
@@ -107,8 +107,8 @@ def test_what_is_acknowledged_outlives_kill_9(tmp_path):
         assert len(store.sources()) == 20
         found = store.search_ids(ROWS[:1], 10**6)
         assert sorted(found.ids[0].tolist()) == sorted(stored)
-        for entry in store.get(sorted(stored)[-7:]):
-            assert (entry.embedding == ROWS[(entry.detection_id - 1) % 7]).all()
+        for detection in store.get(sorted(stored)[-7:]):
+            assert (detection.embedding == ROWS[(detection.detection_id - 1) % 7]).all()
 
 
 def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
@@ -123,15 +123,15 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
     assert stored_ids(tmp_path) == set(sum(batches, []))
     assert batches
     with new_store(tmp_path / "gallery.db") as store:  # there is room again
-        assert store.add([make_scene(draw_rows(2, 256))])[0] == len(sum(batches, [])) + 1
+        assert store.add([make_image(make_embeddings(2, 256))])[0] == len(sum(batches, [])) + 1
 
 
-def test_after_a_full_disk_the_same_store_goes_on(tmp_path):
+def test_a_store_works_on_after_a_full_disk(tmp_path):
     with new_store(tmp_path / "gallery.db") as store:
-        store.add([make_scene(ROWS)])
+        store.add([make_image(ROWS)])
         (pages,) = store._tables.connection.execute("PRAGMA page_count").fetchone()
         store._tables.connection.execute(f"PRAGMA max_page_count = {pages}")
-        large = [make_scene(draw_rows(5000), "large.mp4")]
+        large = [make_image(make_embeddings(5000), "large.mp4")]
         with pytest.raises(InputError, match="gallery.db: cannot add: database or disk is full"):
             store.add(large)
         assert store.count() == 7

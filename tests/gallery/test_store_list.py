@@ -7,9 +7,9 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, IndexProgress, open_store
-from tests.support.store_cases import WEIGHTS, draw_rows, draw_scenes, make_scene, new_store
+from tests.support.store_cases import WEIGHTS, make_embeddings, make_image, make_images, new_store
 
-QUERIES = draw_rows(3, seed=77)
+QUERIES = make_embeddings(3, seed=77)
 ORDERS = {
     "id": lambda d: d.detection_id,
     "time": lambda d: (d.time is not None, d.time or 0, d.detection_id),
@@ -40,7 +40,7 @@ def ids_of(detections):
 def store(store_address):
     """A gallery with a deleted source and ties of times and scores."""
     with new_store(store_address) as store:
-        store.add(draw_scenes())
+        store.add(make_images())
         store.delete("video_0.mp4")
         yield store
 
@@ -101,23 +101,40 @@ def test_matches_are_the_hits_with_their_detections(store, per):
         assert match.similarity == pytest.approx(QUERIES[0] @ match.detection.embedding, abs=1e-6)
 
 
+def test_a_search_reads_one_state_of_the_file(tmp_path):
+    """Delete the match between the filter and the reading of the matches."""
+    path = tmp_path / "gallery.db"
+    with new_store(path) as store, open_store(path) as other:
+        store.add([make_image(QUERIES, "a.jpg"), make_image(QUERIES, "b.jpg")])
+
+        class Sources(list):
+            def __iter__(self):  # of the filter, which is read first
+                other.delete("a.jpg")
+                return super().__iter__()
+
+        (matches, *_) = store.search(QUERIES, 6, Filter(sources=Sources(["a.jpg", "b.jpg"])))
+        assert {match.detection.source for match in matches} == {"a.jpg", "b.jpg"}
+        assert len(matches) == 6
+        assert {detection.source for detection in store.list()} == {"b.jpg"}
+
+
 def test_a_search_survives_deletions_by_others(store_address):
     """Delete and add the best matches all the time; every match is whole."""
-    query = draw_rows(1)
+    query = make_embeddings(1)
     done = threading.Event()
     faults = []
 
     def replace_forever(other):
         try:
             while not done.is_set():
-                other.add([make_scene(query, f"{i}.jpg") for i in range(4)])
+                other.add([make_image(query, f"{i}.jpg") for i in range(4)])
                 for i in range(4):
                     other.delete(f"{i}.jpg")
         except Exception as error:
             faults.append(error)
 
     with new_store(store_address) as store, open_store(store_address, weights=WEIGHTS) as other:
-        store.add([make_scene(-query, "last.jpg")])
+        store.add([make_image(-query, "last.jpg")])
         writer = threading.Thread(target=replace_forever, args=(other,))
         writer.start()
         try:

@@ -5,7 +5,7 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, IndexProgress
 from clsa_search.retrieval.filter_checks import check_filter, check_times
-from tests.support.store_cases import draw_rows, make_scene, new_store
+from tests.support.store_cases import make_embeddings, make_image, new_store
 
 NOON = 1_777_636_800.0
 
@@ -14,8 +14,8 @@ NOON = 1_777_636_800.0
 def store(store_address):
     """A video with times from 0, one with dates, and images of twelve cameras."""
     videos = (("film", 0.0), ("film", 9.0), ("clock", NOON))
-    scenes = [make_scene(draw_rows(1), name, frame=int(t % 7), time=t) for name, t in videos]
-    scenes += [make_scene(draw_rows(1), f"{i:02}.jpg", camera=f"c{i:02}") for i in range(12)]
+    scenes = [make_image(make_embeddings(1), name, frame=int(t % 7), time=t) for name, t in videos]
+    scenes += [make_image(make_embeddings(1), f"{i:02}.jpg", camera=f"c{i:02}") for i in range(12)]
     with new_store(store_address) as store:
         store.add(scenes, [IndexProgress("empty.jpg", "1")])
         yield store

@@ -1,4 +1,4 @@
-"""Galleries for the tests of the store, and a literal search to compare with."""
+"""Galleries for the tests of the store, and a brute-force search to compare with."""
 
 import numpy as np
 
@@ -9,50 +9,52 @@ WEIGHTS = "a" * 64
 
 
 def new_store(address, **options):
+    """Open a store for adding; create it if it is missing."""
     return open_store(address, weights=WEIGHTS, create=True, **options)
 
 
-def draw_rows(count, width=16, seed=0):
-    """Unit rows of a few values only: products are exact in any order, and many are equal."""
+def make_embeddings(count, width=16, seed=0):
+    """Generate unit rows of two values: products are exact in any order, and ties are frequent."""
     signs = np.random.default_rng(seed).choice([-1, 1], (count, width))
     return (signs / np.sqrt(width)).astype(np.float32)  # of 16, 64, ...: powers of two
 
 
-def make_scene(embeddings, source="a.jpg", **labels):
+def make_image(embeddings, source="a.jpg", **fields):
+    """Return an image with a box and a score from 0.5 to 1 for each embedding."""
     count = len(embeddings)
     corners = np.arange(2 * count, dtype=np.float32).reshape(count, 2)
     scores = np.linspace(0.5, 1, count, dtype=np.float32)
     boxes = np.hstack([corners, corners + 10])
-    return GalleryImage(source, ImageDetections(boxes, scores, embeddings), **labels)
+    return GalleryImage(source, ImageDetections(boxes, scores, embeddings), **fields)
 
 
-def draw_scenes(count=60, seed=0, width=16):
-    """Frames of three videos and photographs, of 1 to 5 people each."""
+def make_images(count=60, seed=0, width=16):
+    """Generate frames of three videos, and images, with 1 to 5 detections each."""
     rng = np.random.default_rng(seed)
-    scenes = []
+    images = []
     for i in range(count):
-        rows = draw_rows(rng.integers(1, 6), width, seed=1000 * seed + i)
+        embeddings = make_embeddings(rng.integers(1, 6), width, seed=1000 * seed + i)
         video = i % 4
         if video == 3:
-            scenes.append(make_scene(rows, f"photo_{i}.jpg", camera="phone"))
+            images.append(make_image(embeddings, f"photo_{i}.jpg", camera="phone"))
         else:
-            labels = {"frame": i, "time": i / 2, "camera": [None, "door", "yard"][video]}
-            scenes.append(make_scene(rows, f"video_{video}.mp4", **labels))
-    return scenes
+            fields = {"frame": i, "time": i / 2, "camera": [None, "door", "yard"][video]}
+            images.append(make_image(embeddings, f"video_{video}.mp4", **fields))
+    return images
 
 
-def search_literally(entries, queries, k, passes=lambda entry: True, per="match"):
-    """Row ids and similarities of each query, by sorting all entries that pass."""
-    chosen = [entry for entry in entries if passes(entry)]
-    answers = []
+def search_by_sorting(detections, queries, k, passes=lambda detection: True, per="match"):
+    """Return (id, similarity) of the best detections of each query, by sorting all of them."""
+    chosen = [detection for detection in detections if passes(detection)]
+    images = {one.detection_id: (one.source, one.frame) for one in chosen}
+    results = []
     for query in queries:
-        scored = [(-float(np.dot(query, entry.embedding)), entry.detection_id) for entry in chosen]
-        images = {entry.detection_id: (entry.source, entry.frame) for entry in chosen}
-        answer, seen = [], set()
+        scored = [(-float(np.dot(query, one.embedding)), one.detection_id) for one in chosen]
+        best, seen = [], set()
         for negative, detection_id in sorted(scored):
             if per == "image" and images[detection_id] in seen:
                 continue
             seen.add(images[detection_id])
-            answer.append((detection_id, -negative))
-        answers.append(answer[:k])
-    return answers
+            best.append((detection_id, -negative))
+        results.append(best[:k])
+    return results
