@@ -1,7 +1,7 @@
 """Context bipartite graph matching: re-ranking by companions of the query.
 
 Shape letters: B queries, M detections, E pairs of a query and an image to match, L detections in
-the fullest of these images, k people in a query's context, the query included.
+the fullest of these images, k members of a query's context, itself included.
 """
 
 import itertools
@@ -44,7 +44,7 @@ class CBGM:
 
     Args:
         k1: number of most similar detections for the choice of images, at least 1.
-        k2: number of people in the context, the query included, from 1 to 5.
+        k2: number of members of the context, the query included, from 1 to 5.
 
     Raises:
         InputError: a parameter is out of range.
@@ -156,18 +156,18 @@ def _build_edges(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the similarities of each query and its context with the detections of an image.
 
-    The side with fewer people or detections is padded with edges of 0.
+    The side with fewer members or detections is padded with edges of 0.
 
     Returns:
         (E, k, L) float64 edges, and (E, k, L) bool, False for padding.
     """
     embeddings = predictions.detections.values.embeddings
     counts = predictions.detections.lengths[image]
-    people, size = 1 + (context[query] >= 0).sum(axis=1), 1 + context.shape[1]
+    members, size = 1 + (context[query] >= 0).sum(axis=1), 1 + context.shape[1]
     columns = np.arange(max(counts.max(), size))
-    edges = np.where(columns < np.maximum(counts, people)[:, None], 0.0, _NONE)
+    edges = np.where(columns < np.maximum(counts, members)[:, None], 0.0, _NONE)
     edges = np.repeat(edges[:, None], size, axis=1)
-    known = np.arange(size) < people[:, None]
+    known = np.arange(size) < members[:, None]
     edges[~known] = 0
     pair, detection = predictions.detections.expand(image)
     column = detection - predictions.detections.offsets[image][pair]

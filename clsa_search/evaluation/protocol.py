@@ -22,7 +22,7 @@ _SAME_BOX = 1
 
 @dataclass(frozen=True)
 class TargetBoxes:
-    """Ground-truth boxes of the people to find.
+    """Ground-truth boxes of the persons to search for.
 
     Args:
         images: (T,) int32 positions in the protocol's `image_ids`.

@@ -22,8 +22,12 @@ from clsa_search.evaluation.protocol import SearchProtocol
 from clsa_search.evaluation.reranking import Reranker
 from clsa_search.structures import Ragged
 
-_CHUNK = 1 << 23  # similarities at a time: 32 MB
-_QUERIES = 128  # at a time at least, because each chunk reads all embeddings
+SIMILARITIES_PER_CHUNK = 1 << 23
+"""Similarities at a time, 32 MB."""
+
+QUERIES_PER_CHUNK = 128
+"""Smallest number of queries at a time, because each chunk reads all embeddings."""
+
 _BLOCK = 16  # products with few or odd rows round differently; ties would be lost
 _MISSING = -float("inf")  # similarity of a missing positive
 
@@ -166,7 +170,10 @@ def iterate_similarities(
     embeddings = torch.from_numpy(predictions.detections.values.embeddings).to(device)
     queries = torch.from_numpy(predictions.queries.embeddings).to(device)
     factors = None if weights is None else torch.from_numpy(weights).to(device)
-    step = max(_QUERIES, _CHUNK // max(1, len(embeddings), len(predictions.image_ids)))
+    step = max(
+        QUERIES_PER_CHUNK,
+        SIMILARITIES_PER_CHUNK // max(1, len(embeddings), len(predictions.image_ids)),
+    )
     rows = min(step, len(queries))
     products = torch.empty(rows + -rows % _BLOCK, len(embeddings), device=device)
     for start in range(0, len(queries), step):

@@ -12,14 +12,14 @@ from clsa_search.data import get_records
 from clsa_search.evaluation import full_gallery_protocol, save_predictions
 from tests.support import reference_metrics
 from tests.support.ablation_cases import LEVELS, WIDTH, make_predictions
-from tests.support.evaluation_cases import draw_dataset, draw_protocol, replace_detections
+from tests.support.evaluation_cases import generate_dataset, generate_protocol, replace_detections
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_levels_are_compared_like_by_hand(seed):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
-    protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
+    records, predictions = generate_dataset(rng)
+    protocol = full_gallery_protocol(records) if seed % 2 else generate_protocol(rng, records)
     count, width = 3, 4
     embeddings, queries = (
         rng.standard_normal((len(rows), count * width)).astype(np.float32)

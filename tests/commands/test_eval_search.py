@@ -1,4 +1,4 @@
-"""The command tools/eval_search.py: what it prints and writes, and what it says of bad input."""
+"""The command clsa-eval: tables, files, and errors for bad input."""
 
 import json
 import math
@@ -27,7 +27,7 @@ from tests.support.tiny import load_tool
 
 @pytest.fixture
 def run(capsys):
-    """Runs the command and returns the lines that it printed."""
+    """Run the command and return the printed lines."""
     tool = load_tool("eval_search")
 
     def run(*argv):
@@ -44,15 +44,15 @@ def dataset(tiny_data):
 
 @pytest.fixture
 def predictions_file(dataset, tmp_path):
-    """Every person found where annotated, with a embedding of the identity."""
+    """Predictions with every ground-truth box and an embedding per identity."""
 
-    def describe(person):
+    def embed(person):
         return np.eye(5)[person["person_id"]]
 
     images = {
         record["image_id"]: make_image(
-            [(person["bbox"], 0.9, describe(person)) for person in record["annotations"]],
-            [(q["query_id"], q["bbox"], describe(q)) for q in record.get("queries", [])],
+            [(person["bbox"], 0.9, embed(person)) for person in record["annotations"]],
+            [(q["query_id"], q["bbox"], embed(q)) for q in record.get("queries", [])],
             width=5,
         )
         for record in get_records(str(dataset))
@@ -137,7 +137,7 @@ def test_bad_input_is_named_in_one_line(fails, dataset, predictions_file, tmp_pa
     assert "are 0, 6, 0.3, 200; expected whole" in fails(*given, "--k-reciprocal", 0, 6, 0.3)
 
 
-def test_files_to_set_beside_are_checked_before_anything_is_written(
+def test_files_are_checked_before_anything_is_written(
     fails, dataset, predictions_file, tmp_path, demo_config_file, tiny_data
 ):
     predictions = load_predictions(predictions_file)
@@ -155,13 +155,13 @@ def test_files_to_set_beside_are_checked_before_anything_is_written(
         message = fails(*words, tmp_path / "fewer.npz")
         assert message.startswith(f"error: {tmp_path / 'fewer.npz'}: gt_boxes: ")
         assert "] is missing on image " in message
-    # a checkpoint is not even looked for
+    # before the checkpoint is read
     message = fails("--config-file", demo_config_file, *given, "--compare", tmp_path / "moved.npz")
     assert "query_boxes" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_tables_name_their_columns_and_leave_gaps():
+def test_tables_repeat_the_header_and_show_nan_as_a_dash():
     results = {"detection": {"recall": 50, "AP": math.nan}, "one": {"mAP": 12.345, "top1": 100}}
     assert format_table(results | {"two": {"mAP": 0, "top1": 1}}).splitlines() == [
         "             recall      AP",
@@ -235,7 +235,7 @@ def test_two_files_are_compared(run, dataset, predictions_file, tmp_path):
     assert same[-1].endswith("most changed: none")
 
 
-def test_results_say_how_they_were_made(run, dataset, predictions_file, tmp_path):
+def test_results_contain_files_and_options(run, dataset, predictions_file, tmp_path):
     given = ("--predictions", predictions_file, "--dataset", dataset, "--json", tmp_path / "r.json")
     plain = {
         "dataset": str(dataset),

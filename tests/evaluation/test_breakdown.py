@@ -1,4 +1,4 @@
-"""mAP by scale and height, and over gallery sizes: by hand, and against the literal reference."""
+"""mAP by scale ratio, target height and gallery size: hand-worked cases and a reference."""
 
 import math
 
@@ -16,8 +16,8 @@ from clsa_search.evaluation import (
 from clsa_search.evaluation.breakdown import SCALE_RATIOS, TARGET_HEIGHTS
 from tests.support import reference_metrics
 from tests.support.evaluation_cases import (
-    draw_dataset,
-    draw_protocol,
+    generate_dataset,
+    generate_protocol,
     make_image,
     make_protocol,
     make_record,
@@ -29,7 +29,7 @@ def query_boxes(records):
 
 
 def find_buckets(result_by_query, values, edges):
-    """Literally: (mAP, queries, targets) of each bucket."""
+    """Compute (mAP, queries, targets) of each bucket from the definition."""
     table = []
     bounds = [0, *edges, math.inf]
     for low, high in zip(bounds, bounds[1:], strict=False):
@@ -49,10 +49,10 @@ def find_buckets(result_by_query, values, edges):
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_buckets_agree_with_the_literal_reference(seed):
+def test_buckets_agree_with_the_reference(seed):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
-    protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
+    records, predictions = generate_dataset(rng)
+    protocol = full_gallery_protocol(records) if seed % 2 else generate_protocol(rng, records)
     result = evaluate_search(predictions, protocol, device="cpu")
     ranked = list(reference_metrics.rank_all(predictions, protocol, 0.5, with_images=True))
     boxes, heights, ratios = query_boxes(records), {}, {}
@@ -71,12 +71,12 @@ def test_buckets_agree_with_the_literal_reference(seed):
 
 
 def test_buckets_by_hand():
-    # ranking: near (as high as the query), nobody, far (a quarter of its height)
+    # ranking: near (as high as the query), other, far (a quarter of its height)
     box, small, tiny = (0, 0, 50, 100), (0, 0, 12, 25), (60, 0, 72, 24.9)
     images = {
         "far": make_image([(small, 0.9, (0.6, 0.8))]),
         "near": make_image([(box, 0.9, (1, 0))]),
-        "nobody": make_image([(box, 0.9, (0.8, 0.6))]),
+        "other": make_image([(box, 0.9, (0.8, 0.6))]),
         "q": make_image(queries=[(0, box, (1, 0))]),
     }
     records = [make_record(name) for name in images]
@@ -90,7 +90,7 @@ def test_buckets_by_hand():
     assert (
         filled
         == {
-            SCALE_RATIOS[0:2]: (50, 100, 1, 1),  # after nobody; 24.9 is less
+            SCALE_RATIOS[0:2]: (50, 100, 1, 1),  # after the detection in other; 24.9 is lower
             SCALE_RATIOS[4:6]: (100, 100, 1, 1),
         }
     )
@@ -99,11 +99,11 @@ def test_buckets_by_hand():
     assert all(math.isnan(b.mAP) for b in ratios if not b.targets)
 
 
-def test_gallery_sizes_are_those_of_the_same_queries():
+def test_gallery_sizes_compare_protocols_with_the_same_queries():
     rng = np.random.default_rng(1)
-    records, predictions = draw_dataset(rng)
+    records, predictions = generate_dataset(rng)
     full = full_gallery_protocol(records)
-    small = draw_protocol(rng, records)
+    small = generate_protocol(rng, records)
     small = small.select(full.query_ids.tolist())
     subset = full.select(full.query_ids[:2].tolist())
     protocols = [full, small, subset]
@@ -114,7 +114,7 @@ def test_gallery_sizes_are_those_of_the_same_queries():
     assert points[1].top1 == results[0].metrics()["top1"]
 
 
-def test_nobody_asked():
+def test_buckets_without_queries_are_empty():
     predictions = Predictions.from_images({"a": make_image()})
     records = [make_record("a")]
     protocol = full_gallery_protocol(records)

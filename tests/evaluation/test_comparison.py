@@ -1,4 +1,4 @@
-"""Comparing two results: what changed, and the bootstrap's interval."""
+"""Comparison of two results: changes of queries, and the bootstrap interval."""
 
 import math
 
@@ -23,10 +23,10 @@ def test_changes_are_counted_and_ordered():
     )
     assert comparison.count() == {"better": 2, "worse": 2, "equal": 1}
     assert comparison.difference == pytest.approx(0)
-    # the unchanged query is not among them
+    # without the unchanged query
     assert set(comparison.find_most_changed(9).tolist()) == {0, 2, 3, 4}
     assert len(comparison.find_most_changed(2)) == 2
-    # of equally changed ones the worse first
+    # of equal changes, the worse first
     exact = compare_results(make_result([0.5, 0.5, 0.0]), make_result([0.25, 0.75, 0.0]))
     assert exact.find_most_changed(9).tolist() == [0, 1]
 
@@ -49,8 +49,8 @@ def test_every_query_is_in_the_json():
     assert format_comparison(comparison).endswith("most changed: 8 (-50.0), 3 (+25.0)")
 
 
-def test_interval_is_that_of_the_mean():
-    """Of many normal differences the bootstrap's interval is mean +- 1.96 sd / sqrt(n)."""
+def test_interval_is_the_one_of_the_mean():
+    """For many normal differences the interval is mean +- 1.96 sd / sqrt(n)."""
     rng = np.random.default_rng(0)
     change = rng.normal(0.03, 0.2, 2000)
     base = rng.uniform(0.3, 0.6, 2000)
@@ -64,13 +64,13 @@ def test_interval_is_that_of_the_mean():
 
 
 def test_queries_are_paired():
-    """Precisions vary much more than their change, which is the same everywhere."""
+    """Precisions vary much more than their constant change."""
     base = np.linspace(0, 0.9, 50)
     comparison = compare_results(make_result(base), make_result(base + 0.01))
     assert comparison.low == pytest.approx(1) and comparison.high == pytest.approx(1)
 
 
-def test_nothing_to_compare():
+def test_results_without_queries_and_of_other_queries():
     comparison = compare_results(make_result([]), make_result([]))
     assert math.isnan(comparison.difference) and math.isnan(comparison.low)
     assert comparison.find_most_changed(3).tolist() == []

@@ -1,4 +1,4 @@
-"""The compatibility mode against the family's evaluation, spelled out from its description."""
+"""Compatibility mode "seqnet" against a reference written from the description of the code base."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from clsa_search.evaluation import (
 )
 from tests.support import reference_metrics
 from tests.support.evaluation_cases import (
-    draw_dataset,
+    generate_dataset,
     make_image,
     make_record,
     replace_detections,
@@ -25,11 +25,11 @@ from tests.support.evaluation_cases import (
 from tests.support.reference_metrics import average_precision, dot, iou
 
 
-def draw_gallery(rng, records):
-    """Images drawn with repetition for every query, its own among them."""
-    asked = [query["query_id"] for record in records for query in record.get("queries", [])]
+def generate_gallery(rng, records):
+    """Random images with repetition for every query, its own among them."""
+    queries = [query["query_id"] for record in records for query in record.get("queries", [])]
     return build_gallery(
-        {query: rng.integers(0, len(records), rng.integers(1, 12)).tolist() for query in asked}
+        {query: rng.integers(0, len(records), rng.integers(1, 12)).tolist() for query in queries}
     )
 
 
@@ -41,7 +41,7 @@ def truncate(person):
 
 
 def published_targets(record, query):
-    """The person's boxes that a gallery's file would name: the query's own only if alone."""
+    """Boxes of the person in the file of a gallery: the query box only without another box."""
     boxes = [truncate(p) for p in record["annotations"] if p["person_id"] == query["person_id"]]
     if any(query is one for one in record.get("queries", [])) and len(boxes) > 1:
         distances = [
@@ -52,15 +52,15 @@ def published_targets(record, query):
     return boxes
 
 
-def evaluate_as_seqnet(predictions, records, listed, asked, cbgm=None):
-    """Average precision of a query in the images `listed`, as that program goes about it.
+def evaluate_as_seqnet(predictions, records, gallery, query_record, cbgm=None):
+    """Compute the average precision of a query in the images of a gallery, as SeqNet does.
 
-    Queries without anybody to find make it divide by zero; here they get 0. `cbgm`: (k1, k2).
+    Queries without targets make SeqNet divide by zero; here they get 0. `cbgm`: (k1, k2).
     """
-    query, person_id = asked["query_id"], asked["person_id"]
+    query, person_id = query_record["query_id"], query_record["person_id"]
     similarities, count_gt, count_tp = {}, 0, 0
     detections = predictions.detections.values
-    for image in listed:
+    for image in gallery:
         count_gt += any(p["person_id"] == person_id for p in records[image]["annotations"])
         if image in similarities:
             continue
@@ -81,7 +81,7 @@ def evaluate_as_seqnet(predictions, records, listed, asked, cbgm=None):
         match_context(predictions, similarities, query, *cbgm)
     results = []
     for image, found in similarities.items():
-        boxes = published_targets(records[image], asked)
+        boxes = published_targets(records[image], query_record)
         found = sorted(found, key=lambda one: one[0])[::-1]
         labels = [False] * len(found)
         if boxes:
@@ -97,25 +97,25 @@ def evaluate_as_seqnet(predictions, records, listed, asked, cbgm=None):
 
 
 def match_context(predictions, similarities, query, k1, k2):
-    """Replaces similarities as utils/km.py and the loop around it do, with SciPy for the matching.
+    """Replace similarities as utils/km.py of SeqNet and its caller do, with SciPy for the matching.
 
-    The people of the query's image are not weighted by score, those of the gallery are.
+    Detections of the query's image have no weight, those of the gallery their score.
     """
     ranked = sorted(
         ((s, image) for image, found in similarities.items() for s, _ in found), reverse=True
     )
     detections = predictions.detections.values
     home = predictions.image_ids.tolist().index(predictions.queries.image_ids[query])
-    about = [
+    context = [
         d
         for d in range(*predictions.detections.offsets[home : home + 2])
         if detections.scores[d] >= 0.5
         and iou(detections.boxes[d], predictions.queries.boxes[query]) <= 0.5
     ]
-    about.sort(key=lambda d: -detections.scores[d])
+    context.sort(key=lambda d: -detections.scores[d])
     people = [
         predictions.queries.embeddings[query],
-        *detections.embeddings[about[: k2 - 1]],
+        *detections.embeddings[context[: k2 - 1]],
     ]
     for image in {image for _, image in ranked[:k1]}:
         start, stop = predictions.detections.offsets[image : image + 2]
@@ -132,41 +132,41 @@ def match_context(predictions, similarities, query, k1, k2):
                 similarities[image][column] = (edges[matched].max(), similarities[image][column][1])
 
 
-def draw_distinct(rng, predictions):
-    """No two embeddings and no two scores are equal, so that nothing depends on ties."""
+def make_distinct(rng, predictions):
+    """Give every detection its own embedding and score, to avoid ties."""
 
-    def draw(count):
+    def generate(count):
         rows = rng.standard_normal((count, 8))
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
     scores = rng.permutation(
         np.linspace(0.4, 1, len(predictions.detections.values.scores), dtype=np.float32)
     )
-    embeddings, queries = draw(len(scores)), draw(len(predictions.queries))
+    embeddings, queries = generate(len(scores)), generate(len(predictions.queries))
     return replace_detections(predictions.replace_embeddings(embeddings, queries), scores=scores)
 
 
 @pytest.mark.parametrize("cbgm", [None, (10, 3), (2, 2)])
 @pytest.mark.parametrize("seed", range(40))
-def test_numbers_are_those_of_the_family(seed, cbgm):
+def test_average_precision_agrees_with_the_reference(seed, cbgm):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
-    predictions = draw_distinct(rng, predictions) if cbgm else predictions
-    records = [shift_people(rng, record) for record in records]
+    records, predictions = generate_dataset(rng)
+    predictions = make_distinct(rng, predictions) if cbgm else predictions
+    records = [shift_boxes(rng, record) for record in records]
     predictions = predictions.align(
         np.array([r["image_id"] for r in records]), predictions.queries.ids, score_threshold=0
     )
-    gallery = draw_gallery(rng, records)
+    gallery = generate_gallery(rng, records)
     protocol = build_seqnet_protocol(records, gallery, "made")
     options = SearchOptions(compat="seqnet", reranker=CBGM(*cbgm) if cbgm else None)
     result = evaluate_search(predictions, protocol, options, device="cpu")
-    asked = {query["query_id"]: query for r in records for query in r.get("queries", [])}
+    query_records = {query["query_id"]: query for r in records for query in r.get("queries", [])}
     expected = [
         evaluate_as_seqnet(
             predictions,
             records,
             gallery.images.row(row).tolist(),
-            asked[query_id],
+            query_records[query_id],
             cbgm,
         )
         for row, query_id in enumerate(gallery.query_ids.tolist())
@@ -174,20 +174,20 @@ def test_numbers_are_those_of_the_family(seed, cbgm):
     np.testing.assert_allclose(result.average_precision, expected, rtol=0, atol=1e-9)
 
 
-def shift_people(rng, record):
-    """Boxes with fractions of pixels, some published with corners outside the image."""
-    people = []
+def shift_boxes(rng, record):
+    """Move boxes by fractions of pixels, some published with corners outside the image."""
+    annotations = []
     for person in record["annotations"]:
         published = np.array(person["bbox"]) + rng.integers(-40, 3, 4)[[0, 1, 0, 1]] / 4
         person = person | {"bbox": published.clip(min=0).tolist()}
         if (published < 0).any():
             person["published_bbox"] = published.tolist()
-        people.append(person)
-    return record | {"annotations": people}
+        annotations.append(person)
+    return record | {"annotations": annotations}
 
 
-def test_what_differs_from_ours():
-    """One case for each line of the list."""
+def test_each_difference_from_the_default():
+    """One case per line of the list in the module."""
     box, other = (0, 0, 40, 80), (100, 0, 140, 80)
     images = {
         "a": make_image([(box, 0.6, (1, 0))]),
@@ -201,36 +201,36 @@ def test_what_differs_from_ours():
         make_record("q", [], [(0, box, 0)]),
     ]
 
-    def score(listed, compat):
+    def score(images, compat):
         options = SearchOptions(compat=compat)
-        protocol = options.build_protocol(records, build_gallery({0: listed}), "made")
+        protocol = options.build_protocol(records, build_gallery({0: images}), "made")
         result = evaluate_search(predictions, protocol, options, device="cpu")
         return float(result.average_precision[0]), int(result.targets[0]), int(result.found[0])
 
     assert score([0, 0], None) == (1.0, 2, 2)
     assert score([0, 0], "seqnet") == (0.5, 2, 1)
-    assert score([1], None) == (1.0, 1, 1)  # found on the second of her boxes
+    assert score([1], None) == (1.0, 1, 1)  # detected on the second box of the person
     assert score([1], "seqnet") == (0.0, 1, 0)
     assert score([0, 1], None) == (1.0, 2, 2)
-    # weighted by score b comes first, and is wrong
+    # weighted by score, b comes first and is wrong
     assert score([0, 1], "seqnet") == (0.25, 2, 1)
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_detection_is_the_families(seed):
-    """From a score of 0.01, of boxes in whole pixels."""
+def test_detection_agrees_with_the_reference(seed):
+    """Score threshold 0.01, and boxes in whole pixels."""
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
+    records, predictions = generate_dataset(rng)
     scores = rng.permutation(
         np.linspace(0, 1, len(predictions.detections.values.scores), dtype=np.float32)
     )
-    # the reference takes the first of equals, and the closest are equal where a box comes twice
+    # the reference takes the first of equals; sort by score, because some boxes come twice
     images = {
         name: replace(image, detections=image.detections[np.argsort(-image.detections.scores)])
         for name, image in replace_detections(predictions, scores=scores).to_images().items()
     }
     predictions = Predictions.from_images(images)
-    records = [shift_people(rng, record) for record in records]
+    records = [shift_boxes(rng, record) for record in records]
     results = score_predictions(predictions, records, SearchOptions(compat="seqnet"))[0]
     whole = [
         record | {"annotations": [one | {"bbox": truncate(one)} for one in record["annotations"]]}
@@ -249,12 +249,12 @@ def test_boxes_are_truncated_and_moved():
     records[0]["annotations"][0]["published_bbox"] = [-3.5, 5.9, 12.2, 30.7]
     moved = build_seqnet_protocol(records, gallery, "made")
     assert moved.targets.values.boxes.tolist() == [[0, 5, 15, 30]]  # 15.7 wide from 0
-    assert records[0]["annotations"][0]["bbox"] == [0, 5.9, 12.2, 30.7]  # left alone
+    assert records[0]["annotations"][0]["bbox"] == [0, 5.9, 12.2, 30.7]  # unchanged
 
 
 def test_selected_queries_keep_their_unsearched_targets():
     rng = np.random.default_rng(0)
-    records, _ = draw_dataset(rng)
-    protocol = build_seqnet_protocol(records, draw_gallery(rng, records), "made")
+    records, _ = generate_dataset(rng)
+    protocol = build_seqnet_protocol(records, generate_gallery(rng, records), "made")
     protocol = replace(protocol, unsearched=np.arange(len(protocol.query_ids)))
     assert protocol.select(protocol.query_ids[[3, 1]].tolist()).unsearched.tolist() == [3, 1]

@@ -1,4 +1,4 @@
-"""The evaluator: what it collects, writes and returns, alone and over processes."""
+"""The evaluator collects, writes and scores predictions, in one process and in several."""
 
 import json
 from dataclasses import asdict, replace
@@ -24,21 +24,21 @@ from clsa_search.evaluation import (
     load_protocols,
     score_predictions,
 )
-from tests.support.evaluation_cases import draw_dataset, make_image, make_record
+from tests.support.evaluation_cases import generate_dataset, make_image, make_record
 from tests.support.processes import run_together
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    """(name, records, what a model might say of each image)."""
-    records, predictions = draw_dataset(np.random.default_rng(3), images=9)
+    """(name, records, model outputs by image id)."""
+    records, predictions = generate_dataset(np.random.default_rng(3), images=9)
     write_dataset(tmp_path / "made.json", records)
     name = str(tmp_path / "made.json")
     return name, get_records(name), to_outputs(predictions)
 
 
 def write_dataset(path, records):
-    def to_entry(record, given):
+    def to_annotation(record, given):
         x0, y0, x1, y1 = given["bbox"]
         box = {"bbox": [x0, y0, x1 - x0, y1 - y0], "person_id": given["person_id"]}
         return box | {"image_id": record["image_id"]}
@@ -50,13 +50,15 @@ def write_dataset(path, records):
             {"id": r["image_id"], "file_name": r["file_name"], "width": 200, "height": 100}
             for r in records
         ],
-        annotations=[to_entry(r, person) for r in records for person in r["annotations"]],
-        queries=[to_entry(r, q) for q, r in sorted(queries, key=lambda pair: pair[0]["query_id"])],
+        annotations=[to_annotation(r, person) for r in records for person in r["annotations"]],
+        queries=[
+            to_annotation(r, q) for q, r in sorted(queries, key=lambda pair: pair[0]["query_id"])
+        ],
     )
 
 
 def to_outputs(predictions):
-    """{image id: the model's output}, the queries only where there are some."""
+    """{image id: model output}, with queries only on images that have some."""
     outputs = {}
     for i, image_id in enumerate(predictions.image_ids.tolist()):
         detections = predictions.detections.row(i)
@@ -80,7 +82,7 @@ def to_outputs(predictions):
 
 
 def evaluate(name, outputs, order, output_dir, **options):
-    """Show an evaluator the images in that order, two at a time."""
+    """Process the images in the given order, two at a time, and evaluate."""
     evaluator = PersonSearchEvaluator(name, output_dir=output_dir, **options)
     evaluator.reset()
     for start in range(0, len(order), 2):
@@ -94,7 +96,7 @@ def read_arrays(path):
     return asdict(replace(load_predictions(path), meta={}))
 
 
-def test_results_are_those_of_the_metrics(dataset, tmp_path):
+def test_results_are_the_metrics(dataset, tmp_path):
     name, records, outputs = dataset
     meta = {"config": "x.yaml", "weights": "12ab"}
     results = evaluate(name, outputs, sorted(outputs), tmp_path, meta=meta)
@@ -128,8 +130,8 @@ def test_score_threshold_is_for_scoring_only(dataset, tmp_path):
     assert results == score_predictions(predictions, records, options)[0]
 
 
-def test_the_compatible_mode_is_whole(dataset, tmp_path):
-    """Targets, weights and detection go together, whoever builds the protocols."""
+def test_the_compatibility_mode_changes_targets_weights_and_detection(dataset, tmp_path):
+    """Targets, weights and detection change together, and protocols have to fit."""
     name, records, outputs = dataset
     options = SearchOptions(compat="seqnet")
     results = evaluate(name, outputs, sorted(outputs), tmp_path, options=options)
@@ -153,11 +155,11 @@ def test_without_protocols_predictions_are_only_written(dataset, tmp_path):
     assert load_predictions(tmp_path / "predictions.npz").image_ids.tolist() == sorted(outputs)
 
 
-def test_reset_forgets(dataset):
+def test_reset_drops_collected_images(dataset):
     name, _, outputs = dataset
     evaluator = PersonSearchEvaluator(name)
     first, *others = sorted(outputs)
-    evaluator.process([{"image_id": "of another run"}], [outputs[first]])
+    evaluator.process([{"image_id": "from another run"}], [outputs[first]])
     evaluator.reset()
     evaluator.process([{"image_id": key} for key in others], [outputs[key] for key in others])
     with pytest.raises(InputError, match=f"image_ids: 1 missing, such as '{first}'"):
@@ -174,20 +176,20 @@ def test_queries_without_targets_are_counted(caplog):
     assert search.targets.tolist() == [0]
 
 
-def test_two_processes_give_what_one_gives(dataset, tmp_path):
+def test_two_processes_give_the_results_of_one(dataset, tmp_path):
     name, _, outputs = dataset
     order = sorted(outputs)
     results = evaluate(name, outputs, order, tmp_path / "one")
-    # as a padding sampler deals them: image 0 and 1 come twice
+    # as from a padding sampler: images 0 and 1 come twice
     shares = [order[::2] + order[1:2], order[1::2] + order[:1]]
     torch.save(outputs, tmp_path / "outputs.pth")
     run_together(run_process, name, shares, tmp_path)
-    check_two_made_what_one_did(tmp_path, results)
+    check_two_agree_with_one(tmp_path, results)
 
 
-def check_two_made_what_one_did(folder, results):
-    told = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
-    assert told == [results, {}]
+def check_two_agree_with_one(folder, results):
+    results_by_rank = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    assert results_by_rank == [results, {}]
     one, other = (read_arrays(folder / side / "predictions.npz") for side in ("one", "two"))
     np.testing.assert_equal(one, other)
 
@@ -222,7 +224,7 @@ def test_further_protocols_have_rows_of_their_own(dataset, tmp_path):
         assert results[row] == evaluate_search(predictions, protocol).metrics()
     assert list(evaluate(name, outputs, sorted(outputs), tmp_path))[1:3] == [
         *("search", "search_odd")
-    ]  # the file's own galleries, in its order
+    ]  # the galleries of the file, in its order
     with pytest.raises(InputError, match="no protocol 'g50'; expected one of small, odd, all"):
         evaluate(name, outputs, sorted(outputs), tmp_path, protocols=["g50"])
 
@@ -260,7 +262,7 @@ def test_ground_truth_boxes_are_scored_beside_detections(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("gt_boxes", [False, True])
-def test_an_interrupted_extraction_is_taken_up(dataset, tmp_path, gt_boxes):
+def test_an_interrupted_extraction_resumes(dataset, tmp_path, gt_boxes):
     name, records, outputs = dataset
     outputs = with_gt_people(outputs, records) if gt_boxes else outputs
     order = sorted(outputs)
@@ -270,20 +272,20 @@ def test_an_interrupted_extraction_is_taken_up(dataset, tmp_path, gt_boxes):
         options = {"meta": {"weights": "12ab"}, "shard_size": 2, "gt_boxes": gt_boxes} | changed
         return PersonSearchEvaluator(name, output_dir=tmp_path / "two", **options)
 
-    def show(evaluator, images):
+    def process(evaluator, images):
         for image in images:
             evaluator.process([{"image_id": image}], [outputs[image]])
 
     first = start()
     assert first.restore() == set()
-    show(first, order[:5])  # two shards, and one image that is lost
+    process(first, order[:5])  # two shards, and one unsaved image
     second = start()
     assert second.restore() == set(order[:4])
-    show(second, order[4:7])
+    process(second, order[4:7])
     third = start()
     assert third.restore() == set(order[:6])
-    third.reset()  # as Detectron2 does before it runs a model
-    show(third, order[6:])
+    third.reset()  # as inference_on_dataset does
+    process(third, order[6:])
     assert third.evaluate() == expected
     one, two = (read_arrays(tmp_path / side / "predictions.npz") for side in ("one", "two"))
     assert (one["ground_truth"] is not None) == gt_boxes
@@ -291,7 +293,7 @@ def test_an_interrupted_extraction_is_taken_up(dataset, tmp_path, gt_boxes):
     assert not list((tmp_path / "two").glob("predictions.partial*"))
 
 
-def test_what_another_model_left_is_not_taken_up(dataset, tmp_path):
+def test_shards_of_another_model_or_dataset_are_ignored(dataset, tmp_path):
     name, records, outputs = dataset
     options = {"output_dir": tmp_path, "shard_size": 1}
     evaluator = PersonSearchEvaluator(name, meta={"weights": "12ab"}, **options)
@@ -304,14 +306,14 @@ def test_what_another_model_left_is_not_taken_up(dataset, tmp_path):
     assert PersonSearchEvaluator(name, meta={"weights": "12ab"}, **options).restore() == set()
 
 
-def test_two_processes_take_up_what_two_left(dataset, tmp_path):
+def test_two_processes_resume(dataset, tmp_path):
     name, _, outputs = dataset
     order = sorted(outputs)
     results = evaluate(name, outputs, order, tmp_path / "one")
     torch.save(outputs, tmp_path / "outputs.pth")
     (tmp_path / "two").mkdir()
     run_together(interrupt_and_resume, name, order, tmp_path)
-    check_two_made_what_one_did(tmp_path, results)
+    check_two_agree_with_one(tmp_path, results)
 
 
 def interrupt_and_resume(rank, name, order, folder):

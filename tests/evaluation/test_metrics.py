@@ -1,4 +1,4 @@
-"""Search metrics: hand-worked cases, agreement with the literal reference, edges."""
+"""Search metrics: hand-worked cases, a reference, edge cases."""
 
 import math
 from dataclasses import replace
@@ -22,8 +22,8 @@ from clsa_search.evaluation import (
 from clsa_search.structures import Ragged
 from tests.support import reference_metrics
 from tests.support.evaluation_cases import (
-    draw_dataset,
-    draw_protocol,
+    generate_dataset,
+    generate_protocol,
     make_image,
     make_protocol,
     make_record,
@@ -35,12 +35,12 @@ QUERY = (0, BOX, (1, 0))
 
 
 def at(similarity):
-    """A unit embedding of that similarity with the query."""
+    """Return a unit embedding with the given similarity to the query."""
     return similarity, math.sqrt(1 - similarity**2)
 
 
-def make_scene(*images):
-    """Predictions of images "a", "b", ..., each of (box, similarity), and a query of one more."""
+def make_predictions(*images):
+    """Images "a", "b", ... with detections (box, similarity), and an image with the query."""
     outputs = {
         name: make_image([(box, 0.9, at(similarity)) for box, similarity in detections])
         for name, detections in zip("abcdefgh", images, strict=False)
@@ -49,24 +49,24 @@ def make_scene(*images):
 
 
 def search_all(predictions, targets, **options):
-    """Search all images but the query's; `targets`: names of the images with the person at BOX."""
+    """Search all images but the query's; the person is at BOX in the images named in `targets`."""
     images = predictions.image_ids.tolist()
-    places = [i for i, name in enumerate(images) if name != "query"]
-    protocol = make_protocol(images, [(0, places, [(images.index(t), BOX) for t in targets])])
+    gallery = [i for i, name in enumerate(images) if name != "query"]
+    protocol = make_protocol(images, [(0, gallery, [(images.index(t), BOX) for t in targets])])
     return evaluate_search(predictions, protocol, SearchOptions(**options), device="cpu")
 
 
 def test_average_precision_by_hand():
     # ranking: a right, b wrong, c right, d wrong; precision 1/1 at recall 1/2, 2/3 at recall 1
-    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)])
+    predictions = make_predictions([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)])
     result = search_all(predictions, "ac")
     assert result.average_precision == pytest.approx([0.5 * 1 + 0.5 * 2 / 3], abs=1e-12)
     assert (result.first_rank, result.targets, result.found) == (1, 2, 2)
 
 
-def test_a_target_not_found_costs_recall():
-    # as above, with e holding the person too and nothing found there: AP times recall 2/3
-    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)], [])
+def test_a_missed_target_costs_recall():
+    # as above, with the person also in e and no detection there: AP times recall 2/3
+    predictions = make_predictions([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)], [])
     result = search_all(predictions, "ace")
     assert result.average_precision == pytest.approx([2 / 3 * (0.5 + 0.5 * 2 / 3)], abs=1e-12)
     assert (result.targets, result.found) == (3, 2)
@@ -74,15 +74,15 @@ def test_a_target_not_found_costs_recall():
 
 def test_only_the_most_similar_detection_on_the_target_is_right():
     # both of a's detections lie on the person; b is wrong: right, wrong, wrong
-    predictions = make_scene([(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)])
+    predictions = make_predictions([(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)])
     assert search_all(predictions, "a").average_precision == pytest.approx([1.0])
-    # the target in c then comes after three: 1/2 * (1/1 + 2/4)
-    predictions = make_scene([(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)], [(BOX, 0.6)])
+    # the positive in c has rank 4: 1/2 * (1/1 + 2/4)
+    predictions = make_predictions([(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)], [(BOX, 0.6)])
     assert search_all(predictions, "ac").average_precision == pytest.approx([0.75], abs=1e-12)
 
 
-def test_top_k_counts_places():
-    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)])
+def test_top_k_counts_ranks():
+    predictions = make_predictions([(BOX, 0.9)], [(BOX, 0.8)], [(BOX, 0.7)], [(BOX, 0.6)])
     result = search_all(predictions, "d")
     assert result.first_rank == 4
     assert result.metrics(top_k=(1, 3, 4, 100)) == {
@@ -95,17 +95,20 @@ def test_top_k_counts_places():
 
 
 def test_ties_enter_together():
-    # two equals, one right: 1/2 at recall 1; behind its equal for top-k, in whatever order
-    first, last = make_scene([(BOX, 0.5)], [(BOX, 0.5)]), make_scene([(BOX, 0.5)], [(BOX, 0.5)])
+    # two ties, one right: 1/2 at recall 1; after its tie for top-k, in any order
+    first, last = (
+        make_predictions([(BOX, 0.5)], [(BOX, 0.5)]),
+        make_predictions([(BOX, 0.5)], [(BOX, 0.5)]),
+    )
     for result in (search_all(first, "a"), search_all(last, "b")):
         assert result.average_precision == pytest.approx([0.5])
         assert result.first_rank == 2
-    # two right and one wrong, all equal: 2/3 at once, and the wrong one stands first
-    result = search_all(make_scene(*[[(BOX, 0.5)]] * 3), "ac")
+    # two right and one wrong, all tied: 2/3 at once, and the wrong one comes first
+    result = search_all(make_predictions(*[[(BOX, 0.5)]] * 3), "ac")
     assert result.average_precision == pytest.approx([2 / 3])
     assert result.first_rank == 2
-    # two right and equal: the first place is right
-    assert search_all(make_scene([(BOX, 0.5)], [(BOX, 0.5)]), "ab").first_rank == 1
+    # two right ties: the first rank is right
+    assert search_all(make_predictions([(BOX, 0.5)], [(BOX, 0.5)]), "ab").first_rank == 1
 
 
 @pytest.mark.parametrize(
@@ -118,15 +121,15 @@ def test_ties_enter_together():
     ],
 )
 def test_small_targets_need_less_overlap(side, found_side, is_found):
-    predictions = make_scene([((0, 0, found_side, found_side), 0.9)])
+    predictions = make_predictions([((0, 0, found_side, found_side), 0.9)])
     protocol = make_protocol(["a"], [(0, [0], [(0, (0, 0, side, side))])])
     assert bool(evaluate_search(predictions, protocol, device="cpu").found[0]) == is_found
 
 
 def test_identity_twice_in_an_image_is_one_target():
-    # b lies on the person twice: its best is right, the other wrong, so c comes third
+    # a has two detections on the person: the best is right, the other wrong; b comes third
     both = [(0, BOX), (0, ELSEWHERE)]
-    predictions = make_scene([(BOX, 0.7), (ELSEWHERE, 0.9)], [(BOX, 0.6)])
+    predictions = make_predictions([(BOX, 0.7), (ELSEWHERE, 0.9)], [(BOX, 0.6)])
     protocol = make_protocol(["a", "b"], [(0, [0, 1], [*both, (1, BOX)])])
     result = evaluate_search(predictions, protocol, device="cpu")
     assert (result.targets, result.found) == (2, 2)
@@ -134,16 +137,16 @@ def test_identity_twice_in_an_image_is_one_target():
 
 
 def test_image_listed_twice_counts_twice():
-    # b's wrong detection stands before a's right one: twice wrong, twice right
-    predictions = make_scene([(BOX, 0.7)], [(BOX, 0.9)], [(BOX, 0.8)])
+    # b's wrong detection comes before a's right one: twice wrong, twice right
+    predictions = make_predictions([(BOX, 0.7)], [(BOX, 0.9)], [(BOX, 0.8)])
     protocol = make_protocol(["a", "b", "c"], [(0, [0, 1, 1, 0, 2], [(0, BOX)])])
     result = evaluate_search(predictions, protocol, device="cpu")
     assert (result.targets, result.found, result.first_rank) == (2, 2, 4)
     assert result.average_precision == pytest.approx([2 / 5], abs=1e-12)
 
 
-def test_detections_below_the_threshold_do_not_exist():
-    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.8)])
+def test_detections_below_the_threshold_are_dropped():
+    predictions = make_predictions([(BOX, 0.9)], [(BOX, 0.8)])
     scores = np.array([0.4, 0.5], dtype=np.float32)
     predictions = replace_detections(predictions, scores=scores)
     assert search_all(predictions, "b").first_rank == 1
@@ -151,12 +154,12 @@ def test_detections_below_the_threshold_do_not_exist():
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_search_agrees_with_the_literal_reference(seed, monkeypatch):
+def test_search_agrees_with_the_reference(seed, monkeypatch):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
-    protocol = full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
-    monkeypatch.setattr(ranking, "_QUERIES", 1)
-    monkeypatch.setattr(ranking, "_CHUNK", 100)  # so that there are several
+    records, predictions = generate_dataset(rng)
+    protocol = full_gallery_protocol(records) if seed % 2 else generate_protocol(rng, records)
+    monkeypatch.setattr(ranking, "QUERIES_PER_CHUNK", 1)
+    monkeypatch.setattr(ranking, "SIMILARITIES_PER_CHUNK", 100)  # several chunks
     result = evaluate_search(predictions, protocol, device="cpu")
     columns = result.average_precision, result.first_rank, result.targets, result.found
     expected = reference_metrics.search(predictions, protocol, 0.5)
@@ -164,15 +167,15 @@ def test_search_agrees_with_the_literal_reference(seed, monkeypatch):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_protocols_together_are_what_each_is_alone(seed, monkeypatch):
+def test_protocols_together_give_the_results_of_each_alone(seed, monkeypatch):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
+    records, predictions = generate_dataset(rng)
     full = full_gallery_protocol(records)
     some = rng.permutation(full.query_ids)[:3].tolist()
-    protocols = [full, full.select(some), *(draw_protocol(rng, records) for _ in range(3))]
+    protocols = [full, full.select(some), *(generate_protocol(rng, records) for _ in range(3))]
     protocols[-1] = replace(protocols[-1], unsearched=rng.integers(0, 3, len(full.query_ids)))
-    monkeypatch.setattr(ranking, "_QUERIES", 1)
-    monkeypatch.setattr(ranking, "_CHUNK", 100)
+    monkeypatch.setattr(ranking, "QUERIES_PER_CHUNK", 1)
+    monkeypatch.setattr(ranking, "SIMILARITIES_PER_CHUNK", 100)
     results = evaluate_protocols(predictions, protocols, device="cpu")
     for protocol, result in zip(protocols, results, strict=True):
         assert result.query_ids.tolist() == protocol.query_ids.tolist()
@@ -182,14 +185,14 @@ def test_protocols_together_are_what_each_is_alone(seed, monkeypatch):
 
 
 def test_protocols_of_different_images_are_refused():
-    predictions = make_scene([(BOX, 0.9)], [(BOX, 0.9)])
+    predictions = make_predictions([(BOX, 0.9)], [(BOX, 0.9)])
     protocols = [make_protocol([*"ab"], [(0, [0], [])]), make_protocol([*"ba"], [(0, [0], [])])]
     with pytest.raises(InputError, match="'made' and 'made' have different images"):
         evaluate_protocols(predictions, protocols)
 
 
-def test_the_batched_count_is_the_counted_one():
-    """The way of a GPU, which sorts whole chunks, gives what the CPU's row by row gives."""
+def test_both_ways_to_count_agree():
+    """Sorting whole chunks, for GPUs, and single rows, for CPUs, give the same counts."""
     rng = np.random.default_rng(0)
     values = torch.from_numpy(rng.integers(0, 9, (5, 30)) / 8)
     images = torch.from_numpy(rng.integers(0, 7, 30))
@@ -204,13 +207,13 @@ def test_the_batched_count_is_the_counted_one():
     assert ranking.count_batched(values, times, bounds).equal(literal)
 
 
-def test_random_cases_hold_every_oddity():
-    """So that agreement on them says something."""
+def test_random_cases_cover_every_special_case():
+    """Otherwise the agreement with the reference would prove little."""
     seen = set()
     for seed in range(40):
         rng = np.random.default_rng(seed)
-        records, predictions = draw_dataset(rng)
-        protocol = draw_protocol(rng, records)
+        records, predictions = generate_dataset(rng)
+        protocol = generate_protocol(rng, records)
         counts, detections = predictions.detections.lengths, predictions.detections.values
         seen |= {"image without detections"} if (counts == 0).any() else set()
         seen |= {"image without people"} if any(not r["annotations"] for r in records) else set()
@@ -231,7 +234,7 @@ def test_random_cases_hold_every_oddity():
 
 
 def shuffle(predictions, rng):
-    """The same predictions, images and the detections in them in another order."""
+    """Return the predictions with images, detections and queries in another order."""
     order = rng.permutation(len(predictions.image_ids))
     offsets = predictions.detections.offsets
     rows = [rng.permutation(np.arange(*offsets[i : i + 2])) for i in order]
@@ -248,7 +251,7 @@ def shuffle(predictions, rng):
 @pytest.mark.parametrize("seed", range(5))
 def test_order_does_not_matter(seed):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
+    records, predictions = generate_dataset(rng)
     shuffled = shuffle(predictions, rng)
     protocol = full_gallery_protocol(records)
     other = full_gallery_protocol([records[i] for i in rng.permutation(len(records))])
@@ -260,7 +263,7 @@ def test_order_does_not_matter(seed):
 
 def test_chance_does_not_depend_on_the_order_of_images():
     rng = np.random.default_rng(0)
-    records, predictions = draw_dataset(rng)
+    records, predictions = generate_dataset(rng)
     images = rng.permutation(len(records))
     embeddings = predictions.detections.values.embeddings
     outputs = replace_detections(predictions, embeddings=rng.permutation(embeddings))
@@ -270,10 +273,12 @@ def test_chance_does_not_depend_on_the_order_of_images():
         predictions.image_ids[images], predictions.queries.ids[::-1], score_threshold=0
     )
     assert evaluate_chance(shuffled, protocol, device="cpu") == chance
-    assert evaluate_chance(outputs, protocol, device="cpu") == chance  # embeddings do not come in
+    assert (
+        evaluate_chance(outputs, protocol, device="cpu") == chance
+    )  # independent of the embeddings
 
 
-def test_nothing_found():
+def test_no_detections():
     predictions = Predictions.from_images({"a": make_image(), "q": make_image(queries=[QUERY])})
     records = [make_record("a", [(BOX, 0)]), make_record("q", queries=[(0, BOX, 0)])]
     protocol = full_gallery_protocol(records)
@@ -284,8 +289,8 @@ def test_nothing_found():
     assert evaluate_detection(predictions, records) == {"recall": 0, "AP": 0}
 
 
-def test_nobody_to_find():
-    predictions = make_scene([(BOX, 0.9)])
+def test_no_targets():
+    predictions = make_predictions([(BOX, 0.9)])
     result = search_all(predictions, "")
     assert result.metrics() == {"mAP": 0, "top1": 0, "top5": 0, "top10": 0}
     assert (result.targets, result.found, result.first_rank) == (0, 0, 0)
@@ -293,7 +298,7 @@ def test_nobody_to_find():
     assert all(math.isnan(value) for value in detected.values())
 
 
-def test_nobody_asked():
+def test_no_queries():
     predictions = Predictions.from_images({"a": make_image([(BOX, 0.9, (1, 0))])})
     protocol = full_gallery_protocol([make_record("a", [(BOX, 0)])])
     result = evaluate_search(predictions, protocol)
@@ -308,7 +313,7 @@ def test_no_images():
     assert math.isnan(evaluate_detection(predictions, [])["recall"])
 
 
-def test_chance_is_the_chance():
+def test_chance_is_the_expected_value():
     # one right among four in each gallery: the mean of 1/rank over ranks 1..4 is 0.52
     images = {name: make_image([(BOX, 0.9, (1, 0))]) for name in "abcd"}
     queries = [(q, BOX, (1, 0)) for q in range(300)]
@@ -321,7 +326,7 @@ def test_chance_is_the_chance():
 
 
 def test_rank_gallery_lists_the_best_first():
-    predictions = make_scene(
+    predictions = make_predictions(
         [(BOX, 0.7), ((0, 0, 40, 78), 0.9)], [(BOX, 0.8)], [(BOX, 0.6)], [(ELSEWHERE, 0.8)]
     )
     protocol = make_protocol(
@@ -330,7 +335,7 @@ def test_rank_gallery_lists_the_best_first():
     (best,) = rank_galleries(predictions, protocol, [0], top=4)
     assert [(match.image_id, match.correct) for match in best] == [
         ("a", True),
-        ("d", False),  # as similar as b's, and listed before
+        ("d", False),  # tied with b's, and earlier in the gallery
         ("b", False),
         ("a", False),  # on the person, but not the best there
     ]
@@ -341,7 +346,7 @@ def test_rank_gallery_lists_the_best_first():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rank_gallery_agrees_with_the_metrics(seed):
-    records, predictions = draw_dataset(np.random.default_rng(seed))
+    records, predictions = generate_dataset(np.random.default_rng(seed))
     protocol = full_gallery_protocol(records)
     rows = evaluate_search(predictions, protocol, device="cpu").per_query()[::-1]
     ranked = rank_galleries(predictions, protocol, [row["query_id"] for row in rows], top=10**6)
@@ -351,8 +356,8 @@ def test_rank_gallery_agrees_with_the_metrics(seed):
         assert reference_metrics.first_rank(results) == row["first_rank"]
 
 
-def test_what_is_missing_is_named():
-    predictions = make_scene([(BOX, 0.9)])
+def test_errors_name_missing_images_and_queries():
+    predictions = make_predictions([(BOX, 0.9)])
     with pytest.raises(InputError, match="image_ids: 'b' is missing"):
         evaluate_search(predictions, make_protocol(["a", "b"], [(0, [0, 1], [])]))
     with pytest.raises(InputError, match="query_ids: 7 is missing"):
@@ -364,21 +369,21 @@ def test_what_is_missing_is_named():
 
 
 @pytest.mark.parametrize("width", [8, 256])
-def test_equal_detections_are_equal_however_many_queries_there_are(width, monkeypatch):
-    """A product of one row, or of an odd number, rounds otherwise than that of a block."""
+def test_ties_stay_ties_for_any_number_of_queries(width, monkeypatch):
+    """Products of single rows or odd numbers of rows round differently from full blocks."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((301, width), dtype=np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     queries = rows[:7] + rows[7:14]
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-    asked = [(q, BOX, feature) for q, feature in enumerate(queries)]
-    images = {"a": make_image([(BOX, 0.9, row) for row in rows], asked, width)}
+    given = [(q, BOX, embedding) for q, embedding in enumerate(queries)]
+    images = {"a": make_image([(BOX, 0.9, row) for row in rows], given, width)}
     predictions = Predictions.from_images(images)
     device = torch.device("cpu")
     ((_, together),) = ranking.iterate_similarities(predictions, None, device)
     for size in (1, 2, 3, 5):
-        monkeypatch.setattr(ranking, "_QUERIES", 1)
-        monkeypatch.setattr(ranking, "_CHUNK", size * len(rows))
+        monkeypatch.setattr(ranking, "QUERIES_PER_CHUNK", 1)
+        monkeypatch.setattr(ranking, "SIMILARITIES_PER_CHUNK", size * len(rows))
         found = ranking.iterate_similarities(predictions, None, device)
         chunks = [part.clone() for _, part in found]
         assert len(chunks) == math.ceil(7 / size)

@@ -1,4 +1,4 @@
-"""Predictions: built in any order, kept in a file, refused when malformed or of another dataset."""
+"""Predictions: joining, aligning, files, and checks of malformed or foreign files."""
 
 import json
 from dataclasses import asdict, replace
@@ -14,7 +14,7 @@ from clsa_search.evaluation import (
     save_predictions,
 )
 from tests.support.evaluation_cases import (
-    draw_dataset,
+    generate_dataset,
     make_detections,
     make_image,
     make_record,
@@ -39,7 +39,7 @@ GROUND_TRUTH = {"a": [OTHER, BOX], "b": [BOX], "c": []}
 
 
 def with_ground_truth(images):
-    """The images with the boxes of GROUND_TRUTH, all with the same embedding."""
+    """Add the boxes of GROUND_TRUTH to the images, all with the same embedding."""
     return {
         name: replace(
             image, ground_truth=make_detections([(box, 1, (1, 0)) for box in GROUND_TRUTH[name]])
@@ -49,7 +49,7 @@ def with_ground_truth(images):
 
 
 def to_arrays(predictions):
-    """{field of the file: array}, without meta and version."""
+    """Return {field of the file: array}, without meta and version."""
     detections, queries = predictions.detections, predictions.queries
     arrays = {
         "image_ids": predictions.image_ids,
@@ -103,7 +103,7 @@ def test_align_selects_and_orders(predictions):
     [IMAGES, with_ground_truth(IMAGES), {"a": make_image()}, {}],
     ids=["full", "with ground truth", "no detections", "no images"],
 )
-def test_file_gives_back_what_was_saved(images, tmp_path):
+def test_a_file_round_trip_changes_nothing(images, tmp_path):
     predictions = Predictions.from_images(images, {"dataset": "made", "date": "ä"})
     save_predictions(predictions, tmp_path / "deep" / "predictions.npz")
     loaded = load_predictions(tmp_path / "deep" / "predictions.npz")
@@ -161,13 +161,13 @@ def test_malformed_predictions_are_not_saved(predictions, tmp_path):
 
 
 def write(path, predictions, **changes):
-    """A file as another tool might write it; a change to None leaves the field out."""
+    """Write a file as another tool might; None leaves a field out."""
     entries = to_arrays(predictions)
     entries |= {"version": 2, "meta": json.dumps(predictions.meta)} | changes
     np.savez(path, **{name: value for name, value in entries.items() if value is not None})
 
 
-def test_wider_types_are_welcome(predictions, tmp_path):
+def test_other_types_are_converted(predictions, tmp_path):
     write(
         tmp_path / "p.npz",
         predictions,
@@ -301,7 +301,7 @@ def test_ground_truth_replaces_detections():
         upper.use_ground_truth()
 
 
-def test_single_images_are_given_back(predictions):
+def test_single_images_join_to_the_same_predictions(predictions):
     assert_equal(Predictions.from_images(predictions.to_images(), predictions.meta), predictions)
     full = Predictions.from_images(with_ground_truth(IMAGES))
     assert_equal(Predictions.from_images(full.to_images()), full)
@@ -333,10 +333,10 @@ def test_ground_truth_has_to_be_the_annotations():
             check_predictions(predictions, wrong, "gt.npz")
 
 
-def test_predictions_of_the_dataset_pass(predictions):
+def test_predictions_of_the_dataset_are_accepted(predictions):
     check_predictions(predictions, RECORDS)
-    records, drawn = draw_dataset(np.random.default_rng(0))
-    check_predictions(drawn, records[::-1])
+    records, generated = generate_dataset(np.random.default_rng(0))
+    check_predictions(generated, records[::-1])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from clsa_search.data import build_gallery, get_records
 from clsa_search.errors import InputError
 from clsa_search.evaluation import build_protocol, full_gallery_protocol, load_protocols
 from clsa_search.evaluation.protocol import cross_camera_gallery
-from tests.support.evaluation_cases import draw_dataset, make_record
+from tests.support.evaluation_cases import generate_dataset, make_record
 
 BOXES = [(10 * i, 0, 10 * i + 8, 20) for i in range(6)]
 RECORDS = [
@@ -43,14 +43,14 @@ def test_full_gallery_by_hand():
         0: (["a", "c", "d"], [("d", BOXES[0])]),
         1: (["a", "b", "c"], [("a", BOXES[0]), ("b", BOXES[3]), ("b", BOXES[4])]),
         2: (["b", "c", "d"], [("b", BOXES[3]), ("b", BOXES[4]), ("d", BOXES[5])]),
-        3: (["a", "b", "c"], []),  # nobody else with that identity
+        3: (["a", "b", "c"], []),  # no other box with this identity
     }
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_full_gallery_does_not_depend_on_the_order_of_records(seed):
     rng = np.random.default_rng(seed)
-    records, _ = draw_dataset(rng)
+    records, _ = generate_dataset(rng)
     expected = unpack(full_gallery_protocol(records))
     shuffled = unpack(full_gallery_protocol([records[i] for i in rng.permutation(len(records))]))
     for query_id, (gallery, targets) in expected.items():
@@ -65,7 +65,7 @@ def test_empty_records():
     assert unpack(alone) == {0: ([], [])}
 
 
-def test_select_keeps_each_query_as_it_was():
+def test_select_keeps_galleries_and_targets():
     protocol = full_gallery_protocol(RECORDS)
     everything = unpack(protocol)
     chosen = unpack(protocol.select([3, 1]))
@@ -94,7 +94,7 @@ def test_cross_camera_by_hand():
 
 
 def test_a_given_gallery_is_kept_as_it_is():
-    """Repeated images, the query's own, any order; a target where the gallery is."""
+    """Repeated images, the query's own, any order; targets only in the gallery."""
     gallery = build_gallery({2: [3, 1, 1, 0], 0: [], 3: [2]})
     protocol = build_protocol(RECORDS, gallery, "made")
     assert protocol.name == "made"

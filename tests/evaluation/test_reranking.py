@@ -1,4 +1,4 @@
-"""Re-ranking: hand-worked cases, agreement with the literal references, limits."""
+"""Re-ranking and options: hand-worked cases, references, limits."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,12 @@ from clsa_search.evaluation import (
 )
 from clsa_search.evaluation.cbgm import match_best
 from tests.support import reference_metrics
-from tests.support.evaluation_cases import draw_dataset, draw_protocol, make_image, make_protocol
+from tests.support.evaluation_cases import (
+    generate_dataset,
+    generate_protocol,
+    make_image,
+    make_protocol,
+)
 from tests.support.reference_reranking import make_cbgm, make_k_reciprocal, match_all
 
 
@@ -30,23 +35,25 @@ def compare(predictions, protocol, options, reference_options):
     np.testing.assert_allclose(np.stack(columns, axis=1), expected, rtol=0, atol=1e-9)
 
 
-def draw_case(seed):
+def generate_case(seed):
     rng = np.random.default_rng(seed)
-    records, predictions = draw_dataset(rng)
-    # in the order of the protocol's images, which settles who is first among equals
+    records, predictions = generate_dataset(rng)
+    # in the order of the protocol's images, for the order of ties
     predictions = predictions.align(
         np.array([record["image_id"] for record in records]),
         predictions.queries.ids,
         score_threshold=0,
     )
-    return predictions, full_gallery_protocol(records) if seed % 2 else draw_protocol(rng, records)
+    return predictions, full_gallery_protocol(records) if seed % 2 else generate_protocol(
+        rng, records
+    )
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("k1", "k2"), [(1, 1), (3, 2), (10, 3), (30, 4)])
-def test_cbgm_agrees_with_the_literal_reference(seed, weighted, k1, k2):
-    predictions, protocol = draw_case(seed)
+def test_cbgm_agrees_with_the_reference(seed, weighted, k1, k2):
+    predictions, protocol = generate_case(seed)
     reference = {"weight_by_score": weighted, "rerank": make_cbgm(k1, k2, 0.5)}
     compare(
         predictions, protocol, {"weight_by_score": weighted, "reranker": CBGM(k1, k2)}, reference
@@ -56,8 +63,8 @@ def test_cbgm_agrees_with_the_literal_reference(seed, weighted, k1, k2):
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("parameters", [(20, 6, 0.3, 200), (3, 1, 0.0, 8), (5, 2, 1.0, 4)])
-def test_k_reciprocal_agrees_with_the_literal_reference(seed, weighted, parameters):
-    predictions, protocol = draw_case(seed)
+def test_k_reciprocal_agrees_with_the_reference(seed, weighted, parameters):
+    predictions, protocol = generate_case(seed)
     reference = {"weight_by_score": weighted, "rerank": make_k_reciprocal(*parameters)}
     reranker = KReciprocal(*parameters)
     compare(predictions, protocol, {"weight_by_score": weighted, "reranker": reranker}, reference)
@@ -65,17 +72,17 @@ def test_k_reciprocal_agrees_with_the_literal_reference(seed, weighted, paramete
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("seed", range(10))
-def test_weighting_by_score_agrees_with_the_literal_reference(seed, weighted):
-    predictions, protocol = draw_case(seed)
+def test_weighting_by_score_agrees_with_the_reference(seed, weighted):
+    predictions, protocol = generate_case(seed)
     options = {"weight_by_score": weighted}
     compare(predictions, protocol, options, options)
 
 
 def test_options_change_the_results():
-    """So that agreement on them says something."""
+    """Otherwise the agreement with the reference would prove little."""
     changed = {"weight_by_score": 0, "cbgm": 0, "k_reciprocal": 0}
     for seed in range(20):
-        predictions, protocol = draw_case(seed)
+        predictions, protocol = generate_case(seed)
         plain = evaluate_search(predictions, protocol).per_query()
         for name, options in {
             "weight_by_score": {"weight_by_score": True},
@@ -102,15 +109,15 @@ def one_hot(*values):
 
 
 def test_a_companion_helps_to_find_the_query():
-    # a holds somebody a little more like the query; b holds her and her companion
-    query, friend, other, _, _, _ = np.eye(6)
-    likeness = 0.6 * query + 0.8 * other
-    herself = 0.5 * query + math.sqrt(0.75) * one_hot(3)[0]
+    # a contains a person a little more similar; b contains the query's person and a companion
+    query, companion, other, _, _, _ = np.eye(6)
+    similar = 0.6 * query + 0.8 * other
+    person = 0.5 * query + math.sqrt(0.75) * one_hot(3)[0]
     box, beside, far = (0, 0, 10, 20), (20, 0, 30, 20), (40, 0, 50, 20)
     images = {
-        "a": make_image([(box, 0.9, likeness)], width=6),
-        "b": make_image([(box, 0.9, herself), (beside, 0.9, friend)], width=6),
-        "q": make_image([(box, 0.99, query), (far, 0.9, friend)], [(0, box, query)], width=6),
+        "a": make_image([(box, 0.9, similar)], width=6),
+        "b": make_image([(box, 0.9, person), (beside, 0.9, companion)], width=6),
+        "q": make_image([(box, 0.99, query), (far, 0.9, companion)], [(0, box, query)], width=6),
     }
     predictions = Predictions.from_images(images)
     protocol = make_protocol(["a", "b", "q"], [(0, [0, 1], [(1, box)])])
@@ -119,23 +126,23 @@ def test_a_companion_helps_to_find_the_query():
     assert evaluate_search(predictions, protocol, options).first_rank == 1
     (best,) = rank_galleries(predictions, protocol, [0], options)
     assert [(m.image_id, m.correct) for m in best] == [("b", True), ("a", False), ("b", False)]
-    # in b the companion's, who is surest; in a the query's own, the companion finding nobody
+    # in b the companion's, the most similar; in a the query's own, without a companion
     assert [m.similarity for m in best] == pytest.approx([1, 0.6, 0])
-    # only the image of the most similar detection is matched, and there is no companion there
+    # k1 = 1 matches only the image of the most similar detection, without a companion
     only_a = evaluate_search(predictions, protocol, SearchOptions(reranker=CBGM(k1=1, k2=2)))
     assert only_a.first_rank == 2
-    # weighted by the gallery's scores, not by those about the query
+    # weighted by the scores in the gallery, not by those around the query
     weighted = SearchOptions(weight_by_score=True, reranker=CBGM(k1=10, k2=2))
     (best,) = rank_galleries(predictions, protocol, [0], weighted)
     assert [m.similarity for m in best] == pytest.approx([0.9, 0.54, 0])
 
 
 def test_common_neighbors_help_to_find_the_query():
-    """a is like b and the query; c is more like the query than b, but has friends of its own."""
+    """a is similar to b and the query; c is more similar than b, but has neighbors of its own."""
     angles = {"a": 25, "b": 50, "c": -49, "d": -60, "e": -70}
     turned = {k: (math.cos(math.radians(v)), math.sin(math.radians(v))) for k, v in angles.items()}
     box = (0, 0, 10, 20)
-    images = {name: make_image([(box, 0.9, feature)]) for name, feature in turned.items()}
+    images = {name: make_image([(box, 0.9, embedding)]) for name, embedding in turned.items()}
     images["q"] = make_image(queries=[(0, box, (1, 0))])
     predictions = Predictions.from_images(images)
     protocol = make_protocol(sorted(images), [(0, [0, 1, 2, 3, 4], [(1, box)])])
@@ -145,13 +152,13 @@ def test_common_neighbors_help_to_find_the_query():
     assert evaluate_search(predictions, protocol, options).first_rank == 2
     (best,) = rank_galleries(predictions, protocol, [0], options)
     assert [match.image_id for match in best][:3] == ["a", "b", "c"]
-    # what is below the depth keeps its place after the others
+    # detections below the depth keep their order after the others
     options = SearchOptions(reranker=replace(reranker, depth=1))
     (shallow,) = rank_galleries(predictions, protocol, [0], options)
     assert [match.image_id for match in shallow] == [*"acbde"]
 
 
-def test_options_leave_nothing_found_alone():
+def test_rerankers_accept_galleries_without_detections():
     box = (0, 0, 10, 20)
     images = {"a": make_image(), "q": make_image(queries=[(0, box, (1, 0))])}
     protocol = make_protocol(["a", "q"], [(0, [0], [(0, box)])])
@@ -161,7 +168,7 @@ def test_options_leave_nothing_found_alone():
         assert (result.targets, result.found, result.first_rank) == (1, 0, 0)
 
 
-def test_wrong_parameters_are_named():
+def test_errors_name_wrong_parameters():
     for k1, k2 in ((0, 3), (10, 0), (10, 6)):
         with pytest.raises(InputError, match=f"CBGM: k1, k2 are {k1}, {k2}; expected"):
             CBGM(k1, k2)
@@ -171,14 +178,14 @@ def test_wrong_parameters_are_named():
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan, math.inf])
-def test_options_out_of_range_are_named(threshold):
+def test_errors_name_options_out_of_range(threshold):
     with pytest.raises(InputError, match=f"score_threshold is {threshold}; expected a number from"):
         SearchOptions(score_threshold=threshold)
     with pytest.raises(InputError, match="compat is 'nae'; expected None or one of seqnet"):
         SearchOptions(compat="nae")
 
 
-def test_options_are_told_apart():
+def test_options_are_described_for_json():
     assert SearchOptions(reranker=CBGM(10, 3)).describe() == {
         "score_threshold": 0.5,
         "weight_by_score": False,

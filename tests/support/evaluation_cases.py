@@ -1,4 +1,4 @@
-"""Small predictions, records and protocols: made by hand, or at random with every oddity."""
+"""Small predictions, records and protocols, made by hand or at random with all special cases."""
 
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ def make_detections(detections=(), width=2):
 
 
 def replace_detections(predictions, **fields):
-    """The same predictions with other boxes, scores or embeddings of the detections."""
+    """Return the predictions with other boxes, scores or embeddings of the detections."""
     values = replace(predictions.detections.values, **fields)
     return replace(predictions, detections=replace(predictions.detections, values=values))
 
@@ -88,33 +88,33 @@ def make_protocol(image_ids, queries):
     )
 
 
-def draw_features(rng, count):
-    """Unit rows but for a rounding to 1/1024, so that float32 products are exact in any order."""
+def generate_embeddings(rng, count):
+    """Unit rows, rounded to 1/1024: float32 products are exact in any order."""
     rows = rng.standard_normal((count, WIDTH))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return (np.round(rows * 1024) / 1024).astype(np.float32)
 
 
-def draw_dataset(rng, images=12, identities=5, queries=6):
-    """(records, predictions): some images empty, people unlabeled, tiny, or twice in an image.
+def generate_dataset(rng, images=12, identities=5, queries=6):
+    """Return records and predictions: empty images, unlabeled, tiny and repeated people.
 
     Detections are annotated boxes moved about, twice at times, and boxes of nobody; embeddings
     come from a small pool, so that equal similarities are common.
     """
-    pool = draw_features(rng, 12)
-    boxes = [draw_boxes(rng, rng.integers(0, 6) * rng.integers(0, 2)) for _ in range(images)]
+    pool = generate_embeddings(rng, 12)
+    boxes = [generate_boxes(rng, rng.integers(0, 6) * rng.integers(0, 2)) for _ in range(images)]
     people = [
         [(box, int(rng.integers(-1, identities))) for box in image_boxes] for image_boxes in boxes
     ]
-    asked = [
-        (q, int(rng.integers(images)), draw_boxes(rng, 1)[0], int(rng.integers(identities + 1)))
+    given = [
+        (q, int(rng.integers(images)), generate_boxes(rng, 1)[0], int(rng.integers(identities + 1)))
         for q in range(queries)
     ]
     records, outputs = [], {}
     for i in range(images):
-        mine = [(q, box, person_id) for q, image, box, person_id in asked if image == i]
+        mine = [(q, box, person_id) for q, image, box, person_id in given if image == i]
         records.append(make_record(f"s{i}", people[i], mine))
-        spots = np.concatenate([boxes[i], boxes[i][::2], draw_boxes(rng, rng.integers(0, 4))])
+        spots = np.concatenate([boxes[i], boxes[i][::2], generate_boxes(rng, rng.integers(0, 4))])
         spots[:, 2:] += rng.integers(-4, 5, spots[:, 2:].shape)
         outputs[f"s{i}"] = make_image(
             [(spot, rng.integers(2, 9) / 8, pool[rng.integers(len(pool))]) for spot in spots],
@@ -124,13 +124,13 @@ def draw_dataset(rng, images=12, identities=5, queries=6):
     return records, Predictions.from_images(outputs)
 
 
-def draw_boxes(rng, count):
+def generate_boxes(rng, count):
     corners = rng.integers(0, 60, (count, 2)).astype(float)
     return np.hstack([corners, corners + rng.integers(5, 40, (count, 2))])
 
 
-def draw_protocol(rng, records, gallery_size=9):
-    """Every query of the records in images drawn with repetition, its own image among them."""
+def generate_protocol(rng, records, gallery_size=9):
+    """Random gallery images with repetition for every query, its own image among them."""
     queries = []
     for record in records:
         for query in record.get("queries", []):

@@ -1,16 +1,16 @@
-"""The evaluation spelled out, one detection at a time: slow, and meant to be read.
+"""Reference of the metrics, one detection at a time: slow, and easy to read.
 
-`clsa_search.evaluation.metrics` states the semantics; these functions follow its sentences.
+It follows the definitions in `clsa_search.evaluation.metrics` sentence by sentence.
 """
 
 import math
 
 
 def search(predictions, protocol, score_threshold, weight_by_score=False, rerank=None):
-    """For each query: (average precision, rank of the first positive or 0, targets, found).
+    """Return (average precision, rank of the first positive or 0, targets, found) per query.
 
     `rerank(predictions, row of the query, {detection: similarity}, {detection: embedding})` gives
-    the similarities that count; see reference_reranking.py.
+    new similarities; see reference_reranking.py.
     """
     return [
         sum_up(positives, results, unsearched)
@@ -28,10 +28,10 @@ def rank_all(
     rerank=None,
     with_images=False,
 ):
-    """For each query: ([(image, its positive's similarity or None)], [(similarity, is positive)],
-    targets that count though nothing is searched there); an image listed twice comes twice.
+    """Yield ([(image, similarity of its positive or None)], [(similarity, is positive)],
+    number of unsearched targets) per query; an image listed twice comes twice.
 
-    `with_images` makes it [(similarity, is positive, image)].
+    With `with_images` the second list is [(similarity, is positive, image)].
     """
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
     query_at = {name: i for i, name in enumerate(predictions.queries.ids)}
@@ -94,7 +94,7 @@ def is_on_a_target(box, targets):
 
 
 def average_precision(results):
-    """scikit-learn's of (value, is positive): sum of (R_n - R_n-1) P_n over the distinct values."""
+    """As scikit-learn, from (value, is positive): sum of (R_n - R_n-1) P_n over distinct values."""
     total = sum(positive for _, positive in results)
     precision_sum, recall_before = 0.0, 0.0
     for bound in sorted({value for value, _ in results}, reverse=True):
@@ -106,22 +106,22 @@ def average_precision(results):
 
 
 def first_rank(results):
-    """Of the best positive from 1, after the negatives that equal it; 0 without a positive."""
+    """Rank of the best positive from 1, after tied negatives; 0 without a positive."""
     ranking = sorted(results, key=lambda result: (-result[0], result[1]))
     labels = [positive for _, positive in ranking]
     return labels.index(True) + 1 if True in labels else 0
 
 
 def detection(predictions, records, score_threshold, iou_threshold, labeled_only):
-    """(recall, AP) in [0, 1]; NaN without annotated boxes."""
+    """Return (recall, AP) in [0, 1]; NaN without ground-truth boxes."""
     image_at = {name: i for i, name in enumerate(predictions.image_ids)}
     detections = predictions.detections.values
     results, count = [], 0
     for record in records:
-        everybody = [one["bbox"] for one in record["annotations"]]
+        boxes = [one["bbox"] for one in record["annotations"]]
         known = [one["person_id"] != -1 or not labeled_only for one in record["annotations"]]
-        people = [box for box, is_known in zip(everybody, known, strict=True) if is_known]
-        if labeled_only and not people:
+        targets = [box for box, is_known in zip(boxes, known, strict=True) if is_known]
+        if labeled_only and not targets:
             continue
         image = image_at[record["image_id"]]
         found = [
@@ -129,11 +129,11 @@ def detection(predictions, records, score_threshold, iou_threshold, labeled_only
             for d in range(*predictions.detections.offsets[image : image + 2])
             if detections.scores[d] >= score_threshold
         ]
-        count += len(people)
+        count += len(targets)
         for d, (score, _) in enumerate(found):
-            right = is_matched(d, found, people, iou_threshold)
-            on_somebody = is_matched(d, found, everybody, iou_threshold)
-            if right or not on_somebody or known[closest(found[d][1], everybody)]:
+            right = is_matched(d, found, targets, iou_threshold)
+            on_a_box = is_matched(d, found, boxes, iou_threshold)
+            if right or not on_a_box or known[closest(found[d][1], boxes)]:
                 results.append((score, right))
     if count == 0:
         return math.nan, math.nan
@@ -141,20 +141,20 @@ def detection(predictions, records, score_threshold, iou_threshold, labeled_only
     return recall, average_precision(results) * recall
 
 
-def closest(box, people):
-    overlaps = [iou(box, person) for person in people]
-    return overlaps.index(max(overlaps)) if people else None
+def closest(box, others):
+    overlaps = [iou(box, other) for other in others]
+    return overlaps.index(max(overlaps)) if others else None
 
 
-def is_matched(d, found, people, iou_threshold):
-    """Whether a detection and a person are each other's best, and close enough."""
-    if not people:
+def is_matched(d, found, boxes, iou_threshold):
+    """Return whether a detection and a box are each other's best, with a sufficient IoU."""
+    if not boxes:
         return False
-    score, box = found[d]
-    person = closest(box, people)
-    rivals = [(iou(other, people[person]), rival) for rival, other in found]
+    _, detected = found[d]
+    target = boxes[closest(detected, boxes)]
+    rivals = [(iou(other, target), score) for score, other in found]
     best = rivals.index(max(rivals))
-    return best == d and iou(box, people[person]) >= iou_threshold
+    return best == d and iou(detected, target) >= iou_threshold
 
 
 def iou(a, b):

@@ -1,7 +1,7 @@
-"""Re-ranking spelled out, for `reference_metrics.search`: slow, and meant to be read.
+"""Reference of the re-rankers for `reference_metrics.search`: slow, and easy to read.
 
-`clsa_search.evaluation.reranking` states the semantics. Detections have to be sorted by image, in
-the order of the protocol's images.
+It follows the definitions in `clsa_search.evaluation.cbgm` and `k_reciprocal`. Detections have to
+be sorted by image, in the order of the protocol's images.
 """
 
 import itertools
@@ -28,7 +28,7 @@ def make_cbgm(k1, k2, score_threshold):
         return revised
 
     def find_context(predictions, query, count, threshold):
-        """The embeddings of the best detections about the query, which no score weights."""
+        """Embeddings of the best detections around the query, without weights."""
         detections = predictions.detections.values
         image = list(predictions.image_ids).index(predictions.queries.image_ids[query])
         rows = [
@@ -71,11 +71,11 @@ def make_k_reciprocal(k1, k2, weight, depth):
         revised = {d: similarities[d] - 4 for d in order[depth:]}
         members = [[float(x) for x in predictions.queries.embeddings[query]]]
         members += [embeddings[d] for d in order[:depth]]
-        distances = rank_anew(members)
+        distances = rerank_members(members)
         return revised | {d: 1 - distances[i + 1] for i, d in enumerate(order[:depth])}
 
-    def rank_anew(members):
-        """d* of everybody to the first."""
+    def rerank_members(members):
+        """Return d* between the first member and all members."""
         n = range(len(members))
         d = [[0.0 if i == j else distance(members[i], members[j]) for j in n] for i in n]
         ranked = [[i, *sorted((j for j in n if j != i), key=lambda j: d[i][j])] for i in n]  # noqa: B023
