@@ -260,6 +260,12 @@ def test_wrong_arguments(source, tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_single_sequence_cannot_be_held_out(tmp_path):
+    write_sequence(tmp_path / "mot", "street", walk(1, 1, 1))
+    with pytest.raises(InputError, match="street is the only sequence; expected more"):
+        import_mot(tmp_path / "mot", tmp_path / "out")
+
+
 @pytest.fixture
 def run_tool(monkeypatch, capsys):
     """A function that runs the command in this process and returns its output."""
