@@ -23,14 +23,14 @@ from tests.support.footage import draw_blocks, write_image
 from tests.support.page_cases import (
     FIELDS,
     RED,
-    Visitor,
+    PageClient,
     as_file,
     encode,
     find_free_port,
     make_gallery,
 )
 
-PICTURE = encode(draw_blocks({RED: 10}))
+IMAGE = encode(draw_blocks({RED: 10}))
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +51,11 @@ def url(folder):
 
 
 @pytest.fixture
-def visitor(url):
-    return Visitor(url)
+def client(url):
+    return PageClient(url)
 
 
-def test_uploads_are_bounded(visitor, url):
+def test_uploads_are_bounded(client, url):
     address = urllib.parse.urlsplit(url)
     with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
         head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {address.netloc}\r\n"
@@ -63,11 +63,11 @@ def test_uploads_are_bounded(visitor, url):
         assert connection.recv(12) == b"HTTP/1.1 413"
     # a file a little too large, in a form that is not
     content = b"0" * (MAX_UPLOAD_BYTES + 1)
-    refused = visitor.http.post("/gradio_api/upload", files={"files": ("a.png", content)})
+    refused = client.http.post("/gradio_api/upload", files={"files": ("a.png", content)})
     assert refused.status_code == 413
-    endless = visitor.http.post("/gradio_api/upload", content=iter([b"0" * 9]))
+    endless = client.http.post("/gradio_api/upload", content=iter([b"0" * 9]))
     assert endless.status_code == 411
-    message = visitor.http.post("/gradio_api/queue/join", json={"data": "0" * (1 << 20)})
+    message = client.http.post("/gradio_api/queue/join", json={"data": "0" * (1 << 20)})
     assert message.status_code == 413
 
 
@@ -75,24 +75,24 @@ def test_uploads_are_bounded(visitor, url):
     "files",
     [
         [("files", ("page.html", b"<script></script>"))],
-        [("files", ("no suffix", PICTURE))],
-        [("files", ("a.png", PICTURE)), ("files", ("b.png", PICTURE))],
-        [("files", ("a.png", PICTURE)), ("other", ("b.png", PICTURE))],
-        [("other", ("a.png", PICTURE))],
-        [("files", (None, PICTURE))],
+        [("files", ("no suffix", IMAGE))],
+        [("files", ("a.png", IMAGE)), ("files", ("b.png", IMAGE))],
+        [("files", ("a.png", IMAGE)), ("other", ("b.png", IMAGE))],
+        [("other", ("a.png", IMAGE))],
+        [("files", (None, IMAGE))],
     ],
     ids=["page", "no suffix", "two", "one more", "other field", "no file"],
 )
-def test_one_image_at_a_time_is_accepted_and_nothing_else(visitor, files):
+def test_one_image_at_a_time_is_accepted_and_nothing_else(client, files):
     before = list_shown()
-    answer = visitor.http.post("/gradio_api/upload", files=files)
+    answer = client.http.post("/gradio_api/upload", files=files)
     assert answer.status_code == 415 and "expected one of .bmp, .jfif" in answer.text
     for content, kind in ((b"--x\r\n\r\n", "multipart/form-data; boundary=x"), (b"", "a/b")):
         head = {"content-type": kind}
-        answer = visitor.http.post("/gradio_api/upload", content=content, headers=head)
+        answer = client.http.post("/gradio_api/upload", content=content, headers=head)
         assert answer.status_code == 415
     assert list_shown() == before
-    assert visitor.upload(PICTURE, "TAKEN.JPG") in list_shown()
+    assert client.upload(IMAGE, "TAKEN.JPG") in list_shown()
 
 
 def list_shown():
@@ -104,17 +104,17 @@ def test_all_uploads_together_are_bounded(tmp_path, monkeypatch):
     content = encode(np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8))
     monkeypatch.setattr(server, "MAX_FOLDER_BYTES", 2 * len(content) + 1000)
     with make_gallery(tmp_path) as gallery, serving(gallery, port=find_free_port()) as page:
-        visitor = Visitor(page.local_url)
+        client = PageClient(page.local_url)
         # remove the images of the page itself
         for path in list_shown():
             os.remove(path)
-        visitor.upload(content, "first.png")
-        visitor.upload(content, "second.png")
+        client.upload(content, "first.png")
+        client.upload(content, "second.png")
         third = {"files": ("third.png", content)}
-        answer = visitor.http.post("/gradio_api/upload", files=third)
+        answer = client.http.post("/gradio_api/upload", files=third)
         assert answer.status_code == 507 and "too many images" in answer.text
         os.remove(list_shown().pop())
-        assert visitor.http.post("/gradio_api/upload", files=third).status_code == 200
+        assert client.http.post("/gradio_api/upload", files=third).status_code == 200
 
 
 def list_forbidden_files(folder):
@@ -132,19 +132,19 @@ def list_forbidden_files(folder):
     ]
 
 
-def test_only_shown_files_are_reachable(visitor, folder):
+def test_only_shown_files_are_reachable(client, folder):
     for path in list_forbidden_files(folder):
         for quoted in (path, urllib.parse.quote(path, safe=""), path.replace("..", "%2e%2e")):
             for address in (f"/gradio_api/file={quoted}", f"/gradio_api/file/{quoted}"):
-                answer = visitor.http.get(address)
+                answer = client.http.get(address)
                 assert answer.status_code in (403, 404), address
                 assert "root:" not in answer.text
 
 
-def test_a_link_out_of_the_folder_leads_nowhere(visitor):
+def test_a_link_out_of_the_folder_leads_nowhere(client):
     link = os.path.join(os.environ["GRADIO_TEMP_DIR"], "link")
     os.symlink("/etc/passwd", link)
-    assert visitor.http.get(f"/gradio_api/file={link}").status_code == 403
+    assert client.http.get(f"/gradio_api/file={link}").status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -154,23 +154,23 @@ def test_a_link_out_of_the_folder_leads_nowhere(visitor):
         *("run-history/records", "dev/reload", "user", "app_id", "profiling/traces"),
     ],
 )
-def test_addresses_the_page_does_not_need_are_missing(visitor, path):
-    assert visitor.http.get(f"/gradio_api/{path}").status_code == 404
+def test_addresses_the_page_does_not_need_are_missing(client, path):
+    assert client.http.get(f"/gradio_api/{path}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["/monitoring", "/monitoring/summary", "/docs", "/openapi.json"])
-def test_other_pages_are_missing(visitor, path):
-    assert visitor.http.get(path).status_code == 404
+def test_other_pages_are_missing(client, path):
+    assert client.http.get(path).status_code == 404
 
 
 @pytest.mark.parametrize("path", ["run/search", "api/search", "call/search", "vibe-edit/"])
-def test_there_is_no_programming_interface(visitor, path):
-    answer = visitor.http.post(f"/gradio_api/{path}", json={"data": [None, *FIELDS]})
+def test_there_is_no_programming_interface(client, path):
+    answer = client.http.post(f"/gradio_api/{path}", json={"data": [None, *FIELDS]})
     assert answer.status_code == 404
 
 
 @pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {"_type": "other"}}])
-def test_files_from_elsewhere_are_not_read(visitor, folder, meta):
+def test_files_from_elsewhere_are_not_read(client, folder, meta):
     indexed = str(folder / "media" / "door.png")
     shown = os.environ["GRADIO_TEMP_DIR"]
     link = os.path.join(shown, f"link to {uuid.uuid4().hex}")
@@ -179,13 +179,13 @@ def test_files_from_elsewhere_are_not_read(visitor, folder, meta):
     for path in (indexed, relative, link, str(folder / "gallery.db"), "missing", "\0", shown, 7):
         unmarked = {"path": path, **meta}
         for file in (as_file(path), unmarked, [{"nested": unmarked}]):
-            assert visitor.join("upload", "input", file).status_code == 403, file
-    assert visitor.http.get("/gradio_api/file=%00").status_code == 403
+            assert client.join("upload", "input", file).status_code == 403, file
+    assert client.http.get("/gradio_api/file=%00").status_code == 403
 
 
 @pytest.mark.parametrize("meta", [{}, {"meta": {"_type": "other"}}, as_file(None)])
-@pytest.mark.parametrize("place", ["beside", "relative", "link", "folder", "nothing", "nowhere"])
-def test_only_files_in_the_upload_folder_are_read(tmp_path, monkeypatch, place, meta):
+@pytest.mark.parametrize("location", ["beside", "relative", "link", "folder", "nothing", "nowhere"])
+def test_only_files_in_the_upload_folder_are_read(tmp_path, monkeypatch, location, meta):
     shown, beside = tmp_path / "shown", tmp_path / "shown beside.png"
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(shown))
     write_image(beside, {RED: 10})
@@ -198,7 +198,7 @@ def test_only_files_in_the_upload_folder_are_read(tmp_path, monkeypatch, place, 
         "folder": str(uploaded.parent),
         "nothing": None,
         "nowhere": "\0",
-    }[place]
+    }[location]
     message = "the image: is not there; expected a recently uploaded image"
     with make_gallery(tmp_path) as gallery, gradio.Blocks():
         events = Events(PageService(gallery), Layout())
@@ -210,21 +210,21 @@ def test_only_files_in_the_upload_folder_are_read(tmp_path, monkeypatch, place, 
 
 
 @pytest.mark.parametrize("depth", [100, 100_000])
-def test_deeply_nested_messages_are_refused(visitor, depth):
+def test_deeply_nested_messages_are_refused(client, depth):
     content = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
-    assert visitor.http.post("/gradio_api/queue/join", content=content).status_code == 400
+    assert client.http.post("/gradio_api/queue/join", content=content).status_code == 400
 
 
 @pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png"])
-def test_the_server_fetches_nothing(visitor, path):
-    assert visitor.join("upload", "input", as_file(path)).status_code == 403
-    assert visitor.join("upload", "input", [{"nested": as_file(path)}]).status_code == 403
+def test_the_server_fetches_nothing(client, path):
+    assert client.join("upload", "input", as_file(path)).status_code == 403
+    assert client.join("upload", "input", [{"nested": as_file(path)}]).status_code == 403
 
 
-def test_images_within_a_message_are_not_accepted(visitor):
+def test_images_within_a_message_are_not_accepted(client):
     data = as_file(None, url="data:image/png;base64,AAAA")
-    worked, _, shown = visitor.do("upload", "input", data)
-    assert worked and len(shown) == 1 and "picture.png: is not there; expected" in shown[0]
+    worked, _, warnings = client.do("upload", "input", data)
+    assert worked and len(warnings) == 1 and "image.png: is not there; expected" in warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -237,14 +237,14 @@ def test_images_within_a_message_are_not_accepted(visitor):
         ({"host": "localhost"}, 200),
     ],
 )
-def test_other_pages_in_the_browser_are_refused(visitor, headers, status):
-    assert visitor.http.get("/config", headers=headers).status_code == status
+def test_other_pages_in_the_browser_are_refused(client, headers, status):
+    assert client.http.get("/config", headers=headers).status_code == status
 
 
-def test_the_page_names_no_other_server_to_load_from(visitor):
-    css = visitor.http.get("/theme.css").text
+def test_the_page_names_no_other_server_to_load_from(client):
+    css = client.http.get("/theme.css").text
     assert css and "@import" not in css and "url(http" not in css and "@font-face" not in css
-    assert visitor.http.get("/config").json()["analytics_enabled"] is False
+    assert client.http.get("/config").json()["analytics_enabled"] is False
 
 
 def test_it_listens_on_this_machine_only(url):

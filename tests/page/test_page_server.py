@@ -20,7 +20,7 @@ from tests.support.page_cases import (
     FIELDS,
     GREEN,
     RED,
-    Visitor,
+    PageClient,
     as_file,
     encode,
     find_free_port,
@@ -41,76 +41,76 @@ def url(folder):
 
 
 @pytest.fixture
-def visitor(url):
-    return Visitor(url)
+def client(url):
+    return PageClient(url)
 
 
 def encode_people(*people):
     return encode(draw_blocks({person: 10 + 40 * i for i, person in enumerate(people)}))
 
 
-def search(visitor, fields=FIELDS):
+def search(client, fields=FIELDS):
     """Captions under the matches, and the text above them."""
-    worked, output, warnings = visitor.do("path", "submit", *fields)
+    worked, output, warnings = client.do("path", "submit", *fields)
     assert worked and not warnings
     _, _, _, _, text, matches, _ = output["data"]
     return [item["caption"] for item in matches["value"]], text
 
 
-def test_a_session_from_the_upload_to_the_next_search(visitor):
-    worked, output, warnings = visitor.take(encode_people(RED, GREEN))
+def test_a_session_from_the_upload_to_the_next_search(client):
+    worked, output, warnings = client.load(encode_people(RED, GREEN))
     assert worked and not warnings
-    number, people = output["data"][1], output["data"][4]
+    number, image = output["data"][1], output["data"][4]
     assert [value for _, value in number["choices"]] == [1, 2] and number["value"] is None
-    shown = visitor.http.get(people["value"]["url"])
+    shown = client.http.get(image["value"]["url"])
     assert shown.status_code == 200 and shown.headers["content-type"] == "image/jpeg"
 
     scale = 10  # of the image with numbers
-    _, output, _ = visitor.do("detections", "select", select=[15 * scale, 40 * scale])
+    _, output, _ = client.do("detections", "select", select=[15 * scale, 40 * scale])
     red = output["data"][1]
-    captions, text = search(visitor)
-    assert f"person {red} of picture.png" in text and "6 matches" in text
+    captions, text = search(client)
+    assert f"person {red} of image.png" in text and "6 matches" in text
     assert captions[0].startswith("1 · 1.00\n")
     cameras = [caption.split("\n")[1] for caption in captions]
     assert sorted(cameras[:4]) == ["door", "street", "street", "yard"]
 
-    place = cameras.index("door")
-    _, output, warnings = visitor.do("matches", "select", select=place)
+    index = cameras.index("door")
+    _, output, warnings = client.do("matches", "select", select=index)
     assert "match" in output["data"][2] and "door.png" in output["data"][4] and not warnings
-    worked, _, warnings = visitor.do("search_match", "click")
+    worked, _, warnings = client.do("search_match", "click")
     assert worked and not warnings
-    assert "door · door" in search(visitor)[1]
+    assert "door · door" in search(client)[1]
 
-    captions, _ = search(visitor, [["yard"], *FIELDS[1:]])
+    captions, _ = search(client, [["yard"], *FIELDS[1:]])
     assert [caption.split("\n")[1:] for caption in captions] == [["yard", "yard.png"]]
 
 
-def test_the_default_request_finds_every_detection(visitor):
-    parts = visitor.http.get("/config").json()["components"]
+def test_the_default_request_finds_every_detection(client):
+    parts = client.http.get("/config").json()["components"]
     (score,) = [
         part["props"] for part in parts if part["props"].get("label") == "Minimum detection score"
     ]
     assert (score["minimum"], score["maximum"], score["value"]) == (0, 1, 0)
 
 
-def test_an_indexed_image_can_be_chosen(visitor):
-    visitor.do("source_filter", "submit", "street")
-    worked, output, warnings = visitor.do("sources", "select", select=0)
+def test_an_indexed_image_can_be_chosen(client):
+    client.do("source_filter", "submit", "street")
+    worked, output, warnings = client.do("sources", "select", select=0)
     assert worked and not warnings
     assert output["data"][4]["label"] == "street.avi · 0:00:01.0"
-    captions, text = search(visitor)  # its only person is chosen
+    captions, text = search(client)  # its only person is chosen
     assert "person 1 of street.avi · 0:00:01.0" in text
     assert all("street" in caption for caption in captions[:4])
 
 
 def test_sessions_stay_apart(url):
-    red, blue = Visitor(url), Visitor(url)
-    red.take(encode_people(RED), "red.png")
-    blue.take(encode_people(BLUE), "blue.png")
+    red, blue = PageClient(url), PageClient(url)
+    red.load(encode_people(RED), "red.png")
+    blue.load(encode_people(BLUE), "blue.png")
     assert "person 1 of red.png" in search(red)[1]
     captions, text = search(blue)
     assert "person 1 of blue.png" in text and "street" in captions[0]
-    worked, output, _ = Visitor(url).do("path", "submit", *FIELDS)
+    worked, output, _ = PageClient(url).do("path", "submit", *FIELDS)
     assert worked and output["data"][5] == {"visible": False, "__type__": "update"}
 
 
@@ -123,23 +123,23 @@ def test_sessions_stay_apart(url):
         (encode_people(), "bad&lt;b&gt;.jpg: no detection with a score of 0.5 or more"),
     ],
 )
-def test_a_bad_upload_is_reported_in_plain_words(visitor, folder, capfd, content, reason):
-    path = visitor.upload(content, "bad.jpg")
-    worked, _, warnings = visitor.do("upload", "input", as_file(path, "bad<b>.jpg"))
+def test_a_bad_upload_is_reported_in_plain_words(client, folder, capfd, content, reason):
+    path = client.upload(content, "bad.jpg")
+    worked, _, warnings = client.do("upload", "input", as_file(path, "bad<b>.jpg"))
     assert worked and len(warnings) == 1 and reason in warnings[0]
     assert str(path) not in warnings[0]
     assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("index", [-1, 99, 10**20, 1.5, "0", None, [0, 1], {"a": 1}])
-def test_choices_not_on_offer_change_nothing(visitor, index):
-    visitor.take(encode_people(RED))
-    before = search(visitor)
+def test_choices_not_on_offer_change_nothing(client, index):
+    client.load(encode_people(RED))
+    before = search(client)
     for part in ("matches", "sources"):
-        visitor.do(part, "select", select=index)
-    _, output, warnings = visitor.do("search_match", "click")
+        client.do(part, "select", select=index)
+    _, output, warnings = client.do("search_match", "click")
     assert len(warnings) == 1 and "is not there any more" in warnings[0]
-    assert search(visitor, [*FIELDS[:6], 5])[1] == before[1].replace("6 m", "5 m")
+    assert search(client, [*FIELDS[:6], 5])[1] == before[1].replace("6 m", "5 m")
 
 
 def test_nothing_is_left_when_it_ends(tmp_path):
@@ -147,7 +147,7 @@ def test_nothing_is_left_when_it_ends(tmp_path):
     with make_gallery(tmp_path) as gallery:
         with serving(gallery, port=find_free_port()) as page:
             shown = os.environ["GRADIO_TEMP_DIR"]
-            Visitor(page.local_url).take(encode_people(RED))
+            PageClient(page.local_url).load(encode_people(RED))
             assert shown != before and os.listdir(shown)
         assert not os.path.exists(shown) and os.environ.get("GRADIO_TEMP_DIR") == before
         with pytest.raises(httpx.ConnectError):
@@ -167,17 +167,17 @@ def test_a_port_in_use_is_named(tmp_path):
 def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, capsys):
     make_gallery(tmp_path).close()
     monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockPredictor())
-    visits = []
+    sessions = []
 
-    def visit(page):
-        visits.append(Visitor(page.local_url).take(encode_people(RED))[0])
+    def run_session(page):
+        sessions.append(PageClient(page.local_url).load(encode_people(RED))[0])
 
-    monkeypatch.setattr(gradio.Blocks, "block_thread", visit)
+    monkeypatch.setattr(gradio.Blocks, "block_thread", run_session)
     monkeypatch.setattr(signal, "signal", lambda *handler: None)  # this is not its process
     port = find_free_port()
     store = str(tmp_path / "gallery.db")
     load_tool("search_gallery").main(
         ["serve", "--store", store, "--weights", "w.pth", "--port", str(port)]
     )
-    assert visits == [True]
+    assert sessions == [True]
     assert capsys.readouterr().out == f"http://127.0.0.1:{port}/  Ctrl+C ends it\n"

@@ -18,11 +18,11 @@ FIELDS = [[], "", "", "", 0, False, 6]  # of a search request
 
 
 def make_gallery(folder, start_time=0.0):
-    """Red and green at the door; red alone in the yard; blue and then red pass in the street.
+    """Make a gallery: red and green at the door, red in the yard, blue and later red in the street.
 
     Args:
-        folder: to make it in.
-        start_time: of the street.
+        folder: folder of the files.
+        start_time: start time of the video of the street.
     """
     media = folder / "media"
     write_image(media / "door.png", {RED: 10, GREEN: 60})
@@ -40,12 +40,12 @@ def make_gallery(folder, start_time=0.0):
 
 
 def choose_indexed(service):
-    """Red in the yard."""
+    """Choose the red person in the yard."""
     return service.load_indexed(service.gallery.store.sources()[1].path).choose(1)
 
 
 def encode(image, image_format="PNG", **options):
-    """An array as the bytes of a file."""
+    """Encode an array as the bytes of a file."""
     content = io.BytesIO()
     Image.fromarray(image).save(content, image_format, **options)
     return content.getvalue()
@@ -57,7 +57,7 @@ def find_free_port():
         return probe.getsockname()[1]
 
 
-class Visitor:
+class PageClient:
     """A session over HTTP, with the requests of a browser or with forbidden ones."""
 
     def __init__(self, url):
@@ -68,15 +68,15 @@ class Visitor:
         self.listeners = config["dependencies"]
         welcome = next(one for one in self.listeners if one["targets"][0][1] == "load")
         self.ids["page"] = welcome["targets"][0][0]
-        assert self.do("page", "load")[0]  # as a browser begins
+        assert self.do("page", "load")[0]  # the first request of a browser
 
-    def upload(self, content, name="picture.png"):
-        """Path on the server."""
+    def upload(self, content, name="image.png"):
+        """Upload a file and return its path on the server."""
         answer = self.http.post("/gradio_api/upload", files={"files": (name, content)})
         return answer.raise_for_status().json()[0]
 
     def join(self, part, event, *data, select=None):
-        """Let a part's listener begin; with `select`, as if this place of it was clicked."""
+        """Start the listener of a component; `select` is the index of a clicked item."""
         target = [self.ids[part], event]
         listener = next(one for one in self.listeners if target in one["targets"])
         message = {
@@ -89,7 +89,7 @@ class Visitor:
         return self.http.post("/gradio_api/queue/join", json=message)
 
     def do(self, part, event, *data, select=None):
-        """Use a part of the page; return its success, output and warnings."""
+        """Use a component; return its success, output and warnings."""
         self.join(part, event, *data, select=select).raise_for_status()
         warnings = []
         params = {"session_hash": self.session}
@@ -102,9 +102,9 @@ class Visitor:
                     return message["success"], message["output"], warnings
         raise AssertionError("the stream ended before the listener did")
 
-    def take(self, content, name="picture.png"):
+    def load(self, content, name="image.png"):
         return self.do("upload", "input", as_file(self.upload(content, name), name))
 
 
-def as_file(path, name="picture.png", **fields):
+def as_file(path, name="image.png", **fields):
     return {"path": path, "orig_name": name, "meta": {"_type": "gradio.FileData"}, **fields}
