@@ -91,9 +91,9 @@ def test_the_command_measures_a_gallery(tool, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]  # nothing is left
     assert [row["name"] for row in rows if "16" in row["name"]] == [
         *("adding, width 16", "opening, width 16", "one query, width 16"),
-        *("one query, one camera in four, width 16", "one query, best of each picture, width 16"),
+        *("one query, one camera in four, width 16", "one query, best of each image, width 16"),
         *("batch of 3, width 16", "batch of 3, one camera in four, width 16"),
-        "batch of 3, best of each picture, width 16",
+        "batch of 3, best of each image, width 16",
     ]
     assert all(row["seconds"] > 0 and row["limit_seconds"] > 0 for row in rows)
     named = {row["name"]: row for row in rows}
