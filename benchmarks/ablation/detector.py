@@ -1,4 +1,4 @@
-"""Detector weights that several runs share; each run trains its re-ID from random weights."""
+"""Shared detector weights of several runs; each run trains its re-ID from random weights."""
 
 from pathlib import Path
 

@@ -74,7 +74,7 @@ def summarize(
 
 
 def _compute_spreads(runs: Sequence[RunMetrics]) -> Spreads:
-    """Compute the spread of each metric that all runs have."""
+    """Compute the spread of each metric of all runs."""
     return {
         group: {
             name: _compute_spread([run[group][name] for run in runs])
@@ -91,7 +91,7 @@ def _compute_spread(values: Sequence[float]) -> Spread:
 
 
 def _subtract(run: RunMetrics, baseline: RunMetrics) -> RunMetrics:
-    """Return the differences of the metrics that both have."""
+    """Return the differences of the common metrics."""
     return {
         group: {
             name: value - baseline[group][name]

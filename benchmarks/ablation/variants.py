@@ -1,4 +1,4 @@
-"""Variants of the ablation and the grids that group them.
+"""Variants of the ablation, and grids of several variants.
 
 A variant states its changes to a config. The unchanged config is the variant "alignment".
 """

@@ -58,7 +58,7 @@ def measure_evaluation(
 def generate_predictions(
     size: DatasetSize, width: int, seed: int = 0
 ) -> tuple[Predictions, list[SearchProtocol]]:
-    """Generate predictions that detect all ground-truth boxes, and the protocols of a dataset."""
+    """Generate predictions of a perfect detector, and the protocols of a dataset."""
     rng = np.random.default_rng(seed)
     images = np.sort(rng.integers(0, size.images, size.detections))
     corners = rng.uniform(0, 1500, (size.detections, 2))
@@ -187,7 +187,7 @@ def _make_protocol(
 
 
 def _time_product(predictions: Predictions, device: torch.device, repeat: int) -> float:
-    """Return seconds per query of the product, in blocks that reuse the same memory."""
+    """Return seconds per query of the product, in blocks of the same memory."""
     queries = torch.from_numpy(predictions.queries.embeddings).to(device)
     embeddings = torch.from_numpy(predictions.detections.values.embeddings).to(device)
     blocks = queries.split(max(1, _BLOCK // len(embeddings)))

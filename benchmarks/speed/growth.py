@@ -37,7 +37,7 @@ class Line:
 def fit_line(sizes: Sequence[float], values: Sequence[float]) -> Line:
     """Fit a line with non-negative start and slope by least squares of the relative errors.
 
-    Relative errors weigh small sizes, which show the start, like large ones, which show the slope.
+    Relative errors weigh all sizes alike: small ones show the start, large ones the slope.
 
     Args:
         sizes: two distinct sizes or more; three or more give a meaningful residual.
@@ -61,7 +61,7 @@ def measure_sizes(
     """Measure at several sizes and fit a line to each measurement.
 
     Args:
-        measure_at: function that yields measurements of the same names for every size.
+        measure_at: function of a size; yields measurements of the same names for every size.
         sizes: sizes in the order of measurement.
         of: name of the size in the notes, such as "detections".
         until: size of the extrapolation; None extrapolates nothing.
@@ -82,7 +82,7 @@ def measure_sizes(
 
 
 def plot_growth(rows: Sequence[Mapping[str, Any]], of: str, path: str | Path) -> None:
-    """Plot the rows that `to_row` makes of the measurements of :func:`measure_sizes`.
+    """Plot rows of `to_row` for the measurements of :func:`measure_sizes`.
 
     Args:
         rows: measured and extrapolated rows.

@@ -21,7 +21,7 @@ def draw_growth(
 
     Args:
         measured: label to points of each line.
-        extrapolated: label to points of the fitted law, drawn hollow and dashed.
+        extrapolated: label to points of the fitted line, drawn hollow and dashed.
         size_name: label of the horizontal axis.
         path: image file to write; its suffix chooses the format.
     """

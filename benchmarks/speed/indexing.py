@@ -47,7 +47,7 @@ class _Media(NamedTuple):
     Args:
         name: name in the table.
         path: folder of images, or video file.
-        decode: function that decodes everything and does nothing else.
+        decode: function that only decodes everything.
         threads: reading threads.
     """
 
@@ -71,7 +71,9 @@ def measure_indexing(
     images: int = 16,
     threads: int = IndexOptions.threads,
 ) -> Iterator[Measurement]:
-    """Index images with one reading thread and with several, and a video, one frame per second.
+    """Measure indexing of images, by one reading thread and by several, and of a video.
+
+    One frame per second of the video is indexed.
 
     Args:
         cfg: config of the model; its weights are random.
@@ -81,7 +83,7 @@ def measure_indexing(
         size: (height, width) of images and video.
         boxes: number of stored detections per image.
         images: number of images, and seconds of video.
-        threads: number of threads that read images.
+        threads: number of reading threads.
     """
     with TemporaryDirectory(dir=folder) as temporary:
         place = Path(temporary)
@@ -220,7 +222,7 @@ def _measure_whole(
 
 
 def _index(media: _Media, predictor: PersonSearchPredictor, store: GalleryStore) -> int:
-    """Index images or a video and return the number of stored detections."""
+    """Run the indexer and return the number of stored detections."""
     indexer = Indexer(predictor, store, IndexOptions(threads=media.threads))
     indexer.plan([media.path])
     indexer.run()

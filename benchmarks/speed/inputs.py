@@ -67,7 +67,7 @@ def propose_near_boxes(model: PersonSearchRCNN, count: int) -> None:
     """Add `count` training proposals per image near its boxes, as a trained model proposes.
 
     Args:
-        model: model that proposes no people itself; modified.
+        model: random model, without useful proposals; modified.
         count: number of added proposals per image.
     """
 

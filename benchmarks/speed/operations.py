@@ -27,7 +27,7 @@ class OperationCounts:
     Args:
         flops: floating-point operations of products and convolutions; a multiply-add is two.
         bytes: bytes of operands and results of all operators. Fused operators and caches move less.
-        syncs: operators that synchronize a GPU with its host, counted on every device; copies
+        syncs: operators with a synchronization of GPU and host, counted on every device; copies
             between the two do not count.
     """
 

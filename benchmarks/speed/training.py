@@ -31,12 +31,12 @@ from clsa_search.engine.memory import keep_freed_memory
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 
 IDENTITIES = 5532  # of the training set of CUHK-SYSU
-_FILES = 24  # image files that the loader reads again and again
+_FILES = 24  # image files, read repeatedly
 _CPU = torch.device("cpu")
 
 
 class Step:
-    """Call that runs the trainer's step on one random batch, at learning rate 0.
+    """Callable step of the trainer on one random batch, at learning rate 0.
 
     Args:
         cfg: config of model and solver.
@@ -79,6 +79,7 @@ class Step:
         )
 
     def __call__(self) -> None:
+        """Run one step."""
         with EventStorage():
             self._trainer.run_step()
 
@@ -88,7 +89,7 @@ class Step:
 
 
 class _RepeatedBatch:
-    """Loader that returns the same batch again and again."""
+    """Loader of the same batch, endlessly."""
 
     def __init__(self, batch: list[dict]) -> None:
         self.batch = batch
