@@ -1,7 +1,7 @@
-"""Pretrained ResNets of others as one checkpoint that fills the backbones of a PersonSearchRCNN.
+"""Convert pretrained ResNets of other projects to a checkpoint for the backbones of a model.
 
-Detectron2 matches a foreign checkpoint's names to a model's by their ends, which two backbones make
-ambiguous; here every tensor gets the full name that it has in the model.
+Detectron2 matches names of other projects by their ends. This is ambiguous for two backbones, so
+every tensor gets the full name in the model here.
 """
 
 from dataclasses import dataclass, field
@@ -12,31 +12,42 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
+import clsa_search.modeling  # noqa: F401  (registers the meta-architecture)
 from clsa_search.atomic_io import replace_file
+from clsa_search.checkpoint.conventions import CONVENTIONS, Convention
 from clsa_search.checkpoint.resnet_reader import (
-    CONVENTIONS,
-    UNUSED,
-    Convention,
+    UNUSED_SUFFIXES,
     PretrainedResNet,
     Tensors,
     read_resnet,
 )
 from clsa_search.errors import InputError
 
+DETECTOR_BACKBONE = "backbone.bottom_up"
 REID_BACKBONE = "reid_branch.backbone"
-BACKBONES = {"backbone.bottom_up": "MODEL.RESNETS", REID_BACKBONE: "MODEL.REID.BACKBONE.RESNETS"}
-"""The backbones that a PersonSearchRCNN may have, and the config keys that describe each."""
+RESNET_KEYS = {
+    DETECTOR_BACKBONE: "MODEL.RESNETS",
+    REID_BACKBONE: "MODEL.REID.BACKBONE.RESNETS",
+}
+"""Config key of the ResNet of each backbone of a PersonSearchRCNN."""
 
-FIRST = "stem.conv1.weight"
+_FIRST_CONVOLUTION = "stem.conv1.weight"
 
 
 @dataclass
-class FilledBackbone:
-    """What became of a backbone of the model.
+class ConvertedBackbone:
+    """The converted tensors of one backbone; all names are those inside the backbone.
 
-    `tensors` are those that were loaded of the `expected` ones, by their names in the backbone,
-    as in `missing` and `other_shape`; `left_over` are names in the file. `adapted` says
-    whether the first convolution was changed for the config's input.
+    Args:
+        backbone: name of the backbone in the model.
+        path: path of the pretrained checkpoint.
+        convention: convention of the checkpoint, one of CONVENTION_NAMES.
+        expected: number of tensors of the backbone.
+        tensors: converted tensors.
+        missing: tensors of the backbone that the file does not have.
+        wrong_shape: tensors with another shape in the file, with both shapes.
+        unused: tensors of the file without a place in the backbone, by their names in the file.
+        adapted: whether the first convolution was changed for the config's input.
     """
 
     backbone: str
@@ -45,8 +56,8 @@ class FilledBackbone:
     expected: int
     tensors: Tensors = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    other_shape: list[str] = field(default_factory=list)
-    left_over: list[str] = field(default_factory=list)
+    wrong_shape: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     adapted: bool = False
 
 
@@ -58,70 +69,72 @@ def convert_weights(
     convention: str | None = None,
     reid_convention: str | None = None,
     partial: bool = False,
-) -> list[FilledBackbone]:
-    """Fill the backbones of the model that a config describes.
+) -> list[ConvertedBackbone]:
+    """Convert pretrained ResNets for the backbones of a config's model.
 
-    The first convolution is adapted to the config's channel order and PIXEL_STD, which is exact.
+    The first convolution is adapted to the config's channel order and PIXEL_STD; this is exact.
 
     Args:
-        cfg: of the model.
-        source: checkpoint with a ResNet, see :func:`read_resnet`.
-        reid_source: another one for the backbone of the re-ID branch; by default the same.
-        convention: what `source` was trained with: one of CONVENTIONS, or "config" for what the
-            config says; by default what is usual for the file's names.
-        reid_convention: of `reid_source`.
-        partial: take what fits where not everything does.
+        cfg: config of the model.
+        source: checkpoint with a ResNet, see `read_resnet`.
+        reid_source: another checkpoint for the backbone of the re-ID branch.
+        convention: convention of `source`, one of CONVENTION_NAMES; by default the usual one for
+            its names.
+        reid_convention: convention of `reid_source`.
+        partial: whether to accept a ResNet with only some of the tensors.
 
     Raises:
-        InputError: see :func:`read_resnet`; the ResNet does not fill a backbone, or needs other
-            values of config keys; the model has no backbone for it.
+        InputError: a file cannot be read, its ResNet does not fill a backbone or needs other config
+            values, or the model has no backbone for it.
     """
-    shapes = _backbone_shapes(cfg)
+    shapes = _read_backbone_shapes(cfg)
     if reid_source and REID_BACKBONE not in shapes:
         raise InputError(
-            f"MODEL.REID.NAME {cfg.MODEL.REID.NAME} has no backbone that {reid_source} could fill"
+            f"MODEL.REID.NAME is {cfg.MODEL.REID.NAME}, which has no backbone for {reid_source}; "
+            "expected CropBranch"
         )
-    filled = []
+    converted = []
     for backbone in shapes:
         path, its_convention = source, convention
         if reid_source and backbone == REID_BACKBONE:
             path, its_convention = reid_source, reid_convention
         resnet = read_resnet(path, backbone=backbone, convention=its_convention)
-        _check_config(cfg, BACKBONES[backbone], resnet)
-        filled.append(_fill(cfg, backbone, shapes[backbone], resnet))
-        _check_filled(filled[-1], partial=partial)
-    return filled
+        _check_config(cfg, RESNET_KEYS[backbone], resnet)
+        converted.append(_convert(cfg, backbone, shapes[backbone], resnet))
+        _check_complete(converted[-1], partial=partial)
+    return converted
 
 
-def save_weights(filled: list[FilledBackbone], path: str) -> None:
-    """Write a checkpoint that is loaded by full names, atomically.
+def save_weights(converted: list[ConvertedBackbone], path: str) -> None:
+    """Write a checkpoint with the full names of the model, atomically.
 
     Raises:
-        InputError: the path does not end in .pth, by which a checkpoint is known.
+        InputError: the path does not end in .pth.
     """
     if not path.endswith(".pth"):
         raise InputError(f"output {path!r}: expected a name that ends in .pth")
-    tensors = {f"{f.backbone}.{name}": value for f in filled for name, value in f.tensors.items()}
+    tensors = {
+        f"{c.backbone}.{name}": value for c in converted for name, value in c.tensors.items()
+    }
     with replace_file(path) as file:
         torch.save({"model": tensors}, file)
 
 
-def needed_keys(cfg: CfgNode, filled: list[FilledBackbone]) -> dict[str, object]:
-    """Config keys, with their values, that weights converted for this config depend on."""
+def required_keys(cfg: CfgNode, converted: list[ConvertedBackbone]) -> dict[str, object]:
+    """Return the config keys and values that weights converted for this config depend on."""
     keys = ["INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"]
-    for backbone in filled:
-        keys += [
-            f"{BACKBONES[backbone.backbone]}.{name}" for name in ("DEPTH", "NORM", "STRIDE_IN_1X1")
-        ]
-    return {key: _get(cfg, key) for key in keys}
+    for backbone in converted:
+        resnet = RESNET_KEYS[backbone.backbone]
+        keys += [f"{resnet}.{name}" for name in ("DEPTH", "NORM", "STRIDE_IN_1X1")]
+    return {key: _read(cfg, key) for key in keys}
 
 
-def _get(cfg: CfgNode, key: str) -> object:
+def _read(cfg: CfgNode, key: str) -> object:
     return reduce(getattr, key.split("."), cfg)
 
 
-def _backbone_shapes(cfg: CfgNode) -> dict[str, dict[str, torch.Size]]:
-    """{backbone: {name in it: shape}} of the ResNets that the config's model has."""
+def _read_backbone_shapes(cfg: CfgNode) -> dict[str, dict[str, torch.Size]]:
+    """Return {backbone: {name in the backbone: shape}} of the ResNets in a config's model."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
@@ -131,25 +144,26 @@ def _backbone_shapes(cfg: CfgNode) -> dict[str, dict[str, torch.Size]]:
         backbone: {
             name.removeprefix(f"{backbone}."): value.shape
             for name, value in state.items()
-            if name.startswith(f"{backbone}.") and not name.endswith(UNUSED)
+            if name.startswith(f"{backbone}.") and not name.endswith(UNUSED_SUFFIXES)
         }
-        for backbone in BACKBONES
+        for backbone in RESNET_KEYS
     }
-    shapes = {backbone: names for backbone, names in shapes.items() if FIRST in names}
+    shapes = {backbone: names for backbone, names in shapes.items() if _FIRST_CONVOLUTION in names}
     if not shapes:
         raise InputError(
-            f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME}: expected a ResNet with a pyramid"
+            f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}; expected a ResNet with a feature "
+            "pyramid, such as build_resnet_fpn_backbone"
         )
     return shapes
 
 
 def _check_config(cfg: CfgNode, key: str, resnet: PretrainedResNet) -> None:
-    """Refuse what would load without a word and compute something else.
+    """Check the config values that would silently change the results of a ResNet.
 
     Args:
-        cfg: of the model.
-        key: of the backbone's ResNet in the config.
-        resnet: that is meant for it.
+        cfg: config of the model.
+        key: config key of the backbone's ResNet.
+        resnet: pretrained ResNet for the backbone.
     """
     needed: dict[str, object] = {}
     convention = CONVENTIONS.get(resnet.convention)
@@ -159,72 +173,77 @@ def _check_config(cfg: CfgNode, key: str, resnet: PretrainedResNet) -> None:
         mean = [convention.mean[i] for i in _channel_order(cfg, convention)]
         if not np.allclose(cfg.MODEL.PIXEL_MEAN, mean, atol=0.01):
             needed["MODEL.PIXEL_MEAN"] = mean
-    if convention and _get(cfg, f"{key}.DEPTH") >= 50:  # smaller ones have no 1 x 1 convolutions
+    resnet_cfg = _read(cfg, key)
+    assert isinstance(resnet_cfg, CfgNode)
+    if convention and resnet_cfg.DEPTH >= 50:  # smaller ones have no 1 x 1 convolutions
         needed[f"{key}.STRIDE_IN_1X1"] = convention.stride_in_1x1
-    if resnet.folded:
+    if resnet.has_folded_norms:
         needed[f"{key}.NORM"] = "FrozenBN"
-    elif "BN" not in _get(cfg, f"{key}.NORM"):
+    elif "BN" not in resnet_cfg.NORM:
         needed[f"{key}.NORM"] = "BN"
-    wrong = [f"{k} {v!r}, not {_get(cfg, k)!r}" for k, v in needed.items() if _get(cfg, k) != v]
+    wrong = [f"{k} {v!r}, not {_read(cfg, k)!r}" for k, v in needed.items() if _read(cfg, k) != v]
     if wrong:
         raise InputError(
-            f"{resnet.path} (convention: {resnet.convention}) needs {'; '.join(wrong)}. Append it, "
-            "as KEY VALUE, to this command and to the training's, or put it into the config"
+            f"{resnet.path} (convention: {resnet.convention}) needs {'; '.join(wrong)}. Append it "
+            "as KEY VALUE to this command and to the training command, or set it in the config file"
         )
 
 
-def _fill(
+def _convert(
     cfg: CfgNode, backbone: str, shapes: dict[str, torch.Size], resnet: PretrainedResNet
-) -> FilledBackbone:
-    filled = FilledBackbone(backbone, resnet.path, resnet.convention, expected=len(shapes))
-    tensors = _with_statistics(resnet.tensors)
+) -> ConvertedBackbone:
+    converted = ConvertedBackbone(backbone, resnet.path, resnet.convention, expected=len(shapes))
+    tensors = _add_statistics(resnet.tensors)
     for name, shape in shapes.items():
         if name not in tensors:
-            filled.missing.append(name)
+            converted.missing.append(name)
         elif tensors[name].shape != shape:
-            filled.other_shape.append(f"{name} {(*tensors[name].shape,)} for {(*shape,)}")
+            converted.wrong_shape.append(f"{name} {(*tensors[name].shape,)} for {(*shape,)}")
         else:
-            filled.tensors[name] = tensors[name]
+            converted.tensors[name] = tensors[name]
     unused = [source for name, source in resnet.sources.items() if name not in shapes]
-    filled.left_over = [*resnet.left_over, *unused]
-    if FIRST in filled.tensors and resnet.convention in CONVENTIONS:
-        weight = _adapt_input(tensors[FIRST], cfg, CONVENTIONS[resnet.convention])
-        filled.adapted = not torch.equal(weight, tensors[FIRST])
-        filled.tensors[FIRST] = weight
-    return filled
+    converted.unused = [*resnet.unused, *unused]
+    if _FIRST_CONVOLUTION in converted.tensors and resnet.convention in CONVENTIONS:
+        weight = tensors[_FIRST_CONVOLUTION]
+        adapted = _adapt_input(weight, cfg, CONVENTIONS[resnet.convention])
+        converted.adapted = not torch.equal(adapted, weight)
+        converted.tensors[_FIRST_CONVOLUTION] = adapted
+    return converted
 
 
-def _with_statistics(tensors: Tensors) -> Tensors:
-    """Norms that are scale and shift alone get statistics that leave activations as they are."""
-    filled = dict(tensors)
+def _add_statistics(tensors: Tensors) -> Tensors:
+    """Give folded norms statistics without effect."""
+    complete = dict(tensors)
     for name, scale in tensors.items():
         if name.endswith(".norm.weight"):
             norm = name.removesuffix("weight")
-            filled.setdefault(f"{norm}running_mean", torch.zeros_like(scale))
-            filled.setdefault(f"{norm}running_var", torch.full_like(scale, 1 - 1e-5))  # + eps is 1
-    return filled
+            complete.setdefault(f"{norm}running_mean", torch.zeros_like(scale))
+            # plus the epsilon of the norm it is 1
+            complete.setdefault(f"{norm}running_var", torch.full_like(scale, 1 - 1e-5))
+    return complete
 
 
 def _channel_order(cfg: CfgNode, convention: Convention) -> list[int]:
-    """Where each channel of the config's input is in the convention's."""
+    """Return the position of each channel of the config's input in the convention's input."""
     return [convention.channels.index(channel) for channel in cfg.INPUT.FORMAT]
 
 
 def _adapt_input(weight: torch.Tensor, cfg: CfgNode, convention: Convention) -> torch.Tensor:
-    """The first convolution for the config's channel order and standard deviations.
+    """Adapt the first convolution to the config's channel order and standard deviations.
 
-    Exact: with the same means, padding is an input of zero in both.
+    This is exact: the means are equal, so padding is an input of zero in both.
     """
     order = _channel_order(cfg, convention)
     scale = [std / convention.std[i] for i, std in zip(order, cfg.MODEL.PIXEL_STD, strict=True)]
     return weight[:, order] * weight.new_tensor(scale).view(1, -1, 1, 1)
 
 
-def _check_filled(filled: FilledBackbone, *, partial: bool) -> None:
-    wrong = [*filled.other_shape, *(f"{name} is missing" for name in filled.missing)]
-    if wrong and not (partial and filled.tensors):
+def _check_complete(converted: ConvertedBackbone, *, partial: bool) -> None:
+    wrong = [*converted.wrong_shape, *(f"{name} is missing" for name in converted.missing)]
+    if wrong and not (partial and converted.tensors):
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise InputError(
-            f"{filled.path}: fills {len(filled.tensors)} of the {filled.expected} tensors of "
-            f"{filled.backbone}: {wrong[0]} (and {len(wrong) - 1} more); expected a ResNet of the "
-            f"depth and widths of {BACKBONES[filled.backbone]}; partial conversion takes what fits"
+            f"{converted.path}: fills {len(converted.tensors)} of the {converted.expected} tensors "
+            f"of {converted.backbone}: {wrong[0]}{more}; expected a ResNet with the depth and the "
+            f"widths of {RESNET_KEYS[converted.backbone]}; --partial accepts an incomplete one"
         )

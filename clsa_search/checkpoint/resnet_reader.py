@@ -1,4 +1,4 @@
-"""The ResNet in a checkpoint of others, in Detectron2's names."""
+"""Read the ResNet in a checkpoint of another project, in Detectron2's names."""
 
 import re
 from collections.abc import Callable
@@ -12,67 +12,51 @@ from clsa_search.checkpoint.safe_loading import read_checkpoint
 from clsa_search.errors import InputError
 
 CONTAINERS = ("model", "state_dict", "model_state_dict", "model_state", "network", "net", "blobs")
-"""Keys under which training codes keep the state dict."""
+"""Keys of a state dict in the checkpoints of training codes."""
 
-UNUSED = ("num_batches_tracked", "_momentum")
-"""Ends of names of what a network does not compute with."""
+UNUSED_SUFFIXES = ("num_batches_tracked", "_momentum")
+"""Ends of the names of tensors without effect on the output of a network."""
 
 Tensors = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Convention:
-    """What a ResNet was trained with that its tensors do not tell.
-
-    `mean` and `std` are of the input's channels in the order of `channels`, for pixels of 0 to 255.
-    """
-
-    channels: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    stride_in_1x1: bool
-
-
-CONVENTIONS = {
-    "torchvision": Convention("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False),
-    "msra": Convention("BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), True),
-}
-"""torchvision's is that of most re-ID codes too, msra's that of Caffe2's and Detectron2's."""
 
 
 @dataclass(frozen=True)
 class PretrainedResNet:
     """A ResNet in Detectron2's names (stem.conv1.weight, res2.0.conv1.norm.bias, ...), float32.
 
-    `sources` maps these names to those in the file, `left_over` are the file's that are outside of
-    the ResNet, `convention` is one of CONVENTIONS or "config", the config's own.
+    Args:
+        path: path of the checkpoint.
+        tensors: tensors by Detectron2's names.
+        sources: names in the file by Detectron2's names.
+        unused: names in the file outside of the ResNet.
+        convention: one of CONVENTION_NAMES.
     """
 
     path: str
     tensors: Tensors
     sources: dict[str, str]
-    left_over: list[str]
+    unused: list[str]
     convention: str
 
     @property
-    def folded(self) -> bool:
-        """Whether its norms are scale and shift alone, statistics of activations worked in."""
+    def has_folded_norms(self) -> bool:
+        """Whether the statistics of the norms are part of their scale and shift."""
         means = (v for k, v in self.tensors.items() if k.endswith(".running_mean"))
         scales = (v for k, v in self.tensors.items() if k.endswith(".norm.weight"))
-        # an untrained network has no statistics either, but no scale
+        # an untrained network has no statistics either, but its scales are 1
         return not any(mean.any() for mean in means) and any((s != 1).any() for s in scales)
 
 
 def read_resnet(path: str, *, backbone: str, convention: str | None = None) -> PretrainedResNet:
-    """The ResNet of a checkpoint file, whatever it is wrapped in and prefixed with.
+    """Read the ResNet of a checkpoint file under any prefix and in any of CONTAINERS.
 
     Args:
-        path: see :func:`read_checkpoint`; in the names of torchvision, Detectron2 or Caffe2.
-        backbone: the one that the file's ResNet is meant for, where the file holds several.
-        convention: by default what is usual for the file's names.
+        path: see `read_checkpoint`; tensors have the names of torchvision, Detectron2 or Caffe2.
+        backbone: name of the model's backbone, to select one of several ResNets in the file.
+        convention: one of CONVENTION_NAMES; by default the usual one for the names in the file.
 
     Raises:
-        InputError: see :func:`read_checkpoint`; the file holds no ResNet, or several.
+        InputError: the file cannot be read, has no ResNet, or has several.
     """
     loaded = read_checkpoint(path)
     author = str(loaded.get("__author__", ""))
@@ -81,7 +65,7 @@ def read_resnet(path: str, *, backbone: str, convention: str | None = None) -> P
     state = {
         name: torch.tensor(value) if isinstance(value, np.ndarray) else value.detach()
         for name, value in loaded.items()
-        if isinstance(value, np.ndarray | torch.Tensor) and not name.endswith(UNUSED)
+        if isinstance(value, np.ndarray | torch.Tensor) and not name.endswith(UNUSED_SUFFIXES)
     }
     naming = _find_naming(path, state, author)
     prefix = _find_prefix(path, state, naming.mark, backbone)
@@ -91,14 +75,20 @@ def read_resnet(path: str, *, backbone: str, convention: str | None = None) -> P
         path=path,
         tensors=tensors,
         sources={name: prefix + source for name, source in sources.items()},
-        left_over=[name for name in state if not name.startswith(prefix)],
+        unused=[name for name in state if not name.startswith(prefix)],
         convention=convention or naming.convention,
     )
 
 
 @dataclass(frozen=True)
 class _Naming:
-    """A family of names: one that all its ResNets have, how to rename, the usual convention."""
+    """A family of tensor names.
+
+    Args:
+        mark: name in every ResNet of the family.
+        rename: state dict to tensors in Detectron2's names and the old name of each.
+        convention: usual convention of the family.
+    """
 
     mark: str
     rename: Callable[[Tensors], tuple[Tensors, dict[str, str]]]
@@ -121,22 +111,19 @@ def _from_detectron2(state: Tensors) -> tuple[Tensors, dict[str, str]]:
 
 
 def _find_naming(path: str, state: Tensors, author: str) -> _Naming:
+    # Detectron2's converter of torchvision's models writes its author into the file
+    author_convention = "torchvision" if author == "torchvision" else "msra"
     namings = (
         _Naming("layer1.0.conv1.weight", _from_torchvision, "torchvision"),
-        # Detectron2's script for torchvision's models signs what it converts
-        _Naming(
-            "res2.0.conv1.weight",
-            _from_detectron2,
-            "torchvision" if author == "torchvision" else "msra",
-        ),
+        _Naming("res2.0.conv1.weight", _from_detectron2, author_convention),
         _Naming("res2_0_branch2a_w", convert_c2_detectron_names, "msra"),
     )
     for naming in namings:
         if any(name.endswith(naming.mark) for name in state):
             return naming
     raise InputError(
-        f"{path}: holds no ResNet: no name of its {len(state)} tensors ({', '.join([*state][:3])} "
-        f"...) ends in {', '.join(naming.mark for naming in namings)}"
+        f"{path}: holds no ResNet: none of its {len(state)} tensors ({', '.join([*state][:3])} "
+        f"...) has a name that ends in {', '.join(naming.mark for naming in namings)}"
     )
 
 

@@ -1,7 +1,7 @@
-"""Reading checkpoint files of others: tensors, arrays and plain values, never their code.
+"""Read checkpoint files of other projects: tensors, arrays and plain values, but never code.
 
-NumPy's own functions are no safe ground for a pickle: an array of objects over bytes of the file's
-choice reads memory of the file's choice. Stand-ins take their place, which know numbers alone.
+NumPy's own functions are not safe for a pickle: an array of objects over bytes of the file can read
+any memory. Stand-ins replace them, and accept arrays of numbers only.
 """
 
 import os
@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,31 +19,33 @@ from clsa_search.errors import InputError
 
 
 class _Dtype:
-    """numpy.dtype of a number."""
+    """A stand-in for numpy.dtype of numbers."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.code = code
 
     def __setstate__(self, state: tuple) -> None:
-        self.code = state[1].strip("|") + self.code  # the byte order
+        self.code = state[1].strip("|") + self.code  # byte order
 
     def build(self) -> np.dtype:
+        """Return the dtype."""
         dtype = np.dtype(self.code)
         if dtype.kind not in "biuf":
-            raise pickle.UnpicklingError(f"an array of {dtype}")
+            raise pickle.UnpicklingError(f"array of {dtype}")
         return dtype
 
 
 class _Array:
-    """numpy.ndarray; its state is what `ndarray.__reduce__` documents."""
+    """A stand-in for numpy.ndarray, with the state that `ndarray.__reduce__` documents."""
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
         self.build(data, dtype, shape, "F" if fortran else "C")
 
     def build(self, data: bytes | str, dtype: _Dtype, shape: tuple, order: str) -> None:
-        data = data.encode("latin1") if isinstance(data, str) else data  # text: Python 2 wrote it
-        array = np.frombuffer(data, dtype.build()).reshape(shape, order=order)
+        """Build the array from its bytes, or from text of Python 2."""
+        raw = data.encode("latin1") if isinstance(data, str) else data
+        array = np.frombuffer(raw, dtype.build()).reshape(shape, order="F" if order == "F" else "C")
         self.value = array.astype(array.dtype.newbyteorder("="))
 
 
@@ -50,7 +53,7 @@ def _reconstruct(*_: object) -> _Array:
     return _Array()
 
 
-def _from_buffer(data: bytes, dtype: _Dtype, shape: tuple, order: str) -> _Array:
+def _from_buffer(data: bytes | str, dtype: _Dtype, shape: tuple, order: str) -> _Array:
     array = _Array()
     array.build(data, dtype, shape, order)
     return array
@@ -64,10 +67,10 @@ def _encode(text: str, _: str) -> bytes:
     return text.encode("latin1")
 
 
-_STAND_INS = {
+_STAND_INS: dict[str, Callable] = {
     "numpy.dtype": _Dtype,
     "numpy.ndarray": _Array,
-    "_codecs.encode": _encode,  # bytes in pickles of protocol 2, and those of length 0
+    "_codecs.encode": _encode,  # bytes in pickles of protocol 2, and empty bytes
     "__builtin__.bytes": bytes,
 }
 for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
@@ -77,33 +80,36 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds nothing but the stand-ins."""
+    """An unpickler that knows the stand-ins only."""
 
     def find_class(self, module: str, name: str) -> Callable:
-        known = {"collections.OrderedDict": OrderedDict, **_STAND_INS}
+        """Return a stand-in, or refuse the name."""
+        known: dict[str, Callable] = {"collections.OrderedDict": OrderedDict, **_STAND_INS}
         if f"{module}.{name}" not in known:
             raise pickle.UnpicklingError(f"GLOBAL {module}.{name}")
         return known[f"{module}.{name}"]
 
 
 def read_checkpoint(path: str) -> dict:
-    """What a checkpoint holds: .pkl as Detectron2 and Caffe2 write them, all others as torch does.
+    """Read a checkpoint: .pkl as Detectron2 and Caffe2 write it, any other suffix as torch does.
 
     Raises:
-        InputError: the file is missing, broken or not a dict, or holds an object that is rebuilt by
-            calling code of its choice; that code is not run.
+        InputError: the file is missing, broken or not a dict, or an object in it is rebuilt by code
+            of the file; this code is not run.
     """
     if not os.path.isfile(path):
         raise InputError(f"checkpoint {path!r} does not exist")
     try:
-        loaded = _with_arrays(_read_pickle(path) if path.endswith(".pkl") else _read_torch(path))
-    except Exception as error:  # what a broken pickle or archive raises has no other base
+        loaded = _replace_stand_ins(
+            _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
+        )
+    except Exception as error:  # errors of broken pickles and archives have no other base
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is None:
-            raise InputError(f"{path}: not a checkpoint that can be read: {error}") from error
+            raise InputError(f"{path}: not a readable checkpoint: {error}") from error
         raise InputError(
-            f"{path}: refused, because to read it is to call {code[1]}, and a checkpoint of others "
-            "must not run code; if you trust the file, save its tensors alone with torch.save"
+            f"{path}: refused, because reading it would call {code[1]}, and a checkpoint must not "
+            "run code; if you trust the file, save only its tensors with torch.save"
         ) from error
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors")
@@ -116,16 +122,16 @@ def _read_pickle(path: str) -> object:
 
 
 def _read_torch(path: str) -> object:
-    # arrays, and accuracies as NumPy scalars, often ride along; torch 2.5 knows no second names
-    stand_ins = [(stand_in, name) for name, stand_in in _STAND_INS.items()]
-    named = torch.__version__ >= (2, 6)
-    with torch.serialization.safe_globals(stand_ins) if named else nullcontext():
+    # training codes often add arrays, and NumPy scalars such as an accuracy
+    stand_ins: list[Any] = [(stand_in, name) for name, stand_in in _STAND_INS.items()]
+    takes_names = torch.__version__ >= "2.6"
+    with torch.serialization.safe_globals(stand_ins) if takes_names else nullcontext():
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _with_arrays(value: object) -> object:
-    """The same, changed where it holds stand-ins, with arrays in their place."""
+def _replace_stand_ins(value: Any) -> Any:
+    """Replace stand-ins by their arrays, in place."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            value[key] = _with_arrays(inner)
+            value[key] = _replace_stand_ins(inner)
     return value.value if isinstance(value, _Array) else value

@@ -1,52 +1,53 @@
-"""Turn pretrained ResNets of others into a checkpoint that fills the backbones of a model.
+"""Convert pretrained ResNets of other projects to a checkpoint for the backbones of a model.
 
-    python tools/convert_weights.py resnet50.pth output/pretrained.pth
-    python tools/convert_weights.py resnet50.pth output/pretrained.pth --reid reid_resnet50.pth.tar
+clsa-convert-weights resnet50.pth weights/r50_imagenet.pth
+clsa-convert-weights resnet50.pth weights/r50_reid.pth --reid reid_resnet50.pth.tar
 
-Reads torchvision's names, Detectron2's and Caffe2's (.pkl), and those of re-ID codes behind any
-prefix; no code of a file is run. Says what was loaded and what was not, and the config keys that
-the weights depend on.
+Accepted are tensors with the names of torchvision, of re-ID projects (with any prefix), and of
+Detectron2 and Caffe2 (.pkl). Code in a file is never run. The command reports the loaded, missing
+and unused tensors, and the config keys that the weights depend on.
 """
 
 import argparse
 import shlex
+from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
-from clsa_search.checkpoint.conversion import (
-    FilledBackbone,
-    convert_weights,
-    needed_keys,
-    save_weights,
-)
-from clsa_search.checkpoint.resnet_reader import CONVENTIONS
-from clsa_search.engine import load_config
+from clsa_search.checkpoint.conventions import CONVENTION_NAMES
 from clsa_search.errors import reported_input_errors
 
-CONFIG = "configs/Base-CLSA-R50-FPN-ImageNet.yaml"
+if TYPE_CHECKING:
+    from clsa_search.checkpoint.conversion import ConvertedBackbone
+
+CONFIG = "Base-CLSA-R50-FPN-ImageNet"
+_SHOWN_NAMES = 8
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", help="checkpoint with a ResNet for both backbones")
-    parser.add_argument("output", help="checkpoint to write (.pth), for MODEL.WEIGHTS")
-    parser.add_argument("--reid", metavar="SOURCE", help="another for the re-ID branch's backbone")
-    parser.add_argument("--config-file", default=CONFIG, help=f"of the model; default {CONFIG}")
+    add = parser.add_argument
+    add("source", help="checkpoint with a ResNet for both backbones")
+    add("output", help="checkpoint to write (.pth), for MODEL.WEIGHTS")
+    add("--reid", metavar="SOURCE", help="another checkpoint for the backbone of the re-ID branch")
+    add("--config-file", default=CONFIG, help=f"path or name of the model's config ({CONFIG})")
     for option, source in (("--convention", "source"), ("--reid-convention", "--reid")):
-        parser.add_argument(
+        add(
             option,
-            choices=[*CONVENTIONS, "config"],
-            help=f"channel order, pixel statistics and stride that {source} was trained with; by "
-            "default what is usual for its names",
+            choices=CONVENTION_NAMES,
+            help=f"channel order, pixel statistics and stride of {source}; default: the usual ones "
+            "for its tensor names",
         )
-    parser.add_argument("--partial", action="store_true", help="take what fits, leave the rest")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="pairs for the config")
+    add("--partial", action="store_true", help="accept a ResNet with only some of the tensors")
+    add("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
     return parser.parse_intermixed_args(argv)
 
 
-def describe(filled: list[FilledBackbone]) -> str:
+def format_report(converted: "list[ConvertedBackbone]") -> str:
+    """Return a table with a row for each backbone, then the names of tensors without a match."""
+    from tabulate import tabulate
+
     rows = [
         [
             f"{backbone.backbone}.*",
@@ -54,28 +55,33 @@ def describe(filled: list[FilledBackbone]) -> str:
             backbone.convention,
             f"{len(backbone.tensors)} / {backbone.expected}",
             len(backbone.missing),
-            len(backbone.other_shape),
-            len(backbone.left_over),
-            "adapted" if backbone.adapted else "as it was",
+            len(backbone.wrong_shape),
+            len(backbone.unused),
+            "adapted" if backbone.adapted else "unchanged",
         ]
-        for backbone in filled
+        for backbone in converted
     ]
-    headers = ["backbone", "source", "convention", "loaded", "missing", "other shape", "left over"]
+    headers = ["backbone", "source", "convention", "loaded", "missing", "wrong shape", "unused"]
     lines = [tabulate(rows, headers=[*headers, "first convolution"])]
-    for backbone in filled:
-        for what in ("missing", "other_shape", "left_over"):
-            if names := getattr(backbone, what):
-                more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-                what = what.replace("_", " ")
-                lines.append(f"{backbone.backbone}, {what}: {', '.join(names[:8])}{more}")
+    for backbone in converted:
+        for kind in ("missing", "wrong_shape", "unused"):
+            if names := getattr(backbone, kind):
+                rest = len(names) - _SHOWN_NAMES
+                more = f" and {rest} more" if rest > 0 else ""
+                shown = ", ".join(names[:_SHOWN_NAMES])
+                lines.append(f"{backbone.backbone}, {kind.replace('_', ' ')}: {shown}{more}")
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Convert the weights and print a report."""
     args = parse_args(argv)
+    from clsa_search.checkpoint.conversion import convert_weights, required_keys, save_weights
+    from clsa_search.engine import load_config
+
     with reported_input_errors():
         cfg = load_config(args.config_file, args.opts)
-        filled = convert_weights(
+        converted = convert_weights(
             cfg,
             args.source,
             reid_source=args.reid,
@@ -83,8 +89,8 @@ def main(argv: list[str] | None = None) -> None:
             reid_convention=args.reid_convention,
             partial=args.partial,
         )
-        save_weights(filled, args.output)
-    print(describe(filled))
-    needed = [word for pair in needed_keys(cfg, filled).items() for word in map(str, pair)]
-    print(f"\nThe weights depend on: {shlex.join(needed)}")
+        save_weights(converted, args.output)
+    print(format_report(converted))
+    keys = [word for pair in required_keys(cfg, converted).items() for word in map(str, pair)]
+    print(f"\nThe weights depend on: {shlex.join(keys)}")
     print(f"Train from them with: {shlex.join(['MODEL.WEIGHTS', args.output, *args.opts])}")

@@ -13,13 +13,15 @@ from detectron2.config import CfgNode
 from detectron2.utils.events import EventWriter
 
 from clsa_search.atomic_io import replace_file
-from clsa_search.checkpoint.checkpointer import OF_A_RUN
+from clsa_search.checkpoint.checkpointer import RUN_CHECKPOINT
 
 METRICS = "metrics.json"
 CONFIG_FILE = "config.yaml"
 """Config of the run, beside its checkpoints; the name is Detectron2's."""
 
-_LEFT = re.compile(rf"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|{OF_A_RUN.pattern}")
+_LEFT = re.compile(
+    rf"metrics\.json|events\.out\.tfevents\..*|last_checkpoint|{RUN_CHECKPOINT.pattern}"
+)
 
 _BESIDE = {CONFIG_FILE, "curves.png", "inference"}  # moved only together with files of _LEFT
 

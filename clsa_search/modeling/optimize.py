@@ -51,7 +51,7 @@ class ParallelROIAlign(ROIAlign):
         """Pool regions (R, 5) of feature maps (N, C, H, W) to (R, C, h, w)."""
         if input.device.type != "cpu":
             return super().forward(input, rois)
-        maps, threads = _to_contiguous(input), torch.get_num_threads()
+        maps, threads = to_contiguous(input), torch.get_num_threads()
         if threads == 1 or len(rois) < threads:
             return super().forward(maps, rois)
         splits = rois.tensor_split(_SPLITS_PER_THREAD * threads)
@@ -64,7 +64,7 @@ class ParallelROIAlign(ROIAlign):
 
 
 @torch.no_grad()
-def _to_contiguous(maps: torch.Tensor) -> torch.Tensor:
+def to_contiguous(maps: torch.Tensor) -> torch.Tensor:
     """Return contiguous maps (N, C, H, W).
 
     For channels_last maps it is four times as fast as `Tensor.contiguous`: a flattened image is a

@@ -1,4 +1,4 @@
-"""Which checkpoints are loaded or refused, and what is said of those that fit in part."""
+"""Loading of checkpoints: complete ones, incomplete ones, and those of other models."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
-from clsa_search.engine import PersonSearchCheckpointer
+from clsa_search.checkpoint import PersonSearchCheckpointer
 from clsa_search.errors import InputError
 
 
@@ -25,9 +25,9 @@ def checkpoint(tiny_cfg, tmp_path):
     ("fault", "message"),
     [
         ("missing", "does not exist"),
-        ("cut short", "not a checkpoint that can be read"),
-        ("text", "not a checkpoint that can be read"),
-        ("wider", r"has shape \(.*, the config's model \("),
+        ("cut short", "not a readable checkpoint"),
+        ("text", "not a readable checkpoint"),
+        ("wider", r"has shape \(.*, but \(.* in the config's model"),
         ("another model", "is missing"),
     ],
 )
@@ -59,14 +59,16 @@ SHARED = ["MODEL.REID.NAME", "SharedBranch"]
     ],
 )
 def test_parameters_that_the_model_lacks_are_refused(tiny_cfg, checkpoint, opts, message):
-    # no classifiers: as a trained model is loaded to search with
+    # a model without classifiers, as for inference
     tiny_cfg.merge_from_list([*opts, "MODEL.REID.NUM_IDS", "0"])
     checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
-    with pytest.raises(InputError, match=rf"model.pth: is of another model.*{message}"):
+    with pytest.raises(
+        InputError, match=rf"model.pth: not a checkpoint of the config's model.*{message}"
+    ):
         checkpointer.load_strictly(str(checkpoint), checkpointables=[])
 
 
-def test_what_no_network_computes_with_may_be_left_over(tiny_cfg, checkpoint):
+def test_tensors_without_effect_may_be_left_over(tiny_cfg, checkpoint):
     content = torch.load(checkpoint)
     content["model"]["proposal_generator.anchor_generator.cell_anchors.0"] = torch.zeros(3, 4)
     torch.save(content, checkpoint)
@@ -77,7 +79,7 @@ def test_what_no_network_computes_with_may_be_left_over(tiny_cfg, checkpoint):
         assert torch.equal(value, content["model"][name]), name
 
 
-def test_a_checkpoint_is_replaced_when_the_new_one_is_whole(tiny_cfg, checkpoint, monkeypatch):
+def test_a_failed_save_keeps_the_earlier_checkpoint(tiny_cfg, checkpoint, monkeypatch):
     content = checkpoint.read_bytes()
     checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg), str(checkpoint.parent))
 
@@ -94,7 +96,7 @@ def test_a_checkpoint_is_replaced_when_the_new_one_is_whole(tiny_cfg, checkpoint
 
 @pytest.fixture
 def saved(tiny_cfg, tmp_path):
-    """Checkpoints of a run after 2, 4 and 10 iterations, the last of which is cut short."""
+    """Save checkpoints of a run after 2, 4 and 10 iterations; cut the last one short."""
     checkpointer = PersonSearchCheckpointer(nn.Linear(2, 2), str(tmp_path))
     for iteration in (1, 3, 9):
         trainer = argparse.Namespace(state_dict=lambda i=iteration: {"iteration": i})
@@ -107,20 +109,20 @@ def saved(tiny_cfg, tmp_path):
 
 
 @pytest.mark.parametrize("tag", [None, "", "model_0000007.pth", "model_0000009.pth"])
-def test_the_newest_whole_checkpoint_stands_in(saved, tmp_path, tag, caplog):
+def test_the_newest_complete_checkpoint_replaces_an_incomplete_one(saved, tmp_path, tag, caplog):
     (tmp_path / "last_checkpoint").unlink()
     if tag is not None:
         (tmp_path / "last_checkpoint").write_text(tag)
     assert saved.get_checkpoint_file() == str(tmp_path / "model_0000003.pth")
-    assert "model_0000003.pth is the newest" in caplog.text
+    assert "the newest complete one is model_0000003.pth" in caplog.text
 
 
-def test_the_checkpoint_that_is_named_comes_first(saved, tmp_path):
+def test_last_checkpoint_decides(saved, tmp_path):
     (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
     assert saved.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
 
 
-def test_a_run_without_a_whole_checkpoint_is_not_resumed(saved, tmp_path):
+def test_a_run_without_a_complete_checkpoint_is_not_resumed(saved, tmp_path):
     for name in ("model_0000001.pth", "model_0000003.pth"):
         (tmp_path / name).unlink()
     with pytest.raises(InputError, match=r"last_checkpoint names model_0000009.pth.*--resume"):
@@ -134,9 +136,7 @@ def test_a_folder_without_checkpoints_has_none(tmp_path):
 
 @pytest.mark.parametrize("backbone", ["backbone.bottom_up", "reid_branch.backbone"])
 @pytest.mark.parametrize("part", ["", ".res4", ".res5.2.conv3.weight"])
-def test_what_weights_leave_at_random_in_a_backbone_is_counted(
-    tiny_cfg, tmp_path, backbone, part, caplog
-):
+def test_random_parameters_of_a_backbone_are_counted(tiny_cfg, tmp_path, backbone, part, caplog):
     model = build_model(tiny_cfg)
     state = model.state_dict()
     state = {name: value for name, value in state.items() if not name.startswith(backbone + part)}
@@ -146,7 +146,7 @@ def test_what_weights_leave_at_random_in_a_backbone_is_counted(
     sizes = {n: p.numel() for n, p in model.named_parameters() if n.startswith(backbone)}
     random = sum(size for name, size in sizes.items() if name.startswith(backbone + part))
     assert f"{random} of {sum(sizes.values())} parameters of {backbone} START AT" in warning
-    assert f"the first those of {backbone}{part}" in warning and "convert_weights.py" in warning
+    assert f"from {backbone}{part}" in warning and "clsa-convert-weights" in warning
 
 
 def test_parameters_of_another_shape_are_named(tiny_cfg, checkpoint, caplog):
@@ -163,28 +163,30 @@ BLOBS = {"conv1_w": np.ones((64, 3, 7, 7), np.float32)}
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("reid.pth", {"epoch": 6, "state_dict": STEM}, "holds 'epoch', a int"),
+        ("reid.pth", {"epoch": 6, "state_dict": STEM}, "'epoch' is a int"),
         ("resnet.pth", STEM, "fills no parameter"),
-        ("zoo.pkl", {"blobs": BLOBS}, "holds 'blobs', a dict"),
+        ("zoo.pkl", {"blobs": BLOBS}, "'blobs' is a dict"),
         ("blobs.pkl", BLOBS, "fills no parameter"),
     ],
 )
-def test_weights_of_others_are_sent_to_the_converter(tiny_cfg, tmp_path, name, content, message):
+def test_errors_name_the_converter_for_weights_of_other_projects(
+    tiny_cfg, tmp_path, name, content, message
+):
     path = tmp_path / name
     path.write_bytes(pickle.dumps(content)) if path.suffix == ".pkl" else torch.save(content, path)
     checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
-    with pytest.raises(InputError, match=rf"{name}: {message}.*tools/convert_weights.py"):
+    with pytest.raises(InputError, match=rf"{name}: {message}.*clsa-convert-weights"):
         checkpointer.load_weights(str(path))
 
 
-def test_weights_that_cannot_be_read_are_named(tiny_cfg, checkpoint):
+def test_unreadable_weights_are_named(tiny_cfg, checkpoint):
     checkpoint.write_text("weights")
-    with pytest.raises(InputError, match=r"model.pth.*not a checkpoint"):
+    with pytest.raises(InputError, match=r"model.pth.*not a readable checkpoint"):
         PersonSearchCheckpointer(build_model(tiny_cfg)).load_weights(str(checkpoint))
 
 
 class Bomb:
-    """What a pickle may hold: reading it makes a folder."""
+    """An object of a pickle; reading it would make a folder."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -1,4 +1,4 @@
-"""Pretrained ResNets of others in both backbones: the same features, full names, and refusals."""
+"""Conversion of pretrained ResNets: equal features, full names, and refused files."""
 
 import pickle
 from collections import OrderedDict
@@ -10,9 +10,13 @@ import torchvision
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
-from clsa_search.checkpoint.conversion import convert_weights, save_weights
-from clsa_search.checkpoint.safe_loading import read_checkpoint
-from clsa_search.engine import PersonSearchCheckpointer, load_config
+from clsa_search.checkpoint import (
+    PersonSearchCheckpointer,
+    convert_weights,
+    read_checkpoint,
+    save_weights,
+)
+from clsa_search.engine import load_config
 from clsa_search.errors import InputError
 from tests.support.tiny import ROOT, TINY_MODEL, load_tool
 
@@ -26,7 +30,7 @@ CONFIG_FILE = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
 
 
 def options(stride_in_1x1=False, norm="BN", **values):
-    """KEY VALUE pairs of a model with two narrow ResNet-50."""
+    """Return KEY VALUE pairs of a model with two narrow ResNet-50."""
     both = {"DEPTH": "50", "WIDTH_PER_GROUP": "4", "STEM_OUT_CHANNELS": "64"}
     both |= {"RES2_OUT_CHANNELS": "256", "STRIDE_IN_1X1": str(stride_in_1x1), "NORM": norm}
     both |= values
@@ -41,7 +45,7 @@ def config(*opts, **values):
 
 
 @torch.no_grad()
-def randomise_norms(network):
+def randomize_norms(network):
     for name, value in [*network.named_parameters(), *network.named_buffers()]:
         if value.dim() == 1 and value.is_floating_point():
             low, high = (0.5, 1.5) if name.endswith(("weight", "running_var")) else (-0.2, 0.2)
@@ -50,7 +54,7 @@ def randomise_norms(network):
 
 
 def fold_norms(network):
-    """Norms that are scale and shift alone."""
+    """Make the norms scale and shift only."""
     for norm in (m for m in network.modules() if hasattr(m, "running_var")):
         norm.running_mean.zero_()
         norm.running_var.fill_(1 - norm.eps)
@@ -60,7 +64,7 @@ def fold_norms(network):
 def resnet():
     """torchvision's ResNet-50, 4 instead of 64 wide within its blocks."""
     torch.manual_seed(0)
-    return randomise_norms(torchvision.models.resnet50(weights=None, width_per_group=4))
+    return randomize_norms(torchvision.models.resnet50(weights=None, width_per_group=4))
 
 
 @pytest.fixture
@@ -69,9 +73,9 @@ def resnet_file(resnet, tmp_path):
     return str(tmp_path / "resnet.pth")
 
 
-def load(cfg, filled, folder):
-    """A fresh model with the converted weights, read by Detectron2's own checkpointer."""
-    save_weights(filled, str(folder / "out" / "converted.pth"))
+def load(cfg, converted, folder):
+    """Return a new model with the converted weights, loaded by Detectron2's own checkpointer."""
+    save_weights(converted, str(folder / "out" / "converted.pth"))
     assert set(torch.load(folder / "out" / "converted.pth")) == {"model"}  # no heuristics
     model = build_model(cfg).eval()
     missing = DetectionCheckpointer(model).load(str(folder / "out" / "converted.pth"))
@@ -80,15 +84,16 @@ def load(cfg, filled, folder):
 
 
 @torch.no_grad()
-def backbone_features(model, picture):
-    """res5 of both backbones on a picture (3, H, W) in the config's channel order."""
-    images = model.preprocess_image([{"image": picture}])
+def backbone_features(model, image):
+    """Return res5 of both backbones for an image (3, H, W) in the config's channel order."""
+    images = model.preprocess_image([{"image": image}])
     return [model.get_submodule(backbone)(images.tensor)["res5"] for backbone in BACKBONES]
 
 
-def assert_same_features(found, wanted):
-    for features in found:
-        torch.testing.assert_close(features, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+def assert_same_features(actual, expected):
+    atol = 1e-4 * float(expected.abs().max())
+    for features in actual:
+        torch.testing.assert_close(features, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -98,28 +103,28 @@ def assert_same_features(found, wanted):
         ("RGB", "[123.675, 116.28, 103.53]", "[58.395, 57.12, 57.375]"),
     ],
 )
-def test_both_backbones_see_what_torchvisions_network_sees(
+def test_both_backbones_compute_the_features_of_torchvision(
     resnet, resnet_file, tmp_path, channels, mean, std
 ):
     cfg = config("INPUT.FORMAT", channels, "MODEL.PIXEL_MEAN", mean, "MODEL.PIXEL_STD", std)
-    filled = convert_weights(cfg, resnet_file)
-    assert [(f.backbone, len(f.tensors) == f.expected, f.adapted) for f in filled] == [
+    converted = convert_weights(cfg, resnet_file)
+    assert [(f.backbone, len(f.tensors) == f.expected, f.adapted) for f in converted] == [
         (backbone, True, channels == "BGR") for backbone in BACKBONES
     ]
-    assert [f.left_over for f in filled] == [["fc.weight", "fc.bias"]] * 2
-    picture = torch.randint(0, 256, (3, 64, 64)).float()  # RGB
+    assert [f.unused for f in converted] == [["fc.weight", "fc.bias"]] * 2
+    image = torch.randint(0, 256, (3, 64, 64)).float()  # RGB
     normalized = torchvision.transforms.functional.normalize(
-        picture / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+        image / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
     )
     with torch.no_grad():
-        wanted = torch.nn.Sequential(*[*resnet.children()][:-2])(normalized[None])
-    model = load(cfg, filled, tmp_path)
-    found = backbone_features(model, picture if channels == "RGB" else picture.flip(0))
-    assert_same_features(found, wanted)
+        expected = torch.nn.Sequential(*[*resnet.children()][:-2])(normalized[None])
+    model = load(cfg, converted, tmp_path)
+    actual = backbone_features(model, image if channels == "RGB" else image.flip(0))
+    assert_same_features(actual, expected)
 
 
 def caffe2_names(state, *, folded):
-    """A backbone's tensors under the names of Caffe2's model zoo, as arrays."""
+    """Return a backbone's tensors as arrays, with the names of Caffe2's model zoo."""
     words = [(".conv1.", ".branch2a."), (".conv2.", ".branch2b."), (".conv3.", ".branch2c.")]
     words += [("stem.branch2a.norm", "res.conv1.bn"), ("stem.branch2a", "conv1")]
     words += [(".shortcut.", ".branch1."), (".norm.", ".bn."), ("bn.bias", "bn.b")]
@@ -134,36 +139,34 @@ def caffe2_names(state, *, folded):
 
 
 @pytest.mark.parametrize("folded", [True, False])
-def test_caffe2s_pickles_fill_both_backbones(tmp_path, folded):
+def test_pickles_of_caffe2_fill_both_backbones(tmp_path, folded):
     cfg = config(stride_in_1x1=True, norm="FrozenBN" if folded else "BN")
-    backbone = randomise_norms(build_model(cfg).eval().backbone.bottom_up)
+    backbone = randomize_norms(build_model(cfg).eval().backbone.bottom_up)
     if folded:
         fold_norms(backbone)
     blobs = caffe2_names(backbone.state_dict(), folded=folded)
     assert {"conv1_w", "res_conv1_bn_b", "res2_0_branch1_w", "res5_2_branch2c_bn_b"} <= set(blobs)
     blobs |= {"fc1000_w": np.ones((3, 8), np.float32), "conv1_w_momentum": blobs["conv1_w"]}
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
-    filled = convert_weights(cfg, str(tmp_path / "R-50.pkl"))
-    assert [f.left_over for f in filled] == [["fc1000_w"]] * 2
-    model = load(cfg, filled, tmp_path)
-    picture = torch.randint(0, 256, (3, 64, 64)).float()
+    converted = convert_weights(cfg, str(tmp_path / "R-50.pkl"))
+    assert [f.unused for f in converted] == [["fc1000_w"]] * 2
+    model = load(cfg, converted, tmp_path)
+    image = torch.randint(0, 256, (3, 64, 64)).float()
     with torch.no_grad():
-        wanted = backbone(model.preprocess_image([{"image": picture}]).tensor)["res5"]
-    assert_same_features(backbone_features(model, picture), wanted)
+        expected = backbone(model.preprocess_image([{"image": image}]).tensor)["res5"]
+    assert_same_features(backbone_features(model, image), expected)
 
 
 MSRA = [
     *("MODEL.RESNETS.STRIDE_IN_1X1", "True", "MODEL.REID.BACKBONE.RESNETS.STRIDE_IN_1X1", "True"),
     *("MODEL.REID.BACKBONE.RESNETS.NORM", "FrozenBN"),
 ]
-"""What the README has one append to the command, and to the training, for MSRA's R-50.pkl."""
+"""Config overrides of docs/training.md for MSRA's R-50.pkl."""
 
 
-def test_msras_pickle_is_converted_and_trained_from_as_the_readme_says(
-    tmp_path, monkeypatch, capsys, caplog
-):
-    monkeypatch.chdir(ROOT)  # the default config's path is relative
-    backbone = randomise_norms(build_model(config(stride_in_1x1=True)).backbone.bottom_up)
+def test_the_pickle_of_msra_is_converted_as_the_docs_say(tmp_path, monkeypatch, capsys, caplog):
+    monkeypatch.chdir(tmp_path)  # the default config is found by name from anywhere
+    backbone = randomize_norms(build_model(config(stride_in_1x1=True)).backbone.bottom_up)
     fold_norms(backbone)
     blobs = caffe2_names(backbone.state_dict(), folded=True)
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(blobs, protocol=2))
@@ -175,14 +178,14 @@ def test_msras_pickle_is_converted_and_trained_from_as_the_readme_says(
     model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_weights(output)
     assert "START AT RANDOM" not in caplog.text
-    picture = torch.randint(0, 256, (3, 64, 64)).float()  # BGR, as MSRA trained with
+    image = torch.randint(0, 256, (3, 64, 64)).float()  # BGR, as MSRA trained with
     with torch.no_grad():
-        wanted = backbone(picture[None] - torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1))
-    assert_same_features(backbone_features(model, picture.flip(0)), wanted["res5"])
+        expected = backbone(image[None] - torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1))
+    assert_same_features(backbone_features(model, image.flip(0)), expected["res5"])
 
 
-def detectron2_names(filled):
-    return {name: tensor.numpy() for name, tensor in filled.tensors.items()}
+def detectron2_names(backbone):
+    return {name: tensor.numpy() for name, tensor in backbone.tensors.items()}
 
 
 def test_wrapped_checkpoints_give_the_same_tensors(resnet, resnet_file, tmp_path):
@@ -207,8 +210,8 @@ def test_wrapped_checkpoints_give_the_same_tensors(resnet, resnet_file, tmp_path
         cfg, str(tmp_path / "signed.pkl"), reid_source=str(tmp_path / "reid.pth.tar")
     )
     assert (detector.convention, branch.convention) == ("torchvision", "torchvision")
-    assert branch.left_over[0] == "module.classifier.weight"
-    assert branch.left_over[1:] == ["module.base.fc.weight", "module.base.fc.bias"]
+    assert branch.unused[0] == "module.classifier.weight"
+    assert branch.unused[1:] == ["module.base.fc.weight", "module.base.fc.bias"]
     both = convert_weights(cfg, str(tmp_path / "own.pth"), convention="config")
     for name, tensor in plain.tensors.items():
         torch.testing.assert_close(detector.tensors[name], tensor)
@@ -233,16 +236,18 @@ def test_wrapped_checkpoints_give_the_same_tensors(resnet, resnet_file, tmp_path
             "(64, 3, 7, 7) for (8, 3, 7, 7)",
         ),
         ([], {}, {"reid_source": "no.pth"}, "'no.pth' does not exist"),
-        (SHARED, {}, {"reid_source": "x.pth"}, "SharedBranch has no backbone that x.pth"),
+        (SHARED, {}, {"reid_source": "x.pth"}, "SharedBranch, which has no backbone for x.pth"),
     ],
 )
-def test_what_does_not_belong_together_is_refused(resnet_file, opts, options_, arguments, message):
+def test_a_resnet_that_does_not_fit_the_config_is_refused(
+    resnet_file, opts, options_, arguments, message
+):
     with pytest.raises(InputError) as error:
         convert_weights(config(*opts, **options_), resnet_file, **arguments)
     assert message in str(error.value)
 
 
-def test_partial_conversion_takes_what_fits_but_not_nothing(resnet_file, tmp_path):
+def test_partial_conversion_needs_at_least_one_tensor(resnet_file, tmp_path):
     cfg = config(DEPTH="101")
     detector, _ = convert_weights(cfg, resnet_file, partial=True)
     assert len(detector.tensors) + len(detector.missing) == detector.expected
@@ -260,7 +265,7 @@ def test_a_shared_backbone_is_filled_once(resnet_file):
 
 def test_folded_norms_are_refused_where_norms_train(tmp_path):
     cfg = config(stride_in_1x1=True)
-    backbone = randomise_norms(build_model(cfg).backbone.bottom_up)
+    backbone = randomize_norms(build_model(cfg).backbone.bottom_up)
     blobs = caffe2_names(backbone.state_dict(), folded=True)
     (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(blobs))
     with pytest.raises(InputError, match="NORM 'FrozenBN', not 'BN'"):
@@ -280,13 +285,13 @@ def test_files_without_a_resnet_or_with_several_are_refused(resnet_file, resnet,
         save_weights([], str(tmp_path / "out.pkl"))
 
 
-def test_the_command_says_what_it_did(resnet_file, tmp_path, capsys):
+def test_the_command_prints_a_report(resnet_file, tmp_path, capsys):
     output = str(tmp_path / "both.pth")
     arguments = [resnet_file, output, "--config-file", CONFIG_FILE]
     COMMAND["main"]([*arguments, "--reid", resnet_file, *options()])
     text = capsys.readouterr().out
     assert text.count("265 / 265") == 2
-    assert "left over: fc.weight, fc.bias" in text
+    assert "unused: fc.weight, fc.bias" in text
     assert "MODEL.REID.BACKBONE.RESNETS.STRIDE_IN_1X1 False" in text
     assert f"MODEL.WEIGHTS {output}" in text
     assert len(read_checkpoint(output)["model"]) == 530

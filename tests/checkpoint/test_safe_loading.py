@@ -1,4 +1,4 @@
-"""Reading checkpoints of others: arrays as they were, no code of theirs."""
+"""Reading checkpoints of other projects: equal arrays, and no code of the file."""
 
 import os
 import pickle
@@ -12,7 +12,7 @@ from clsa_search.errors import InputError
 
 
 class Call:
-    """An object that a pickle rebuilds by calling a function."""
+    """An object of a pickle that is rebuilt by a function call."""
 
     def __init__(self, function, *arguments):
         self.reduced = function, arguments
@@ -27,17 +27,17 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, suffix):
     checkpoint = {"model": {"conv1_w": Call(os.mkdir, str(victim))}}
     save = torch.save if suffix == ".pth" else lambda what, to: to.write_bytes(pickle.dumps(what))
     save(checkpoint, path)
-    with pytest.raises(InputError, match=r"evil.*refused, because to read it is to call \w+.mkdir"):
+    with pytest.raises(InputError, match=r"evil.*refused, because reading it would call \w+.mkdir"):
         read_checkpoint(str(path))
     assert not victim.exists()
-    # NumPy itself would take these bytes for a pointer
+    # NumPy itself would read these bytes as a pointer
     save({"a": Call(np.ndarray, (1,), np.dtype("O"), b"pointers")}, path)
-    with pytest.raises(InputError, match="evil.*not a checkpoint that can be read"):
+    with pytest.raises(InputError, match="evil.*not a readable checkpoint"):
         read_checkpoint(str(path))
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_pickled_arrays_come_back_as_they_were(tmp_path, protocol):
+def test_pickled_arrays_are_read_unchanged(tmp_path, protocol):
     grid = np.arange(6, dtype=np.float32).reshape(2, 3)
     arrays = {"c": grid, "fortran": np.asfortranarray(grid), "big": grid.astype(">f4")}
     arrays |= {"one": np.float64(0.5), "empty": np.zeros((0, 2)), "int": np.array(3)}
@@ -51,7 +51,7 @@ def test_pickled_arrays_come_back_as_they_were(tmp_path, protocol):
 
 
 def test_text_pickles_of_python_2_are_read(tmp_path):
-    # what Python 2 wrote for {"a": np.array([1.0, -2.0], "<f4")}, protocol 0 to 2 alike
+    # text of Python 2 for {"a": np.array([1.0, -2.0], "<f4")}, protocol 0 to 2 alike
     text = (
         b"}S'a'\ncnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
         b"(I1\n(I2\ntcnumpy\ndtype\n(S'f4'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntb"

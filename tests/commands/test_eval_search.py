@@ -106,7 +106,7 @@ def test_a_checkpoint_is_evaluated(run, fails, dataset, demo_config_file, tiny_c
     assert format_table(expected) in "\n".join(lines)
     other = ["MODEL.REID.HEAD.EMBED_DIM", "4"]
     message = fails(*arguments, "--weights", output / "model.pth", *tiny_opts, *other)
-    assert "model.pth: is of another model" in message
+    assert "model.pth: not a checkpoint of the config's model" in message
     message = fails(*arguments, "--weights", output / "none.pth", *tiny_opts)
     assert "none.pth' does not exist" in message
 

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.modeling import build_model
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage
 from torch import nn
 
 from clsa_search.engine import AccumulatingTrainer, PersonSearchTrainer
+from clsa_search.engine.precision import prepare_for_inference, read_test_dtype
 from clsa_search.errors import InputError
 from tests.support.training import SIX_STEPS, train
 
@@ -168,3 +170,37 @@ def test_a_cpu_trains_channels_last(tiny_cfg):
     weight = PersonSearchTrainer(tiny_cfg).model.backbone.bottom_up.res3[0].conv2.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert not weight.is_contiguous()
+
+
+def test_a_model_that_cannot_be_compiled_is_refused(tiny_cfg, monkeypatch):
+    tiny_cfg.merge_from_list(["TEST.COMPILE", True])
+
+    def refuse(function):
+        def fail(*args):
+            raise RuntimeError("backend='inductor' raised:\nInvalidCxxCompiler: no g++\nand so on")
+
+        return fail
+
+    monkeypatch.setattr("torch.compile", refuse)
+    model = build_model(tiny_cfg).eval()
+    message = r"cannot compile for cpu here \(backend='inductor' raised: InvalidCxxCompiler: no g"
+    with pytest.raises(InputError, match=message):
+        prepare_for_inference(model, tiny_cfg)
+    tiny_cfg.MODEL.REID.NAME = "SharedBranch"
+    with pytest.raises(InputError, match="TEST.COMPILE is True, but SharedBranch has no backbone"):
+        prepare_for_inference(build_model(tiny_cfg).eval(), tiny_cfg)
+
+
+def test_unknown_and_unsupported_types_are_refused(tiny_cfg, monkeypatch):
+    assert read_test_dtype(tiny_cfg) is torch.float32
+    tiny_cfg.TEST.DTYPE = "half"
+    with pytest.raises(InputError, match="TEST.DTYPE is 'half'; expected one of float32, float16"):
+        read_test_dtype(tiny_cfg)
+    tiny_cfg.TEST.DTYPE = "float16"
+
+    def refuse(*args):
+        raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
+
+    monkeypatch.setattr("torch.nn.functional.conv2d", refuse)
+    with pytest.raises(InputError, match="float16, but cpu does not support it; expected float32"):
+        read_test_dtype(tiny_cfg)

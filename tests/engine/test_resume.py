@@ -48,8 +48,14 @@ def test_a_finished_run_has_nothing_to_resume(six_steps):
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (["MODEL.REID.NUM_IDS", "7"], "is of another model.*classifiers.res3.weight has shape"),
-        (["MODEL.REID.LEVELS", "['res3', 'res5']"], "is of another model.*res4.* is not in"),
+        (
+            ["MODEL.REID.NUM_IDS", "7"],
+            "not a checkpoint of the config.*classifiers.res3.weight has shape",
+        ),
+        (
+            ["MODEL.REID.LEVELS", "['res3', 'res5']"],
+            "not a checkpoint of the config.*res4.* is not in",
+        ),
         (
             ["MODEL.REID.BACKBONE.FREEZE_AT", "3"],
             "its trainer is of another training.*parameter group",
