@@ -1,6 +1,6 @@
 """Copying a gallery to another file or another engine."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -42,9 +42,9 @@ def copy_gallery(
     """Copy a gallery: detections in their order, progress, weights, notes.
 
     The same call continues an interrupted copy and adds new detections to a complete one; it
-    compares the present ones. Ids are new. Sources are in the order of their first
-    detection; those without detections come last. The progress of new sources is copied last: an
-    incomplete copy therefore knows them as not indexed.
+    compares the present ones. Ids are new. Sources are in the order of their first detection;
+    those without detections come last. The progress of new sources is copied last: an incomplete
+    copy therefore knows them as not indexed.
 
     Args:
         gallery: the original; no other process may change it during the copy.
@@ -56,24 +56,32 @@ def copy_gallery(
         InputError: the copy holds other detections, the original changed during the copy, or one
             of them cannot be read or written.
     """
+    copied = 0
     with open_store(address, weights=gallery.weights, create=True, about=gallery.about) as copy:
         copy.remove_partial()
         sources = gallery.sources()
         progress = _list_progress(copy.address, sources, {one.path: one for one in copy.sources()})
         present, last = _compare(gallery, copy, batch_size)
-        count = 0
-        while detections := gallery.scan(last, batch_size):
-            copy.add(_make_images(detections))
-            last = detections[-1].detection_id
-            count += len(detections)
-            on_copied(len(detections))
+        for count in _copy_detections(gallery, copy, last, batch_size):
+            copied += count
+            on_copied(count)
         if gallery.sources() != sources:
             raise InputError(
                 f"{gallery.address}: changed during the copy; expected no indexing at the same "
                 "time: copy again"
             )
         copy.add([], progress)
-    return CopyReport(count, present, len(sources))
+    return CopyReport(copied, present, len(sources))
+
+
+def _copy_detections(
+    gallery: GalleryStore, copy: GalleryStore, after: int, batch_size: int
+) -> Iterator[int]:
+    """Copy the detections after an id; yield the size of each stored batch."""
+    while detections := gallery.scan(after, batch_size):
+        copy.add(_make_images(detections))
+        after = detections[-1].detection_id
+        yield len(detections)
 
 
 def _list_progress(
