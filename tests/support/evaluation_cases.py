@@ -98,7 +98,7 @@ def generate_embeddings(rng, count):
 def generate_dataset(rng, images=12, identities=5, queries=6):
     """Return records and predictions: empty images, unlabeled, tiny and repeated people.
 
-    Detections are annotated boxes moved about, twice at times, and boxes of nobody; embeddings
+    Detections are shifted ground-truth boxes, some twice, and boxes without a person; embeddings
     come from a small pool, so that equal similarities are common.
     """
     pool = generate_embeddings(rng, 12)
