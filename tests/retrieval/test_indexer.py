@@ -40,6 +40,17 @@ def list_rows(store):
     return sorted((e.source, -1 if e.frame is None else e.frame, e.box[0]) for e in detections)
 
 
+def fill_disk(store):
+    """Let SQLite refuse to grow the file, as on a full disk."""
+    connection = store._tables.connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def free_disk(store):
+    store._tables.connection.execute("PRAGMA max_page_count = 1000000")
+
+
 @pytest.fixture
 def media(tmp_path):
     folder = tmp_path / "media"
@@ -232,8 +243,7 @@ def test_failed_replacements_keep_the_old_detections(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         rows = list_rows(store)
-        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        fill_disk(store)
         frames = [{p: (20 * p + i) % 80 for p in range(4)} for i in range(300)]
         write_video(media / "door.avi", frames)
         with pytest.raises(InputError, match="disk is full"):
@@ -360,13 +370,12 @@ def test_a_full_disk_loses_nothing(media, tmp_path):
     with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
         index(whole, media)
         index(store, media / "a.png")
-        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        fill_disk(store)
         with pytest.raises(InputError, match="disk is full.*stored before is kept"):
             index(store, media)
         rows = list_rows(store)
         assert 2 <= len(rows) < len(list_rows(whole))
-        store._connection.execute("PRAGMA max_page_count = 1000000")
+        free_disk(store)
         index(store, media)
         assert set(rows) <= set(list_rows(store))
         assert list_rows(store) == list_rows(whole)
