@@ -8,6 +8,10 @@ def add_clsa_search_config(cfg: CN) -> None:
 
     A comment says so if the paper does not give a value.
     """
+    # registers the models and datasets, which Detectron2 finds by name
+    import clsa_search.data.catalog  # noqa: F401
+    import clsa_search.modeling  # noqa: F401
+
     cfg.MODEL.META_ARCHITECTURE = "PersonSearchRCNN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
     _add_branch(cfg)

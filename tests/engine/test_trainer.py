@@ -32,13 +32,13 @@ def test_training_learns_and_leaves_its_traces(tiny_cfg, tmp_path):
     tiny_cfg.merge_from_list(
         [
             *("INPUT.RANDOM_FLIP", "none", "INPUT.MIN_SIZE_TRAIN", "(96,)"),
-            *("SOLVER.MAX_ITER", "100", "TEST.EVAL_PERIOD", "50", "SOLVER.BASE_LR", "0.02"),
-            *("SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),  # without steps: constant
+            *("SOLVER.MAX_ITER", "100", "TEST.EVAL_PERIOD", "50", "SOLVER.BASE_LR", "0.03"),
         ]
     )
+    assert tiny_cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # ends at 0, so without a spike
     _, losses = train(tiny_cfg)
     first, last = (median(losses[i] for i in steps) for steps in (range(5), range(80, 100)))
-    assert last < 0.5 * first  # ten seeds, one and two threads, four instruction sets: MEASURED
+    assert last < 0.5 * first  # 0.12 to 0.26 with ten seeds
     folder = Path(tiny_cfg.OUTPUT_DIR)
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert any("search/mAP" in line and "detection/AP" in line for line in lines)
