@@ -36,6 +36,7 @@ test: $(READY) lint
 lint: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 # The stamp is written last: an interrupted installation starts again.
 $(ENV)/.ready: setup.py requirements.lock tools/install_detectron2.py | same-python

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are written completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,13 @@ from typing import IO
 
 @contextmanager
 def replace_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """A file to write that takes the place of `path` once it is whole and on disk.
+    """Open a file that replaces `path` once it is complete and on disk.
 
-    Until then `path` stays as it was, also where the process dies; its folder is made. Several
-    processes may write the same file: the last one's stays.
+    Until then `path` does not change, even if the process dies. Its folder is created. If several
+    processes write the same file, the last one wins.
+
+    Args:
+        path: file to write.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +31,6 @@ def replace_file(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
 
 def remove_partial_files(folder: str | os.PathLike) -> None:
-    """Delete what processes that died left of unfinished files; nobody may be writing there."""
+    """Delete the incomplete files of dead processes; no process may be writing to the folder."""
     for partial in Path(folder).glob(".*.partial"):
         partial.unlink(missing_ok=True)

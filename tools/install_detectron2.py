@@ -2,9 +2,9 @@
 """Make `import detectron2` work in this Python environment without a compiler.
 
 An importable Detectron2 is left alone. Otherwise the Python files of the official release v0.6 are
-taken from a hash-pinned source distribution, mended for today's NumPy, Pillow and setuptools, built
-into a pure-Python wheel and installed. Faster R-CNN needs none of the compiled operators: RoIAlign
-and NMS come from torchvision.
+taken from a hash-pinned source distribution, patched for current NumPy, Pillow and setuptools,
+built into a pure-Python wheel and installed. Faster R-CNN does not need the compiled operators:
+RoIAlign and NMS come from torchvision.
 """
 
 import argparse
@@ -23,8 +23,15 @@ REQUIREMENT = (
 
 
 @dataclass(frozen=True)
-class Mend:
-    """Replace `pattern` in every file of `files`; a file without a match is an error."""
+class Patch:
+    """A replacement in source files.
+
+    Args:
+        files: paths below detectron2/, each with at least one match.
+        pattern: regular expression.
+        replacement: replacement of each match, as in `re.sub`.
+        reason: why Detectron2 needs it.
+    """
 
     files: tuple[str, ...]
     pattern: str
@@ -32,8 +39,8 @@ class Mend:
     reason: str
 
 
-MENDS = (
-    Mend(
+PATCHES = (
+    Patch(
         files=(
             "data/build.py",
             "data/datasets/pascal_voc.py",
@@ -47,19 +54,19 @@ MENDS = (
         replacement=r"\1",
         reason="NumPy 1.24 removed the aliases of Python's own types",
     ),
-    Mend(
+    Patch(
         files=("data/transforms/transform.py",),
         pattern=r"\bImage\.LINEAR\b",
         replacement="Image.BILINEAR",
         reason="Pillow 10 removed the alias LINEAR",
     ),
-    Mend(
+    Patch(
         files=("model_zoo/model_zoo.py",),
         pattern=r"^import pkg_resources$",
         replacement="import importlib.resources",
         reason="setuptools 82 removed pkg_resources",
     ),
-    Mend(
+    Patch(
         files=("model_zoo/model_zoo.py",),
         pattern=r"pkg_resources\.resource_filename\(\s*"
         r'"detectron2\.model_zoo", os\.path\.join\("configs", config_path\)\s*\)',
@@ -69,7 +76,7 @@ MENDS = (
     ),
 )
 
-# The compiled module: importing it must work, using it must say what is missing.
+# In place of the compiled module: the import works, a call says what is missing.
 PLACEHOLDER = '''"""Stands in for the compiled operators, which this build does not have."""
 
 
@@ -105,7 +112,7 @@ projects = {
 setup(
     name="detectron2",
     version="0.6+purepython",
-    description="Detectron2 v0.6 without compiled operators, mended for current dependencies",
+    description="Detectron2 v0.6 without compiled operators, patched for current dependencies",
     license="Apache-2.0",
     packages=find_packages(include=["detectron2", "detectron2.*"]) + list(projects),
     package_dir=projects,
@@ -115,17 +122,22 @@ setup(
 """
 
 
-def run_pip(*arguments: str, **kwargs: object) -> subprocess.CompletedProcess:
-    """Run pip of this interpreter, so that the user's index, mirror and proxy settings hold."""
-    return subprocess.run([sys.executable, "-m", "pip", *arguments], text=True, **kwargs)
+def run_pip(
+    *arguments: str, capture_output: bool = False, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run pip of this interpreter, with the user's index, mirror and proxy settings."""
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, text=True, capture_output=capture_output, env=env)
 
 
 def download_source(folder: Path) -> Path:
-    """Let pip download, verify and unpack the source distribution; return the unpacked tree.
+    """Download, verify and unpack the source distribution with pip; return the unpacked tree.
 
-    pip refuses to finish with this file (its metadata names a dependency by URL), but by then it
-    has checked the hash and unpacked the archive into its temporary folder, which
-    `--no-clean` keeps.
+    pip fails in the end because the metadata names a dependency by URL. By then it has checked the
+    hash and unpacked the archive to its temporary folder; `--no-clean` keeps that folder.
+
+    Args:
+        folder: temporary folder of pip.
     """
     requirement = folder / "requirement.txt"
     requirement.write_text(REQUIREMENT + "\n", encoding="utf-8")
@@ -141,28 +153,32 @@ def download_source(folder: Path) -> Path:
     return trees[0]
 
 
-def apply_mends(tree: Path) -> None:
-    """Apply every row of MENDS under <tree>/detectron2 and add the placeholder module."""
-    for mend in MENDS:
-        for name in mend.files:
+def apply_patches(tree: Path) -> None:
+    """Apply PATCHES below <tree>/detectron2 and add the placeholder module."""
+    for patch in PATCHES:
+        for name in patch.files:
             path = tree / "detectron2" / name
             text, count = re.subn(
-                mend.pattern, mend.replacement, path.read_text(encoding="utf-8"), flags=re.M
+                patch.pattern, patch.replacement, path.read_text(encoding="utf-8"), flags=re.M
             )
             if count == 0:
-                raise SystemExit(f"{name}: nothing matches {mend.pattern!r} ({mend.reason})")
+                raise SystemExit(f"{name}: nothing matches {patch.pattern!r} ({patch.reason})")
             path.write_text(text, encoding="utf-8")
     (tree / "detectron2" / "_C.py").write_text(PLACEHOLDER, encoding="utf-8")
     (tree / "setup.py").write_text(SETUP, encoding="utf-8")
 
 
 def build_wheel(output: Path) -> Path:
-    """Build the pure-Python wheel into `output` and return its path."""
+    """Build the pure-Python wheel and return its path.
+
+    Args:
+        output: folder of the wheel.
+    """
     with tempfile.TemporaryDirectory(prefix="detectron2-") as folder:
         tree = download_source(Path(folder))
-        apply_mends(tree)
+        apply_patches(tree)
         result = run_pip(
-            # built in an environment of its own: a bare one may lack setuptools or wheel
+            # an isolated build: this environment may lack setuptools or wheel
             *("wheel", "--no-deps", "--use-pep517", "-w", str(output), str(tree)),
             capture_output=True,
         )
@@ -173,7 +189,7 @@ def build_wheel(output: Path) -> Path:
 
 
 def main() -> None:
-    """Install Detectron2 where it is missing, or only build the wheel."""
+    """Install Detectron2 if it is missing, or only build the wheel."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--wheel", type=Path, metavar="DIR", help="only build the wheel into DIR")
     args = parser.parse_args()

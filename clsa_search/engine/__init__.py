@@ -1,4 +1,4 @@
-"""Set-up, training and evaluation in Detectron2's words: config, trainer, hooks, checkpointer."""
+"""Setup, training and evaluation, as in Detectron2: config, trainer, hooks, launcher."""
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.engine.hooks import DrawCurves, SeedEveryStep

@@ -1,4 +1,4 @@
-"""A checkpoint over whole datasets, taken up where an interrupted run stopped."""
+"""Predictions of a checkpoint for whole datasets; an interrupted run can be continued."""
 
 import logging
 import os
@@ -18,8 +18,10 @@ from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
+from clsa_search.wording import count_noun
 
-SHARD_SIZE = 200  # images of a process between two savings of an extraction
+SHARD_SIZE = 200
+"""Number of images after which a process saves its predictions."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +34,22 @@ def predict(
     protocols: Sequence[str] | None = None,
     gt_boxes: bool = False,
 ) -> OrderedDict:
-    """Run MODEL.WEIGHTS over a dataset; leaves predictions.npz in `output_dir`.
+    """Evaluate MODEL.WEIGHTS on a dataset and write predictions.npz to a folder.
 
-    A run that was interrupted is taken up where it was, as long as weights, config and dataset are
-    the same.
+    An interrupted run is continued if weights, config and dataset are the same.
 
     Args:
-        cfg: of the model.
-        dataset_name: see `get_records`.
-        output_dir: may hold what an interrupted run left.
-        protocols: names as `load_protocols` takes them; by default the dataset's own.
+        cfg: config of the model.
+        dataset_name: name of a dataset, see `get_records`.
+        output_dir: folder of the predictions, also of an interrupted run's.
+        protocols: names of protocols, see `load_protocols`; by default the dataset's own.
         gt_boxes: also embed ground-truth boxes, for the upper bound of the re-ID.
 
     Returns:
-        The evaluator's results, on the main process.
+        Results of the evaluator, on the main process.
 
     Raises:
-        InputError: the checkpoint is missing or of another model.
+        InputError: the checkpoint is missing or belongs to another model.
     """
     model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
@@ -58,12 +59,12 @@ def predict(
         output_dir=output_dir,
         protocols=protocols,
         gt_boxes=gt_boxes,
-        meta={"config": _dump_what_matters(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)},
+        meta={"config": _dump_relevant(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)},
         shard_size=SHARD_SIZE,
     )
     done = evaluator.restore()
     if done:
-        logger.info("%d images were done before: %s is taken up again", len(done), output_dir)
+        logger.info("%s: continues after %s", output_dir, count_noun(len(done), "image"))
     rest = [record for record in get_records(dataset_name) if record["image_id"] not in done]
     if not rest:
         return evaluator.evaluate()
@@ -72,8 +73,8 @@ def predict(
     return inference_on_dataset(model, loader, evaluator)
 
 
-def _dump_what_matters(cfg: CfgNode) -> str:
-    """The config without what may change between an extraction and its second part."""
+def _dump_relevant(cfg: CfgNode) -> str:
+    """Return the config without the keys that change no result."""
     cfg = cfg.clone()
     cfg.defrost()
     del cfg.TEST["IMS_PER_BATCH"], cfg.TEST["COMPILE"], cfg.DATALOADER["NUM_WORKERS"]
@@ -81,8 +82,8 @@ def _dump_what_matters(cfg: CfgNode) -> str:
 
 
 def predict_test_sets(cfg: CfgNode) -> OrderedDict:
-    """:func:`predict` for each of DATASETS.TEST, into OUTPUT_DIR/inference/<dataset>."""
-    results = OrderedDict()
+    """Evaluate MODEL.WEIGHTS on each of DATASETS.TEST, into OUTPUT_DIR/inference/<dataset>."""
+    results: OrderedDict = OrderedDict()
     for name in cfg.DATASETS.TEST:
         results[name] = predict(cfg, name, inference_dir(cfg, name))
         if comm.is_main_process():
@@ -91,7 +92,7 @@ def predict_test_sets(cfg: CfgNode) -> OrderedDict:
 
 
 def inference_dir(cfg: CfgNode, dataset_name: str) -> str:
-    """Where the predictions of a test set go, apart from those of other sets."""
+    """Return the folder of a test set's predictions below OUTPUT_DIR."""
     return os.path.join(
         cfg.OUTPUT_DIR, "inference", re.sub(r"[^\w.-]+", "_", dataset_name).strip("_")
     )

@@ -11,6 +11,7 @@ from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 
 from clsa_search.errors import InputError
+from clsa_search.wording import count_noun
 
 TORCHRUN_VARIABLES = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"}
 
@@ -38,7 +39,8 @@ def launch(main: Callable[[argparse.Namespace], object], args: argparse.Namespac
         return
     if args.num_gpus * args.num_machines > 1 and args.num_gpus > torch.cuda.device_count():
         raise InputError(
-            f"--num-gpus is {args.num_gpus}, but this machine has {torch.cuda.device_count()}; "
+            f"--num-gpus is {args.num_gpus}, but this machine has "
+            f"{count_noun(torch.cuda.device_count(), 'GPU')}; "
             f"torchrun --nproc_per_node {args.num_gpus} starts processes on a CPU"
         )
     launch_detectron2(
@@ -57,8 +59,8 @@ def _join_torchrun() -> None:
     gpus = torch.cuda.device_count()
     if 0 < gpus < local_size:
         raise InputError(
-            f"torchrun started {local_size} processes on this machine, but it has {gpus} "
-            f"GPU{'' if gpus == 1 else 's'}; expected at most one process per GPU (an empty "
+            f"torchrun started {local_size} processes on this machine, but it has "
+            f"{count_noun(gpus, 'GPU')}; expected at most one process per GPU (an empty "
             "CUDA_VISIBLE_DEVICES hides the GPUs)"
         )
     if gpus:

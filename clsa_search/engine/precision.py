@@ -40,7 +40,7 @@ def prepare_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> Non
         amp_dtype: see :func:`read_amp_dtype`.
     """
     if amp_dtype or next(model.parameters()).device.type == "cpu":
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:

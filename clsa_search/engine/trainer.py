@@ -9,7 +9,7 @@ from functools import partial
 
 import torch.distributed as dist
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, defaults
+from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -41,6 +41,8 @@ class PersonSearchTrainer(DefaultTrainer):
         InputError: SOLVER.IMS_PER_BATCH does not divide into processes and ACCUMULATION_STEPS;
             see also :func:`.with_identities` and :func:`.read_amp_dtype`.
     """
+
+    _trainer: SimpleTrainer
 
     def __init__(self, cfg: CfgNode) -> None:
         amp_dtype = read_amp_dtype(cfg)
