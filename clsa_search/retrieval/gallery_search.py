@@ -172,20 +172,15 @@ def open_gallery(
         InputError: there is no gallery, or its weights are missing or differ.
     """
     if weights is None:
-        if create:
-            raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
-        weights, config_file = _find_weights(address, config_file)
+        weights, config_file = _find_weights(address, config_file, create)
     predictor = PersonSearchPredictor.load(
         weights, config_file, device=device, dtype=precision, min_score=min_score
     )
-    about = {_WEIGHTS: os.path.abspath(weights)}
-    if config_file is not None:
-        about[_CONFIG] = os.path.abspath(find_config(config_file))
     store = open_store(
         address,
         weights=predictor.weights_sha256,
         create=create,
-        about=about,
+        about=_describe_model(weights, config_file),
         device=predictor.device,
         dtype=dtype,
     )
@@ -207,10 +202,22 @@ def average_embeddings(embeddings: Sequence[np.ndarray]) -> np.ndarray:
     return (mean / length).astype(np.float32)
 
 
+def _describe_model(
+    weights: str | os.PathLike, config_file: str | os.PathLike | None
+) -> dict[str, str]:
+    """Return the paths to remember in a gallery."""
+    about = {_WEIGHTS: os.path.abspath(weights)}
+    if config_file is not None:
+        about[_CONFIG] = os.path.abspath(find_config(config_file))
+    return about
+
+
 def _find_weights(
-    address: str | os.PathLike, config_file: str | os.PathLike | None
+    address: str | os.PathLike, config_file: str | os.PathLike | None, create: bool
 ) -> tuple[str, str | os.PathLike | None]:
     """Return the remembered weights and config of a gallery."""
+    if create:
+        raise InputError(f"{address}: a new gallery needs weights; expected a checkpoint")
     with open_store(address) as store:
         about = store.about
     weights = about.get(_WEIGHTS)
