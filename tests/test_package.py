@@ -61,6 +61,13 @@ def test_storage_and_scores_know_no_model(package):
     assert not import_graph()[package] & {"modeling", "engine", "retrieval", "export", "page"}
 
 
+def test_only_commands_change_how_a_process_keeps_memory():
+    for path in PACKAGE.rglob("*.py"):
+        calls = "keep_freed_memory(" in path.read_text(encoding="utf-8")
+        expected = path.parent.name == "commands" or path.name == "memory.py"
+        assert expected or not calls, path
+
+
 def test_the_package_knows_no_benchmarks():
     for path in PACKAGE.rglob("*.py"):
         assert "benchmarks" not in {name.split(".")[0] for name in imported_anywhere(path)}, path

@@ -1,4 +1,4 @@
-"""Training as a whole and evaluation: what they do, leave behind and refuse."""
+"""Training and evaluation: their results, their files and their error messages."""
 
 import argparse
 import hashlib
@@ -8,8 +8,11 @@ from statistics import median
 
 import pytest
 import torch
+from detectron2.engine import DefaultTrainer, defaults
 from detectron2.modeling import build_model
 
+from clsa_search.data import get_records
+from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import (
     PersonSearchCheckpointer,
     PersonSearchTrainer,
@@ -45,6 +48,52 @@ def test_training_learns_and_leaves_its_traces(tiny_cfg, tmp_path):
     assert (folder / "model_final.pth").is_file()
     assert list(folder.glob("events.out.tfevents*")), "tensorboard"
     assert (folder / "curves.png").is_file()
+
+
+class CountingTrainer(PersonSearchTrainer):
+    """Replaces its parts as Detectron2's users do."""
+
+    built = []
+    mapped = []
+
+    @classmethod
+    def build_model(cls, cfg):
+        cls.built.append("model")
+        return super().build_model(cfg)
+
+    @classmethod
+    def build_optimizer(cls, cfg, model):
+        cls.built.append("optimizer")
+        return torch.optim.Adam(model.parameters(), lr=1e-4)
+
+    @classmethod
+    def build_train_loader(cls, cfg):
+        cls.built.append("loader")
+        mapper = PersonSearchDatasetMapper(cfg, is_train=True)
+
+        def remember(record):
+            cls.mapped.append(record["image_id"])
+            return mapper(record)
+
+        return super().build_train_loader(cfg, mapper=remember, sampler=[2, 0] * 5)
+
+    @classmethod
+    def build_lr_scheduler(cls, cfg, optimizer):
+        cls.built.append("scheduler")
+        return super().build_lr_scheduler(cfg, optimizer)
+
+
+def test_model_optimizer_mapper_and_sampler_can_be_replaced(tiny_cfg, tiny_data):
+    tiny_cfg.merge_from_list(["SOLVER.MAX_ITER", "2", "DATASETS.TEST", "()"])
+    create = defaults.create_ddp_model
+    trainer = CountingTrainer(tiny_cfg)
+    assert isinstance(trainer, DefaultTrainer) and defaults.create_ddp_model is create
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert CountingTrainer.built == ["model", "optimizer", "loader", "scheduler"]
+    assert isinstance(trainer.optimizer, torch.optim.Adam)
+    third, first = (get_records(str(tiny_data / "train.json"))[i]["image_id"] for i in (2, 0))
+    assert CountingTrainer.mapped[:4] == [third, first, third, first]
 
 
 @pytest.mark.parametrize("levels", [[], ["res6"], ["res5", "res3"]])
