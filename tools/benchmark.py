@@ -60,6 +60,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     subjects = parser.add_subparsers(dest="subject", required=True)
+    add_subjects(subjects)
+    add_common_options(subjects.choices)
+    args = parser.parse_args(argv)
+    check_args(parser, args)
+    return args
+
+
+def add_subjects(subjects: Any) -> None:
+    """Add the subcommands with their own options."""
     inference = subjects.add_parser("inference", help="parts of the model, plain and optimized")
     inference.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4], metavar="N")
     inference.add_argument("--dtypes", nargs="+", choices=settings.DTYPES, default=["float32"])
@@ -86,27 +95,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     growth.add_argument("--sizes", type=int, nargs="+", metavar="N", help="measured sizes")
     growth.add_argument("--plot", type=Path, help="image file for a plot of seconds over size")
     growth.add_argument("--until", type=int, metavar="N", help="size of the extrapolation")
-    for subject in (training, growth):
-        subject.add_argument("--batch", type=int, default=4, help="images per process")
-    for subject in (inference, training, index, growth):
-        size = settings.CAMERA_SIZE if subject is index else settings.FIELD_SIZE
+
+
+def add_common_options(subjects: dict[str, argparse.ArgumentParser]) -> None:
+    """Add the options of several subcommands."""
+    for name in ("training", "growth"):
+        subjects[name].add_argument("--batch", type=int, default=4, help="images per process")
+    for name in ("inference", "training", "index", "growth"):
+        subject = subjects[name]
+        size = settings.CAMERA_SIZE if name == "index" else settings.FIELD_SIZE
         subject.add_argument("--config-file", help="config of the model; its weights are random")
         subject.add_argument("--size", type=int, nargs=2, default=size, metavar=("H", "W"))
         subject.add_argument("--boxes", type=int, default=8, help="boxes per image, default 8")
         subject.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE")
-    for subject in (query, growth):
+    for name in ("query", "growth"):
+        subject = subjects[name]
         subject.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
         subject.add_argument("--queries", type=int, default=64, help="queries per batch")
         subject.add_argument("--half", action="store_true", help="hold embeddings in float16")
-    for subject in (index, query, growth):
-        subject.add_argument("--folder", type=Path, help="on the disk to measure; else temporary")
-    for subject in subjects.choices.values():
+    for name in ("index", "query", "growth"):
+        subjects[name].add_argument("--folder", type=Path, help="on the measured disk")
+    for subject in subjects.values():
         subject.add_argument("--repeat", type=int, default=5, help="number of timed calls")
         subject.add_argument("--device", help="cpu or cuda; default a GPU if there is one")
         subject.add_argument("--json", type=Path, help="output file for the numbers")
-    args = parser.parse_args(argv)
-    check_args(parser, args)
-    return args
 
 
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -57,19 +57,14 @@ def evaluate_run(
     options = SearchOptions(score_threshold=DEFAULT_SCORE_THRESHOLD)
     evaluation = score_protocols(predictions, records, protocols, options, source=path)
     details = collect_details(evaluation, records)
-    buckets = {
-        kind: {name_bucket(bucket): bucket for bucket in details[kind] if bucket.targets}
-        for kind in ("scale_ratio", "target_height")
-    }
     alone = {level: evaluate_search(part, protocols[0], options) for level, part in parts.items()}
     agreement, correlation = compare_levels(list(parts.values()), protocols[0])
-    return {
-        **evaluation.results,
-        **{kind: {name: b.mAP for name, b in by_name.items()} for kind, by_name in buckets.items()},
-        **{
-            f"targets_by_{kind}": {name: b.targets for name, b in by_name.items()}
-            for kind, by_name in buckets.items()
-        },
+    metrics = dict(evaluation.results)
+    for kind in ("scale_ratio", "target_height"):
+        buckets = {name_bucket(bucket): bucket for bucket in details[kind] if bucket.targets}
+        metrics[kind] = {name: bucket.mAP for name, bucket in buckets.items()}
+        metrics[f"targets_by_{kind}"] = {name: b.targets for name, b in buckets.items()}
+    return metrics | {
         "level": {level: result.metrics()["mAP"] for level, result in alone.items()},
         "agreement": _name_pairs(100 * agreement, levels),
         "correlation": _name_pairs(correlation, levels),

@@ -70,8 +70,8 @@ def generate_predictions(
     embeddings = generate_embeddings(rng, size.detections, width)
     embeddings[labeled] += SIGNAL * centers[person_ids[labeled]]
     query_persons = np.arange(size.queries) % size.identities
-    query_embeddings = generate_embeddings(rng, size.queries, width)
-    query_embeddings += SIGNAL * centers[query_persons]
+    signal = SIGNAL * centers[query_persons]
+    query_embeddings = normalize(generate_embeddings(rng, size.queries, width) + signal)
     query_images = rng.integers(0, size.images, size.queries)
     names = np.array([f"s{image:05d}" for image in range(size.images)])
     predictions = Predictions(
@@ -87,7 +87,7 @@ def generate_predictions(
         queries=Queries(
             ids=np.arange(size.queries),
             boxes=np.tile(np.array(_QUERY_BOX, np.float32), (size.queries, 1)),
-            embeddings=normalize(query_embeddings),
+            embeddings=query_embeddings,
             image_ids=names[query_images],
         ),
         meta={},

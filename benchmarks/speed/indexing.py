@@ -73,8 +73,6 @@ def measure_indexing(
 ) -> Iterator[Measurement]:
     """Measure indexing of images, by one reading thread and by several, and of a video.
 
-    One frame per second of the video is indexed.
-
     Args:
         cfg: config of the model; its weights are random.
         folder: folder on the disk to measure, default the system's; temporary files are deleted.
@@ -82,7 +80,7 @@ def measure_indexing(
         repeat: number of timed calls.
         size: (height, width) of images and video.
         boxes: number of stored detections per image.
-        images: number of images, and seconds of video.
+        images: number of images, and seconds of video at one frame per second.
         threads: number of reading threads.
     """
     with TemporaryDirectory(dir=folder) as temporary:
@@ -100,8 +98,8 @@ def measure_indexing(
             parts = {"reading": reading, "model": model, "storing": storing}
             slowest = max(parts, key=lambda part: parts[part].seconds)
             whole = _measure_whole(place, media, predictor, images, repeat)
-            notes = {**whole.notes, "slowest part": slowest}
-            yield replace(whole, limit_seconds=parts[slowest].seconds, notes=notes)
+            whole.notes["slowest part"] = slowest
+            yield replace(whole, limit_seconds=parts[slowest].seconds)
 
 
 def build_random_trained_model(cfg: CfgNode, device: torch.device, detections: int) -> TrainedModel:

@@ -52,12 +52,7 @@ def measure_processes(
     Raises:
         InputError: if there are more processes than devices.
     """
-    devices = count_devices(device)
-    if max(counts) > devices:
-        raise InputError(
-            f"{max(counts)} processes on {devices} {'GPUs' if device.type == 'cuda' else 'cores'}; "
-            "expected at most one process per device"
-        )
+    _check_count(max(counts), device)
     first: dict[str, float] = {}
     for count in counts:
         work = partial(measure_share, cfg, batch, size, boxes, repeat)
@@ -70,6 +65,15 @@ def measure_processes(
                 limit_seconds=alone / count,
                 notes={"processes": count},
             )
+
+
+def _check_count(count: int, device: torch.device) -> None:
+    devices = count_devices(device)
+    if count > devices:
+        raise InputError(
+            f"{count} processes on {devices} {'GPUs' if device.type == 'cuda' else 'cores'}; "
+            "expected at most one process per device"
+        )
 
 
 def measure_share(

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from itertools import repeat as repeat_forever
 from pathlib import Path
@@ -126,24 +127,18 @@ def measure_training(
         InputError: if the device does not support one of the dtypes.
     """
     keep_freed_memory(device)
+    measure_step = partial(measure, unit="image", units=batch, device=device, repeat=repeat)
     steps: list[Measurement] = []
     for branch in branches:
         for dtype in dtypes:
             changed = with_options(cfg, "MODEL.REID.NAME", BRANCHES[branch], *_precision(dtype))
             step = Step(changed, device=device, batch=batch, size=size, boxes=boxes)
-            measurement = measure(
-                step,
-                name=f"training step, {branch} branch, {dtype}, batch {batch}",
-                unit="image",
-                units=batch,
-                device=device,
-                repeat=repeat,
-                dtype=dtype,
-            )
+            name = f"training step, {branch} branch, {dtype}, batch {batch}"
+            measurement = measure_step(step, name=name, dtype=dtype)
             steps.append(measurement)
-            speedup = steps[0].seconds / measurement.seconds
             embedded = step.embedded * cfg.SOLVER.ACCUMULATION_STEPS / batch
-            yield replace(measurement, notes={"speedup": speedup, "embedded boxes": embedded})
+            notes = {"speedup": steps[0].seconds / measurement.seconds, "embedded boxes": embedded}
+            yield replace(measurement, notes=notes)
     fastest = min(measurement.seconds for measurement in steps)
     yield from compare_loaders(list(measure_loader(cfg, batch=batch)), fastest)
 

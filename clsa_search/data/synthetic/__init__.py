@@ -1,8 +1,8 @@
 """Generator of synthetic street scenes: a person-search dataset without a download.
 
 Modules, from small to large: textures, solids, wardrobe, appearance, person (one person); facades,
-props, street (the place); scene (one image); spec (parameters), plan (people of each image);
-dataset (the files).
+props, camera, street (the place); scene (one image); spec (parameters); plan (people of each
+image); dataset (the files).
 """
 
 from typing import TYPE_CHECKING

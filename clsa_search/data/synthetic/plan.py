@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from clsa_search.data.synthetic.appearance import sample_appearance, sample_identities
+from clsa_search.data.synthetic.camera import sample_cameras
 from clsa_search.data.synthetic.scene import ScenePerson, ScenePlan
 from clsa_search.data.synthetic.spec import MIN_POSITIVES, SyntheticSpec
-from clsa_search.data.synthetic.street import sample_cameras
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
@@ -19,9 +19,8 @@ _ATTEMPTS = 50
 def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
     """Plan the scenes of a split, `train` or `gallery`.
 
-    Identities occur about equally often and at most once per image, at heights spread evenly on a
-    logarithmic scale. Two cameras or more see each gallery identity. The ids of the gallery follow
-    those of train.
+    Identities occur equally often, once per image, at heights spread evenly on a logarithmic scale.
+    Two cameras or more see each gallery identity. The ids of the gallery follow those of train.
 
     Raises:
         InputError: if no such plan is found.
@@ -31,9 +30,8 @@ def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
     # The street ends behind the smallest people.
     far = min(0.07, 0.85 * spec.min_height / spec.height)
     cameras = sample_cameras(np.random.default_rng((spec.seed, 0)), spec.cameras, far=far)
-    ids, images = (
-        (spec.test_ids, spec.gallery_images) if split_index else (spec.train_ids, spec.train_images)
-    )
+    ids = (spec.train_ids, spec.test_ids)[split_index]
+    images = (spec.train_images, spec.gallery_images)[split_index]
     appearances = sample_identities(rng, ids, sibling_fraction=spec.sibling_fraction)
     camera_indices = rng.permutation(np.arange(images) % len(cameras))
     people = rng.integers(spec.min_people, spec.max_people + 1, images)
@@ -48,16 +46,15 @@ def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
             f"of 2 cameras; raise gallery_images"
         )
     heights = _assign_heights(rng, spec, members, ids)
-    first_id = split_index * spec.train_ids
     plans = []
-    for index, (identities, camera_index) in enumerate(zip(members, camera_indices, strict=True)):
+    for index, identities in enumerate(members):
         known = [
-            ScenePerson(first_id + identity, appearances[identity], heights[index][slot])
-            for slot, identity in enumerate(identities)
+            ScenePerson(split_index * spec.train_ids + identity, appearances[identity], height)
+            for identity, height in zip(identities, heights[index], strict=True)
         ]
         others = [_sample_unlabeled(rng, spec) for _ in range(unlabeled[index])]
-        seed = int(rng.integers(2**63))
-        plans.append(ScenePlan(index, cameras[camera_index], tuple(known + others), seed))
+        camera, seed = cameras[camera_indices[index]], int(rng.integers(2**63))
+        plans.append(ScenePlan(index, camera, tuple(known + others), seed))
     return plans
 
 

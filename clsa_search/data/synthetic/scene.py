@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 
 from clsa_search.data.synthetic.appearance import Appearance, sample_pose
-from clsa_search.data.synthetic.person import draw_person
-from clsa_search.data.synthetic.props import PROPS, draw_prop
-from clsa_search.data.synthetic.street import (
+from clsa_search.data.synthetic.camera import (
     Camera,
-    draw_background,
     foot_row,
     simulate_sensor,
     walkable_columns,
 )
+from clsa_search.data.synthetic.person import draw_person
+from clsa_search.data.synthetic.props import PROPS, draw_prop
+from clsa_search.data.synthetic.street import draw_background
 
 _MEAN_STATURE = 1.72  # meters
 SOLID = 96  # smallest alpha of a person's pixels
