@@ -156,13 +156,13 @@ class MilvusStore(GalleryStore):
 
     def search_ids(
         self,
-        queries: np.ndarray | torch.Tensor,
+        embeddings: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
         per: Per = "match",
     ) -> SearchHits:
         """See `GalleryStore`."""
-        checked = check_queries(self.address, queries, self.width, k, per).cpu().numpy()
+        checked = check_queries(self.address, embeddings, self.width, k, per).cpu().numpy()
         if k > MAX_ROWS:
             raise InputError(
                 f"{self.address}: k: {k}; expected at most {MAX_ROWS}, the limit of Milvus"
@@ -175,14 +175,14 @@ class MilvusStore(GalleryStore):
 
     def search(
         self,
-        queries: np.ndarray | torch.Tensor,
+        embeddings: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
         per: Per = "match",
     ) -> list[list[Match]]:
         """See `GalleryStore`."""
         for _ in range(_TRIES):
-            hits = self.search_ids(queries, k, where, per)
+            hits = self.search_ids(embeddings, k, where, per)
             ids = np.unique(hits.ids).tolist()
             found = self._detections.read(ids)
             if len(found) == len(ids):  # else another process has deleted some since

@@ -131,13 +131,13 @@ class SQLiteStore(GalleryStore):
 
     def search_ids(
         self,
-        queries: np.ndarray | torch.Tensor,
+        embeddings: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
         per: Per = "match",
     ) -> SearchHits:
         """See `GalleryStore`."""
-        queries = check_queries(self.address, queries, self.width, k, per)
+        queries = check_queries(self.address, embeddings, self.width, k, per)
         with self._tables.reading():
             index = self._load_index()
             if index is None:
@@ -147,14 +147,14 @@ class SQLiteStore(GalleryStore):
 
     def search(
         self,
-        queries: np.ndarray | torch.Tensor,
+        embeddings: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
         per: Per = "match",
     ) -> list[list[Match]]:
         """See `GalleryStore`."""
         with self._tables.reading():
-            hits = self.search_ids(queries, k, where, per)
+            hits = self.search_ids(embeddings, k, where, per)
             return make_matches(hits, self._tables.read(np.unique(hits.ids).tolist()))
 
     def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredDetection]:

@@ -95,7 +95,7 @@ class GalleryStore(ABC):
     @abstractmethod
     def search_ids(
         self,
-        queries: np.ndarray | torch.Tensor,
+        embeddings: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
         per: Per = "match",
@@ -103,19 +103,19 @@ class GalleryStore(ABC):
         """Find the detections with the highest inner products, as arrays.
 
         Args:
-            queries: (Q, D) embeddings of unit length, computed with the store's weights.
+            embeddings: (Q, D) query embeddings of unit length, computed with the store's weights.
             k: number of detections for each query.
             where: filter of the detections.
             per: "image" keeps the best detection of each image or frame only.
 
         Raises:
-            InputError: the queries have a wrong shape or length, or k is less than 1.
+            InputError: the embeddings have a wrong shape or length, or k is less than 1.
         """
 
     @abstractmethod
     def search(
         self,
-        queries: np.ndarray | torch.Tensor,
+        embeddings: np.ndarray | torch.Tensor,
         k: int,
         where: Filter | None = None,
         per: Per = "match",

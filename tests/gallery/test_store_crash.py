@@ -12,7 +12,7 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import open_store
-from tests.support.store_cases import make_embeddings, make_image, new_store
+from tests.support.store_cases import limit_disk, make_embeddings, make_image, new_store
 
 # children start within milliseconds: they are forked off a process that has imported everything
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -129,13 +129,12 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path):
 def test_a_store_works_on_after_a_full_disk(tmp_path):
     with new_store(tmp_path / "gallery.db") as store:
         store.add([make_image(ROWS)])
-        (pages,) = store._tables.connection.execute("PRAGMA page_count").fetchone()
-        store._tables.connection.execute(f"PRAGMA max_page_count = {pages}")
+        limit_disk(store)
         large = [make_image(make_embeddings(5000), "large.mp4")]
         with pytest.raises(InputError, match="gallery.db: cannot add: database or disk is full"):
             store.add(large)
         assert store.count() == 7
         assert store.search_ids(ROWS, 100).ids.shape == (7, 7)
-        store._tables.connection.execute("PRAGMA max_page_count = 1000000")
+        limit_disk(store, 1_000_000)
         assert store.add(large)[0] == 8
         assert store.search_ids(ROWS, 10**4).ids.shape == (7, 5007)

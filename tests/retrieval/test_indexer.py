@@ -16,6 +16,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import IndexProgress, open_store
 from clsa_search.retrieval import Indexer, IndexOptions
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
+from tests.support.store_cases import limit_disk
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["clsa_search.retrieval.indexer", "tests.support.footage"])
@@ -38,17 +39,6 @@ def list_rows(store):
     """Return (source, frame, left edge) of all detections, in the order of files and frames."""
     detections = store.scan(limit=10_000)
     return sorted((e.source, -1 if e.frame is None else e.frame, e.box[0]) for e in detections)
-
-
-def fill_disk(store):
-    """Let SQLite refuse to grow the file, as on a full disk."""
-    connection = store._tables.connection
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count = {pages}")
-
-
-def free_disk(store):
-    store._tables.connection.execute("PRAGMA max_page_count = 1000000")
 
 
 @pytest.fixture
@@ -243,7 +233,7 @@ def test_failed_replacements_keep_the_old_detections(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)
         rows = list_rows(store)
-        fill_disk(store)
+        limit_disk(store)
         frames = [{p: (20 * p + i) % 80 for p in range(4)} for i in range(300)]
         write_video(media / "door.avi", frames)
         with pytest.raises(InputError, match="disk is full"):
@@ -370,12 +360,12 @@ def test_a_full_disk_loses_nothing(media, tmp_path):
     with open_gallery(tmp_path / "whole") as whole, open_gallery(tmp_path) as store:
         index(whole, media)
         index(store, media / "a.png")
-        fill_disk(store)
+        limit_disk(store)
         with pytest.raises(InputError, match="disk is full.*stored before is kept"):
             index(store, media)
         rows = list_rows(store)
         assert 2 <= len(rows) < len(list_rows(whole))
-        free_disk(store)
+        limit_disk(store, 1_000_000)
         index(store, media)
         assert set(rows) <= set(list_rows(store))
         assert list_rows(store) == list_rows(whole)

@@ -58,3 +58,10 @@ def search_by_sorting(detections, queries, k, passes=lambda detection: True, per
             best.append((detection_id, -negative))
         results.append(best[:k])
     return results
+
+
+def limit_disk(store, pages=None):
+    """Keep the file of a store from growing, or let it grow to a number of pages."""
+    connection = store._tables.connection
+    pages = pages or connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
