@@ -1,4 +1,4 @@
-"""Every YAML builds the model that its name says, for data that exists."""
+"""Every YAML builds the model of its name, for registered datasets."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_every_config_builds(config):
 @pytest.mark.parametrize(
     "config", [c for c in CONFIGS if "Base" not in c.stem], ids=lambda c: c.stem
 )
-def test_a_config_is_what_its_name_says(config):
+def test_a_config_has_the_branch_classifier_and_data_of_its_name(config):
     cfg = load_config(str(config))
     _, kind, dataset = config.stem.replace("_R50", "").split("_", 2)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):

@@ -1,4 +1,4 @@
-"""Two processes learn what one learns from the images of both."""
+"""Two processes have the losses, gradients and buffers of one process on the images of both."""
 
 import pytest
 import torch
@@ -13,8 +13,8 @@ from tests.support.processes import run_together
 from tests.support.tiny import ROOT, TINY_MODEL
 
 PIDS = [[0, 1, UNLABELED], [2, UNLABELED, UNLABELED], [1, 0, 2], [UNLABELED, 2, 1]]
-# Nothing is left to chance: every anchor is a proposal, and every proposal a sample. So every image
-# gives as many samples, which Detectron2 divides the losses of the detector by in each process.
+# Nothing is random: every anchor is a proposal, and every proposal is a sample. So every image has
+# the same number of samples; Detectron2 divides the detector's losses by it in each process.
 FIXED = [
     *("MODEL.RPN.BATCH_SIZE_PER_IMAGE", "1000000", "MODEL.RPN.NMS_THRESH", "1.0"),
     *("MODEL.RPN.PRE_NMS_TOPK_TRAIN", "1000000", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "1000000"),
@@ -25,11 +25,11 @@ FIXED = [
 
 
 def make_input(number):
-    """An image of 96 x 72 of noise with three people of different sizes, the same on every call."""
+    """Return 96 x 72 noise with three boxes of different sizes, equal on every call."""
     generator = torch.Generator().manual_seed(number)
     boxes = [[4, 8, 20, 60], [30, 20, 44, 60], [60, 30 - number, 72, 66]]
-    people = [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0} for box in boxes]
-    instances = annotations_to_instances(people, (72, 96))
+    annotations = [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0} for box in boxes]
+    instances = annotations_to_instances(annotations, (72, 96))
     instances.gt_pids = torch.tensor(PIDS[number])
     image = torch.randint(0, 255, (3, 72, 96), generator=generator)
     return {"image": image, "instances": instances}
@@ -42,33 +42,34 @@ def build(opts):
     model.proposal_generator.rpn_head.anchor_deltas.weight.data.zero_()
     for classifier in model.reid_criterion.classifiers.values():
         for value in classifier.parameters():
-            value.data *= 100  # from their small initial weights every prediction is uniform
+            value.data *= 100  # small initial weights give uniform predictions
     return model
 
 
-def learn(model, inputs):
-    """Two steps that move no weight; returns {what: tensor} that must be equal.
+def run_steps(model, inputs):
+    """Run two steps without changing weights; return {name: tensor} of losses and gradients.
 
-    The second is taken because the memory of OIM has learned from the first.
+    In the second step, OIM's lookup table has the rows of the first.
     """
-    seen = {}
+    results = {}
     for step in range(2):
         model.zero_grad()
         with EventStorage():
             losses = model(inputs)
         sum(losses.values()).backward()
-        seen |= {f"{name} of step {step}": loss.detach() for name, loss in losses.items()}
+        results |= {f"{name} of step {step}": loss.detach() for name, loss in losses.items()}
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 name = f"gradient of {name.removeprefix('module.')} in step {step}"
-                seen[name] = parameter.grad.clone()
-    memory = {name: value for name, value in model.named_buffers() if "classifiers" in name}
-    return seen | {name.removeprefix("module."): value for name, value in memory.items()}
+                results[name] = parameter.grad.clone()
+    buffers = {name: value for name, value in model.named_buffers() if "classifiers" in name}
+    return results | {name.removeprefix("module."): value for name, value in buffers.items()}
 
 
-def learn_a_share(rank, opts, folder):
+def run_share(rank, opts, folder):
     model = torch.nn.parallel.DistributedDataParallel(build(opts), broadcast_buffers=False)
-    torch.save(learn(model, [make_input(i) for i in (2 * rank, 2 * rank + 1)]), folder / f"{rank}")
+    inputs = [make_input(number) for number in (2 * rank, 2 * rank + 1)]
+    torch.save(run_steps(model, inputs), folder / f"{rank}")
 
 
 @pytest.mark.parametrize(
@@ -80,29 +81,26 @@ def learn_a_share(rank, opts, folder):
     ],
     ids=["crop", "oim", "shared"],
 )
-def test_two_processes_learn_what_one_does(opts, tmp_path):
-    # statistics over both processes' rows, as many as each has
+def test_two_processes_train_as_one_process(opts, tmp_path):
+    # norms with statistics over the rows of both processes
     norms = [
         *("MODEL.RESNETS.NORM", "naiveSyncBN_N", "MODEL.FPN.NORM", "naiveSyncBN_N"),
-        *(
-            "MODEL.REID.BACKBONE.RESNETS.NORM",
-            "naiveSyncBN_N",
-            "MODEL.REID.HEAD.NORM",
-            "naiveSyncBN_N",
-        ),
-        *("MODEL.ROI_BOX_HEAD.NORM", "naiveSyncBN_N"),
+        *("MODEL.REID.BACKBONE.RESNETS.NORM", "naiveSyncBN_N"),
+        *("MODEL.REID.HEAD.NORM", "naiveSyncBN_N", "MODEL.ROI_BOX_HEAD.NORM", "naiveSyncBN_N"),
     ]
-    one = learn(build(opts + norms), [make_input(i) for i in range(4)])
-    run_together(learn_a_share, opts + norms, tmp_path)
+    one = run_steps(build(opts + norms), [make_input(i) for i in range(4)])
+    run_together(run_share, opts + norms, tmp_path)
     two = [torch.load(tmp_path / f"{rank}") for rank in range(2)]
     for name, expected in one.items():
-        if name.startswith("loss"):  # of a process's own images
-            got = (two[0][name] + two[1][name]) / 2
+        if name.startswith("loss"):  # of the process's own images
+            actual = (two[0][name] + two[1][name]) / 2
         else:
-            got = two[0][name]
-            torch.testing.assert_close(got, two[1][name], msg=f"{name} differs between processes")
-        # the synchronised norm takes its variance as a difference, which costs it some digits
-        distance = (got.float() - expected).norm() / expected.float().norm().clamp(min=1e-6)
-        assert distance < 0.1, f"{name}: {got} and not {expected}"
-    assert any(name.startswith("gradient of reid_criterion") for name in one)
+            actual = two[0][name]
+            torch.testing.assert_close(
+                actual, two[1][name], msg=f"{name} differs between processes"
+            )
+        # the synchronized norm computes its variance as a difference, and loses some digits
+        distance = (actual.float() - expected).norm() / expected.float().norm().clamp(min=1e-6)
+        assert distance < 0.1, f"{name}: {actual}, expected {expected}"
+    assert any(name.startswith("gradient of reid_heads") for name in one)
     assert ("reid_criterion.classifiers.res5.queue" in one) == ("OIMClassifier" in opts)

@@ -1,4 +1,4 @@
-"""The re-ID branches: what a level sees of each box."""
+"""The re-ID branches: the feature maps of boxes at each level."""
 
 import pytest
 import torch
@@ -17,14 +17,14 @@ from clsa_search.modeling import (
 
 
 class Recorder(torch.nn.Module):
-    """A backbone that hands on what it was given."""
+    """A backbone that returns its input."""
 
     def forward(self, crops):
         return {"res3": crops, "res5": crops.mean(dim=(2, 3), keepdim=True), "unused": crops}
 
 
 def ramp(height=64, width=48):
-    """Pixel (y, x) holds 100 y + x in every channel."""
+    """Return an image with the value 100 y + x at pixel (y, x) of every channel."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return (100.0 * y + x).expand(3, height, width)
 
@@ -45,7 +45,7 @@ def test_a_box_of_crop_size_is_cut_out_exactly():
     torch.testing.assert_close(levels["res3"][0], image[:, 16:48, 8:24])
 
 
-def test_crops_stand_upright_and_large_boxes_are_averaged():
+def test_large_boxes_are_averaged_to_the_crop_size():
     levels = crop([ramp()], [[[0.0, 0.0, 32.0, 64.0]]], (32, 16))
     assert levels["res3"].shape == (1, 3, 32, 16)
     averaged = torch.nn.functional.avg_pool2d(ramp()[None, :, :, :32], 2)
@@ -55,13 +55,13 @@ def test_crops_stand_upright_and_large_boxes_are_averaged():
 def test_rows_follow_the_boxes_of_each_image():
     first, second = ramp(), ramp() + 7
     boxes = [[[0.0, 0.0, 4.0, 8.0], [4.0, 8.0, 8.0, 16.0]], [[4.0, 8.0, 8.0, 16.0]]]
-    got = crop([first, second], boxes, (8, 4))["res3"]
-    torch.testing.assert_close(got[0], first[:, :8, :4])
-    torch.testing.assert_close(got[1], first[:, 8:16, 4:8])
-    torch.testing.assert_close(got[2], second[:, 8:16, 4:8])
+    crops = crop([first, second], boxes, (8, 4))["res3"]
+    torch.testing.assert_close(crops[0], first[:, :8, :4])
+    torch.testing.assert_close(crops[1], first[:, 8:16, 4:8])
+    torch.testing.assert_close(crops[2], second[:, 8:16, 4:8])
 
 
-def test_the_configured_backbone_gives_the_levels_lowest_first(tiny_cfg):
+def test_the_configured_backbone_returns_the_levels_lowest_first(tiny_cfg):
     tiny_cfg.freeze()
     built = build_reid_branch(tiny_cfg, {})
     assert list(built.output_shape()) == ["res3", "res4", "res5"]
@@ -78,7 +78,7 @@ C4 = [
 ]
 
 
-def test_shared_levels_are_cut_from_every_feature_map():
+def test_shared_levels_are_pooled_from_every_feature_map():
     shapes = {"res3": ShapeSpec(channels=3, stride=1), "res5": ShapeSpec(channels=3, stride=4)}
     shared = SharedBranch(input_shape=shapes, pool_size=(8, 4))
     image = ramp()
@@ -96,12 +96,12 @@ def test_shared_levels_are_cut_from_every_feature_map():
         torch.testing.assert_close(level[0], expected)
 
 
-def test_the_detectors_stages_are_shared(tiny_cfg):
+def test_stages_of_the_detectors_backbone_can_be_shared(tiny_cfg):
     tiny_cfg.merge_from_list(SHARED)
     backbone = build_backbone(tiny_cfg)
     built = build_reid_branch(tiny_cfg, feature_shapes(backbone))
     assert list(built.output_shape()) == built.in_features == ["res3", "res4", "res5"]
-    assert not list(built.parameters()), "all are the detector's"
+    assert not list(built.parameters()), "all parameters are the detector's"
     images = ImageList.from_tensors([torch.randn(3, 64, 96)])
     features = compute_features(backbone, images.tensor, built.in_features)
     assert set(features) == {*built.in_features, *backbone.output_shape()}
@@ -111,7 +111,7 @@ def test_the_detectors_stages_are_shared(tiny_cfg):
         assert levels[name].shape == (2, shape.channels, 16, 8)
 
 
-def test_the_pyramids_levels_can_be_shared_too(tiny_cfg):
+def test_levels_of_the_pyramid_can_be_shared(tiny_cfg):
     tiny_cfg.merge_from_list([*SHARED, "MODEL.REID.LEVELS", "['p2', 'p4']"])
     backbone = build_backbone(tiny_cfg)
     built = build_reid_branch(tiny_cfg, feature_shapes(backbone))
@@ -137,7 +137,7 @@ def test_the_pyramids_levels_can_be_shared_too(tiny_cfg):
         ([*SHARED, *C4], r"LEVELS is \['res3', 'res4', 'res5'\]; expected one or more of res4, l"),
     ],
 )
-def test_faulty_configs_are_named(tiny_cfg, opts, message):
+def test_config_errors_name_key_and_value(tiny_cfg, opts, message):
     tiny_cfg.merge_from_list(opts)
     with pytest.raises(InputError, match=message):
         build_reid_branch(tiny_cfg, feature_shapes(build_backbone(tiny_cfg)))
