@@ -135,3 +135,17 @@ def test_a_config_knows_models_and_datasets():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == ["PersonSearchRCNN", "True"]
+
+
+def test_the_console_scripts_are_the_commands():
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    (scripts,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "COMMANDS"
+    )
+    modules = {path.stem for path in (PACKAGE / "commands").glob("*.py")} - {"__init__"}
+    assert set(scripts.values()) == modules - {"gallery_actions", "make_synthetic"}
+    for module in scripts.values():
+        text = (PACKAGE / "commands" / f"{module}.py").read_text(encoding="utf-8")
+        assert "def main(argv: list[str] | None = None) -> None:" in text, module

@@ -135,7 +135,7 @@ def run(words, folder):
 
 
 def open_page(words, folder):
-    """What a command that serves a page sends to a browser."""
+    """Start a command that serves a page; return the page."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

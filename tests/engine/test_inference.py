@@ -1,4 +1,4 @@
-"""Running a checkpoint over a dataset: taken up after an interruption, annotated boxes included."""
+"""Evaluation of a checkpoint: continued after an interruption, with ground-truth boxes."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
 
 @pytest.fixture
 def model_cfg(tiny_cfg, tmp_path):
-    """With a checkpoint of random weights."""
+    """Config with a checkpoint of random weights."""
     engine.PersonSearchCheckpointer(build_model(tiny_cfg), str(tmp_path)).save("model")
     tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
     return tiny_cfg
@@ -30,8 +30,8 @@ class Interruption(Exception):
     pass
 
 
-def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatch):
-    model_cfg.TEST.IMS_PER_BATCH = 1  # the last bit may depend on what is computed together
+def test_an_interrupted_run_is_continued(model_cfg, gallery, tmp_path, monkeypatch):
+    model_cfg.TEST.IMS_PER_BATCH = 1  # the last bit may depend on the batch
     results = engine.predict(model_cfg, gallery, str(tmp_path / "one"))
     monkeypatch.setattr(inference, "SHARD_SIZE", 3)
     shown = []
@@ -48,7 +48,7 @@ def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatc
     with pytest.raises(Interruption):
         engine.predict(model_cfg, gallery, str(tmp_path / "two"))
     limit, shown = 0, []
-    model_cfg.DATALOADER.NUM_WORKERS = 1  # which changes no result
+    model_cfg.DATALOADER.NUM_WORKERS = 1  # changes no result
     assert engine.predict(model_cfg, gallery, str(tmp_path / "two")) == results
     assert len(shown) == len(get_records(gallery)) - 6  # two shards of three were done
     one, two = (np.load(tmp_path / side / "predictions.npz") for side in ("one", "two"))
@@ -57,7 +57,7 @@ def test_an_interrupted_run_is_taken_up(model_cfg, gallery, tmp_path, monkeypatc
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.npz"]
 
 
-def test_what_is_computed_together_changes_nothing(model_cfg, gallery, tmp_path):
+def test_the_batch_size_changes_no_result(model_cfg, gallery, tmp_path):
     for count in (1, 4):
         model_cfg.TEST.IMS_PER_BATCH = count
         engine.predict(model_cfg, gallery, str(tmp_path / str(count)))
@@ -68,7 +68,7 @@ def test_what_is_computed_together_changes_nothing(model_cfg, gallery, tmp_path)
         np.testing.assert_allclose(one[field], four[field], atol=1e-4)
 
 
-def test_a_run_that_lacks_only_the_scores_needs_no_image(model_cfg, gallery, tmp_path, monkeypatch):
+def test_a_run_without_scores_only_reads_no_image(model_cfg, gallery, tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "SHARD_SIZE", 1)
     evaluate = PersonSearchEvaluator.evaluate
 

@@ -1,4 +1,4 @@
-"""Commands in several processes: started by torchrun or by hand, on one machine or on two."""
+"""Commands in several processes, on one machine or on two."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ TRAIN_NET = str(ROOT / "tools" / "train_net.py")
 
 
 def run(command, **variables):
-    """Start a command on the CPU."""
+    """Start a command on the CPU and return its process."""
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} | variables
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen([sys.executable, *command], env=environment, **pipes)
@@ -42,7 +42,7 @@ def finish(process):
     return output
 
 
-def test_torchrun_evaluates_as_one_process_does(demo_config_file, tiny_opts, tmp_path):
+def test_torchrun_evaluates_like_one_process(demo_config_file, tiny_opts, tmp_path):
     cfg = load_config(demo_config_file, tiny_opts)
     PersonSearchCheckpointer(build_model(cfg), str(tmp_path)).save("model")
     opts = [*tiny_opts, "MODEL.WEIGHTS", str(tmp_path / "model.pth")]
@@ -70,7 +70,7 @@ def find_port():
 
 
 def test_two_machines_train_one_model(demo_config_file, tiny_opts):
-    """With the variables that torchrun sets on each of two machines with one process."""
+    """Two processes with the variables of torchrun on two machines."""
     opts = [*tiny_opts, "SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4"]
     opts += ["SOLVER.ACCUMULATION_STEPS", "2", "SOLVER.CHECKPOINT_PERIOD", "1"]
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": find_port(), "WORLD_SIZE": "2"}
@@ -109,19 +109,19 @@ def test_processes_have_one_model_and_evaluate_it(demo_config_file, tiny_opts, t
     opts += ["SOLVER.ACCUMULATION_STEPS", "2"]
     run_together(train_and_evaluate, demo_config_file, opts, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pth") for rank in (0, 1))
-    # batch norm's too: each process evaluated a part of the images, with the main one's statistics
+    # also the statistics of batch norm: evaluation takes those of the main process
     for name, value in first.items():
         assert torch.equal(second[name], value), name
 
 
 @pytest.mark.parametrize("machines", [1, 2])
-def test_more_gpus_than_there_are_is_an_error(machines):
+def test_too_few_gpus_are_an_error(machines):
     args = argparse.Namespace(num_gpus=torch.cuda.device_count() + 2, num_machines=machines)
     with pytest.raises(InputError, match="torchrun --nproc_per_node"):
         launch(print, args)
 
 
-def test_more_processes_than_gpus_is_an_error(monkeypatch):
+def test_more_processes_than_gpus_are_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 2}.items():
         monkeypatch.setenv(name, str(value))

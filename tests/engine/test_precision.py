@@ -1,4 +1,4 @@
-"""A step in half precision and in parts: the update that the whole batch in float32 would make."""
+"""A step in half precision or in parts makes the update of the whole batch in float32."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ IN_PARTS = ["SOLVER.ACCUMULATION_STEPS", "2"]
 
 
 class Line(nn.Module):
-    """y = wx with squared error; keeps how it was called."""
+    """A model y = wx with squared error that records its calls."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ class Line(nn.Module):
 
 
 class Repeated(list):
-    """A loader that yields one batch for ever."""
+    """A loader that repeats one batch endlessly."""
 
     batch_size = property(len)
 
@@ -47,7 +47,7 @@ class Repeated(list):
 
 
 def make_trainer(*, clip=None, scale=0.1, **options):
-    """A step on four examples; scale multiplies what the line should give."""
+    """Return a trainer on four examples; `scale` multiplies their targets."""
     torch.manual_seed(0)
     model = Line()
     batch = [{"x": torch.randn(3), "y": scale * y} for y in (1.0, -2.0, 3.0, 0.5)]
@@ -62,7 +62,7 @@ def make_trainer(*, clip=None, scale=0.1, **options):
 
 
 def step(trainer, count=1):
-    """The weights after `count` steps and the loss of the last one."""
+    """Return the weights after `count` steps and the last loss."""
     with EventStorage() as storage:
         for trainer.iter in range(count):
             trainer.run_step()
@@ -90,7 +90,7 @@ def test_half_precision_makes_about_the_same_update(dtype):
     assert not torch.equal(weights, expected)
 
 
-def test_gradients_are_clipped_as_they_are_not_as_they_are_scaled():
+def test_gradients_are_clipped_without_the_loss_scale():
     before = make_trainer().model.layer.weight.detach().clone()
     for dtype in (None, torch.bfloat16, torch.float16):
         trainer = make_trainer(clip=0.01, amp_dtype=dtype)
@@ -98,7 +98,7 @@ def test_gradients_are_clipped_as_they_are_not_as_they_are_scaled():
         assert (weights - before).norm().item() == pytest.approx(0.1 * 0.01, rel=1e-3), dtype
 
 
-def test_an_overflow_is_left_out_and_the_scale_finds_its_way():
+def test_an_overflow_skips_the_update_and_lowers_the_scale():
     trainer = make_trainer(scale=1e3, amp_dtype=torch.float16)
     before = trainer.model.layer.weight.detach().clone()
     scale = trainer.grad_scaler.get_scale()
@@ -109,7 +109,7 @@ def test_an_overflow_is_left_out_and_the_scale_finds_its_way():
 
 
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
-def test_a_loss_that_is_no_number_ends_the_run_before_the_update(dtype):
+def test_a_loss_of_nan_ends_the_run_before_the_update(dtype):
     trainer = make_trainer(scale=float("nan"), amp_dtype=dtype)
     before = trainer.model.layer.weight.detach().clone()
     with pytest.raises(FloatingPointError, match="loss_line"):
@@ -150,13 +150,13 @@ def test_a_resumed_run_in_half_precision_and_parts_is_exact(tiny_cfg, opts):
         (["SOLVER.ACCUMULATION_STEPS", "0"], "ACCUMULATION_STEPS is 0"),
     ],
 )
-def test_steps_that_cannot_be_are_named(tiny_cfg, opts, message):
+def test_impossible_steps_are_errors(tiny_cfg, opts, message):
     tiny_cfg.merge_from_list(opts)
     with pytest.raises(InputError, match=message):
         PersonSearchTrainer(tiny_cfg)
 
 
-def test_a_type_that_the_device_lacks_is_named(tiny_cfg, monkeypatch):
+def test_an_unsupported_amp_type_is_an_error(tiny_cfg, monkeypatch):
     def refuse(*args):
         raise RuntimeError("not implemented for 'Half'")
 

@@ -1,4 +1,4 @@
-"""A resumed run goes on as if nothing had happened, whenever and however it was ended."""
+"""A resumed run continues exactly, whenever and however it ended."""
 
 import io
 import json
@@ -116,7 +116,7 @@ def test_a_new_run_leaves_the_earlier_one_as_it_was(six_steps, caplog):
 
 
 class WriteLosses(HookBase):
-    """Keeps the loss of every iteration in a file, over all lives of a run."""
+    """The loss of every iteration in a file, over all processes of a run."""
 
     def __init__(self, path):
         self.file = open(path, "a", buffering=1)
@@ -128,12 +128,12 @@ class WriteLosses(HookBase):
 
 class WritingTrainer(PersonSearchTrainer):
     def build_hooks(self):
-        # first, so that an iteration that is lost while it is saved is written down as well
+        # first, to record an iteration before the checkpoint that may be lost
         return [WriteLosses(os.path.join(self.cfg.OUTPUT_DIR, LOSSES)), *super().build_hooks()]
 
 
 def die_in_second_saving(moment):
-    """Kill this process in the middle of the file, before it takes its place or gets its name."""
+    """Kill this process in the second checkpoint: in the file, before its rename or its tag."""
     saves = []
 
     def save(data, file):
@@ -161,7 +161,7 @@ def die():
 
 
 def live(config_file, opts, moment):
-    """What a process does: train on from wherever the one before it came to."""
+    """Continue the training of the previous process."""
     if moment:
         die_in_second_saving(moment)
     trainer = WritingTrainer(load_config(config_file, opts))
@@ -196,13 +196,13 @@ def resume_together(rank, config_file, opts):
     assert classifier.lookup_table.any() and classifier.queue.any()
 
 
-def test_two_processes_resume_exactly_with_the_memory_of_oim(demo_config_file, tiny_opts):
+def test_two_processes_resume_exactly_with_the_buffers_of_oim(demo_config_file, tiny_opts):
     opts = [*tiny_opts, "MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.OIM.QUEUE_SIZE", "9"]
     opts += ["SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2", "DATASETS.TEST", "()"]
     run_together(resume_together, demo_config_file, opts)
 
 
-def test_a_run_killed_at_any_moment_ends_as_if_left_alone(demo_config_file, tiny_opts, tmp_path):
+def test_a_killed_run_ends_like_an_uninterrupted_one(demo_config_file, tiny_opts, tmp_path):
     context = torch.multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["clsa_search.engine"])
     opts = [*tiny_opts, "SOLVER.MAX_ITER", "12", "SOLVER.CHECKPOINT_PERIOD", "1", "OUTPUT_DIR"]

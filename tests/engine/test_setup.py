@@ -1,4 +1,4 @@
-"""From a command's arguments to a config: faults are named before a run begins."""
+"""From the command line to a config: faults are reported before a run begins."""
 
 import argparse
 import json
@@ -40,12 +40,12 @@ def test_setup_leaves_the_config_of_a_run_as_it_was(demo_config_file, tiny_opts,
         (["DATASETS.TRAIN"], "command line"),
     ],
 )
-def test_faulty_options_are_named(demo_config_file, opts, message):
+def test_wrong_options_are_errors(demo_config_file, opts, message):
     with pytest.raises(InputError, match=message):
         load_config(demo_config_file, opts)
 
 
-def test_faulty_config_files_are_named(tmp_path):
+def test_wrong_config_files_are_errors(tmp_path):
     with pytest.raises(InputError, match="nowhere.yaml"):
         load_config("nowhere.yaml")
     (tmp_path / "broken.yaml").write_text("MODEL: [")

@@ -29,7 +29,7 @@ from tests.support.training import train
 
 
 def test_training_learns_and_leaves_its_traces(tiny_cfg, tmp_path):
-    """The loss of one batch, seen again and again, falls to half and less on any processor."""
+    """The loss of one repeated batch falls by more than half, on any processor."""
     pair = make_split(tmp_path / "pair", "train", images=2, queries=False)
     tiny_cfg.DATASETS.TRAIN = (str(pair),)
     tiny_cfg.merge_from_list(
@@ -38,10 +38,10 @@ def test_training_learns_and_leaves_its_traces(tiny_cfg, tmp_path):
             *("SOLVER.MAX_ITER", "100", "TEST.EVAL_PERIOD", "50", "SOLVER.BASE_LR", "0.03"),
         ]
     )
-    assert tiny_cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # ends at 0, so without a spike
+    assert tiny_cfg.SOLVER.LR_SCHEDULER_NAME == "WarmupCosineLR"  # ends at a rate of 0
     _, losses = train(tiny_cfg)
     first, last = (median(losses[i] for i in steps) for steps in (range(5), range(80, 100)))
-    assert last < 0.5 * first  # 0.12 to 0.26 with ten seeds
+    assert last < 0.5 * first  # 0.10 to 0.30 with ten seeds and three instruction sets
     folder = Path(tiny_cfg.OUTPUT_DIR)
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert any("search/mAP" in line and "detection/AP" in line for line in lines)
@@ -51,7 +51,7 @@ def test_training_learns_and_leaves_its_traces(tiny_cfg, tmp_path):
 
 
 class CountingTrainer(PersonSearchTrainer):
-    """Replaces its parts as Detectron2's users do."""
+    """A trainer with parts of its own, as users of Detectron2 write it."""
 
     built = []
     mapped = []
@@ -97,7 +97,7 @@ def test_model_optimizer_mapper_and_sampler_can_be_replaced(tiny_cfg, tiny_data)
 
 
 @pytest.mark.parametrize("levels", [[], ["res6"], ["res5", "res3"]])
-def test_levels_that_the_backbone_lacks_are_named(tiny_cfg, levels):
+def test_levels_missing_in_the_backbone_are_errors(tiny_cfg, levels):
     tiny_cfg.MODEL.REID.LEVELS = levels
     with pytest.raises(InputError, match="LEVELS.*lowest first"):
         build_model(tiny_cfg)
@@ -123,7 +123,7 @@ def test_a_trainer_counts_the_identities_without_setup(tiny_cfg):
     ("num_ids", "labeled", "message"),
     [(2, True, "NUM_IDS is 2.*holds 3 identities"), (3, False, "train.json.*no box has a person")],
 )
-def test_a_trainer_needs_a_place_for_everyone(tiny_cfg, tiny_data, num_ids, labeled, message):
+def test_a_trainer_needs_enough_identities(tiny_cfg, tiny_data, num_ids, labeled, message):
     tiny_cfg.MODEL.REID.NUM_IDS = num_ids
     if not labeled:
         document = json.loads((tiny_data / "train.json").read_text())
@@ -135,7 +135,7 @@ def test_a_trainer_needs_a_place_for_everyone(tiny_cfg, tiny_data, num_ids, labe
         PersonSearchTrainer(tiny_cfg)
 
 
-def test_a_failing_iteration_keeps_its_own_error(tiny_cfg, monkeypatch):
+def test_an_error_in_an_iteration_is_raised_unchanged(tiny_cfg, monkeypatch):
     def fail(self, inputs):
         raise RuntimeError("out of memory")
 
@@ -170,7 +170,7 @@ def test_evaluation_of_a_checkpoint(tiny_cfg, checkpoint, tiny_data, tmp_path):
     assert (tmp_path / "out" / "predictions.npz").is_file()
 
 
-def test_predictions_say_what_made_them(tiny_cfg, checkpoint, tiny_data, tmp_path):
+def test_predictions_name_their_weights_and_config(tiny_cfg, checkpoint, tiny_data, tmp_path):
     tiny_cfg.MODEL.WEIGHTS = str(checkpoint)
     predict(tiny_cfg, str(tiny_data / "gallery.json"), str(tmp_path / "out"))
     meta = load_predictions(tmp_path / "out" / "predictions.npz").meta
@@ -185,7 +185,7 @@ def test_predictions_say_what_made_them(tiny_cfg, checkpoint, tiny_data, tmp_pat
     assert meta["config"] == made_by.dump()
 
 
-def test_test_sets_of_one_file_name_are_kept_apart(tiny_cfg, checkpoint, tiny_data, tmp_path):
+def test_test_sets_with_one_file_name_have_own_folders(tiny_cfg, checkpoint, tiny_data, tmp_path):
     second = make_split(tmp_path / "second", "gallery", images=10, queries=True)
     first = str(tiny_data / "gallery.json")
     tiny_cfg.merge_from_list(["MODEL.WEIGHTS", str(checkpoint)])
