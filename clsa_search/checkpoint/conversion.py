@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 import clsa_search.modeling  # noqa: F401  (registers the meta-architecture)
 from clsa_search.atomic_io import replace_file
 from clsa_search.checkpoint.conventions import CONVENTIONS, Convention
-from clsa_search.checkpoint.resnet_reader import (
+from clsa_search.checkpoint.resnet_layouts import (
     UNUSED_SUFFIXES,
     PretrainedResNet,
     Tensors,

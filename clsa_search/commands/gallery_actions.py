@@ -22,7 +22,7 @@ _PROBLEMS = 1  # exit status
 def index(args: argparse.Namespace) -> int:
     """Add files to a gallery; return the exit status."""
     from clsa_search.retrieval.index_options import IndexOptions
-    from clsa_search.retrieval.media import list_media
+    from clsa_search.retrieval.source_files import list_media
 
     options = IndexOptions(
         rate=args.rate,

@@ -231,7 +231,7 @@ def _to_person(text: str) -> int | str:
 
 @_argument
 def _to_time(text: str) -> float:
-    from clsa_search.retrieval.times import parse_time
+    from clsa_search.retrieval.time_format import parse_time
 
     return parse_time(text)
 

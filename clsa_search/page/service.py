@@ -25,7 +25,7 @@ from clsa_search.retrieval.frame_reader import read_frame
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.result_images import read_person_images
 from clsa_search.retrieval.results import QueryResult
-from clsa_search.retrieval.times import format_time, parse_time
+from clsa_search.retrieval.time_format import format_time, parse_time
 from clsa_search.structures import ImageDetections, PersonImage
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, StoredDetection
-from clsa_search.retrieval.times import CALENDAR_FROM, parse_time
+from clsa_search.retrieval.time_format import CALENDAR_FROM, parse_time
 from clsa_search.retrieval.video import locate_frame
 
 PER_PAGE = 8

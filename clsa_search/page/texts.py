@@ -6,7 +6,7 @@ import os
 
 from clsa_search.gallery import Filter, GalleryStore, StoredDetection
 from clsa_search.retrieval.results import QueryResult, count_matches, quantity
-from clsa_search.retrieval.times import CALENDAR_FROM, format_time
+from clsa_search.retrieval.time_format import CALENDAR_FROM, format_time
 
 
 def describe_gallery(store: GalleryStore) -> str:

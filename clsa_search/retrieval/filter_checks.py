@@ -7,7 +7,7 @@ from dataclasses import replace
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore
 from clsa_search.retrieval.results import printable
-from clsa_search.retrieval.times import CALENDAR_FROM, format_time
+from clsa_search.retrieval.time_format import CALENDAR_FROM, format_time
 
 _MAX_NAMES = 10  # in a message
 

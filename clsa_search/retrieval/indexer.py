@@ -11,9 +11,9 @@ from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryImage, GalleryStore, IndexConflict, IndexProgress, Source
 from clsa_search.retrieval.index_options import IndexOptions, IndexReport
-from clsa_search.retrieval.media import describe_file, list_media
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch
+from clsa_search.retrieval.source_files import describe_file, list_media
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
 
 

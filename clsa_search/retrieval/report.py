@@ -18,7 +18,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import QueryResult, count_matches, results_as_text
-from clsa_search.retrieval.times import format_time
+from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import trim_to_tile

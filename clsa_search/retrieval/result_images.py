@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.frame_reader import FrameReader
-from clsa_search.retrieval.media import describe_file
 from clsa_search.retrieval.results import QueryResult, count_matches
-from clsa_search.retrieval.times import format_time
+from clsa_search.retrieval.source_files import describe_file
+from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import (
     MatchImage,

@@ -8,7 +8,7 @@ from typing import Any
 from tabulate import tabulate
 
 from clsa_search.gallery import Match, StoredDetection
-from clsa_search.retrieval.times import format_time
+from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import PersonImage
 
 _HEADERS = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "id"]

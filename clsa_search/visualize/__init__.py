@@ -12,7 +12,7 @@ from clsa_search.visualize.breakdown_plots import (
 )
 from clsa_search.visualize.curves import draw_curves
 from clsa_search.visualize.dataset_samples import draw_samples
-from clsa_search.visualize.prediction_sheets import draw_changes, draw_rankings
+from clsa_search.visualize.evaluation_sheets import draw_changes, draw_rankings
 from clsa_search.visualize.ranking_sheets import draw_ranking_overview, draw_ranking_sheet
 from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
 

@@ -8,7 +8,7 @@ matches, and gray without a mark if the truth is not known. The suffix of a path
 from collections.abc import Sequence
 from pathlib import Path
 
-from clsa_search.visualize.sheet import FAINT_COLOR, QUERY_COLOR, Sheet, shorten
+from clsa_search.visualize.sheet_layout import FAINT_COLOR, QUERY_COLOR, Sheet, shorten
 from clsa_search.visualize.tiles import TILE_HEIGHT, TILE_WIDTH, Ranking
 
 # inches

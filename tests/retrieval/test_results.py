@@ -18,7 +18,6 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Match, StoredDetection
 from clsa_search.retrieval import result_images
 from clsa_search.retrieval.frame_reader import FrameReader
-from clsa_search.retrieval.media import describe_file
 from clsa_search.retrieval.report import link_source, write_report
 from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import (
@@ -27,6 +26,7 @@ from clsa_search.retrieval.results import (
     results_as_json,
     results_as_text,
 )
+from clsa_search.retrieval.source_files import describe_file
 from clsa_search.visualize import PersonImage
 
 IMAGE = np.full((120, 160, 3), 128, dtype=np.uint8)

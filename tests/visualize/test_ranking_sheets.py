@@ -15,7 +15,7 @@ from clsa_search.visualize import (
     sheet,
     trim_to_tile,
 )
-from clsa_search.visualize.sheet import CORRECT_COLOR, MATCH_COLORS, QUERY_COLOR, WRONG_COLOR
+from clsa_search.visualize.sheet_layout import CORRECT_COLOR, MATCH_COLORS, QUERY_COLOR, WRONG_COLOR
 from tests.support.figure_cases import GRAY, color_share
 
 BOX = np.array([60.0, 30.0, 90.0, 100.0])

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.media import list_media
+from clsa_search.retrieval.source_files import list_media
 from tests.support.footage import write_image
 
 

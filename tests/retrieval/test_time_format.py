@@ -5,7 +5,7 @@ import time
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.times import format_time, parse_time
+from clsa_search.retrieval.time_format import format_time, parse_time
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from PIL import Image
 from clsa_search.errors import InputError
 from clsa_search.evaluation import evaluate_search
 from clsa_search.visualize import draw_changes, draw_rankings
-from clsa_search.visualize.prediction_sheets import choose_queries
-from clsa_search.visualize.sheet import CORRECT_COLOR, WRONG_COLOR
+from clsa_search.visualize.evaluation_sheets import choose_queries
+from clsa_search.visualize.sheet_layout import CORRECT_COLOR, WRONG_COLOR
 from tests.support.figure_cases import color_share, make_searched_dataset
 
 
