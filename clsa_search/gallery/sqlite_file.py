@@ -1,4 +1,4 @@
-"""The file of the embedded engine: schema, opening, transactions, errors.
+"""The file of the embedded engine: opening, transactions, errors.
 
 WAL lets processes read while one writes; synchronous=FULL makes a commit wait for the disk.
 """
@@ -13,29 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 
-SCHEMA_VERSION = 3
-APPLICATION_ID = 0x434C5341  # "CLSA": marks a gallery among SQLite files
 WAIT_SECONDS = 60.0  # for the transaction of another process
 _PAGE_BYTES = 32768  # several embeddings in each, none across two
-
-# Ids are never used again. Other processes follow by them: a new detection has a higher id, a
-# deleted one belongs to a source in `deletions`. The embedding is the last column: reading the
-# columns before it does not read it. The index holds all columns of filters: counting and listing
-# do not read the table.
-_SCHEMA = """
-CREATE TABLE gallery (
-  weights TEXT NOT NULL, about TEXT NOT NULL, width INTEGER, next_id INTEGER NOT NULL);
-CREATE TABLE sources (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, fingerprint TEXT,
-  next_frame INTEGER);
-CREATE TABLE detections (
-  id INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES sources, frame INTEGER, time REAL,
-  camera TEXT, x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
-  score REAL NOT NULL, embedding BLOB NOT NULL);
-CREATE INDEX detections_of_source ON detections (source, time, score, camera);
-CREATE TABLE deletions (id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL);
-"""
 
 
 class SQLiteFile:
@@ -146,7 +127,7 @@ class SQLiteFile:
         execute("PRAGMA synchronous = FULL")
 
     def _create(self, weights: str, about: Mapping[str, str]) -> None:
-        for statement in _SCHEMA.split(";"):
+        for statement in SCHEMA.split(";"):
             self.connection.execute(statement)
         values = weights, json.dumps(dict(about))
         self.connection.execute("INSERT INTO gallery VALUES (?, ?, NULL, 1)", values)
