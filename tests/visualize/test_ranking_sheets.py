@@ -12,7 +12,7 @@ from clsa_search.visualize import (
     Ranking,
     draw_ranking_overview,
     draw_ranking_sheet,
-    sheet,
+    sheet_layout,
     trim_to_tile,
 )
 from clsa_search.visualize.sheet_layout import CORRECT_COLOR, MATCH_COLORS, QUERY_COLOR, WRONG_COLOR
@@ -40,8 +40,10 @@ def test_correct_and_wrong_matches_have_their_colors(tmp_path):
 
 def test_matches_without_known_truth_have_gray_frames_and_no_marks(tmp_path, monkeypatch):
     marks = []
-    original = sheet.draw_mark
-    monkeypatch.setattr(sheet, "draw_mark", lambda *args: marks.append(args[1]) or original(*args))
+    original = sheet_layout.draw_mark
+    monkeypatch.setattr(
+        sheet_layout, "draw_mark", lambda *args: marks.append(args[1]) or original(*args)
+    )
     for draw in (draw_ranking_sheet, lambda r, path: draw_ranking_overview([r], path)):
         draw(make_ranking(None, None, None, summary="3 matches"), tmp_path / "unknown.png")
         draw(make_ranking(True, False, None), tmp_path / "some.png")
@@ -58,7 +60,7 @@ def test_matches_without_known_truth_have_gray_frames_and_no_marks(tmp_path, mon
 
 def test_all_images_of_a_query_are_shown(tmp_path, monkeypatch):
     """Sheets show two per row below the query; overviews show all side by side."""
-    monkeypatch.setattr(sheet, "DOTS_PER_INCH", 60)
+    monkeypatch.setattr(sheet_layout, "DOTS_PER_INCH", 60)
 
     def measure(draw, *rankings):
         """Return the size, and the number of pixels in the color of queries."""
