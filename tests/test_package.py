@@ -148,4 +148,4 @@ def test_the_console_scripts_are_the_commands():
     assert set(scripts.values()) == modules - {"gallery_actions", "make_synthetic"}
     for module in scripts.values():
         text = (PACKAGE / "commands" / f"{module}.py").read_text(encoding="utf-8")
-        assert "def main(argv: list[str] | None = None) -> None:" in text, module
+        assert "\ndef main(argv: " in text, module
