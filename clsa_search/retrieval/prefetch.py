@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import TypeVar
 
 _T = TypeVar("_T")
@@ -22,17 +22,18 @@ def prefetch(
     Raises:
         Exception: a task, or the iterator, raised it; the results before it are yielded first.
     """
-    advancing, running = ThreadPoolExecutor(1), ThreadPoolExecutor(threads)
+    # daemon threads: one that waits for a dead disk does not keep the program from ending
+    advancing, running = ThreadPool(1), ThreadPool(threads)
 
-    def submit_next() -> Future[_T] | None:
+    def submit_next() -> AsyncResult[_T] | None:
         task = next(tasks, None)
-        return None if task is None else running.submit(task)
+        return None if task is None else running.apply_async(task)
 
-    window = deque(advancing.submit(submit_next) for _ in range(count + 1))
+    window = deque(advancing.apply_async(submit_next) for _ in range(count + 1))
     try:
-        while (future := window.popleft().result()) is not None:
-            window.append(advancing.submit(submit_next))
-            yield future.result()
+        while (result := window.popleft().get()) is not None:
+            window.append(advancing.apply_async(submit_next))
+            yield result.get()
     finally:
-        for executor in (advancing, running):
-            executor.shutdown(wait=False, cancel_futures=True)
+        for pool in (advancing, running):
+            pool.terminate()

@@ -1,5 +1,7 @@
 """Prefetching: order, number of threads, distance, errors, early end."""
 
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -69,3 +71,14 @@ def test_closing_ends_all_threads():
         time.sleep(0.01)
     assert threading.active_count() == before
     assert len(started) <= count + 2
+
+
+def test_a_task_that_hangs_does_not_keep_the_program_from_ending():
+    program = (
+        "import time\n"
+        "from clsa_search.retrieval.prefetch import prefetch\n"
+        "results = prefetch(iter([lambda: 1, lambda: time.sleep(600)]), count=2, threads=2)\n"
+        "print(next(results))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (0, b"1\n")
