@@ -2,11 +2,11 @@
 
 
 def count_noun(count: int, singular: str, plural: str | None = None) -> str:
-    """Return a count with its noun, such as "1 image" or "2 images".
+    """Return a count with its noun, such as "1 image" or "2,816 images".
 
     Args:
         count: number of things.
         singular: noun for a count of 1.
         plural: noun for other counts; `singular` with an "s" by default.
     """
-    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from clsa_search.commands.search_gallery import INTERRUPTED, QueryImage
 from clsa_search.errors import InputError
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
+from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
     from clsa_search.retrieval import GallerySearch, IndexReport
@@ -35,7 +36,6 @@ def index(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from clsa_search.retrieval import Indexer
-    from clsa_search.retrieval.results import quantity
 
     with _open(args, create=True, min_score=args.min_score) as gallery:
         indexer = Indexer(gallery.predictor, gallery.store, options)
@@ -53,7 +53,7 @@ def index(args: argparse.Namespace) -> int:
             return INTERRUPTED
         finally:
             _print_report(indexer.report, args.store)
-        print(f"{args.store}: {quantity(gallery.store.count(), 'detection')} in all")
+        print(f"{args.store}: {count_noun(gallery.store.count(), 'detection')} in all")
     return _PROBLEMS if indexer.report.problems else 0
 
 
@@ -107,7 +107,7 @@ def list_sources(args: argparse.Namespace) -> None:
     from tabulate import tabulate
 
     from clsa_search.gallery import open_store
-    from clsa_search.retrieval.results import printable, quantity
+    from clsa_search.retrieval.results import printable
 
     with open_store(args.store) as store:
         rows = [
@@ -119,14 +119,14 @@ def list_sources(args: argparse.Namespace) -> None:
             for source in store.sources()
         ]
         print(tabulate(rows, ["source", "detections", "indexed"], disable_numparse=True))
-        counts = f"{quantity(store.count(), 'detection')} in {quantity(len(rows), 'file')}"
+        counts = f"{count_noun(store.count(), 'detection')} in {count_noun(len(rows), 'file')}"
         print(f"{counts}, weights {store.weights[:12]}")
 
 
 def delete(args: argparse.Namespace) -> None:
     """Delete files from the gallery."""
     from clsa_search.gallery import open_store
-    from clsa_search.retrieval.results import printable, quantity
+    from clsa_search.retrieval.results import printable
 
     with open_store(args.store) as store:
         paths = [os.path.abspath(path) for path in args.files]
@@ -137,7 +137,7 @@ def delete(args: argparse.Namespace) -> None:
                     f"{args.store}: {printable(path)} is not indexed; expected a file of `list`"
                 )
         for path in paths:
-            print(f"{printable(path)}: {quantity(store.delete(path), 'detection')} deleted")
+            print(f"{printable(path)}: {count_noun(store.delete(path), 'detection')} deleted")
 
 
 def copy(args: argparse.Namespace) -> None:
@@ -145,7 +145,6 @@ def copy(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from clsa_search.gallery import copy_gallery, open_store
-    from clsa_search.retrieval.results import quantity
 
     with open_store(args.store) as store, tqdm(total=store.count(), unit="detection") as bar:
 
@@ -154,8 +153,8 @@ def copy(args: argparse.Namespace) -> None:
 
         copied = copy_gallery(store, args.target, on_copied=show)
     print(
-        f"{args.target}: {quantity(copied.detections, 'detection')} of {args.store} copied, "
-        f"{copied.present:,} copied before; {quantity(copied.sources, 'source')}"
+        f"{args.target}: {count_noun(copied.detections, 'detection')} of {args.store} copied, "
+        f"{copied.present:,} copied before; {count_noun(copied.sources, 'source')}"
     )
 
 
@@ -224,12 +223,12 @@ def _select_queries(
 
 
 def _print_report(report: "IndexReport", address: str) -> None:
-    from clsa_search.retrieval.results import printable, quantity
+    from clsa_search.retrieval.results import printable
 
     print(
-        f"{address}: {quantity(report.detections, 'detection')} "
-        f"in {quantity(report.images, 'image')} added, "
-        f"{quantity(report.skipped, 'file')} already indexed"
+        f"{address}: {count_noun(report.detections, 'detection')} "
+        f"in {count_noun(report.images, 'image')} added, "
+        f"{count_noun(report.skipped, 'file')} already indexed"
     )
     if report.other_files == 1:
         print("1 file is neither an image nor a video by its name")

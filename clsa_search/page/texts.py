@@ -5,14 +5,15 @@ import math
 import os
 
 from clsa_search.gallery import Filter, GalleryStore, StoredDetection
-from clsa_search.retrieval.results import QueryResult, count_matches, quantity
+from clsa_search.retrieval.results import QueryResult, count_matches
 from clsa_search.retrieval.time_format import CALENDAR_FROM, format_time
+from clsa_search.wording import count_noun
 
 
 def describe_gallery(store: GalleryStore) -> str:
     """Return the headline: title, counts, name of the gallery."""
     sources = sum(source.detections > 0 for source in store.sources())
-    counts = f"{quantity(store.count(), 'detection')} in {quantity(sources, 'file')}"
+    counts = f"{count_noun(store.count(), 'detection')} in {count_noun(sources, 'file')}"
     name = html.escape(os.path.basename(store.address))
     return f"<h1>Find a person</h1><p>{counts} · {name}</p>"
 

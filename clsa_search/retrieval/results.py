@@ -80,11 +80,6 @@ def count_matches(count: int) -> str:
     return f"{count or 'no'} match{'' if count == 1 else 'es'}"
 
 
-def quantity(count: int, noun: str) -> str:
-    """Return "1 file", "2,816 files"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def _format_table(result: QueryResult) -> str:
     if not result.matches:
         return count_matches(0)
