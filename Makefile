@@ -1,9 +1,11 @@
 # Two commands for a fresh machine:  make demo   and   make test
 #   PYTHON=python3.12   interpreter of a new .venv (an existing one keeps its own)
 #   ENV=active          use the activated environment and its torch, without a .venv
+#   TEST_WORKERS=4      processes of the tests (default 2)
 #   DEVICE=cpu          run the demo on the CPU; by default on a GPU if there is one
 
 PYTHON ?= python3
+TEST_WORKERS ?= 2
 ENV ?= .venv
 
 DEMO_CONFIG := configs/clsa_small_synthetic_demo.yaml
@@ -31,7 +33,7 @@ demo: $(READY)
 	@echo "rankings: $(DEMO_OUTPUT)/eval/sheets/rankings.png   curves: $(DEMO_OUTPUT)/curves.png"
 
 test: $(READY) lint
-	$(PY) -m pytest
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(READY)
 	$(PY) -m ruff check .

@@ -15,6 +15,7 @@ EXTRAS = {
 }
 TEST = [
     "pytest>=7.4",
+    "pytest-xdist>=3.5",
     "ruff>=0.6",
     "playwright>=1.45",
     "mypy>=2.0",

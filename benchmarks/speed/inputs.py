@@ -108,7 +108,7 @@ def normalize(rows: np.ndarray) -> np.ndarray:
 def write_images(
     folder: Path, count: int, *, size: tuple[int, int] = CAMERA_SIZE, boxes: int = 1
 ) -> Path:
-    """Write JPEG files about as large as photographs, and their custom JSON file.
+    """Write JPEG files about as large as camera images, and their custom JSON file.
 
     Args:
         folder: existing folder.

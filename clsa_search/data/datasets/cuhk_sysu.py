@@ -1,4 +1,4 @@
-"""CUHK-SYSU: street photographs and film stills; 2,900 queries, galleries of 50 to 4,000 images.
+"""CUHK-SYSU: street images and film stills; 2,900 queries, galleries of 50 to 4,000 images.
 
 Xiao et al., "Joint Detection and Identification Feature Learning for Person Search", CVPR 2017.
 """
