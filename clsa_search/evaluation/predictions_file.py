@@ -69,14 +69,14 @@ def load_predictions(path: str | os.PathLike) -> Predictions:
     """
     path = Path(path)
     entries = _read_entries(path)
+    version = entries.get("version")
+    if version is not None and (version.shape or version != VERSION):
+        raise _fault(path, "version", f"is {version.tolist()!r}", f"{VERSION}")
     has_ground_truth = any(name in entries for name in _GROUND_TRUTH)
     layout = _LAYOUT | (_GROUND_TRUTH if has_ground_truth else {})
     for name in ("version", *layout, "meta"):
         if name not in entries:
             raise _fault(path, name, "is missing", "an array")
-    version = entries["version"]
-    if version.shape or version != VERSION:
-        raise _fault(path, "version", f"is {version.tolist()!r}", f"{VERSION}")
     arrays = {name: _cast(path, name, entries[name], dtype) for name, (_, dtype) in layout.items()}
     meta = _parse_meta(path, entries["meta"])
     _validate(arrays, path)

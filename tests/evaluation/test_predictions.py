@@ -182,6 +182,7 @@ def test_other_types_are_converted(predictions, tmp_path):
     ("changes", "message"),
     [
         ({"version": 1}, "'version' is 1; expected 2"),
+        ({"version": 1, "embeddings": None}, "'version' is 1; expected 2"),
         ({"version": "2"}, "'version' is '2'; expected 2"),
         ({"version": None}, "'version' is missing; expected an array"),
         ({"scores": None}, "'scores' is missing; expected an array"),
