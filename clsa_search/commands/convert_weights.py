@@ -13,6 +13,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from clsa_search.checkpoint.conventions import CONVENTION_NAMES
+from clsa_search.commands.arguments import check_model_files
 from clsa_search.errors import reported_input_errors
 
 if TYPE_CHECKING:
@@ -76,10 +77,12 @@ def format_report(converted: "list[ConvertedBackbone]") -> str:
 def main(argv: list[str] | None = None) -> None:
     """Convert the weights and print a report."""
     args = parse_args(argv)
-    from clsa_search.checkpoint.conversion import convert_weights, required_keys, save_weights
-    from clsa_search.engine import load_config
-
     with reported_input_errors():
+        # wrong names show before the slow imports
+        check_model_files(args.source, args.reid, config_file=args.config_file)
+        from clsa_search.checkpoint.conversion import convert_weights, required_keys, save_weights
+        from clsa_search.engine import load_config
+
         cfg = load_config(args.config_file, args.opts)
         converted = convert_weights(
             cfg,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clsa_search.config_files import find_config
+from clsa_search.commands.arguments import check_model_files, check_readable
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.compat import COMPATIBILITIES
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
@@ -30,8 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(argv)
     with reported_input_errors():
-        if args.config_file:
-            find_config(args.config_file)  # a wrong name shows before the slow imports
+        # wrong names show before the slow imports
+        check_model_files(args.weights, config_file=args.config_file)
+        check_readable(args.predictions, args.compare)
         _run(args)
 
 

@@ -10,6 +10,7 @@ scores and embeddings. The results of the file are compared with the model befor
 import argparse
 from pathlib import Path
 
+from clsa_search.commands.arguments import check_model_files
 from clsa_search.errors import reported_input_errors
 from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
 from clsa_search.wording import count_noun
@@ -34,9 +35,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Export a model and print a description of the file."""
     args = parse_args(argv)
-    from clsa_search.export import export_model
-
     with reported_input_errors():
+        # wrong names show before the slow imports
+        check_model_files(args.weights, config_file=args.config_file)
+        from clsa_search.export import export_model
+
         report = export_model(
             args.weights,
             args.output,

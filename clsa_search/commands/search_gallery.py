@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from clsa_search.commands.arguments import check_model_files
 from clsa_search.errors import reported_input_errors
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
@@ -135,10 +136,14 @@ def parse_box(text: str) -> tuple[float, ...]:
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
-    from clsa_search.commands import gallery_actions
-
     try:
         with reported_input_errors():
+            # wrong names show before the slow imports
+            check_model_files(
+                getattr(args, "weights", None), config_file=getattr(args, "config_file", None)
+            )
+            from clsa_search.commands import gallery_actions
+
             status = gallery_actions.ACTIONS[args.command](args)
     except KeyboardInterrupt:
         status = INTERRUPTED

@@ -353,8 +353,9 @@ def test_wrong_queries_are_refused(fails, gallery, footage, words, message):
     assert message in fails("query", "--store", gallery, *words)
 
 
-def test_other_weights_are_refused(run, fails, gallery, footage, monkeypatch):
+def test_other_weights_are_refused(run, fails, gallery, footage, tmp_path, monkeypatch):
     monkeypatch.setattr(BlockPredictor, "weights_sha256", "c" * 64)
+    (tmp_path / "other.pth").touch()
     words = ["index", "--weights", "other.pth", "--store", gallery, footage]
     assert "embeddings of different weights cannot be compared" in fails(*words)
     words = ["query", "--store", gallery, "--image", footage / "two.png"]

@@ -85,6 +85,15 @@ def test_an_unknown_option_is_refused_quickly(tool):
         "convert_weights",
         "import_mot",
         "export_model",
+        "eval_search --dataset a.json --predictions nowhere.npz",
+        "eval_search --dataset a.json --predictions README.md --compare nowhere.npz",
+        "eval_search --dataset a.json --config-file clsa_crop_R50_prw --weights nowhere.pth",
+        "search_gallery index --store a.db --weights nowhere.pth README.md",
+        "search_gallery query --store a.db --id 1 --config-file nowhere.yaml",
+        "export_model --weights nowhere.pth --what reid --format onnx --output a.onnx",
+        "convert_weights nowhere.pth a.pth",
+        "convert_weights README.md a.pth --reid nowhere.pth",
+        "convert_weights README.md a.pth --config-file nowhere.yaml",
     ],
 )
 def test_a_wrong_argument_is_refused_quickly(words):

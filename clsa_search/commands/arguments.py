@@ -1,0 +1,36 @@
+"""Checks of arguments without slow imports."""
+
+import os
+
+from clsa_search.config_files import find_config
+from clsa_search.errors import InputError
+
+
+def check_model_files(
+    *checkpoints: str | os.PathLike | None, config_file: str | os.PathLike | None = None
+) -> None:
+    """Check that checkpoints and a config exist; None and URLs pass.
+
+    Raises:
+        InputError: one of them does not exist.
+    """
+    for checkpoint in checkpoints:
+        path = "" if checkpoint is None else os.fspath(checkpoint)
+        if path and "://" not in path and not os.path.isfile(path):
+            raise InputError(f"checkpoint {path!r} does not exist; expected the path of a model")
+    if config_file:
+        find_config(config_file)
+
+
+def check_readable(*paths: str | os.PathLike | None) -> None:
+    """Check that files exist; None passes.
+
+    Raises:
+        InputError: a file does not exist, or its folder cannot be read.
+    """
+    for path in paths:
+        try:
+            if path is not None:
+                os.stat(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
