@@ -49,7 +49,7 @@ class CropEmbedder(nn.Module):
         """Wrap the re-ID branch of a trained model.
 
         Raises:
-            InputError: if the re-ID branch does not take crops.
+            InputError: the re-ID branch does not take crops.
         """
         branch = model.reid_branch
         if not isinstance(branch, CropBranch):
@@ -79,7 +79,7 @@ class CropEmbedder(nn.Module):
             (R, L * D) embeddings, rows of unit length.
 
         Raises:
-            ValueError: if the crops have another shape.
+            ValueError: the crops have another shape.
         """
         if crops.dim() != 4 or list(crops.shape[1:]) != [3, self.height, self.width]:
             raise ValueError(
@@ -127,7 +127,7 @@ class ImagePredictor(nn.Module):
             image: (3, H, W) uint8 of any size, channels in the order of INPUT.FORMAT.
 
         Raises:
-            ValueError: if the image has another shape or type.
+            ValueError: the image has another shape or type.
         """
         if image.dim() != 3 or image.shape[0] != 3 or image.numel() == 0:
             raise ValueError(f"the image has shape {list(image.shape)}; expected (3, H, W)")

@@ -84,9 +84,9 @@ def export_model(
         images: image files to compare the whole model on, in addition to noise.
 
     Raises:
-        InputError: if the model cannot be loaded or exported this way, an image cannot be read, a
+        InputError: the model cannot be loaded or exported this way, an image cannot be read, a
             package is missing, or the file cannot be written.
-        RuntimeError: if the export differs from the eager model by more than TOLERANCE; no file is
+        RuntimeError: the export differs from the eager model by more than TOLERANCE; no file is
             written.
     """
     path = Path(path)

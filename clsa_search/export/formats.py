@@ -81,7 +81,7 @@ def check_onnx_packages() -> None:
     """Check that all packages for ONNX can be imported.
 
     Raises:
-        InputError: if a package is missing.
+        InputError: a package is missing.
     """
     for name in ONNX_PACKAGES:
         try:

@@ -31,7 +31,7 @@ def read_upload(path: str | os.PathLike, name: str) -> np.ndarray:
         name: name of the file for messages.
 
     Raises:
-        InputError: if the format or the size is not accepted, or the file is damaged.
+        InputError: the format or the size is not accepted, or the file is damaged.
     """
     try:
         with Image.open(path, formats=_FORMATS) as image:

@@ -19,7 +19,7 @@ def find_upload(folder: str, file: dict, name: str) -> str:
         name: name of the file for messages.
 
     Raises:
-        InputError: if the folder has no such file.
+        InputError: the folder has no such file.
     """
     path = file.get("path")
     if isinstance(path, str) and contains(folder, path) and os.path.isfile(path):
@@ -31,7 +31,7 @@ def pick(items: Sequence[Any], index: object) -> Any:
     """Return one of the shown items.
 
     Raises:
-        InputError: if the index is not one of theirs.
+        InputError: the index is not one of theirs.
     """
     if not isinstance(index, int) or not 0 <= index < len(items):
         raise InputError("choice: is not there any more; expected one of the shown items")
@@ -42,7 +42,7 @@ def as_point(index: Any) -> tuple[float, float]:
     """Return the clicked point of an image.
 
     Raises:
-        InputError: if the request holds no point.
+        InputError: the request holds no point.
     """
     try:
         x, y = map(float, index)

@@ -71,7 +71,7 @@ def serve(
         on_ready: function to call with the URL of the page.
 
     Raises:
-        InputError: if the port is in use, or the host is not this machine.
+        InputError: the port is in use, or the host is not this machine.
     """
     with serving(gallery, host=host, port=port) as page:
         assert page.local_url is not None  # set by the launch

@@ -59,7 +59,7 @@ class PageService:
             since: see `list_frame_detections`.
 
         Raises:
-            InputError: if there are no detections, or the file is gone.
+            InputError: there are no detections, or the file is gone.
         """
         stored = list_frame_detections(self.gallery.store, path, since)
         image = read_frame(stored[0].source, stored[0].frame)
@@ -75,7 +75,7 @@ class PageService:
         """Search the gallery.
 
         Raises:
-            InputError: if a time is malformed, or the gallery has no detection at these times.
+            InputError: a time is malformed, or the gallery has no detection at these times.
         """
         count, where = min(max(int(request.count), 1), MAX_MATCHES), self._as_filter(request)
         result = self.gallery.search_by_embedding(
@@ -116,7 +116,7 @@ class PageService:
         """Read the whole image of a match.
 
         Raises:
-            InputError: if the file is gone or has changed.
+            InputError: the file is gone or has changed.
         """
         ((_, person),) = read_person_images([detection], result.fingerprints)
         if isinstance(person, InputError):

@@ -55,7 +55,7 @@ class QueryImage:
             number: number of the detection, from 1.
 
         Raises:
-            InputError: if there is no such detection.
+            InputError: there is no such detection.
         """
         if not 1 <= number <= len(self.detections):
             raise InputError(

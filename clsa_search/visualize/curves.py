@@ -32,7 +32,7 @@ def draw_curves(metrics_json: str | Path, path: str | Path) -> None:
         path: image file to write; its suffix chooses the format.
 
     Raises:
-        InputError: if the file is missing, malformed, or holds neither losses nor metrics.
+        InputError: the file is missing, malformed, or holds neither losses nor metrics.
     """
     series = read_metrics(metrics_json)
     losses = {name: s for name, s in series.items() if name.rpartition("/")[2].startswith("loss_")}
@@ -72,7 +72,7 @@ def read_metrics(metrics_json: str | Path) -> dict[str, Series]:
         Name to iterations and values.
 
     Raises:
-        InputError: if the file cannot be read, or a line of JSON is not an object with `iteration`.
+        InputError: the file cannot be read, or a line of JSON is not an object with `iteration`.
     """
     try:
         lines = Path(metrics_json).read_text(encoding="utf-8").splitlines()

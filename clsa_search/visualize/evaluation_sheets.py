@@ -46,7 +46,7 @@ def draw_rankings(
         The overview, then the sheets from best to worst; empty without queries.
 
     Raises:
-        InputError: if an image cannot be read.
+        InputError: an image cannot be read.
     """
     builder = _RankingBuilder(records, protocol, options, top)
     query_ids = result.query_ids[choose_queries(result.average_precision, count)].tolist()
@@ -87,7 +87,7 @@ def draw_changes(
         The overview, then the sheets; empty without queries.
 
     Raises:
-        InputError: if an image cannot be read.
+        InputError: an image cannot be read.
     """
     builder = _RankingBuilder(records, protocol, options, top)
     columns = [builder.build(*side, query_ids, f", {name}") for name, side in sides.items()]

@@ -49,7 +49,7 @@ def make_synthetic(
         True if the dataset was generated, False if it was there already.
 
     Raises:
-        InputError: if output_dir holds other files, workers is not positive, or an identity is in
+        InputError: output_dir holds other files, workers is not positive, or an identity is in
             too few images.
     """
     output_dir = Path(output_dir)
@@ -101,7 +101,7 @@ def choose_queries(
         spec: parameters of the dataset.
 
     Raises:
-        InputError: if an identity has too few boxes or only one camera sees it.
+        InputError: an identity has too few boxes or only one camera sees it.
     """
     boxes = defaultdict(list)
     for annotation in annotations:

@@ -23,7 +23,7 @@ def plan_scenes(spec: SyntheticSpec, split: str) -> list[ScenePlan]:
     Two cameras or more see each gallery identity. The ids of the gallery follow those of train.
 
     Raises:
-        InputError: if no such plan is found.
+        InputError: no such plan is found.
     """
     split_index = ("train", "gallery").index(split)
     rng = np.random.default_rng((spec.seed, 1 + split_index))
