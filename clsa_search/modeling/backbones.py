@@ -4,6 +4,7 @@ N images, C channels, H x W pixels.
 """
 
 from collections.abc import Sequence
+from threading import get_ident
 
 import torch
 from detectron2.layers import ShapeSpec
@@ -33,9 +34,11 @@ def compute_features(
     if not hidden:
         return backbone(images)
     stages: dict[str, torch.Tensor] = {}
+    thread = get_ident()
 
     def keep(module: object, args: object, outputs: dict[str, torch.Tensor]) -> None:
-        stages.update((name, outputs[name]) for name in hidden)
+        if get_ident() == thread:  # the hook also sees the images of other threads
+            stages.update((name, outputs[name]) for name in hidden)
 
     hook = backbone.bottom_up.register_forward_hook(keep)  # FPN returns the pyramid only
     try:

@@ -1,5 +1,8 @@
 """The re-ID branches: the feature maps of boxes at each level."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
@@ -109,6 +112,23 @@ def test_stages_of_the_detectors_backbone_can_be_shared(tiny_cfg):
     levels = built(images, features, [Boxes(torch.tensor([[0.0, 0, 30, 60], [5.0, 5, 9, 9]]))])
     for name, shape in built.output_shape().items():
         assert levels[name].shape == (2, shape.channels, 16, 8)
+
+
+def test_threads_get_the_stages_of_their_own_images(tiny_cfg):
+    backbone = build_backbone(tiny_cfg)
+    batches = torch.randn(2, 1, 3, 64, 96).unbind()
+    expected = [backbone.bottom_up(images)["res4"] for images in batches]
+    both_run = threading.Barrier(2, timeout=60)
+
+    def wait_for_both(*_):
+        both_run.wait()
+
+    backbone.bottom_up.register_forward_pre_hook(wait_for_both)
+    backbone.register_forward_hook(wait_for_both)
+    with ThreadPoolExecutor(2) as pool:
+        features = list(pool.map(lambda x: compute_features(backbone, x, ["res4"]), batches))
+    for found, stage in zip(features, expected, strict=True):
+        torch.testing.assert_close(found["res4"], stage)
 
 
 def test_levels_of_the_pyramid_can_be_shared(tiny_cfg):
