@@ -22,11 +22,11 @@ def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) ->
     Returns:
         The drawings, each named after the number of its record.
     """
-    annotated = [i for i, r in enumerate(records) if r["annotations"] or r.get("queries")]
-    chosen = np.linspace(0, len(annotated) - 1, min(count, len(annotated))).round().astype(int)
+    with_boxes = [i for i, r in enumerate(records) if r["annotations"] or r.get("queries")]
+    chosen = np.linspace(0, len(with_boxes) - 1, min(count, len(with_boxes))).round().astype(int)
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     drawings = []
-    for number in dict.fromkeys(annotated[i] for i in chosen):
+    for number in dict.fromkeys(with_boxes[i] for i in chosen):
         record = records[number]
         annotations = [*record["annotations"], *record.get("queries", [])]
         drawing = draw_boxes(

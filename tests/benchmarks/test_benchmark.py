@@ -102,7 +102,7 @@ def test_the_command_measures_a_gallery(tool, tmp_path, capsys):
     assert one["flops"] == batch["flops"] == 2 * 1002 * 8
     assert one["bytes"] == 3 * batch["bytes"] == 4 * 1002 * 8
     camera = named["one query, one camera in four, width 8"]
-    assert camera["flops"] == 2 * 8 * 250  # 201 pictures of 5 people, the last of 2
+    assert camera["flops"] == 2 * 8 * 250  # 201 images of 5 people, the last of 2
     assert one["times a bare product"] > 0 and batch["times a bare product"] > 0
     assert camera["times all cameras"] == pytest.approx(camera["seconds"] / one["seconds"])
 

@@ -200,12 +200,12 @@ def test_every_documented_command_runs(workspace):
 
 
 def test_a_corrupt_image_ends_training_with_its_name(tiny_data, tmp_path):
-    picture = tmp_path / "train_0.png"
+    image = tmp_path / "train_0.png"
     document = json.loads((tiny_data / "train.json").read_text())
     document["annotations"] = [a for a in document["annotations"] if a["image_id"] == 0]
     document["images"] = document["images"][:1]
     (tmp_path / "train.json").write_text(json.dumps(document))
-    picture.write_bytes((tiny_data / "train_0.png").read_bytes()[:100])
+    image.write_bytes((tiny_data / "train_0.png").read_bytes()[:100])
     opts = [*TINY_MODEL, "DATALOADER.NUM_WORKERS", "1", "DATASETS.TRAIN", "('train.json',)"]
     opts += ["DATASETS.TEST", "()"]
     config = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")

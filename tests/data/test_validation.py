@@ -102,7 +102,7 @@ def test_images_are_compared_with_a_custom_json_file(tmp_path, monkeypatch, caps
     assert run(monkeypatch, path) == 0
     Image.new("RGB", (50, 40)).save(tmp_path / "own_1.png")
     (tmp_path / "own_2.png").unlink()
-    (tmp_path / "own_3.png").write_bytes(b"no picture")
+    (tmp_path / "own_3.png").write_bytes(b"not an image")
     faults = check_dataset(str(path)).faults
     assert [fault.split(": ", 1)[0] for fault in faults] == [
         str(tmp_path / f"own_{i}.png") for i in (1, 2, 3)

@@ -248,13 +248,6 @@ WRITERS = {
 }
 
 
-def write_all(root: Path) -> Path:
-    """Write all miniature datasets below one folder, as below $DETECTRON2_DATASETS."""
-    for name, write in WRITERS.items():
-        write(root / name)
-    return root
-
-
 def boxes_by_image(records):
     """Return the (person id, box) pairs of each image id."""
     return {

@@ -1,9 +1,9 @@
 """Scene: people and street furniture drawn on the ground of a camera, far to near.
 
-All drawn people are annotated. The placement skips a person who would be hidden too much, or would
-hide another person too much. A box is the extent of the whole person inside the image, also behind
-other items; visibility is the share of the person's pixels, including those outside the image,
-visible in the finished image.
+All people have ground-truth boxes. The placement skips a person who would be hidden too much, or
+would hide another person too much. A box is the extent of the whole person inside the image, also
+behind other items; visibility is the share of the person's pixels, including those outside the
+image, visible in the finished image.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def test_faults_of_folders_and_images(source, tmp_path):
     with pytest.raises(InputError, match="nowhere: no sequences; expected folders with gt/gt.txt"):
         import_mot(tmp_path / "nowhere", tmp_path)
     frame = source / "train" / "b" / "img1" / "000002.jpg"
-    frame.write_bytes(b"no picture")
+    frame.write_bytes(b"not an image")
     with pytest.raises(InputError, match="b/img1/000002.jpg: not readable as an image"):
         import_mot(source, tmp_path)
     for path in frame.parent.iterdir():
