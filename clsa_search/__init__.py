@@ -42,3 +42,7 @@ __all__ = [
     "register_custom_json",
 ]
 __version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return __all__

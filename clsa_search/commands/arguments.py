@@ -22,6 +22,16 @@ def check_model_files(
         find_config(config_file)
 
 
+def check_store(address: str) -> None:
+    """Check that the file of a gallery exists; server addresses pass.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if "://" not in address and not os.path.isfile(address):
+        raise InputError(f"{address}: there is no gallery; expected one made by indexing")
+
+
 def check_readable(*paths: str | os.PathLike | None) -> None:
     """Check that files exist; None passes.
 

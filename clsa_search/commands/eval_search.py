@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from clsa_search.commands.arguments import check_model_files, check_readable
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.compat import COMPATIBILITIES
+from clsa_search.evaluation.parameter_checks import check_cbgm, check_k_reciprocal
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def main(argv: list[str] | None = None) -> None:
         # wrong names show before the slow imports
         check_model_files(args.weights, config_file=args.config_file)
         check_readable(args.predictions, args.compare)
+        if args.cbgm:
+            check_cbgm(*args.cbgm)
+        if args.k_reciprocal:
+            check_k_reciprocal(*args.k_reciprocal)
         _run(args)
 
 

@@ -9,6 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clsa_search.commands.arguments import check_readable
 from clsa_search.data.datasets.mot_split import SPLITS
 from clsa_search.errors import InputError, reported_input_errors
 
@@ -43,11 +44,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert a folder and print the numbers of each file."""
     args = parse_args(argv)
-    from tabulate import tabulate
-
-    from clsa_search.data.datasets.mot import import_mot
-
     with reported_input_errors():
+        check_readable(args.source)
+        from tabulate import tabulate
+
+        from clsa_search.data.datasets.mot import import_mot
+
         try:
             counts = import_mot(**vars(args))
         except OSError as error:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from clsa_search.commands.arguments import check_model_files
+from clsa_search.commands.arguments import check_model_files, check_store
 from clsa_search.errors import reported_input_errors
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
@@ -142,6 +142,8 @@ def main(argv: list[str] | None = None) -> None:
             check_model_files(
                 getattr(args, "weights", None), config_file=getattr(args, "config_file", None)
             )
+            if args.command != "index":
+                check_store(args.store)
             from clsa_search.commands import gallery_actions
 
             status = gallery_actions.ACTIONS[args.command](args)

@@ -10,7 +10,7 @@ import argparse
 import os
 
 from clsa_search.config_files import find_config
-from clsa_search.errors import reported_input_errors
+from clsa_search.errors import InputError, reported_input_errors
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,7 +63,10 @@ def main(argv: list[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     with reported_input_errors():
         if args.config_file:
-            find_config(args.config_file)  # a wrong name shows before the slow imports
+            find_config(args.config_file)  # wrong names show before the slow imports
+        weights = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
+        if weights and "://" not in weights and not os.path.isfile(weights):
+            raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist; expected a checkpoint")
         from clsa_search.engine import launch
 
         launch(run, args)

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clsa_search.errors import InputError
 from clsa_search.evaluation.box_matching import pair_boxes
+from clsa_search.evaluation.parameter_checks import check_cbgm
 from clsa_search.evaluation.predictions import Predictions
-
-MAX_CONTEXT = 5
-"""Largest k2; the number of matchings to compare grows as k2 ** k2."""
 
 CONTEXT_OVERLAP = 0.5
 """Largest IoU of a context detection with the query box (SeqNet's NMS)."""
@@ -54,11 +51,7 @@ class CBGM:
     k2: int
 
     def __post_init__(self) -> None:
-        if self.k1 < 1 or not 1 <= self.k2 <= MAX_CONTEXT:
-            raise InputError(
-                f"CBGM: k1, k2 are {self.k1}, {self.k2}; "
-                f"expected k1 from 1 and k2 from 1 to {MAX_CONTEXT}"
-            )
+        check_cbgm(self.k1, self.k2)
 
     def __call__(
         self,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clsa_search.errors import InputError
+from clsa_search.evaluation.parameter_checks import check_k_reciprocal
 from clsa_search.evaluation.predictions import Predictions
 
 
@@ -43,13 +43,7 @@ class KReciprocal:
     depth: int = 200
 
     def __post_init__(self) -> None:
-        counts = self.k1, self.k2, self.depth
-        whole = all(isinstance(count, int) and count >= 1 for count in counts)
-        if not (whole and 0 <= self.weight <= 1):
-            raise InputError(
-                f"k-reciprocal re-ranking: k1, k2, weight, depth are {self.k1}, {self.k2}, "
-                f"{self.weight}, {self.depth}; expected whole numbers from 1, weight from 0 to 1"
-            )
+        check_k_reciprocal(self.k1, self.k2, self.weight, self.depth)
 
     def __call__(
         self,
