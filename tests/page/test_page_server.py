@@ -175,9 +175,10 @@ def test_the_command_serves_the_gallery_with_its_weights(tmp_path, monkeypatch, 
     monkeypatch.setattr(gradio.Blocks, "block_thread", run_session)
     monkeypatch.setattr(signal, "signal", lambda *handler: None)  # this is not its process
     port = find_free_port()
-    store = str(tmp_path / "gallery.db")
+    store, weights = str(tmp_path / "gallery.db"), tmp_path / "w.pth"
+    weights.touch()
     load_tool("search_gallery").main(
-        ["serve", "--store", store, "--weights", "w.pth", "--port", str(port)]
+        ["serve", "--store", store, "--weights", str(weights), "--port", str(port)]
     )
     assert sessions == [True]
     assert capsys.readouterr().out == f"http://127.0.0.1:{port}/  Ctrl+C ends it\n"
