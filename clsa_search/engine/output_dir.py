@@ -1,7 +1,6 @@
 """The output folder of a run: continued by a resumed run, set aside by a new one."""
 
 import itertools
-import json
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from detectron2.utils.events import EventWriter
 
 from clsa_search.atomic_io import replace_file
 from clsa_search.checkpoint.checkpointer import RUN_CHECKPOINT
+from clsa_search.json_files import parse_json
 
 METRICS = "metrics.json"
 CONFIG_FILE = "config.yaml"
@@ -113,6 +113,6 @@ class DeferredWriters(EventWriter):
 
 def _is_before(line: bytes, iteration: int) -> bool:
     try:
-        return json.loads(line)["iteration"] < iteration
+        return parse_json(line, METRICS)["iteration"] < iteration
     except (ValueError, TypeError, KeyError):
         return False

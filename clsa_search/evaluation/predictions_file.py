@@ -15,6 +15,7 @@ import numpy as np
 from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import Predictions
+from clsa_search.json_files import parse_json
 from clsa_search.structures import UNIT_TOLERANCE, ImageDetections, Queries, Ragged
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -140,8 +141,8 @@ def _read_entries(path: Path) -> Arrays:
 
 def _parse_meta(path: Path, entry: np.ndarray) -> dict[str, Any]:
     try:
-        meta = json.loads(str(entry))
-    except ValueError:
+        meta = parse_json(str(entry), path)
+    except InputError:
         meta = None
     if not isinstance(meta, dict):
         raise _fault(path, "meta", f"is {str(entry)[:80]!r}", "a JSON object")

@@ -1,6 +1,5 @@
 """Filter in front of the page's server: requests of the page itself, and no others."""
 
-import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clsa_search.json_files import parse_json
 from clsa_search.page.folder import contains, measure
 from clsa_search.retrieval.source_files import IMAGE_SUFFIXES
 
@@ -128,7 +128,7 @@ class Guard:
         All files of a message must be uploads: the server reads and fetches no others.
         """
         try:
-            paths = list(_list_paths(json.loads(body)))
+            paths = list(_list_paths(parse_json(body, "message")))
         except (ValueError, RecursionError):
             return 400, "This is not a message of the page."
         if all(isinstance(path, str) and contains(self._folder, path) for path in paths):

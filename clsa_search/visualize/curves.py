@@ -1,7 +1,6 @@
 """Training curves from Detectron2's metrics.json."""
 
-import json
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from clsa_search.errors import InputError
+from clsa_search.json_files import parse_json
 
 # the palette of Okabe and Ito, made for color-blind readers; black is kept for the total
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
@@ -75,14 +75,14 @@ def read_metrics(metrics_json: str | Path) -> dict[str, Series]:
         InputError: the file cannot be read, or a line of JSON is not an object with `iteration`.
     """
     try:
-        lines = Path(metrics_json).read_text(encoding="utf-8").splitlines()
+        lines = Path(metrics_json).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{metrics_json}: not a readable file: {error.strerror}") from error
     values: dict[str, dict[int, float]] = {}
     for number, line in enumerate(lines, start=1):
         numbers = _parse_line(line, f"{metrics_json}: line {number}")
         for name, value in numbers.items():
-            if name != "iteration" and type(value) in (int, float) and math.isfinite(value):
+            if name != "iteration" and _is_finite(value):
                 values.setdefault(name, {})[numbers["iteration"]] = value
     return {
         name: (np.array(sorted(points)), np.array([points[i] for i in sorted(points)]))
@@ -109,12 +109,20 @@ def smooth(values: np.ndarray, width: int) -> np.ndarray:
 def _parse_line(line: str, name: str) -> dict:
     """Return the object of a line, empty if the line is not JSON."""
     try:
-        value = json.loads(line)
-    except ValueError:
+        value = parse_json(line, name)
+    except InputError:
         return {}
-    if not isinstance(value, dict) or not isinstance(value.get("iteration"), int):
+    if not isinstance(value, dict) or not _is_iteration(value.get("iteration")):
         raise InputError(f"{name} is {line[:80]!r}; expected a JSON object with 'iteration'")
     return value
+
+
+def _is_iteration(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _is_evaluation(name: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from clsa_search.data.records import clip_boxes, has_area, to_corners
 from clsa_search.errors import InputError
+from clsa_search.json_files import read_json
 
 _REQUIRED = object()
 _LARGEST = 1e9  # pixels; the comparison with it refuses NaN and infinity too
@@ -20,12 +21,7 @@ def read_document(path: Path) -> dict:
     Raises:
         InputError: the file is missing, is not JSON, or holds something else than an object.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: not a readable dataset file: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested too deep
-        raise InputError(f"{path}: not a readable JSON file: {error}") from error
+    document = read_json(path)
     if not isinstance(document, dict):
         raise InputError(f"{path}: holds {show(document)}; expected an object with 'images'")
     return document
@@ -155,5 +151,8 @@ def is_box(value: Any) -> bool:
 
 def show(value: Any) -> str:
     """Return a value as in the file, shortened for messages."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return "a deeply nested value"
     return text if len(text) <= 80 else f"{text[:77]}..."

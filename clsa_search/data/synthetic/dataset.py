@@ -7,7 +7,6 @@ height of the image. Each image has its own seed, so the number of workers does 
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import tempfile
@@ -27,6 +26,7 @@ from clsa_search.data.synthetic.plan import plan_scenes
 from clsa_search.data.synthetic.scene import ScenePlan, draw_scene
 from clsa_search.data.synthetic.spec import MIN_POSITIVES, SyntheticSpec
 from clsa_search.errors import InputError
+from clsa_search.json_files import read_json
 from clsa_search.structures import UNLABELED
 
 SPLITS = ("train", "gallery")
@@ -75,7 +75,7 @@ def is_complete(output_dir: str | os.PathLike, spec: SyntheticSpec) -> bool:
     """Return whether a folder holds the dataset of a spec with all its images."""
     for split in SPLITS:
         try:
-            document = json.loads(Path(output_dir, f"{split}.json").read_text(encoding="utf-8"))
+            document = read_json(Path(output_dir, f"{split}.json"))
             if document["info"]["synthetic"] != _describe(spec):
                 return False
             names = [image["file_name"] for image in document["images"]]

@@ -200,7 +200,7 @@ def test_a_missing_section_is_named(tmp_path, document, section):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(InputError, match="none.json: not a readable dataset file: No such file"):
+    with pytest.raises(InputError, match="none.json: not a readable JSON file: No such file"):
         load_custom_json(tmp_path / "none.json")
     with pytest.raises(InputError, match=r"not a readable JSON file: .*line 1 column 13"):
         load_custom_json(write(tmp_path, '{"images": [}'))
