@@ -10,6 +10,13 @@ from clsa_search.engine import load_config
 from tests.support.tiny import ROOT, TINY_MODEL, make_split
 
 
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 @pytest.fixture
 def fails(run, capsys):
     """Run a test module's command, expect it to fail, and return the last line it prints."""

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 POSITIVE = (
     *("repeat", "scale", "widths", "detections", "queries", "sizes", "until"),
-    *("size", "boxes", "batch_sizes", "batch", "images", "threads"),
+    *("size", "boxes", "batch_sizes", "batch", "images", "threads", "rate"),
 )
 
 
@@ -84,7 +84,8 @@ def add_subjects(subjects: Any) -> None:
     evaluation.add_argument("--benchmarks", nargs="+", choices=list(settings.DATASET_SIZES))
     evaluation.add_argument("--scale", type=float, default=1, help="share of the dataset's size")
     index = subjects.add_parser("index", help="indexing of images and a video")
-    index.add_argument("--images", type=int, default=16, help="images, and seconds of video")
+    index.add_argument("--images", type=int, default=16, help="images, and frames of the video")
+    index.add_argument("--rate", type=float, default=1, help="indexed frames per second of video")
     index.add_argument(
         "--threads", type=int, default=min(8, os.cpu_count() or 1), help="reading threads"
     )
@@ -189,7 +190,7 @@ def measure_index(args: argparse.Namespace) -> "Iterator[Measurement]":
     """Measure indexing."""
     from benchmarks.speed.indexing import measure_indexing
 
-    options = pick(args, "size", "boxes", "images", "threads")
+    options = pick(args, "size", "boxes", "images", "threads", "rate")
     yield from measure_indexing(load_model_config(args), args.folder, **options)
 
 
@@ -308,11 +309,11 @@ def run(args: argparse.Namespace) -> None:
     for measurement in SUBJECTS[args.subject](args):
         rows.append(to_row(measurement, machine))
         print(f"{measurement.name}: {measurement.seconds:.4g} s / {measurement.unit}", flush=True)
+        if args.json:  # after each measurement: an interrupted run keeps the ones before
+            limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
+            save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})
     if getattr(args, "plot", None):
         plot_growth(rows, GROWTHS[args.of][1], args.plot)
-    if args.json:
-        limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
-        save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})
     rates = [f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in machine.flops.items()]
     print("\n" + ", ".join([*rates, f"memory {machine.bandwidth / 1e9:,.1f} GB/s"]) + "\n")
     print(format_rows(rows))

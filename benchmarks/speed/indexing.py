@@ -3,6 +3,7 @@
 Reading, the model and storing overlap: the slowest part alone is the limit of the whole.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -48,16 +49,17 @@ class _Media(NamedTuple):
         name: name in the table.
         path: folder of images, or video file.
         decode: function that only decodes everything.
-        threads: reading threads.
+        options: threads, and sampled frames per second.
     """
 
     name: str
     path: Path
     decode: Callable[[], Any]
-    threads: int
+    options: IndexOptions
 
     def __str__(self) -> str:
-        return f"{self.name} by {self.threads} thread{'s' * (self.threads > 1)}"
+        threads = self.options.threads
+        return f"{self.name} by {threads} thread{'s' * (threads > 1)}"
 
 
 def measure_indexing(
@@ -70,6 +72,7 @@ def measure_indexing(
     boxes: int = 8,
     images: int = 16,
     threads: int = IndexOptions.threads,
+    rate: float = IndexOptions.rate,
 ) -> Iterator[Measurement]:
     """Measure indexing of images, by one reading thread and by several, and of a video.
 
@@ -80,14 +83,16 @@ def measure_indexing(
         repeat: number of timed calls.
         size: (height, width) of images and video.
         boxes: number of stored detections per image.
-        images: number of images, and seconds of video at one frame per second.
+        images: number of images, and of indexed frames of the video.
         threads: number of reading threads.
+        rate: indexed frames per second of the video.
     """
     with TemporaryDirectory(dir=folder) as temporary:
         place = Path(temporary)
         trained = build_random_trained_model(cfg, device, boxes)
         predictor = PersonSearchPredictor(trained)
-        all_media = _write_media(place, size, images, sorted({1, threads}))
+        all_options = [IndexOptions(threads=number, rate=rate) for number in sorted({1, threads})]
+        all_media = _write_media(place, size, images, all_options)
         batch = [generate_image(number, size) for number in range(IndexOptions.batch_size)]
         model = _measure_model(predictor, batch, cfg.TEST.DTYPE, repeat)
         storing = _measure_storing(place, predictor.detect(batch), repeat)
@@ -111,28 +116,29 @@ def build_random_trained_model(cfg: CfgNode, device: torch.device, detections: i
     return TrainedModel(model, cfg, _FINGERPRINT)
 
 
-def write_video(path: Path, seconds: int, size: tuple[int, int]) -> None:
+def write_video(path: Path, frames: int, size: tuple[int, int]) -> None:
     """Write a video of an image that moves sideways, in MPEG-4."""
     image = generate_image(0, size)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FPS, size[::-1])
-    for frame in range(seconds * _FPS):
+    for frame in range(frames):
         writer.write(np.roll(image, _SHIFT * frame, axis=1))
     writer.release()
 
 
 def _write_media(
-    place: Path, size: tuple[int, int], images: int, threads: Sequence[int]
+    place: Path, size: tuple[int, int], images: int, all_options: Sequence[IndexOptions]
 ) -> list[_Media]:
     folder, video = place / "images", place / "video.mp4"
     folder.mkdir()
     write_images(folder, images, size=size)
-    write_video(video, images, size)
+    frames = max(images, math.ceil(images * _FPS / all_options[-1].rate))
+    write_video(video, frames, size)
     files = sorted(folder.glob("*.jpg"))
     folders = [
-        _Media("images", folder, lambda: [read_image(path) for path in files], number)
-        for number in threads
+        _Media("images", folder, lambda: [read_image(path) for path in files], options)
+        for options in all_options
     ]
-    return [*folders, _Media("video", video, lambda: _decode(video), max(threads))]
+    return [*folders, _Media("video", video, lambda: _decode(video), all_options[-1])]
 
 
 def _decode(video: Path) -> None:
@@ -191,7 +197,7 @@ def _measure_reading(
     def read() -> None:
         _index(media, predictor, cast(GalleryStore, _NullStore()))
 
-    workers = min(media.threads, os.cpu_count() or 1) if media.path.is_dir() else 1
+    workers = min(media.options.threads, os.cpu_count() or 1) if media.path.is_dir() else 1
     return Measurement(
         name=f"reading {media} alone",
         unit="image",
@@ -221,7 +227,7 @@ def _measure_whole(
 
 def _index(media: _Media, predictor: PersonSearchPredictor, store: GalleryStore) -> int:
     """Run the indexer and return the number of stored detections."""
-    indexer = Indexer(predictor, store, IndexOptions(threads=media.threads))
+    indexer = Indexer(predictor, store, media.options)
     indexer.plan([media.path])
     indexer.run()
     return indexer.report.detections

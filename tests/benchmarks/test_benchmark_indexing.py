@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def measurements(tiny_cfg, tmp_path):
-    options = {"size": (72, 96), "boxes": 3, "images": 4, "threads": 2}
+    options = {"size": (72, 96), "boxes": 3, "images": 4, "threads": 2, "rate": 5}
     measurements = list(measure_indexing(tiny_cfg, tmp_path, device=CPU, repeat=1, **options))
     return {measurement.name: measurement for measurement in measurements}
 

@@ -144,7 +144,7 @@ def test_given_detections_replace_the_detector(trained):
     assert given.pred_boxes.tensor.tolist() == [BOX] and not given.has("embeddings")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @torch.no_grad()
 def test_given_detections_come_to_the_models_device(tiny_cfg):
     tiny_cfg.MODEL.DEVICE = "cuda"
