@@ -1,5 +1,8 @@
 """Files are written completely or not at all."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from clsa_search.atomic_io import remove_partial_files, replace_file
@@ -31,3 +34,14 @@ def test_files_of_dead_processes_can_be_removed(tmp_path):
         (tmp_path / name).touch()
     remove_partial_files(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden", "model.pth"]
+
+
+def test_links_stay_and_devices_are_written_to(tmp_path):
+    target = tmp_path / "folder" / "target"
+    (tmp_path / "link").symlink_to(target)
+    with replace_file(tmp_path / "link") as file:
+        file.write(b"one")
+    assert (tmp_path / "link").is_symlink() and target.read_bytes() == b"one"
+    with replace_file(os.devnull) as file:
+        file.write(b"one")
+    assert Path(os.devnull).is_char_device()

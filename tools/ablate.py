@@ -116,6 +116,7 @@ def run_all(runs: "list[Run]", metrics: "dict[str, dict[int, RunMetrics]]") -> i
     return failures
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(argv)

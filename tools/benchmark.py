@@ -287,6 +287,7 @@ SUBJECTS: dict[str, Measure] = {
 }
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(argv)

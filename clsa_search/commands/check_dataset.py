@@ -32,6 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@reported_input_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Check a dataset and print the results."""
     args = parse_args(argv)

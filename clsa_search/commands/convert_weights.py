@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from clsa_search.checkpoint.conventions import CONVENTION_NAMES
 from clsa_search.commands.arguments import check_model_files
 from clsa_search.errors import reported_input_errors
+from clsa_search.output_checks import check_output_file
 
 if TYPE_CHECKING:
     from clsa_search.checkpoint.conversion import ConvertedBackbone
@@ -74,25 +75,26 @@ def format_report(converted: "list[ConvertedBackbone]") -> str:
     return "\n".join(lines)
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Convert the weights and print a report."""
     args = parse_args(argv)
-    with reported_input_errors():
-        # wrong names show before the slow imports
-        check_model_files(args.source, args.reid, config_file=args.config_file)
-        from clsa_search.checkpoint.conversion import convert_weights, required_keys, save_weights
-        from clsa_search.engine import load_config
+    # wrong names show before the slow imports
+    check_model_files(args.source, args.reid, config_file=args.config_file)
+    check_output_file(args.output)
+    from clsa_search.checkpoint.conversion import convert_weights, required_keys, save_weights
+    from clsa_search.engine import load_config
 
-        cfg = load_config(args.config_file, args.opts)
-        converted = convert_weights(
-            cfg,
-            args.source,
-            reid_source=args.reid,
-            convention=args.convention,
-            reid_convention=args.reid_convention,
-            partial=args.partial,
-        )
-        save_weights(converted, args.output)
+    cfg = load_config(args.config_file, args.opts)
+    converted = convert_weights(
+        cfg,
+        args.source,
+        reid_source=args.reid,
+        convention=args.convention,
+        reid_convention=args.reid_convention,
+        partial=args.partial,
+    )
+    save_weights(converted, args.output)
     print(format_report(converted))
     keys = [word for pair in required_keys(cfg, converted).items() for word in map(str, pair)]
     print(f"\nThe weights depend on: {shlex.join(keys)}")

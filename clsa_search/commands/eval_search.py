@@ -21,24 +21,29 @@ from clsa_search.commands.arguments import check_model_files, check_readable
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.compat import COMPATIBILITIES
 from clsa_search.evaluation.parameter_checks import check_cbgm, check_k_reciprocal
+from clsa_search.output_checks import check_output_file, check_output_folder
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 if TYPE_CHECKING:
     from clsa_search.evaluation import Evaluation, Predictions, SearchOptions
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(argv)
-    with reported_input_errors():
-        # wrong names show before the slow imports
-        check_model_files(args.weights, config_file=args.config_file)
-        check_readable(args.predictions, args.compare)
-        if args.cbgm:
-            check_cbgm(*args.cbgm)
-        if args.k_reciprocal:
-            check_k_reciprocal(*args.k_reciprocal)
-        _run(args)
+    # wrong names show before the slow imports
+    check_model_files(args.weights, config_file=args.config_file)
+    check_readable(args.predictions, args.compare)
+    if args.cbgm:
+        check_cbgm(*args.cbgm)
+    if args.k_reciprocal:
+        check_k_reciprocal(*args.k_reciprocal)
+    if args.json:
+        check_output_file(args.json)
+    if args.output_dir:
+        check_output_folder(args.output_dir)
+    _run(args)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,10 +54,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--predictions takes no --weights, no --gt-boxes and no KEY VALUE")
     if args.k_reciprocal and len(args.k_reciprocal) != 3:
         parser.error(f"--k-reciprocal: {len(args.k_reciprocal)} numbers; expected K1 K2 LAMBDA")
-    if args.json and args.json.is_dir():
-        parser.error(f"--json: {args.json} is a folder; expected a file to write")
-    if args.output_dir and args.output_dir.exists() and not args.output_dir.is_dir():
-        parser.error(f"--output-dir: {args.output_dir} is a file; expected a folder")
     if args.sheets < 0:
         parser.error(f"--sheets: {args.sheets}; expected a number of queries")
     if args.predictions and args.sheets and not args.output_dir:

@@ -13,6 +13,7 @@ from pathlib import Path
 from clsa_search.commands.arguments import check_model_files
 from clsa_search.errors import reported_input_errors
 from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
+from clsa_search.output_checks import check_output_file
 from clsa_search.wording import count_noun
 
 
@@ -32,23 +33,24 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Export a model and print a description of the file."""
     args = parse_args(argv)
-    with reported_input_errors():
-        # wrong names show before the slow imports
-        check_model_files(args.weights, config_file=args.config_file)
-        from clsa_search.export import export_model
+    # wrong names show before the slow imports
+    check_model_files(args.weights, config_file=args.config_file)
+    check_output_file(args.output)
+    from clsa_search.export import export_model
 
-        report = export_model(
-            args.weights,
-            args.output,
-            what=args.what,
-            file_format=args.format,
-            config_file=args.config_file,
-            opts=args.opts,
-            images=args.images,
-        )
+    report = export_model(
+        args.weights,
+        args.output,
+        what=args.what,
+        file_format=args.format,
+        config_file=args.config_file,
+        opts=args.opts,
+        images=args.images,
+    )
     print(f"{report.path}, {report.path.stat().st_size / 1e6:.1f} MB:")
     for key, value in report.about.items():
         print(f"  {key}: {value}")

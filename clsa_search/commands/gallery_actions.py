@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clsa_search.commands.search_gallery import INTERRUPTED, QueryImage
-from clsa_search.errors import InputError
+from clsa_search.commands.search_gallery import QueryImage
+from clsa_search.errors import INTERRUPTED, InputError
+from clsa_search.output_checks import check_output_file, check_output_folder, reported_writes
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 from clsa_search.wording import count_noun
 
@@ -61,7 +62,7 @@ def query(args: argparse.Namespace) -> None:
     """Search, print the matches and write the files of the results."""
     from clsa_search.gallery import Filter
     from clsa_search.retrieval.filter_checks import check_filter
-    from clsa_search.retrieval.report import prepare_folder, write_results
+    from clsa_search.retrieval.report import write_results
     from clsa_search.retrieval.results import format_results, results_as_text
 
     where = Filter(
@@ -71,7 +72,10 @@ def query(args: argparse.Namespace) -> None:
         until=args.until,
         min_score=args.min_score,
     )
-    prepare_folder(args.output_dir)
+    check_output_folder(args.output_dir)
+    for name in ("results.json", "report.html"):
+        check_output_file(args.output_dir / name)
+    args.output_dir.mkdir(parents=True, exist_ok=True)
     with _open(args, half=args.half) as gallery:
         check_filter(gallery.store, where)
         per: Literal["image", "match"] = "match" if args.every_match else "image"
@@ -202,7 +206,6 @@ def _select_queries(
     """Return the images of each query: one person in all images, or all of a single image."""
     from clsa_search.retrieval.frame_reader import read_frame
     from clsa_search.retrieval.query_selection import AmbiguousQuery, select_persons
-    from clsa_search.retrieval.report import reported_writes
     from clsa_search.visualize import write_numbered_boxes
 
     selected = []

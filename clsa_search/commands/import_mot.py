@@ -41,6 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@reported_input_errors()
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert a folder and print the numbers of each file."""
     args = parse_args(argv)

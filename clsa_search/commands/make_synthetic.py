@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 
 from clsa_search.data.synthetic.spec import PRESETS, SyntheticSpec
 from clsa_search.errors import reported_input_errors
+from clsa_search.output_checks import check_output_folder
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,14 +29,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_arguments(argv)
     changes = {field.name: getattr(args, field.name) for field in fields(SyntheticSpec)}
     changes = {name: value for name, value in changes.items() if value is not None}
-    with reported_input_errors():
-        spec = replace(PRESETS[args.preset], **changes)
-        from clsa_search.data.synthetic import make_synthetic
+    spec = replace(PRESETS[args.preset], **changes)
+    check_output_folder(args.output_dir)
+    from clsa_search.data.synthetic import make_synthetic
 
-        generated = make_synthetic(args.output_dir, spec, workers=args.workers)
+    generated = make_synthetic(args.output_dir, spec, workers=args.workers)
     print(f"{args.output_dir}: " + ("generated" if generated else "already complete"))

@@ -28,10 +28,10 @@ from typing import Any, Literal
 
 from clsa_search.commands.arguments import check_model_files, check_store
 from clsa_search.errors import reported_input_errors
+from clsa_search.output_checks import check_output_file
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 PRECISIONS = ("float32", "float16", "bfloat16")
-INTERRUPTED = 130  # exit status
 _MAY_BE_NEGATIVE = "--box", "--since", "--until", "--start-time"
 
 
@@ -133,24 +133,27 @@ def parse_box(text: str) -> tuple[float, ...]:
     return x0, y0, x1, y1
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Run the command."""
     args = parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        with reported_input_errors():
-            # wrong names show before the slow imports
-            check_model_files(
-                getattr(args, "weights", None), config_file=getattr(args, "config_file", None)
-            )
-            if args.command != "index":
-                check_store(args.store)
-            from clsa_search.commands import gallery_actions
+    # wrong names show before the slow imports
+    given = vars(args)
+    check_model_files(given.get("weights"), config_file=given.get("config_file"))
+    _check_galleries(args)
+    from clsa_search.commands import gallery_actions
 
-            status = gallery_actions.ACTIONS[args.command](args)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    if status:
+    if status := gallery_actions.ACTIONS[args.command](args):
         raise SystemExit(status)
+
+
+def _check_galleries(args: argparse.Namespace) -> None:
+    """Check that the gallery exists, and that a new one can be written."""
+    written = {"index": "store", "copy": "target"}.get(args.command)
+    if args.command != "index":
+        check_store(args.store)
+    if written and "://" not in getattr(args, written):
+        check_output_file(getattr(args, written))
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

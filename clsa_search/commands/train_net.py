@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> dict | None:
         return trainer.train()
 
 
+@reported_input_errors()
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments and start the processes."""
     args = build_parser().parse_args(argv)

@@ -5,10 +5,9 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from clsa_search.errors import InputError
+from clsa_search.atomic_io import replace_file
 from clsa_search.evaluation.breakdown import (
     Bucket,
     GallerySize,
@@ -19,6 +18,7 @@ from clsa_search.evaluation.breakdown import (
 from clsa_search.evaluation.comparison import Comparison
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.scoring import Evaluation
+from clsa_search.output_checks import reported_writes
 
 
 def format_table(results: Mapping[str, Mapping[str, float]]) -> str:
@@ -144,15 +144,9 @@ def save_json(path: str | os.PathLike, document: Mapping[str, Any]) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    path = Path(path)
     text = json.dumps(finite_or_none(document), indent=1, allow_nan=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; expected the path of a file to write"
-        ) from error
+    with reported_writes(path), replace_file(path) as file:
+        file.write(f"{text}\n".encode())
 
 
 def finite_or_none(value: Any) -> Any:

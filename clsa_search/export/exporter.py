@@ -16,6 +16,7 @@ from clsa_search.errors import InputError
 from clsa_search.export import formats
 from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
 from clsa_search.export.exportable import CropEmbedder, Exportable, ImagePredictor
+from clsa_search.output_checks import check_output_file, reported_writes
 
 EXPORTS: dict[str, type[Exportable]] = dict(
     zip(EXPORT_NAMES, (CropEmbedder, ImagePredictor), strict=True)
@@ -191,13 +192,9 @@ def _check_request(path: Path, what: str, file_format: str, images: Sequence) ->
             f"image {images[0]}: the re-ID branch takes no images; expected them with the whole "
             "model (model)"
         )
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected the path of a file to write")
+    check_output_file(path)
 
 
 def _write(path: Path, data: bytes) -> None:
-    try:
-        with replace_file(path) as file:
-            file.write(data)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error}") from error
+    with reported_writes(path), replace_file(path) as file:
+        file.write(data)

@@ -2,13 +2,11 @@
 
 import base64
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import jinja2
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
+from clsa_search.output_checks import reported_writes
 from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import QueryResult, count_matches, results_as_text
 from clsa_search.retrieval.time_format import format_time
@@ -117,33 +116,6 @@ def link_source(detection: StoredDetection) -> str:
         return uri
     seconds = locate_frame(detection.source, detection.frame)
     return uri if seconds is None else f"{uri}#t={seconds:.3f}"
-
-
-def prepare_folder(path: str | os.PathLike) -> None:
-    """Create a folder and check its write access.
-
-    Raises:
-        InputError: the folder or a file in it cannot be created.
-    """
-    with reported_writes(path):
-        Path(path).mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=os.fspath(path)).close()
-
-
-@contextmanager
-def reported_writes(path: str | os.PathLike) -> Iterator[None]:
-    """Raise InputError for an OSError in the block.
-
-    Args:
-        path: file or folder to be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror or error}; "
-            "expected a writable place on a disk with free space"
-        ) from error
 
 
 def _show_match(image: PersonImage | InputError) -> _ReportImages:

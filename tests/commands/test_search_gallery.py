@@ -219,15 +219,17 @@ def test_unwritable_outputs_are_reported_first(run, fails, gallery, footage, mon
     words = ["query", "--store", gallery, "--image", footage / "two.png", "--output-dir"]
     with monkeypatch.context() as patch:
         patch.setattr(PersonSearchPredictor, "load", None)  # before the model is loaded
-        for folder in ("weights.pth", "weights.pth/new"):
-            assert f"{folder}: cannot be written: " in fails(*words, folder)
-    (footage / "results.json").mkdir()
-    assert "footage: cannot be written: Is a directory" in fails(*words, footage)
+        assert "weights.pth: is not a folder; expected" in fails(*words, "weights.pth")
+        assert "weights.pth/new: cannot be written: Not a dir" in fails(*words, "weights.pth/new")
+        (footage / "results.json").mkdir()
+        assert "footage/results.json: is a folder; expected" in fails(*words, footage)
+        words = ["index", "--weights", "weights.pth", footage, "--store", "weights.pth/x.db"]
+        assert "weights.pth/x.db: cannot be written: Not a directory" in fails(*words)
+        assert "weights.pth/x.db: cannot be written" in fails("copy", gallery, "weights.pth/x.db")
+    (footage / "results.json").rmdir()
     (footage / "people.png").mkdir()
-    words[4] = footage / "one.png"
-    assert "people.png: cannot be written: Is a directory" in fails(*words, footage)
-    words = ["index", "--weights", "weights.pth", footage, "--store", "weights.pth/x.db"]
-    assert "weights.pth/x.db: cannot be made: weights.pth: File exists" in fails(*words)
+    words = ["query", "--store", gallery, "--image", footage / "one.png", "--output-dir", footage]
+    assert "people.png: cannot be written: Is a directory" in fails(*words)
 
 
 def test_wrong_paths_create_no_store(fails, footage, tmp_path):
