@@ -6,18 +6,42 @@ from contextlib import contextmanager
 from os import PathLike
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from clsa_search.data.dataset_files import missing_file
 from clsa_search.errors import InputError
 
 THREADS = 8
-"""Threads that read image headers; they wait for the disk more than for a processor core."""
+"""Threads that read images; Pillow decodes several at a time."""
+
+MAX_PIXELS = 178_956_970
+"""Most pixels of an image: the limit of Pillow."""
+
+Image.init()  # load the list of formats here, before several threads try to
+# formats decoded in this process; for others Pillow starts programs (Ghostscript for EPS)
+_SUFFIXES = {
+    "AVIF": (".avif",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jfif", ".jpe", ".jpeg", ".jpg"),
+    "JPEG2000": (".j2k", ".jp2"),
+    "PNG": (".png",),
+    "PPM": (".pbm", ".pgm", ".pnm", ".ppm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+IMAGE_FORMATS = tuple(name for name in _SUFFIXES if name in Image.OPEN)
+"""Formats of images, in Pillow's names; no other file is decoded. AVIF needs Pillow 11.3."""
+
+IMAGE_SUFFIXES = frozenset(suffix for name in IMAGE_FORMATS for suffix in _SUFFIXES[name])
+"""Suffixes of file names of these formats, in lower case."""
 
 _ORIENTATION = 0x0112  # EXIF tag: 1 is upright; from 5 on, width and height change places
 
 
-def read_image(path: str | PathLike, image_format: str = "RGB") -> np.ndarray:
+def read_image(
+    path: str | PathLike, image_format: str = "RGB", *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Read the (H, W, C) uint8 pixels of an image, turned by its EXIF orientation.
 
     16-bit grayscale images keep their upper 8 bits, as Pillow does with 16-bit color images;
@@ -26,13 +50,14 @@ def read_image(path: str | PathLike, image_format: str = "RGB") -> np.ndarray:
     Args:
         path: image file.
         image_format: a mode of Pillow ("RGB", "L") or a format of Detectron2 ("BGR").
+        max_pixels: larger images are refused before they are decoded.
 
     Raises:
-        InputError: the image is missing, unreadable, or has neither 8 nor 16 bits.
+        InputError: the image is missing, unreadable, too large, or has neither 8 nor 16 bits.
     """
     from detectron2.data.detection_utils import convert_PIL_to_numpy  # slow to import
 
-    with _open(path) as image:
+    with _open(path, max_pixels) as image:
         image.load()  # first, because it makes Pillow turn a TIFF by itself
         pixels = convert_PIL_to_numpy(_to_8_bits(image), image_format)
         return _turn(pixels, _read_orientation(image))
@@ -44,7 +69,6 @@ def read_image_sizes(paths: Sequence[str | PathLike]) -> np.ndarray:
     Raises:
         InputError: an image is missing or unreadable; the message names the first one.
     """
-    Image.init()  # load the list of formats before several threads try to
     with ThreadPoolExecutor(THREADS) as pool:
         sizes = list(pool.map(read_image_size, paths, chunksize=64))
     return np.array(sizes, dtype=np.int64).reshape(-1, 2)
@@ -64,14 +88,26 @@ def read_image_size(path: str | PathLike) -> tuple[int, int]:
 
 
 @contextmanager
-def _open(path: str | PathLike) -> Iterator[Image.Image]:
+def _open(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open an image; every fault of a decoder, in the block too, becomes an InputError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            if image.width * image.height > max_pixels:
+                raise Image.DecompressionBombError
+            if not image.width * image.height:
+                raise ValueError("it has no pixels")
             yield image
     except FileNotFoundError as error:
         raise missing_file(path) from error
+    except Image.DecompressionBombError as error:
+        expected = f"at most {max_pixels // 1_000_000} million"
+        raise InputError(f"{path}: has too many pixels; expected {expected}") from error
+    except UnidentifiedImageError as error:
+        expected = f"one of {', '.join(IMAGE_FORMATS)}"
+        raise InputError(f"{path}: not readable as an image; expected {expected}") from error
     except Exception as error:  # Pillow raises errors of many types for broken files
-        raise InputError(f"{path}: not readable as an image: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise InputError(f"{path}: not readable as an image: {reason}") from error
 
 
 def _read_orientation(image: Image.Image) -> int:

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clsa_search.data.image_io import IMAGE_SUFFIXES
 from clsa_search.json_files import parse_json
 from clsa_search.page.folder import contains, measure
-from clsa_search.retrieval.source_files import IMAGE_SUFFIXES
 
 _API = "/gradio_api"
 _FILE, _UPLOAD, _JOIN = f"{_API}/file=", f"{_API}/upload", f"{_API}/queue/join"

@@ -1,13 +1,22 @@
 """Images are read upright for every orientation, and with 8 bits for every depth."""
 
+import subprocess
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
-from clsa_search.data.image_io import read_image, read_image_size, read_image_sizes
+from clsa_search.data.image_io import (
+    IMAGE_FORMATS,
+    IMAGE_SUFFIXES,
+    read_image,
+    read_image_size,
+    read_image_sizes,
+)
 from clsa_search.errors import InputError
 from clsa_search.visualize.dataset_samples import draw_samples
+from tests.support.corruption import corrupt, make_broken_palette_png, mend_png
 
 STORED = {  # from the upright image to the pixels of a file with each EXIF orientation
     1: lambda upright: upright,
@@ -37,7 +46,11 @@ def save_turned(path, upright, orientation):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+needs_avif = pytest.mark.skipif("AVIF" not in IMAGE_FORMATS, reason="Pillow decodes no AVIF")
+AVIF = pytest.param(".avif", marks=needs_avif)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", AVIF])
 @pytest.mark.parametrize("orientation", STORED)
 def test_every_orientation_is_read_upright(orientation, suffix, upright, tmp_path):
     path = save_turned(tmp_path / f"a{suffix}", upright, orientation)
@@ -136,3 +149,76 @@ def test_boxes_belong_to_the_image_as_viewed(upright, tmp_path):
     assert Image.open(sample).size == (48, 32)
     with pytest.raises(InputError, match="a.jpg: 48 x 32 pixels as viewed; expected 32 x 48"):
         PersonSearchDatasetMapper(**build)(record | {"width": 32, "height": 48})
+
+
+def test_every_suffix_is_readable(upright, tmp_path):
+    Image.init()
+    assert {Image.EXTENSION[suffix] for suffix in IMAGE_SUFFIXES} == set(IMAGE_FORMATS)
+    for suffix in sorted(IMAGE_SUFFIXES):
+        path = tmp_path / f"a{suffix}"
+        Image.fromarray(upright).save(path)
+        assert read_image(path).shape == upright.shape and read_image_size(path) == (48, 32)
+
+
+def test_a_postscript_file_starts_no_program(upright, tmp_path, monkeypatch):
+    def start(*arguments, **options):
+        raise AssertionError(f"{arguments} is started")
+
+    Image.fromarray(upright).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
+    monkeypatch.setattr(subprocess, "Popen", start)
+    for read in (read_image, read_image_size):
+        with pytest.raises(InputError, match="a.jpg: not readable as an image; expected one of"):
+            read(tmp_path / "a.jpg")
+
+
+def test_a_png_without_its_palette_is_named(tmp_path):
+    (tmp_path / "a.png").write_bytes(make_broken_palette_png())
+    with pytest.raises(InputError, match="a.png: not readable as an image: "):
+        read_image(tmp_path / "a.png")
+
+
+def test_images_without_memory_for_them_are_named(upright, tmp_path, monkeypatch):
+    def fail(self):
+        raise MemoryError
+
+    Image.fromarray(upright).save(tmp_path / "a.bmp")
+    monkeypatch.setattr(Image.Image, "load", fail)
+    with pytest.raises(InputError, match="a.bmp: not readable as an image: MemoryError"):
+        read_image(tmp_path / "a.bmp")
+
+
+def test_large_images_are_refused_before_they_are_decoded(upright, tmp_path):
+    Image.fromarray(upright).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", max_pixels=48 * 32).shape == (32, 48, 3)
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: content.index(b"IDAT") + 4])
+    with pytest.raises(InputError, match="too many pixels; expected at most 0 million"):
+        read_image(tmp_path / "a.png", max_pixels=48 * 32 - 1)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow about damaged files
+@pytest.mark.parametrize(
+    ("image_format", "mode"),
+    [*((name, "RGB") for name in IMAGE_FORMATS), ("PNG", "P"), ("BMP", "P"), ("TIFF", "P")],
+)
+def test_damaged_images_are_read_or_named(image_format, mode, tmp_path):
+    """Each damaged file has pixels of the announced size, or its name is in the error."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    image = Image.fromarray(noise.repeat(2, axis=0).repeat(2, axis=1))
+    path = tmp_path / "a.jpg"
+    image.convert(mode).save(path, image_format)
+    content = path.read_bytes()
+    outcomes = set()
+    for seed in range(140):
+        damaged = corrupt(content, seed)
+        path.write_bytes(mend_png(damaged) if image_format == "PNG" and seed % 2 else damaged)
+        try:
+            width, height = read_image_size(path)
+            assert width > 0 and height > 0
+            assert read_image(path).shape == (height, width, 3)
+            outcomes.add("read")
+        except InputError as error:
+            assert str(path) in str(error)
+            outcomes.add("named")
+    assert outcomes == {"read", "named"}

@@ -9,6 +9,7 @@ pytest.importorskip("gradio", reason="the page is built with Gradio, which is no
 
 from PIL import Image
 
+from clsa_search.data.image_io import IMAGE_FORMATS
 from clsa_search.errors import InputError
 from clsa_search.page.page_images import (
     BOX_COLOR,
@@ -20,10 +21,12 @@ from clsa_search.page.page_images import (
     read_upload,
 )
 from clsa_search.structures import PersonImage
+from tests.support.corruption import make_broken_palette_png
 from tests.support.footage import draw_blocks
 from tests.support.page_cases import BLUE, RED, encode
 
 IMAGE = draw_blocks({RED: 10, BLUE: 60})
+UNREADABLE = f"not readable as an image; expected one of {', '.join(IMAGE_FORMATS)}"
 
 
 def encode_turned():
@@ -37,11 +40,12 @@ def encode_turned():
     [
         (encode(IMAGE), IMAGE),
         (encode_turned(), IMAGE),
+        (encode(IMAGE, "GIF"), IMAGE),
         (encode(np.dstack([IMAGE, np.full((72, 96), 9, np.uint8)])), IMAGE),
         (encode(IMAGE[..., 0]), np.repeat(IMAGE[..., :1], 3, axis=2)),
         (encode(IMAGE[..., 0].astype(np.uint16) * 257), np.repeat(IMAGE[..., :1], 3, axis=2)),
     ],
-    ids=["plain", "turned", "transparent", "gray", "16 bits"],
+    ids=["plain", "turned", "gif", "transparent", "gray", "16 bits"],
 )
 def test_uploads_are_read_like_files_on_disk(tmp_path, content, expected):
     path = tmp_path / "upload"
@@ -58,15 +62,16 @@ def make_bomb(width, height):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "mine: is not readable as an image; expected one of BMP, JPEG"),
-        (b"no image", "mine: is not readable"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "mine: is not readable"),
-        (encode(IMAGE, "GIF"), "mine: is not readable"),
+        (b"", f"mine: {UNREADABLE}"),
+        (b"no image", f"mine: {UNREADABLE}"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", f"mine: {UNREADABLE}"),
+        (encode(IMAGE, "TGA"), f"mine: {UNREADABLE}"),
         (encode(IMAGE)[:150], "mine: not readable as an image: "),
+        (make_broken_palette_png(), "mine: not readable as an image: AssertionError"),
         (make_bomb(9000, 8000), "mine: has too many pixels; expected at most 64 million"),
         (make_bomb(20000, 10000), "mine: has too many pixels"),
     ],
-    ids=["empty", "text", "program", "gif", "cut", "large", "bomb"],
+    ids=["empty", "text", "program", "tga", "cut", "palette", "large", "bomb"],
 )
 def test_messages_about_bad_uploads_name_the_file_but_not_its_path(tmp_path, content, message):
     path = tmp_path / "upload"
