@@ -7,8 +7,6 @@ the user's cache folder. A damaged or missing cache is rebuilt.
 import hashlib
 import logging
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +14,8 @@ import numpy as np
 
 from clsa_search.atomic_io import replace_file
 from clsa_search.data.dataset_files import missing_file
+from clsa_search.errors import InputError
+from clsa_search.npz_files import Arrays, read_arrays
 
 FORMAT_VERSION = 2
 """Version of the cached arrays; raise it when a reader returns other arrays for the same files."""
@@ -23,7 +23,6 @@ FORMAT_VERSION = 2
 CACHE_FOLDER = ".clsa_search_cache"
 """Name of the cache's folder in the folder of a dataset."""
 
-Arrays = dict[str, np.ndarray]
 logger = logging.getLogger(__name__)
 
 
@@ -93,13 +92,13 @@ def _iterate_files(source: Path) -> Iterator[tuple[str, os.stat_result]]:
 
 def _read(path: Path, stamp: str) -> Arrays | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["stamp"]) == stamp:
-                return {name: file[name] for name in file.files if name != "stamp"}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if path.exists():
-            logger.warning("%s: damaged cache, rebuilding it: %s", path, error)
-    return None
+        arrays = read_arrays(path)
+    except InputError as error:
+        if os.path.exists(path):
+            logger.warning("damaged cache, rebuilding it: %s", error)
+        return None
+    found = arrays.pop("stamp", None)
+    return arrays if str(found) == stamp else None
 
 
 def _write(path: Path, stamp: str, arrays: Arrays) -> None:

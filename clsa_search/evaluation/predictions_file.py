@@ -5,7 +5,6 @@ Shape letters: N images, M detections, Q queries, G ground-truth boxes, D embedd
 
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.json_files import parse_json
+from clsa_search.npz_files import Arrays, read_arrays
 from clsa_search.structures import UNIT_TOLERANCE, ImageDetections, Queries, Ragged
 
 PREDICTIONS_FILE = "predictions.npz"
@@ -42,8 +42,6 @@ _GROUND_TRUTH: dict[str, tuple[tuple[str, ...], Any]] = {
     "gt_embeddings": (("G", "D"), np.float32),
 }
 
-Arrays = dict[str, np.ndarray]
-
 
 def save_predictions(predictions: Predictions, path: str | os.PathLike) -> None:
     """Write a predictions file atomically.
@@ -69,7 +67,7 @@ def load_predictions(path: str | os.PathLike) -> Predictions:
             length, inverted boxes, wrong offsets, or repeated ids.
     """
     path = Path(path)
-    entries = _read_entries(path)
+    entries = read_arrays(path)
     version = entries.get("version")
     if version is not None and (version.shape or version != VERSION):
         raise _fault(path, "version", f"is {version.tolist()!r}", f"{VERSION}")
@@ -127,16 +125,6 @@ def _from_arrays(arrays: Arrays, meta: dict[str, Any]) -> Predictions:
         meta=meta,
         ground_truth=ground_truth,
     )
-
-
-def _read_entries(path: Path) -> Arrays:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a predictions file; expected an .npz archive") from error
 
 
 def _parse_meta(path: Path, entry: np.ndarray) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def test_bad_input_is_named_in_one_line(fails, dataset, predictions_file, tmp_pa
     message = fails("--predictions", tmp_path / "none.npz", "--dataset", dataset)
     assert message == f"error: {tmp_path / 'none.npz'}: cannot be read: No such file or directory"
     message = fails("--predictions", dataset, "--dataset", dataset)
-    assert message == f"error: {dataset}: not a predictions file; expected an .npz archive"
+    assert message == f"error: {dataset}: not a readable .npz archive: File is not a zip file"
     assert "none.yaml" in fails("--config-file", "none.yaml", "--dataset", dataset)
     assert "required" in fails("--dataset", dataset)
     assert "--weights" in fails(*given, "--dataset", dataset, "--weights", "model.pth")

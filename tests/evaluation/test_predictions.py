@@ -255,14 +255,14 @@ def test_other_files_are_refused(predictions, tmp_path):
     contents = [b"", b"text", whole[:500], whole[:-30], damaged]
     for content in contents:
         path.write_bytes(content)
-        with pytest.raises(InputError, match="p.npz: not a predictions file; expected an .npz"):
+        with pytest.raises(InputError, match="p.npz: not a readable .npz archive: ."):
             load_predictions(path)
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(InputError, match="not a predictions file"):
+    with pytest.raises(InputError, match="p.npz: not a readable .npz archive: ."):
         load_predictions(path)
     write(path, predictions, scores=np.array([0.5, "x", None], dtype=object))
-    with pytest.raises(InputError, match="not a predictions file"):
+    with pytest.raises(InputError, match="p.npz: not a readable .npz archive: ."):
         load_predictions(path)
 
 

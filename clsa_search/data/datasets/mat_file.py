@@ -1,7 +1,5 @@
 """Reading of MATLAB files: small variables whole, large arrays of structs one element at a time."""
 
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -69,7 +67,9 @@ def iterate_structs(path: Path, name: str, parse: Callable[[dict[str, Table]], T
                 yield parse({field: Table(matrix) for field, matrix in fields})
     except FileNotFoundError as error:
         raise missing_file(path) from error
-    except (OSError, BrokenError, KeyError, struct.error, zlib.error) as error:
+    except InputError:
+        raise
+    except Exception as error:  # a damaged file can break any step
         raise InputError(
             f"{path}: not readable as a MATLAB file of version 5 with {name!r} as published: "
             f"{type(error).__name__} {error}"

@@ -25,6 +25,7 @@ from clsa_search.data.datasets.mat_elements import (
 )
 
 _CONTENTS = 6  # words from the tag of a plain matrix to its contents
+_MAX_LETTERS = 1024  # of a file name: a damaged length must not fill the memory
 # the first words of a plain matrix: (word, value) of 8 bytes of flags, two dimensions, no name
 _PLAIN = ((1, 6 | 8 << 32), (3, 5 | 8 << 32), (5, 1))
 
@@ -63,7 +64,10 @@ class Table:
         lengths = np.where(small > 0, small, tags >> 32) // widths
         lengths[counts == 0] = 0
         starts = (positions + _CONTENTS) * 8 + np.where(small > 0, 4, 8)
-        letters = np.arange(lengths.max(initial=0) or 1)
+        longest = int(lengths.max(initial=0)) or 1
+        if longest > _MAX_LETTERS:
+            raise BrokenError(f"{column!r} claims to hold a text of {longest} letters")
+        letters = np.arange(longest)
         texts = np.zeros((len(positions), len(letters)), dtype=np.uint8)
         for width in np.unique(widths):
             rows = widths == width

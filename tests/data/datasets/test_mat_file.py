@@ -1,5 +1,6 @@
 """The reader of large MATLAB files agrees with SciPy's reader."""
 
+import random
 import struct
 import zlib
 
@@ -160,3 +161,22 @@ def test_other_contents_than_searches_are_refused(tmp_path, query, gallery):
     write_mat(tmp_path / "a.mat", "TestG", rows)
     with pytest.raises(InputError, match="a.mat: not readable.*'TestG'"):
         list(read_searches(SearchFile(tmp_path / "a.mat", "TestG")))
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_damaged_files_raise_no_other_error(tmp_path, compressed):
+    path, rng = tmp_path / "a.mat", random.Random(0)
+    write_mat(path, "TestG", search_rows([(*PERSON, [PERSON[1]], ["b.jpg"] * 9)] * 2), compressed)
+    whole = path.read_bytes()
+    for _ in range(600):
+        data = bytearray(whole)
+        place = rng.randrange(124, len(data))
+        if rng.random() < 0.8:
+            data[place] = rng.randrange(256)
+        else:
+            del data[place : place + rng.choice([1, 8, len(data)])]
+        path.write_bytes(data)
+        try:
+            list(read_searches(SearchFile(path, "TestG")))
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ")
