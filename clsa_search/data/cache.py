@@ -17,7 +17,7 @@ from clsa_search.data.dataset_files import missing_file
 from clsa_search.errors import InputError
 from clsa_search.npz_files import Arrays, read_arrays
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the cached arrays; raise it when a reader returns other arrays for the same files."""
 
 CACHE_FOLDER = ".clsa_search_cache"

@@ -21,6 +21,21 @@ FULL_PROTOCOLS = (ALL, CROSS_CAMERA)
 
 
 @dataclass(frozen=True)
+class FirstListings:
+    """Images that a gallery lists with several boxes of the query's person: the first box of each.
+
+    Args:
+        query_ids: (R,) int64.
+        images: (R,) int32 positions in the dataset's records.
+        boxes: (R, 4) float64 XYXY in pixels, not clipped.
+    """
+
+    query_ids: np.ndarray
+    images: np.ndarray
+    boxes: np.ndarray
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Gallery images of each query.
 
@@ -30,10 +45,13 @@ class Gallery:
     Args:
         query_ids: (Q,) int64 positions in the dataset's list of queries.
         images: Q rows, (K,) int32 positions in the dataset's records.
+        first_listings: images listed with several boxes, for code bases that use only the first;
+            None for none.
     """
 
     query_ids: np.ndarray
     images: Ragged[np.ndarray]
+    first_listings: FirstListings | None = None
 
 
 def build_gallery(images_by_query: Mapping[int, Sequence[int] | np.ndarray]) -> Gallery:

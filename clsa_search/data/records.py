@@ -22,7 +22,7 @@ class Split:
     """A split of a dataset in columns, with the person ids of its files.
 
     Args:
-        image_ids: N ids.
+        image_ids: N ids as in the file.
         file_names: N paths, relative to the folder of the images.
         sizes: (N, 2) int64 width and height in pixels.
         ground_truth: A boxes with person ids.
@@ -32,7 +32,7 @@ class Split:
             forget them.
     """
 
-    image_ids: Sequence[str | int] | np.ndarray
+    image_ids: Sequence[str | int]
     file_names: Sequence[str] | np.ndarray
     sizes: np.ndarray
     ground_truth: LabeledBoxes
@@ -97,7 +97,7 @@ def load_split(
     """Return the split of `build`, from the cache if possible (see `load_cached`)."""
     arrays = load_cached(folder, name, sources, lambda: _to_arrays(build()))
     return Split(
-        image_ids=arrays["image_ids"],
+        image_ids=arrays["image_ids"].tolist(),
         file_names=arrays["file_names"],
         sizes=arrays["sizes"],
         ground_truth=LabeledBoxes(arrays["box_images"], arrays["boxes"], arrays["person_ids"]),
@@ -139,7 +139,7 @@ def build_records(split: Split, image_root: str | os.PathLike) -> list[dict]:
     records = [
         {
             "file_name": os.path.join(root, str(file_name)),
-            "image_id": str(image_id),
+            "image_id": image_id,
             "height": height,
             "width": width,
             "annotations": [],

@@ -18,6 +18,7 @@ from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
+from clsa_search.evaluation.record_queries import image_key
 from clsa_search.wording import count_noun
 
 SHARD_SIZE = 200
@@ -65,7 +66,7 @@ def predict(
     done = evaluator.restore()
     if done:
         logger.info("%s: continues after %s", output_dir, count_noun(len(done), "image"))
-    rest = [record for record in get_records(dataset_name) if record["image_id"] not in done]
+    rest = [record for record in get_records(dataset_name) if image_key(record) not in done]
     if not rest:
         return evaluator.evaluate()
     mapper = PersonSearchDatasetMapper(cfg, is_train=False, gt_boxes=gt_boxes)

@@ -8,11 +8,16 @@ and GFN. Each line names our semantics, then theirs, then the queries concerned:
 - A gallery image listed twice counts twice / is searched once while its person counts twice:
   average precision 1 is out of reach. CUHK-SYSU, gallery 100: 4 of 2,900 (0-based 1250, 1633,
   1997, 2561).
-- For a person with two boxes in an image, either box is right / only the first annotation is. PRW:
-  queries of one of the persons in three frames.
+- For a person with two boxes in an image, either box is right / only one is: that of the first
+  listing if the gallery lists the image with both (CUHK-SYSU, gallery 100: 0-based 1633, 1997,
+  2561), else the first annotation (PRW: queries of one of the persons in three frames).
 - Ground-truth boxes are as published, clipped at the image border / truncated to whole pixels,
   negative corners moved to 0 with the width kept, nothing clipped. PRW: all queries, a few boxes by
   more than a pixel; the boxes of CUHK-SYSU are whole pixels anyway.
+- Labeled AP leaves out detections of unlabeled persons / counts them as wrong. Not imitated: the
+  family prints only the recall, and that is equal. No query.
+- k-reciprocal re-ranking takes distances as they are / divides each column of the distance matrix
+  by its maximum, as the public program of the method does. Not imitated. All queries, if used.
 - Ties put wrong before right / are in the order of NumPy's argsort. Not imitated: it depends on
   NumPy's version and the processor.
 - "All" of CUHK-SYSU contains every image once / the listed images a second time, with every
@@ -29,7 +34,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from clsa_search.data.galleries import Gallery
+from clsa_search.data.galleries import FirstListings, Gallery
+from clsa_search.evaluation.box_matching import is_best
 from clsa_search.evaluation.protocol import SearchProtocol, build_protocol
 from clsa_search.structures import Ragged
 
@@ -49,7 +55,8 @@ def build_seqnet_protocol(records: Sequence[dict], gallery: Gallery, name: str) 
         name: name of the protocol.
     """
     protocol = build_protocol(truncate_boxes(records), gallery, name)
-    return replace(_search_once(_keep_first_box(protocol)), compat=SEQNET)
+    protocol = _keep_first_box(protocol, gallery.first_listings)
+    return replace(_search_once(protocol), compat=SEQNET)
 
 
 def truncate_boxes(records: Sequence[dict]) -> list[dict]:
@@ -61,16 +68,25 @@ def truncate_boxes(records: Sequence[dict]) -> list[dict]:
 
 
 def _truncate(annotation: dict) -> list[float]:
-    corners = np.array(annotation.get("published_bbox", annotation["bbox"]), dtype=np.float64)
-    start = corners[:2].clip(min=0)
-    return np.trunc([*start, *(start + corners[2:] - corners[:2])]).tolist()
+    box = np.array(annotation.get("published_bbox", annotation["bbox"]), dtype=np.float64)
+    start, end = box.reshape(2, 2)
+    # the far corner is x + w in float64, as there; only from a moved corner on, w is needed alone
+    end = np.where(start < 0, (end - start).round(6), end)
+    return np.trunc([*start.clip(min=0), *end]).tolist()
 
 
-def _keep_first_box(protocol: SearchProtocol) -> SearchProtocol:
-    """Keep the first of several target boxes in an image."""
+def _keep_first_box(protocol: SearchProtocol, listings: FirstListings | None) -> SearchProtocol:
+    """Keep one of several target boxes in an image: the first listed, else the first annotated."""
     query, boxes = protocol.targets.owners, protocol.targets.values
     key = query * len(protocol.image_ids) + boxes.images
-    first = np.unique(key, return_index=True)[1]
+    distances = np.zeros(len(key))
+    if listings is not None:
+        rows = np.searchsorted(protocol.query_ids, listings.query_ids)
+        listed = rows * len(protocol.image_ids) + listings.images
+        for listed_key, box in zip(listed, listings.boxes, strict=True):
+            same = key == listed_key
+            distances[same] = np.abs(boxes.boxes[same] - box).max(axis=1)
+    first = np.flatnonzero(is_best(key, distances))
     lengths = np.bincount(query[first], minlength=len(protocol.query_ids))
     return replace(protocol, targets=Ragged.from_lengths(boxes[first], lengths))
 

@@ -24,6 +24,7 @@ from clsa_search.evaluation.box_matching import match_one_to_one, pair_boxes
 from clsa_search.evaluation.positive_ranks import PositiveRanks, average_precision
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.ranking import count_at_least
+from clsa_search.evaluation.record_queries import image_key
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, UNLABELED, Ragged
 
 
@@ -49,7 +50,7 @@ def evaluate_detection(
     """
     if labeled_only:
         records = [record for record in records if _has_labeled(record)]
-    image_ids = np.array([record["image_id"] for record in records], dtype=np.str_)
+    image_ids = np.array([image_key(record) for record in records], dtype=np.str_)
     no_queries = predictions.queries.ids[:0]
     aligned = predictions.align(image_ids, no_queries, score_threshold=score_threshold).detections
     scores = aligned.values.scores

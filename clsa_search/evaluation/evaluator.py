@@ -17,6 +17,7 @@ from clsa_search.data.catalog import get_records
 from clsa_search.evaluation.dataset_protocols import load_protocols
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.predictions_file import PREDICTIONS_FILE, save_predictions
+from clsa_search.evaluation.record_queries import image_key
 from clsa_search.evaluation.scoring import Results, score_protocols
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.shards import Images, ShardFolder
@@ -102,7 +103,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
                 (pred_boxes, embeddings).
         """
         for image, output in zip(inputs, outputs, strict=True):
-            image_id = image["image_id"]
+            image_id = image_key(image)
             predictions = _to_predictions(output, image_id, self._gt_boxes)
             self._images[image_id] = self._pending[image_id] = predictions
         shards = self._open_shards()
@@ -142,7 +143,7 @@ class PersonSearchEvaluator(DatasetEvaluator):
     def _open_shards(self) -> ShardFolder | None:
         if self._shards is None and self._shard_size and self._output_dir is not None:
             dataset = [
-                (record["image_id"], record["annotations"], record.get("queries"))
+                (image_key(record), record["annotations"], record.get("queries"))
                 for record in get_records(self._dataset_name)
             ]
             settings = [self._meta, self._gt_boxes, dataset]

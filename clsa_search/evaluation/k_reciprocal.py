@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clsa_search.evaluation.parameter_checks import check_k_reciprocal
+from clsa_search.evaluation.parameter_checks import K_RECIPROCAL_DEPTH, check_k_reciprocal
 from clsa_search.evaluation.predictions import Predictions
 
 
@@ -25,7 +25,9 @@ class KReciprocal:
     Source: Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR
     2017, equations 3 to 12 and their k1, k2 and weight (lambda). Neighbors come from the gallery,
     so its size matters. A detection is its own first neighbor; of equally distant ones the query
-    comes first, then the more similar, then the first detection.
+    comes first, then the more similar, then the first detection. The public program of the paper
+    first divides each column of its matrix of squared distances by the column's maximum; the paper
+    names no such step, and it is left out here.
 
     Args:
         k1: number of nearest neighbors, at least 1.
@@ -40,7 +42,7 @@ class KReciprocal:
     k1: int = 20
     k2: int = 6
     weight: float = 0.3
-    depth: int = 200
+    depth: int = K_RECIPROCAL_DEPTH
 
     def __post_init__(self) -> None:
         check_k_reciprocal(self.k1, self.k2, self.weight, self.depth)

@@ -6,6 +6,10 @@ MAX_CONTEXT = 5
 """Largest k2 of CBGM; the number of matchings to compare grows as k2 ** k2."""
 
 
+K_RECIPROCAL_DEPTH = 200
+"""Number of detections that k-reciprocal re-ranking sorts anew by default."""
+
+
 def check_cbgm(k1: int, k2: int) -> None:
     """Check the parameters of CBGM.
 
@@ -18,7 +22,7 @@ def check_cbgm(k1: int, k2: int) -> None:
         )
 
 
-def check_k_reciprocal(k1: int, k2: int, weight: float, depth: int = 200) -> None:
+def check_k_reciprocal(k1: int, k2: int, weight: float, depth: int = K_RECIPROCAL_DEPTH) -> None:
     """Check the parameters of k-reciprocal re-ranking.
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, Gallery
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.errors import InputError
-from clsa_search.evaluation.record_queries import flatten_queries, query_boxes
+from clsa_search.evaluation.record_queries import flatten_queries, image_key, query_boxes
 from clsa_search.structures import Ragged
 
 _SAME_BOX = 1
@@ -163,7 +163,7 @@ def build_protocol(records: Sequence[dict], gallery: Gallery, name: str) -> Sear
     boxes = TargetBoxes(annotations.images[targets].astype(np.int32), annotations.boxes[targets])
     return SearchProtocol(
         name=name,
-        image_ids=np.array([record["image_id"] for record in records], dtype=np.str_),
+        image_ids=np.array([image_key(record) for record in records], dtype=np.str_),
         query_ids=gallery.query_ids,
         galleries=gallery.images,
         targets=Ragged.from_lengths(boxes, np.bincount(query, minlength=len(rows))),

@@ -1,4 +1,4 @@
-"""Queries of a dataset's records as arrays.
+"""Image ids of a dataset's records as text, and their queries as arrays.
 
 Shape letters: Q queries.
 """
@@ -6,6 +6,11 @@ Shape letters: Q queries.
 from collections.abc import Sequence
 
 import numpy as np
+
+
+def image_key(record: dict) -> str:
+    """Return the image id of a record as text, as predictions hold it."""
+    return str(record["image_id"])
 
 
 def flatten_queries(records: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

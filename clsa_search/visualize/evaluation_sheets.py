@@ -9,6 +9,7 @@ from clsa_search.data.image_io import read_image
 from clsa_search.evaluation.gallery_ranking import RankedDetection, rank_galleries
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
+from clsa_search.evaluation.record_queries import image_key
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.search_result import SearchResult
 from clsa_search.structures import PersonImage
@@ -132,9 +133,9 @@ class _RankingBuilder:
         top: int,
     ) -> None:
         self.protocol, self.options, self.top = protocol, options, top
-        self.records = {record["image_id"]: record for record in records}
+        self.records = {image_key(record): record for record in records}
         self.queries = {
-            query["query_id"]: (record["image_id"], query["bbox"])
+            query["query_id"]: (image_key(record), query["bbox"])
             for record in records
             for query in record.get("queries", [])
         }

@@ -88,7 +88,7 @@ def test_ground_truth_boxes_are_embedded_as_queries_are(model_cfg, gallery, tmp_
     results = engine.predict(model_cfg, gallery, str(tmp_path), gt_boxes=True)
     assert list(results) == ["detection", "search", "gt_boxes", "chance"]
     predictions = load_predictions(Path(tmp_path) / "predictions.npz")
-    records = {record["image_id"]: record for record in get_records(gallery)}
+    records = {str(record["image_id"]): record for record in get_records(gallery)}
     for image, image_id in enumerate(predictions.image_ids.tolist()):
         truth = predictions.ground_truth.row(image)
         boxes = [person["bbox"] for person in records[image_id]["annotations"]]

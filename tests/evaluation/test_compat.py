@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from clsa_search.data import build_gallery
+from clsa_search.data.galleries import FirstListings
 from clsa_search.evaluation import (
     CBGM,
     Predictions,
@@ -258,3 +259,37 @@ def test_selected_queries_keep_their_unsearched_targets():
     protocol = build_seqnet_protocol(records, generate_gallery(rng, records), "made")
     protocol = replace(protocol, unsearched=np.arange(len(protocol.query_ids)))
     assert protocol.select(protocol.query_ids[[3, 1]].tolist()).unsearched.tolist() == [3, 1]
+
+
+def test_a_far_corner_on_a_whole_pixel_stays():
+    """x + w is whole in float64; 170.29 + (253 - 170.29) is less."""
+    records = [
+        make_record("a", [((478.85, 170.29, 506.63, 253.0), 0)]),
+        make_record("q", [], [(0, (0, 0, 9, 9), 0)]),
+    ]
+    protocol = build_seqnet_protocol(records, build_gallery({0: [0]}), "made")
+    assert protocol.targets.values.boxes.tolist() == [[478, 170, 506, 253]]
+    # 40 pixels high as published: -7.41 + 40 + 7.41 is less
+    records[0]["annotations"][0]["published_bbox"] = [5, -7.41, 25, -7.41 + 40]
+    moved = build_seqnet_protocol(records, build_gallery({0: [0]}), "made")
+    assert moved.targets.values.boxes.tolist() == [[5, 0, 25, 40]]
+
+
+def test_the_first_listing_of_an_image_names_the_target():
+    """The image is listed twice, first with the box that is annotated last."""
+    box, other = (0, 0, 40, 80), (100, 0, 140, 80)
+    records = [
+        make_record("a", [(box, 0), (other, 0)]),
+        make_record("b", [(box, 0), (other, 0)]),
+        make_record("q", [], [(0, box, 0)]),
+    ]
+    listings = FirstListings(
+        query_ids=np.array([0]), images=np.array([0]), boxes=np.array([other], dtype=np.float64)
+    )
+    gallery = replace(build_gallery({0: [0, 0, 1]}), first_listings=listings)
+    protocol = build_seqnet_protocol(records, gallery, "made")
+    assert protocol.targets.values.images.tolist() == [0, 1]
+    assert protocol.targets.values.boxes.tolist() == [list(other), list(box)]
+    assert protocol.galleries.values.tolist() == [0, 1] and protocol.unsearched.tolist() == [1]
+    plain = SearchOptions().build_protocol(records, gallery, "made")
+    assert plain.targets.values.boxes.tolist() == [[*box], [*other]] * 2

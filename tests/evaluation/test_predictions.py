@@ -38,11 +38,11 @@ ASCENDING = "expected ascending numbers from 0 to 3, the length of 'scores'"
 GROUND_TRUTH = {"a": [OTHER, BOX], "b": [BOX], "c": []}
 
 
-def with_ground_truth(images):
-    """Add the boxes of GROUND_TRUTH to the images, all with the same embedding."""
+def with_ground_truth(images, boxes=GROUND_TRUTH):
+    """Add ground-truth boxes to the images, all with the same embedding."""
     return {
         name: replace(
-            image, ground_truth=make_detections([(box, 1, (1, 0)) for box in GROUND_TRUTH[name]])
+            image, ground_truth=make_detections([(box, 1, (1, 0)) for box in boxes[name]])
         )
         for name, image in images.items()
     }
@@ -338,6 +338,21 @@ def test_predictions_of_the_dataset_are_accepted(predictions):
     check_predictions(predictions, RECORDS)
     records, generated = generate_dataset(np.random.default_rng(0))
     check_predictions(generated, records[::-1])
+
+
+def test_boxes_that_leave_their_image_are_compared_inside_it():
+    """59 test boxes of PRW leave the frame by up to 8 pixels; predictions may hold them so."""
+    given = {"a": make_image([], [(0, (-8, 20, 30, 107), (1, 0))]), "b": make_image()}
+    given = with_ground_truth(given, {"a": [(-8, 20, 30, 107)], "b": []})
+    predictions = Predictions.from_images(given)
+    records = [
+        make_record("a", [((0, 20, 30, 100), 0)], [(0, (0, 20, 30, 100), 0)]),
+        make_record("b"),
+    ]
+    check_predictions(predictions, records)
+    records[0]["queries"][0]["bbox"] = [0, 20, 30, 90]  # inside, and not where it is predicted
+    with pytest.raises(InputError, match=r"query 0 is at \[-8.0, 20.0, 30.0, 107.0\]; expected"):
+        check_predictions(predictions, records)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_outputs_equal_those_of_evaluation(predictor, weights, tiny_data, tiny_c
     images = [read_image(record["file_name"]) for record in records]
     found = predictor.detect(images)
     for record, detections in zip(records, found, strict=True):
-        row = predictions.image_ids.tolist().index(record["image_id"])
+        row = predictions.image_ids.tolist().index(str(record["image_id"]))
         expected = predictions.detections.row(row)
         assert len(detections) > 0
         np.testing.assert_allclose(detections.boxes, expected.boxes, atol=1e-3)

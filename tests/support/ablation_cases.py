@@ -29,13 +29,13 @@ def make_predictions(dataset, seed):
         annotations, queries = record["annotations"], record.get("queries", [])
         boxes = to_boxes(annotations)
         scores = rng.uniform(0.4, 1, len(annotations)).astype(np.float32)
-        images[record["image_id"]] = ImagePredictions(
+        images[str(record["image_id"])] = ImagePredictions(
             detections=ImageDetections(boxes, scores, embed(annotations)),
             queries=Queries(
                 ids=np.array([query["query_id"] for query in queries], dtype=np.int64),
                 boxes=to_boxes(queries),
                 embeddings=embed(queries),
-                image_ids=np.full(len(queries), record["image_id"]),
+                image_ids=np.full(len(queries), str(record["image_id"])),
             ),
             ground_truth=ImageDetections(boxes, np.ones_like(scores), embed(annotations)),
         )

@@ -39,7 +39,7 @@ def make_searched_dataset(folder):
     corners = np.array([person["bbox"] for person in records[0]["annotations"]], dtype=np.float32)
     one_hot = np.eye(3, dtype=np.float32)
     detections = ImageDetections(corners, np.ones(3, dtype=np.float32), one_hot[[0, 2, 1]])
-    image_ids = np.array([record["image_id"] for record in records])
+    image_ids = np.array([str(record["image_id"]) for record in records])
     predictions = Predictions(
         image_ids=image_ids,
         detections=Ragged.from_lengths(ImageDetections.concatenate([detections] * 4), [3] * 4),

@@ -86,7 +86,7 @@ CUHK_VARIABLES = {f"TestG{g}": f"train_test/TestG{g}.mat" for g in (50, 100, 500
 CUHK_VARIABLES |= {"Occlusion1": "subset/Occlusion.mat", "Test_Size": "subset/Resolution.mat"}
 
 
-def search_rows(searches, make_gallery=structs):
+def search_rows(searches, make_gallery=structs, number=None):
     rows = []
     for person, query, found, others in searches:
         listed = [*found, *((name, None) for name in others)]
@@ -95,9 +95,10 @@ def search_rows(searches, make_gallery=structs):
             (
                 structs((*BOX_FIELDS, "idname"), [(*box_struct(*query), person)]),
                 structs(BOX_FIELDS, gallery) if make_gallery is structs else cells(gallery),
+                *([] if number is None else [np.array([[number]], dtype=np.uint8)]),
             )
         )
-    return structs(("Query", "Gallery"), rows)
+    return structs(("Query", "Gallery", *([] if number is None else ["occluded"])), rows)
 
 
 def images_struct(boxes):
@@ -128,7 +129,9 @@ def write_cuhk_sysu(root: Path) -> Path:
     write_mat(root / "annotation/test/train_test/Train.mat", "Train", cells(train))
     for variable, name in CUHK_VARIABLES.items():
         some = CUHK_SEARCHES if variable.startswith("TestG") else CUHK_SEARCHES[2:0:-1]
-        write_mat(root / "annotation" / "test" / name, variable, search_rows(some), "50" in name)
+        # the published file has a third field with a number
+        rows = search_rows(some, number=1 if variable == "Occlusion1" else None)
+        write_mat(root / "annotation" / "test" / name, variable, rows, "50" in name)
     return root
 
 

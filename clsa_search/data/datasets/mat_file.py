@@ -14,7 +14,6 @@ from clsa_search.data.datasets.mat_elements import (
     open_variable,
     read_header,
 )
-from clsa_search.data.datasets.mat_table import Table
 from clsa_search.errors import InputError
 
 T = TypeVar("T")
@@ -42,13 +41,13 @@ def load_variable(path: Path, *names: str) -> np.ndarray:
     raise InputError(f"{path}: no variable {' or '.join(map(repr, names))}")
 
 
-def iterate_structs(path: Path, name: str, parse: Callable[[dict[str, Table]], T]) -> Iterator[T]:
+def iterate_structs(path: Path, name: str, parse: Callable[[dict[str, bytes]], T]) -> Iterator[T]:
     """Yield the result of `parse` for each element of an array of structs.
 
     Args:
         path: a little-endian MATLAB file of version 5 to 7.
         name: variable of the array.
-        parse: takes the tables of an element by field name.
+        parse: takes the bytes of an element's matrices by field name.
 
     Raises:
         InputError: the file is missing or damaged, is of another version, or has no such array, or
@@ -64,7 +63,7 @@ def iterate_structs(path: Path, name: str, parse: Callable[[dict[str, Table]], T
                 fields = zip(
                     header.fields, iterate_matrices(stream, len(header.fields)), strict=True
                 )
-                yield parse({field: Table(matrix) for field, matrix in fields})
+                yield parse(dict(fields))
     except FileNotFoundError as error:
         raise missing_file(path) from error
     except InputError:

@@ -6,7 +6,8 @@
     annotation/test/train_test/TestG*.mat   (Query: S and idname, Gallery[S]) per query
 
 where S is (imname, idlocate, ishard). `idlocate` is x, y, width, height, often as uint8; it is
-empty for a gallery image without the person.
+empty for a gallery image without the person. Queries may have further fields, such as the number
+in Occlusion.mat.
 """
 
 from collections.abc import Iterator, Sequence
@@ -108,8 +109,8 @@ def has_size(box: Box) -> bool:
     return box[2] > 0 and box[3] > 0
 
 
-def _parse_search(element: dict[str, Table]) -> Search:
-    query, gallery = element["Query"], element["Gallery"]
+def _parse_search(element: dict[str, bytes]) -> Search:
+    query, gallery = Table(element["Query"]), Table(element["Gallery"])
     names = gallery.texts("imname").tolist()
     return Search(
         query=ImageBox(query.texts("imname")[0].decode(), _to_box(query.arrays("idlocate").get(0))),

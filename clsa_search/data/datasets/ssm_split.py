@@ -23,7 +23,7 @@ from clsa_search.data.datasets.ssm_mat import (
     read_names,
     read_searches,
 )
-from clsa_search.data.galleries import Gallery, build_gallery
+from clsa_search.data.galleries import FirstListings, Gallery, build_gallery
 from clsa_search.data.image_io import read_image_sizes
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
@@ -105,18 +105,24 @@ def load_published_gallery(root: Path, layout: SSMLayout, protocol: str) -> Gall
 
     def build() -> Arrays:
         queries = list(_read_queries(root, layout))
-        gallery = _read_gallery(file, queries, _list_images(root, layout, queries))
-        images = gallery.images
+        gallery, first = _read_gallery(file, queries, _list_images(root, layout, queries))
         return {
             "query_ids": gallery.query_ids,
-            "offsets": images.offsets,
-            "images": images.values,
+            "offsets": gallery.images.offsets,
+            "images": gallery.images.values,
+            **{f"first_{field}": column for field, column in vars(first).items()},
         }
 
     sources = [file.path, *(root / name for name in layout.pool_files)]
     sources += [root / other.path for other in layout.query_files]
     arrays = load_cached(root, protocol, sources, build)
-    return Gallery(arrays["query_ids"], Ragged(arrays["images"], arrays["offsets"]))
+    return Gallery(
+        query_ids=arrays["query_ids"],
+        images=Ragged(arrays["images"], arrays["offsets"]),
+        first_listings=FirstListings(
+            arrays["first_query_ids"], arrays["first_images"], arrays["first_boxes"]
+        ),
+    )
 
 
 def _build_split(
@@ -180,10 +186,13 @@ def _list_images(root: Path, layout: SSMLayout, queries: Sequence[ImageBox]) -> 
     return list(dict.fromkeys([*pools, *(query.image for query in queries)]))
 
 
-def _read_gallery(file: SearchFile, queries: Sequence[ImageBox], names: Sequence[str]) -> Gallery:
+def _read_gallery(
+    file: SearchFile, queries: Sequence[ImageBox], names: Sequence[str]
+) -> tuple[Gallery, FirstListings]:
     query_ids = {query: query_id for query_id, query in enumerate(queries)}
     positions = {name.encode(): position for position, name in enumerate(names)}
     images: dict[int, np.ndarray] = {}
+    first: list[tuple[int, int, Box]] = []
     for number, search in enumerate(read_searches(file)):
         if search.query not in query_ids:
             raise InputError(
@@ -191,13 +200,31 @@ def _read_gallery(file: SearchFile, queries: Sequence[ImageBox], names: Sequence
             )
         try:
             found = map(positions.__getitem__, search.gallery)
-            images[query_ids[search.query]] = np.fromiter(found, np.int32, len(search.gallery))
+            query_id = query_ids[search.query]
+            images[query_id] = np.fromiter(found, np.int32, len(search.gallery))
+            first += [
+                (query_id, positions[image.encode()], box)
+                for image, box in _find_first_listings(search.positives)
+            ]
         except KeyError as error:
             raise InputError(
                 f"{file.path}: the gallery of query {number} lists {error.args[0].decode()!r}; "
                 "expected an image of the pool"
             ) from error
-    return build_gallery(images)
+    query, image, boxes = zip(*first, strict=True) if first else ((), (), ())
+    return build_gallery(images), FirstListings(
+        query_ids=np.array(query, dtype=np.int64),
+        images=np.array(image, dtype=np.int32),
+        boxes=to_corners(boxes),
+    )
+
+
+def _find_first_listings(positives: Sequence[ImageBox]) -> list[ImageBox]:
+    """Return the first box of each image that is listed with several boxes."""
+    boxes: dict[str, list[Box]] = {}
+    for image, box in positives:
+        boxes.setdefault(image, []).append(box)
+    return [ImageBox(image, listed[0]) for image, listed in boxes.items() if len(set(listed)) > 1]
 
 
 def _below(root: Path, file: SearchFile) -> SearchFile:

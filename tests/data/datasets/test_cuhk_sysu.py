@@ -8,7 +8,7 @@ from detectron2.structures import BoxMode
 
 from clsa_search.data import default_protocols, get_records, list_protocols, load_gallery
 from clsa_search.errors import InputError
-from clsa_search.evaluation import build_protocol
+from clsa_search.evaluation import build_protocol, build_seqnet_protocol
 from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import (
     CUHK_SEARCHES,
@@ -94,6 +94,23 @@ def test_galleries_are_as_published(root):
     for subset in ("occlusion", "low_resolution"):  # some of the queries, in another order
         gallery = load_gallery("cuhk_sysu_gallery", subset)
         assert gallery_names(gallery, records) == {query: expected[query] for query in (1, 2)}
+
+
+def test_the_first_listing_of_an_image_is_known(root):
+    """`--compat seqnet` finds only the box of the first listing, here the one annotated last."""
+    person, query, _, _ = CUHK_SEARCHES[0]
+    twice = [("s12.jpg", (150, 20, 30, 60)), ("s12.jpg", (14, 20, 30, 60))]
+    searches = search_rows([(person, query, twice, ["s15.jpg"])])
+    for size in (50, 100):
+        path = root / f"annotation/test/train_test/TestG{size}.mat"
+        write_mat(path, f"TestG{size}", searches)
+    records = get_records("cuhk_sysu_gallery")
+    for _ in range(2):  # the second time from the cache
+        gallery = load_gallery("cuhk_sysu_gallery", "g100")
+        protocol = build_seqnet_protocol(records, gallery, "g100")
+        assert protocol.targets.values.boxes.tolist() == [[150, 20, 180, 80]]
+        plain = build_protocol(records, gallery, "g100")
+        assert plain.targets.values.boxes.tolist() == [[14, 20, 44, 80], [150, 20, 180, 80]]
 
 
 def test_targets_are_the_published_ones(root):

@@ -53,7 +53,7 @@ def test_records_hold_the_contents_of_the_file(tmp_path, document):
     first, second, empty = load_custom_json(write(tmp_path, document))
     assert first == {
         "file_name": str(tmp_path / "a.jpg"),
-        "image_id": "7",
+        "image_id": 7,
         "width": 100,
         "height": 50,
         "cam_id": 2,

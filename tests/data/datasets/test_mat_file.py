@@ -9,6 +9,7 @@ import pytest
 from scipy.io import loadmat
 
 from clsa_search.data.datasets.mat_file import iterate_structs, load_variable
+from clsa_search.data.datasets.mat_table import Table
 from clsa_search.data.datasets.ssm_mat import SearchFile, read_searches
 from clsa_search.errors import InputError
 from tests.support.published_datasets import (
@@ -26,8 +27,8 @@ PERSON = ("p1", ("a.jpg", (1, 2, 30, 40)))
 
 def read(path, variable="TestG"):
     def parse(element):
-        table = element["Gallery"]
-        return table.texts("imname").tolist(), table.arrays("idlocate")
+        found = Table(element["Gallery"])
+        return found.texts("imname").tolist(), found.arrays("idlocate")
 
     return list(iterate_structs(path, variable, parse))
 
