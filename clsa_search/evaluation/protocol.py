@@ -113,7 +113,7 @@ def cross_camera_gallery(records: Sequence[dict]) -> Gallery:
     for record in records:
         if "cam_id" not in record:
             raise InputError(
-                f"image {record['image_id']!r}: 'cam_id' is missing; "
+                f"image {image_key(record)!r}: 'cam_id' is missing; "
                 f"expected one on every image for protocol {CROSS_CAMERA!r}"
             )
     query_ids, own, _ = flatten_queries(records)
