@@ -1,7 +1,6 @@
 """Reading of images as they are viewed, upright and with 8 bits per channel, or of their sizes."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 
@@ -61,17 +60,6 @@ def read_image(
         image.load()  # first, because it makes Pillow turn a TIFF by itself
         pixels = convert_PIL_to_numpy(_to_8_bits(image), image_format)
         return _turn(pixels, _read_orientation(image))
-
-
-def read_image_sizes(paths: Sequence[str | PathLike]) -> np.ndarray:
-    """Return the (N, 2) int64 width and height of N images (see `read_image_size`).
-
-    Raises:
-        InputError: an image is missing or unreadable; the message names the first one.
-    """
-    with ThreadPoolExecutor(THREADS) as pool:
-        sizes = list(pool.map(read_image_size, paths, chunksize=64))
-    return np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
 
 def read_image_size(path: str | PathLike) -> tuple[int, int]:

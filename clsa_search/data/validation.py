@@ -1,7 +1,7 @@
 """The check of a dataset on disk: faults to repair, and peculiarities worth knowing."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from clsa_search.data.builtin import PUBLISHED_SPLITS, Counts, GallerySize
 from clsa_search.data.catalog import get_records, list_galleries, load_gallery
 from clsa_search.data.galleries import Gallery
-from clsa_search.data.image_io import THREADS, read_image_size
+from clsa_search.data.image_checks import find_image_faults
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
@@ -84,23 +84,11 @@ def _check_counts(
 
 
 def _check_images(records: Sequence[dict], report: DatasetReport) -> None:
-    def find_fault(record: dict) -> str | None:
-        try:
-            width, height = read_image_size(record["file_name"])
-        except InputError as error:
-            return str(error)
-        if (width, height) == (record["width"], record["height"]):
-            return None
-        return (
-            f"{record['file_name']}: {width} x {height} pixels as viewed; "
-            f"expected {record['width']} x {record['height']}"
-        )
-
-    with ThreadPoolExecutor(THREADS) as pool:
-        report.faults.extend(filter(None, pool.map(find_fault, records)))
-    repeated = len(records) - len({record["file_name"] for record in records})
-    if repeated:
-        report.faults.append(f"{count_noun(repeated, 'image')} in the dataset a second time")
+    report.faults.extend(find_image_faults(records))
+    counts = Counter(record["file_name"] for record in records)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        files = count_noun(len(repeated), "file")
+        report.faults.append(f"{files} of more than one image: {_join(repeated)}")
 
 
 def _check_boxes(records: Sequence[dict], boxes: LabeledBoxes, report: DatasetReport) -> None:

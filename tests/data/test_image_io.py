@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.data.image_checks import read_image_sizes
 from clsa_search.data.image_io import (
     IMAGE_FORMATS,
     IMAGE_SUFFIXES,
     read_image,
     read_image_size,
-    read_image_sizes,
 )
 from clsa_search.errors import InputError
 from clsa_search.visualize.dataset_samples import draw_samples

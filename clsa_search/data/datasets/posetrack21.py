@@ -17,7 +17,7 @@ from clsa_search.data.datasets.json_reader import (
     is_integer,
     read_document,
 )
-from clsa_search.data.image_io import read_image_sizes
+from clsa_search.data.image_checks import read_image_sizes
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.structures import UNLABELED

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clsa_search.data.datasets.mat_file import load_variable
-from clsa_search.data.image_io import read_image_sizes
+from clsa_search.data.image_checks import read_image_sizes
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.errors import InputError

@@ -24,7 +24,7 @@ from clsa_search.data.datasets.ssm_mat import (
     read_searches,
 )
 from clsa_search.data.galleries import FirstListings, Gallery, build_gallery
-from clsa_search.data.image_io import read_image_sizes
+from clsa_search.data.image_checks import read_image_sizes
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records, clip_split, load_split, to_corners
 from clsa_search.errors import InputError
