@@ -17,6 +17,11 @@ class InputError(ValueError):
     """A fault of the input. The message names file, field and value, and the expected value."""
 
 
+def missing_gallery(address: object) -> InputError:
+    """Return the error for a gallery that does not exist."""
+    return InputError(f"{address}: there is no gallery; make it with `clsa-search index`")
+
+
 @contextmanager
 def reported_input_errors() -> Iterator[None]:
     """End the command with one line and an exit status; use it around the whole `main`.

@@ -3,7 +3,7 @@
 import os
 
 from clsa_search.config_files import find_config
-from clsa_search.errors import InputError
+from clsa_search.errors import InputError, missing_gallery
 
 
 def check_model_files(
@@ -29,7 +29,7 @@ def check_store(address: str) -> None:
         InputError: there is no such file.
     """
     if "://" not in address and not os.path.isfile(address):
-        raise InputError(f"{address}: there is no gallery; expected one made by indexing")
+        raise missing_gallery(address)
 
 
 def check_readable(*paths: str | os.PathLike | None) -> None:

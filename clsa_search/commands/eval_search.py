@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clsa_search.commands.argument_types import number, whole_number
 from clsa_search.commands.arguments import check_model_files, check_readable
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.compat import COMPATIBILITIES
@@ -54,8 +55,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--predictions takes no --weights, no --gt-boxes and no KEY VALUE")
     if args.k_reciprocal and len(args.k_reciprocal) != 3:
         parser.error(f"--k-reciprocal: {len(args.k_reciprocal)} numbers; expected K1 K2 LAMBDA")
-    if args.sheets < 0:
-        parser.error(f"--sheets: {args.sheets}; expected a number of queries")
     if args.predictions and args.sheets and not args.output_dir:
         parser.error("--sheets needs --output-dir, the folder to write to")
     return args
@@ -81,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add(
         "--score-threshold",
-        type=float,
+        type=number(0, 1),
         default=DEFAULT_SCORE_THRESHOLD,
         help="drop detections with a lower score (default: %(default)s)",
     )
@@ -90,7 +89,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compat", choices=COMPATIBILITIES, help="compute the numbers of another code base")
     add("--output-dir", type=Path, help="default: OUTPUT_DIR of the config")
     add("--json", type=Path, metavar="FILE", help="write the results to this file instead")
-    add("--sheets", type=int, default=0, metavar="N", help="draw the rankings of N queries")
+    add(
+        "--sheets",
+        type=whole_number(),
+        default=0,
+        metavar="N",
+        help="draw the rankings of N queries",
+    )
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser
 
@@ -99,22 +104,22 @@ def _add_rerankers(parser: argparse.ArgumentParser) -> None:
     rerankers = parser.add_mutually_exclusive_group()
     rerankers.add_argument(
         "--cbgm",
-        type=int,
+        type=whole_number(1),
         nargs=2,
         metavar=("K1", "K2"),
         help="re-rank by context; 10 3 for CUHK-SYSU, 30 4 for PRW",
     )
     rerankers.add_argument(
         "--k-reciprocal",
-        type=_to_number,
+        type=_to_parameter,
         nargs="*",
         metavar="K1 K2 LAMBDA",
         help="re-rank by k-reciprocal encoding; default: 20 6 0.3, as in the paper",
     )
 
 
-def _to_number(text: str) -> int | float:
-    return int(text) if text.isdigit() else float(text)
+def _to_parameter(text: str) -> int | float:
+    return whole_number()(text) if text.isdecimal() else number()(text)
 
 
 def _run(args: argparse.Namespace) -> None:

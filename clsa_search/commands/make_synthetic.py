@@ -9,6 +9,7 @@ earlier synthetic dataset with other parameters is replaced.
 import argparse
 from dataclasses import fields, replace
 
+from clsa_search.commands.argument_types import whole_number
 from clsa_search.data.synthetic.spec import PRESETS, SyntheticSpec
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_folder
@@ -21,7 +22,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("output_dir", help="folder of train.json, gallery.json and the images")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="demo", help="default demo")
-    parser.add_argument("--workers", type=int, help="number of processes; default all cores")
+    parser.add_argument(
+        "--workers", type=whole_number(1), help="number of processes; default all cores"
+    )
     for field in fields(SyntheticSpec):
         values = ", ".join(f"{name} {getattr(PRESETS[name], field.name)}" for name in PRESETS)
         option = "--" + field.name.replace("_", "-")

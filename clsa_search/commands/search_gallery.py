@@ -21,11 +21,12 @@ Exit status: 0; 1 after `index` with unreadable files; 2 after an error, named i
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from clsa_search.commands.argument_types import number, parsed_by, whole_number
 from clsa_search.commands.arguments import check_model_files, check_store
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
@@ -102,6 +103,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parser.error("query: expected one or more --image, or --id")
         if len(args.image or ()) > 1 and any(one.person == "all" for one in args.image):
             parser.error("--person all with several images; expected one person in all of them")
+        if args.since is not None and args.until is not None and args.since > args.until:
+            parser.error("--since is later than --until; expected an earlier time")
     return args
 
 
@@ -169,16 +172,21 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="images, videos, or folders of them")
     add("--weights", required=True, help="checkpoint of a trained model")
-    add("--rate", type=float, default=1.0, help="sampled frames per second of a video (default 1)")
+    add(
+        "--rate",
+        type=number(1e-6, 1000),
+        default=1.0,
+        help="sampled frames per second of a video (default 1)",
+    )
     add("--camera", help="camera name of all these files")
     add("--start-time", type=_to_time, default=0.0, metavar="TIME", help="time of the first frame")
     add(
         "--min-score",
-        type=_to_score,
+        type=number(0, 1),
         default=DEFAULT_SCORE_THRESHOLD,
         help="minimum detection score (default 0.5)",
     )
-    add("--batch-size", type=int, default=8, help="images in a batch (default 8)")
+    add("--batch-size", type=whole_number(1, 4096), default=8, help="images in a batch (default 8)")
 
 
 def _add_query(parser: argparse.ArgumentParser) -> None:
@@ -199,14 +207,24 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of a detection in the image before it, or all",
     )
-    add("--id", type=int, help="search for a detection of the store; results show its id")
-    add("--top", type=_to_count, default=10, metavar="K", help="number of matches (default 10)")
+    add(
+        "--id",
+        type=whole_number(1),
+        help="search for a detection of the store; results show its id",
+    )
+    add(
+        "--top",
+        type=whole_number(1),
+        default=10,
+        metavar="K",
+        help="number of matches (default 10)",
+    )
     add("--every-match", action="store_true", help="all matches of an image, not only the best")
     add("--camera", nargs="+", help="search in these cameras only")
     add("--source", nargs="+", type=Path, help="search in these files only")
     add("--since", type=_to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
     add("--until", type=_to_time, metavar="TIME", help="the same")
-    add("--min-score", type=_to_score, help="minimum detection score")
+    add("--min-score", type=number(0, 1), help="minimum detection score")
     add("--half", action="store_true", help="hold the embeddings in half precision")
     add("--json", action="store_true", help="print JSON instead of a table")
     add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
@@ -217,45 +235,21 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--weights", help="checkpoint (default: the one that made the store)")
     add("--host", default="127.0.0.1", help="address to listen at; others open it to the network")
-    add("--port", type=int, default=7860, help="default 7860")
+    add("--port", type=whole_number(1, 65535), default=7860, help="default 7860")
 
 
-def _argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Let argparse show the messages of ValueErrors."""
-
-    def convert(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
-@_argument
+@parsed_by
 def _to_person(text: str) -> int | str:
-    if text != "all" and not text.isdecimal():
-        raise ValueError(f"{text!r}; expected a number from 1, or all")
-    return text if text == "all" else int(text)
+    if text == "all":
+        return text
+    try:
+        return whole_number(1)(text)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(f"{error}, or all") from error
 
 
-@_argument
+@parsed_by
 def _to_time(text: str) -> float:
     from clsa_search.retrieval.time_format import parse_time
 
     return parse_time(text)
-
-
-@_argument
-def _to_score(text: str) -> float:
-    score = float(text)
-    if not 0 <= score <= 1:
-        raise ValueError(f"{text}; expected a score from 0 to 1")
-    return score
-
-
-@_argument
-def _to_count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{text}; expected 1 or more")
-    return int(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from clsa_search.errors import InputError
+from clsa_search.errors import InputError, missing_gallery
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -79,15 +79,15 @@ def _parse_address(address: str) -> tuple[str, str]:
         path, gallery = rest, "gallery"
         is_right = path.endswith(".db")
     else:
-        parts = urlsplit(address)
-        if "@" in parts.netloc:
+        host, _, gallery = rest.partition("/")
+        if "@" in host:
             raise InputError(
-                f"{scheme}://...@{parts.netloc.rpartition('@')[2]}: holds a password; "
+                f"{scheme}://...@{host.rpartition('@')[2]}: holds a password; "
                 f"expected it in the environment's {TOKEN_VARIABLE}, as user:password or a token"
             )
-        gallery = parts.path.strip("/") or "gallery"
-        path = f"{scheme}://{parts.netloc}"
-        is_right = bool(parts.netloc) and not parts.query and not parts.fragment
+        gallery = gallery.strip("/") or "gallery"
+        path = f"{scheme}://{host}"
+        is_right = _is_host(path)
     if not is_right or not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,199}", gallery):
         raise InputError(
             f"{address}: expected http://HOST:PORT/GALLERY, https://HOST:PORT/GALLERY or "
@@ -96,8 +96,17 @@ def _parse_address(address: str) -> tuple[str, str]:
     return path, gallery
 
 
+def _is_host(uri: str) -> bool:
+    """Return whether a URI is a host, with or without a port, and nothing else."""
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:  # of the port, or of an IPv6 address
+        return False
+
+
 def _prepare_file(address: str, path: Path, create: bool) -> None:
     """Refuse a missing file; milvus-lite would create it."""
     if not create and not path.exists():
-        raise InputError(f"{address}: there is no gallery; expected one made by indexing")
+        raise missing_gallery(address)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from clsa_search.errors import InputError
+from clsa_search.errors import InputError, missing_gallery
 from clsa_search.gallery.input_checks import (
     check_listing,
     check_queries,
@@ -227,7 +227,7 @@ class MilvusStore(GalleryStore):
     def _open(self, table: Table, create_for: str | None, about: Mapping[str, str]) -> dict:
         """Return the notes of the gallery, new or known."""
         if create_for is None and not table.exists():
-            raise InputError(f"{self.address}: there is no gallery; expected one made by indexing")
+            raise missing_gallery(self.address)
         table.open(SOURCE_FIELDS)
         if create_for is not None and self._sources.read_about() is None:
             values = {"version": SCHEMA_VERSION, "weights": create_for, "about": dict(about)}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clsa_search.errors import InputError
+from clsa_search.errors import InputError, missing_gallery
 from clsa_search.gallery.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
 
 WAIT_SECONDS = 60.0  # for the transaction of another process
@@ -37,7 +37,7 @@ class SQLiteFile:
         self._lock = threading.RLock()
         self._writes = 0
         if create_for is None and not os.path.isfile(path):
-            raise InputError(f"{path}: there is no gallery; expected one made by indexing")
+            raise missing_gallery(path)
         if create_for is not None:
             _make_folder(path)
         with reported(path, "open"):

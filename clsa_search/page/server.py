@@ -120,7 +120,7 @@ def _launch(page: gr.Blocks, folder: str, host: str, port: int) -> None:
             prevent_thread_lock=True,
             **_OFF,
         )
-    except OSError as error:
+    except (OSError, OverflowError, UnicodeError) as error:  # of ports and of names
         raise InputError(
             f"{host}:{port}: cannot listen there; expected a name or address of this machine "
             "and a free port"

@@ -37,9 +37,14 @@ def check_times(store: GalleryStore, where: Filter) -> None:
     """Check the clock of a filter's times against the stored times.
 
     Raises:
-        InputError: the filter has a date but all its detections have times within videos, or the
-            reverse.
+        InputError: the filter ends before it begins; it has a date but all its detections have
+            times within videos, or the reverse.
     """
+    if where.since is not None and where.until is not None and where.since > where.until:
+        raise InputError(
+            f"since: {format_time(where.since)} is later than until: {format_time(where.until)}; "
+            "expected an earlier time"
+        )
     in_video = replace(where, since=None, until=math.nextafter(CALENDAR_FROM, 0))
     on_calendar = replace(where, since=CALENDAR_FROM, until=None)
     for name in ("since", "until"):

@@ -125,14 +125,16 @@ def test_bad_input_is_named_in_one_line(fails, dataset, predictions_file, tmp_pa
     assert "required" in fails("--dataset", dataset)
     assert "--weights" in fails(*given, "--dataset", dataset, "--weights", "model.pth")
     assert "--output-dir" in fails(*given, "--dataset", dataset, "--sheets", 3)
-    assert "--sheets: -1" in fails(*given, "--dataset", dataset, "--sheets", -1)
+    assert "--sheets: '-1'; expected a whole number from 0" in fails(
+        *given, "--dataset", dataset, "--sheets", -1
+    )
     given = (*given, "--dataset", dataset)
     assert f"{tmp_path}: is a folder" in fails(*given, "--json", tmp_path)
     below = predictions_file / "r.json"
     assert f"{below}: cannot be written: " in fails(*given, "--json", below)
     message = fails(*given, "--output-dir", predictions_file)
     assert f"{predictions_file}: is not a folder; expected a folder" in message
-    assert "score_threshold is nan; expected" in fails(*given, "--score-threshold", "nan")
+    assert "'nan'; expected a number from 0 to 1" in fails(*given, "--score-threshold", "nan")
     assert "--k-reciprocal: 2 numbers" in fails(*given, "--k-reciprocal", 20, 6)
     assert "are 0, 6, 0.3, 200; expected whole" in fails(*given, "--k-reciprocal", 0, 6, 0.3)
 

@@ -212,7 +212,7 @@ def test_filters_that_cannot_match_are_refused(fails, gallery, footage):
     assert "camera: nowhere has no detections; expected none" in fails(
         *words, "--camera", "nowhere"
     )
-    assert "expected a score from 0 to 1" in fails(*words, "--min-score", 2)
+    assert "--min-score: '2'; expected a number from 0 to 1" in fails(*words, "--min-score", 2)
 
 
 def test_unwritable_outputs_are_reported_first(run, fails, gallery, footage, monkeypatch):
@@ -341,9 +341,21 @@ def test_interruptions_keep_stored_detections(run, footage, monkeypatch):
         (["--image", "footage/one.png", "--box", "1,2,3"], "box: '1,2,3'; expected x1,y1,x2,y2"),
         (["--image", "footage/empty.png"], "empty.png: no detection with score 0.5 or more"),
         (["--image", "footage/two.png", "--since", "noon"], "time: 'noon'; expected seconds"),
-        (["--image", "footage/two.png", "--top", "0"], "--top: 0; expected 1 or more"),
+        (
+            ["--image", "footage/two.png", "--top", "0"],
+            "--top: '0'; expected a whole number from 1",
+        ),
         (["--image", "footage/two.png", "--since", "nan"], "time: 'nan'; expected seconds"),
-        (["--image", "footage/one.png", "--person", "x"], "'x'; expected a number from 1, or all"),
+        (
+            ["--image", "footage/one.png", "--person", "x"],
+            "'x'; expected a whole number from 1, or all",
+        ),
+        (["--image", "a.png", "--box", "a,b,c,d"], "box: 'a,b,c,d'; expected x1,y1,x2,y2"),
+        (["--id", "9223372036854775808"], "expected a whole number from 1"),
+        (["--id", "0"], "--id: '0'; expected a whole number from 1"),
+        (["--id", "1", "--since", "2", "--until", "1"], "--since is later than --until"),
+        (["--id", "1", "--top", "9" * 5000], "expected a whole number from 1"),
+        (["--id", "1", "--top", "-1"], "--top: '-1'; expected a whole number from 1"),
         ([], "expected one or more --image, or --id"),
         (["--image", "footage/two.png", "--id", "1"], "expected one or more --image, or --id"),
         (["--box", "1,2,3,4"], "stands before any --image"),
@@ -370,7 +382,8 @@ def test_weights_are_remembered_or_requested(run, fails, gallery, footage, tmp_p
     message = fails(*words)
     assert f"its weights {tmp_path / 'weights.pth'} do not exist; expected --weights" in message
     assert "two.png" in run(*words, "--weights", "moved.pth")
-    assert "there is no gallery" in fails("query", "--store", "gone.db", *words[3:])
+    message = fails("query", "--store", "gone.db", *words[3:])
+    assert "gone.db: there is no gallery; make it with `clsa-search index`" in message
 
 
 def test_boxes_are_four_numbers():
