@@ -227,16 +227,17 @@ def _select_queries(
 
 def _print_report(report: "IndexReport", address: str) -> None:
     from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.source_files import format_suffixes
 
     print(
         f"{address}: {count_noun(report.detections, 'detection')} "
         f"in {count_noun(report.images, 'image')} added, "
         f"{count_noun(report.skipped, 'file')} already indexed"
     )
-    if report.other_files == 1:
-        print("1 file is neither an image nor a video by its name")
-    elif report.other_files:
-        print(f"{report.other_files:,} files are neither images nor videos by their names")
+    if report.other_files:
+        others = count_noun(report.other_files.total(), "file is", "files are")
+        suffixes = printable(format_suffixes(report.other_files))
+        print(f"{others} neither image nor video by name, and passed over: {suffixes}")
     for path in report.conflicts:
         print(f"{printable(path)}: left to another process that indexes it")
     for path, reason in report.problems:

@@ -1,6 +1,7 @@
 """Options and outcome of indexing."""
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 
 from clsa_search.errors import InputError
@@ -46,14 +47,14 @@ class IndexReport:
         images: number of indexed images and frames.
         detections: number of stored detections.
         skipped: number of already indexed files.
-        other_files: number of files with names of neither images nor videos.
+        other_files: numbers of files of other kinds than images and videos, by suffix.
         conflicts: paths of files left to another process.
-        problems: (path, reason) of unreadable or incomplete files.
+        problems: (path, reason) of unreadable or incomplete files, and of folders without media.
     """
 
     images: int = 0
     detections: int = 0
     skipped: int = 0
-    other_files: int = 0
+    other_files: Counter[str] = field(default_factory=Counter)
     conflicts: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)

@@ -96,7 +96,7 @@ class Indexer:
             InputError: see :func:`list_media`.
         """
         media = list_media(paths)
-        self.report.other_files += media.num_others
+        self.report.other_files += media.others
         self.report.problems += media.problems
         sources = {source.path: source for source in self.store.sources()}
         expected = 0

@@ -2,14 +2,20 @@
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from clsa_search.data.image_io import IMAGE_SUFFIXES
 from clsa_search.errors import InputError
 
-VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ts .webm .wmv".split())
+VIDEO_SUFFIXES = frozenset(
+    ".3g2 .3gp .asf .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm "
+    ".wmv".split()
+)
+_MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+_EXPECTED = f"a folder of images and videos, or one of {', '.join(sorted(_MEDIA_SUFFIXES))}"
+_SHOWN = 10  # suffixes named in a message
 
 
 class MediaFiles(NamedTuple):
@@ -18,13 +24,13 @@ class MediaFiles(NamedTuple):
     Args:
         images: absolute paths of images.
         videos: absolute paths of videos.
-        num_others: number of other files.
-        problems: (path, reason) of unreadable folders.
+        others: numbers of other files in the folders, by suffix in lower case.
+        problems: (path, reason) of folders that are unreadable or hold no media file.
     """
 
     images: list[str]
     videos: list[str]
-    num_others: int
+    others: Counter[str]
     problems: list[tuple[str, str]]
 
 
@@ -35,34 +41,29 @@ def list_media(paths: Sequence[str | os.PathLike]) -> MediaFiles:
     links are followed.
 
     Raises:
-        InputError: a path does not exist, or a given file has an unknown suffix.
+        InputError: a path does not exist, a given file has an unknown suffix, or the folders hold
+            no media file at all.
     """
-    images: dict[str, None] = {}
-    videos: dict[str, None] = {}
-    problems: list[tuple[str, str]] = []
-    num_others = 0
-    for path in paths:
-        path = os.path.abspath(path)
-        try:
-            is_folder = stat.S_ISDIR(os.stat(path).st_mode)
-        except OSError as error:
-            raise InputError(
-                f"{path}: {error.strerror}; expected an image, a video or a folder"
-            ) from error
-        for file in _walk(path, problems) if is_folder else [path]:
-            suffix = Path(file).suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
-                images[file] = None
-            elif suffix in VIDEO_SUFFIXES:
-                videos[file] = None
-            elif is_folder:
-                num_others += 1
-            else:
-                expected = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-                raise InputError(
-                    f"{file}: suffix {suffix!r}; expected a folder or one of {expected}"
-                )
-    return MediaFiles(list(images), list(videos), num_others, problems)
+    media = MediaFiles([], [], Counter(), [])
+    for path in map(os.path.abspath, paths):
+        if _is_folder(path):
+            _list_folder(path, media)
+        elif _suffix(path) in _MEDIA_SUFFIXES:
+            _add_files([path], media)
+        else:
+            raise InputError(f"{path}: suffix {_suffix(path)!r}; expected {_EXPECTED}")
+    if media.problems and not media.images and not media.videos:
+        raise InputError("; ".join(reason for _, reason in media.problems))
+    return media._replace(
+        images=list(dict.fromkeys(media.images)), videos=list(dict.fromkeys(media.videos))
+    )
+
+
+def format_suffixes(counts: Counter[str]) -> str:
+    """Return numbers of files by suffix as text, the most frequent first: "3 .heic, 1 .txt"."""
+    texts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in counts.most_common()]
+    more = [f"{len(texts) - _SHOWN:,} other suffixes"] if len(texts) > _SHOWN else []
+    return ", ".join(texts[:_SHOWN] + more)
 
 
 def describe_file(path: str) -> str:
@@ -78,6 +79,35 @@ def describe_file(path: str) -> str:
     if not stat.S_ISREG(state.st_mode):
         raise InputError(f"{path}: is not a regular file; expected an image or a video")
     return f"{state.st_size} bytes of {state.st_mtime_ns}"
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected {_EXPECTED}") from error
+
+
+def _list_folder(folder: str, media: MediaFiles) -> None:
+    """Add the files of a folder to `media`."""
+    num_problems = len(media.problems)
+    files = list(_walk(folder, media.problems))
+    others = Counter(s for s in map(_suffix, files) if s not in _MEDIA_SUFFIXES)
+    _add_files(files, media)
+    media.others.update(others)
+    if others.total() == len(files) and num_problems == len(media.problems):
+        passed_over = f", but {format_suffixes(others)}" if others else ""
+        reason = f"{folder}: holds no image and no video{passed_over}; expected {_EXPECTED}"
+        media.problems.append((folder, reason))
+
+
+def _add_files(paths: Sequence[str], media: MediaFiles) -> None:
+    media.images.extend(path for path in paths if _suffix(path) in IMAGE_SUFFIXES)
+    media.videos.extend(path for path in paths if _suffix(path) in VIDEO_SUFFIXES)
 
 
 def _walk(folder: str, problems: list[tuple[str, str]]) -> Iterator[str]:

@@ -77,7 +77,7 @@ def test_index_prints_a_summary(run, footage):
     assert printed[0].startswith(
         "street.db: 11 detections in 6 images added, 0 files already indexed"
     )
-    assert printed[1].startswith("1 file is neither")
+    assert printed[1] == "1 file is neither image nor video by name, and passed over: 1 .txt"
     assert printed[2].startswith(f"problem: {footage / 'cut.png'}: not readable as an image")
     assert printed[3:] == ["street.db: 11 detections in all"]
     (footage / "cut.png").unlink()

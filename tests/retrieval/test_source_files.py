@@ -1,12 +1,14 @@
 """Lists of media files: folders, links, unknown files."""
 
 import os
+from collections import Counter
 
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.source_files import list_media
-from tests.support.footage import write_image
+from clsa_search.retrieval.source_files import VIDEO_SUFFIXES, format_suffixes, list_media
+from clsa_search.retrieval.video import sample_video
+from tests.support.footage import write_image, write_video
 
 
 def test_folders_are_searched_by_file_names(tmp_path):
@@ -17,7 +19,7 @@ def test_folders_are_searched_by_file_names(tmp_path):
     media = list_media([tmp_path, tmp_path / "b.JPG"])
     assert media.images == [str(tmp_path / name) for name in ("b.JPG", "a/c.png")]
     assert media.videos == [str(tmp_path / "a/d.mp4")]
-    assert media.num_others == 2
+    assert media.others == {".txt": 1, "": 1}
 
 
 def test_linked_folders_are_searched_once_and_unreadable_ones_reported(tmp_path, monkeypatch):
@@ -41,9 +43,47 @@ def test_linked_folders_are_searched_once_and_unreadable_ones_reported(tmp_path,
 
 
 def test_ten_thousand_other_files_are_counted(tmp_path):
+    image = write_image(tmp_path / "a.png", {})
     for number in range(10_000):
         (tmp_path / f"{number}.txt").touch()
-    assert list_media([tmp_path]) == ([], [], 10_000, [])
+    assert list_media([tmp_path]) == ([str(image)], [], {".txt": 10_000}, [])
+
+
+def test_a_folder_without_media_is_named_with_its_kinds_of_files(tmp_path):
+    phone, empty, good = (tmp_path / name for name in ("phone", "empty", "good"))
+    for path in (phone, empty):
+        path.mkdir()
+    for name in ("b.HEIC", "c.heic", "d.psd", "README"):
+        (phone / name).touch()
+    image = write_image(good / "a.png", {})
+    kinds = "2 .heic, 1 without suffix, 1 .psd"
+    reason = f"{phone}: holds no image and no video, but {kinds}; expected"
+    with pytest.raises(InputError, match=reason):
+        list_media([phone])
+    with pytest.raises(InputError, match=f"{empty}: holds no image and no video; expected"):
+        list_media([empty])
+    media = list_media([phone, good, empty])  # the rest goes on
+    assert media.images == [str(image)]
+    assert [path for path, _ in media.problems] == [str(phone), str(empty)]
+
+
+def test_many_suffixes_are_shortened():
+    counts = Counter({f".{number}": 20 - number for number in range(13)})
+    text = format_suffixes(counts)
+    assert text.startswith("20 .0, 19 .1, ") and text.endswith("11 .9, 3 other suffixes")
+
+
+@pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES))
+def test_every_suffix_of_a_video_is_readable(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    for codec in ("mp4v", "mpg2", "WMV2", "FLV1", "VP80"):
+        write_video(path, [{0: 10}] * 30, codec=codec)
+        if path.is_file() and path.stat().st_size:
+            break
+    else:
+        pytest.skip("OpenCV writes no such file")
+    assert list_media([tmp_path]).videos == [str(path)]
+    assert 2 <= len(list(sample_video(str(path), rate=1))) <= 3
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):
