@@ -41,9 +41,9 @@ class _Sample(NamedTuple):
     Args:
         file: its file.
         model_input: prepared image; None at the end of a video and after a problem.
-        frame: frame number; None for an image.
+        frame: frame number; None for an image and for the end of a video.
         time: seconds; None for an image.
-        problem: reason why the rest of the file is missing.
+        problem: reason why this frame, or without a frame number the rest of the file, is missing.
     """
 
     file: _File
@@ -170,9 +170,9 @@ class Indexer:
         try:
             image = read_image(file.path, "RGB")
             check_image(image, file.path)
+            return _Sample(file, self.predictor.prepare(image))
         except Exception as error:  # any fault of a decoder is the file's
             return _Sample(file, problem=_describe(error, file.path))
-        return _Sample(file, self.predictor.prepare(image))
 
     def _read_video(self, file: _File) -> Iterator[Callable[[], _Sample]]:
         for frame in sample_video(file.path, self.options.rate, file.next_frame or 0):
@@ -184,7 +184,11 @@ class Indexer:
 
     def _prepare_frame(self, file: _File, frame: VideoFrame) -> _Sample:
         time = self.options.start_time + frame.time
-        return _Sample(file, self.predictor.prepare(frame.image), frame.number, time)
+        try:
+            return _Sample(file, self.predictor.prepare(frame.image), frame.number, time)
+        except Exception as error:  # such as no memory; the next frames go on
+            problem = _describe(error, f"{file.path}: frame {frame.number}")
+            return _Sample(file, None, frame.number, time, problem)
 
     def _index(self, batch: Sequence[_Sample]) -> tuple[int, int]:
         """Store a batch; return its numbers of images and detections."""
@@ -208,8 +212,10 @@ class Indexer:
         progress: dict[str, IndexProgress] = {}
         for sample in samples:
             path, fingerprint, _, after, replaces = sample.file
-            if sample.model_input is not None:
-                next_frame = None if sample.frame is None else sample.frame + 1
+            if sample.frame is not None:
+                next_frame: int | None = sample.frame + 1
+            elif sample.model_input is not None:
+                next_frame = None
             elif path in progress or path in self._next_frames or after is not None:
                 next_frame = None  # the end of a video, or of its readable part
             else:
@@ -235,5 +241,5 @@ class Indexer:
                 return
 
 
-def _describe(error: Exception, path: str) -> str:
-    return str(error) if isinstance(error, InputError) else f"{path}: cannot be read: {error!r}"
+def _describe(error: Exception, name: str) -> str:
+    return str(error) if isinstance(error, InputError) else f"{name}: cannot be read: {error!r}"

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clsa_search.data.image_io import IMAGE_FORMATS
 from clsa_search.errors import InputError
 from clsa_search.gallery import IndexProgress, open_store
 from clsa_search.retrieval import Indexer, IndexOptions
+from tests.support.corruption import corrupt, make_broken_palette_png
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
 from tests.support.store_cases import limit_disk
 
@@ -143,6 +145,65 @@ def test_unreadable_files_are_reported_and_the_rest_is_indexed(media, tmp_path):
         assert not any("/c" in path or "/d_" in path for path, *_ in list_rows(store))
         report, _, _ = index(store, media)  # they are tried again
         assert (len(report.problems), report.skipped) == (7, 5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Pillow about damaged files
+def test_a_damaged_image_does_not_end_the_others(tmp_path):
+    folder = tmp_path / "media"
+    for number in range(4):
+        write_image(folder / f"b{number}.png", {number: 10})
+    (folder / "a_palette.png").write_bytes(make_broken_palette_png())
+    Image.fromarray(draw_blocks({0: 10})).save(folder / "a_script.eps")
+    (folder / "a_script.eps").rename(folder / "a_script.jpg")
+    with open_gallery(tmp_path) as store:
+        for _ in range(2):
+            report, _, _ = index(store, folder)
+            names = [os.path.basename(path) for path, _ in report.problems]
+            assert names == ["a_palette.png", "a_script.jpg"]
+            assert all(reason.startswith(path) for path, reason in report.problems)
+            assert [row[2] for row in list_rows(store)] == [10] * 4
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
+def test_damaged_copies_of_an_image_are_stored_or_named(image_format, tmp_path):
+    folder = tmp_path / "media"
+    write_image(folder / "good.png", {3: 10})
+    Image.fromarray(draw_blocks({0: 10})).save(tmp_path / "whole", image_format)
+    content = (tmp_path / "whole").read_bytes()
+    for seed in range(35):
+        (folder / f"bad_{seed}.jpg").write_bytes(corrupt(content, seed))
+    with open_gallery(tmp_path) as store:
+        report, _, _ = index(store, folder)
+        named = {path for path, _ in report.problems}
+        stored = {source.path for source in store.sources()}
+        assert named | stored == {str(path) for path in folder.iterdir()}
+        assert not named & stored
+        assert str(folder / "good.png") in stored and named
+
+
+def test_an_image_or_a_frame_without_memory_for_it_does_not_end_the_others(media, tmp_path):
+    class Small(BlockPredictor):
+        """A predictor without memory for the image "large" and for blocks of the video at 42."""
+
+        def prepare(self, image):
+            if len(image) == 90 or image[40, 42, 0] < 75 and image[40, 42, 1] > 150:
+                raise MemoryError
+            return super().prepare(image)
+
+    with open_gallery(tmp_path) as store:
+        for batch_size in (1, 3, 100):
+            (media / "door.avi").touch()  # to be indexed again
+            options = {"rate": 10, "batch_size": batch_size}
+            report, _, _ = index(store, media, predictor=Small(), **options)
+            reasons = [reason.removeprefix(f"{media}/") for _, reason in report.problems]
+            assert reasons == [
+                f"{name}: cannot be read: MemoryError()"
+                for name in ("b/large.png", *(f"door.avi: frame {n}" for n in range(15, 20)))
+            ]
+            frames = [frame for path, frame, _ in list_rows(store) if path.endswith("door.avi")]
+            assert frames == list(range(15))
+            assert all(source.is_complete for source in store.sources())
 
 
 def test_any_fault_of_a_decoder_is_reported_with_its_file(media, tmp_path, monkeypatch):
