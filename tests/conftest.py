@@ -63,6 +63,12 @@ def tiny_cfg(demo_config_file, tiny_opts):
     return load_config(demo_config_file, tiny_opts)
 
 
+@pytest.fixture
+def device(request):
+    """Device of a test: the CPU, or each of DEVICES by indirect parametrization."""
+    return torch.device(getattr(request, "param", "cpu"))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     torch.manual_seed(0)

@@ -1,9 +1,10 @@
 """A gallery in memory: its embeddings and the columns for filters.
 
-Shape letters: Q queries, N detections, K matches of each query, D embedding width.
+Shape letters: Q queries, N detections, n detections in a filter, C candidates and K matches of
+each query, D embedding width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,20 +15,44 @@ from clsa_search.gallery.store_records import Filter, SearchHits
 
 SOURCE_SHIFT = 32  # number of an image: source id << 32 | frame + 1, or 0 without a frame
 _IMAGE_SHARE = 4  # detections to rank first, for each requested image
-_NARROW = 4  # a filter for at most one detection in so many copies their embeddings
 
 
 class _Columns(NamedTuple):
-    """Fields of all detections (N,), sorted by id."""
+    """Fields of all detections (N,), sorted by id.
 
-    ids: np.ndarray  # int64
-    images: np.ndarray  # int64
-    cameras: np.ndarray  # int32 codes
-    times: np.ndarray  # float64; NaN: unknown
-    scores: np.ndarray  # float32
+    Args:
+        ids: int64, on the CPU.
+        images: int64, on the CPU.
+        sources: int32 codes, like all further fields on the device of the search.
+        cameras: int32 codes.
+        times: float64; NaN: unknown.
+        scores: float32.
+    """
+
+    ids: torch.Tensor
+    images: torch.Tensor
+    sources: torch.Tensor
+    cameras: torch.Tensor
+    times: torch.Tensor
+    scores: torch.Tensor
 
 
-_EMPTY = _Columns(*(np.empty(0, dtype) for dtype in ("i8", "i8", "i4", "f8", "f4")))
+_DTYPES = "i8", "i8", "i4", "i4", "f8", "f4"
+
+
+class Selection(NamedTuple):
+    """Ascending row numbers of the detections in a filter, (n,) int64.
+
+    Args:
+        rows: on the device of the search.
+        on_host: the same numbers.
+    """
+
+    rows: torch.Tensor
+    on_host: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.on_host)
 
 
 class EmbeddingIndex:
@@ -37,19 +62,23 @@ class EmbeddingIndex:
         width: embedding width D.
         device: device of the embeddings and of the search.
         dtype: float32 or float16 of the stored embeddings.
+        expected: number of detections to be appended soon.
     """
 
-    def __init__(self, width: int, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._matrix = EmbeddingMatrix(width, device=device, dtype=dtype)
-        self._columns = _EMPTY
-        self._pieces: list[_Columns] = []
+    def __init__(
+        self, width: int, *, device: torch.device, dtype: torch.dtype, expected: int = 0
+    ) -> None:
+        self._matrix = EmbeddingMatrix(width, device=device, dtype=dtype, expected=expected)
+        self._pieces = [self._make_columns([()] * len(_DTYPES))]
+        self._source_codes: dict[int, int] = {}
         self._camera_codes: dict[str | None, int] = {}
+        self._last_selection: tuple[tuple, Selection] | None = None
 
     @property
     def last_id(self) -> int:
         """Highest id of the detections; 0 without any."""
-        columns = self._join_pieces()
-        return int(columns.ids[-1]) if len(columns.ids) else 0
+        ids = self._join_pieces().ids
+        return int(ids[-1]) if len(ids) else 0
 
     def append(self, rows: Sequence[tuple]) -> None:
         """Append detections with ascending ids.
@@ -58,115 +87,155 @@ class EmbeddingIndex:
             rows: (id, image, camera, time, score, embedding as float32 bytes) of each.
         """
         ids, images, cameras, times, scores, embeddings = zip(*rows, strict=True)
-        table = np.frombuffer(bytearray().join(embeddings), dtype="<f4")
-        self._matrix.append(table.reshape(len(rows), self._matrix.width))
-        codes = self._camera_codes
-        camera_codes = [codes.setdefault(camera, len(codes)) for camera in cameras]
-        values = ids, images, camera_codes, times, scores
-        pairs = zip(values, _EMPTY, strict=True)
-        self._pieces.append(_Columns(*(np.array(value, empty.dtype) for value, empty in pairs)))
+        self._matrix.append(embeddings)
+        source_codes = _encode((image >> SOURCE_SHIFT for image in images), self._source_codes)
+        camera_codes = _encode(cameras, self._camera_codes)
+        values = ids, images, source_codes, camera_codes, times, scores
+        self._pieces.append(self._make_columns(values))
+        self._last_selection = None
 
     def remove(self, source_ids: Sequence[int]) -> None:
         """Remove all detections of some sources."""
         columns = self._join_pieces()
-        keep = ~np.isin(columns.images >> SOURCE_SHIFT, source_ids)
+        keep = ~np.isin(columns.images.numpy() >> SOURCE_SHIFT, source_ids)
         self._matrix.keep(keep)
-        self._columns = _Columns(*(column[keep] for column in columns))
+        mask = torch.from_numpy(keep)
+        self._pieces = [_Columns(*(column[mask.to(column.device)] for column in columns))]
+        self._last_selection = None
 
-    def select(self, where: Filter, source_ids: Sequence[int]) -> np.ndarray:
-        """Compute the mask of a filter.
+    def select(self, where: Filter, source_ids: Sequence[int]) -> Selection:
+        """Find the detections in a filter; the result is kept for the next search with it.
 
         Args:
             where: the filter.
             source_ids: ids of the sources in the filter.
-
-        Returns:
-            (N,) bool.
         """
-        columns = self._join_pieces()
-        mask = np.ones(len(columns.ids), dtype=bool)
-        if where.cameras is not None:
-            accepted = np.zeros(len(self._camera_codes), dtype=bool)
-            codes = [self._camera_codes[c] for c in where.cameras if c in self._camera_codes]
-            accepted[codes] = True
-            mask &= accepted[columns.cameras]
-        if where.sources is not None:
-            mask &= np.isin(columns.images >> SOURCE_SHIFT, source_ids)
-        if where.since is not None:
-            mask &= columns.times >= where.since
-        if where.until is not None:
-            mask &= columns.times <= where.until
-        if where.min_score is not None:
-            mask &= columns.scores >= np.float32(where.min_score)
-        return mask
+        cameras = None if where.cameras is None else tuple(where.cameras)
+        sources = None if where.sources is None else tuple(source_ids)
+        key = cameras, sources, where.since, where.until, where.min_score
+        if self._last_selection is None or self._last_selection[0] != key:
+            rows = self._find_rows(*key)
+            self._last_selection = key, Selection(rows, rows.cpu().numpy())
+        return self._last_selection[1]
 
     def search(
-        self, queries: torch.Tensor, k: int, mask: np.ndarray | None, *, per_image: bool
+        self, queries: torch.Tensor, k: int, selection: Selection | None, *, per_image: bool
     ) -> SearchHits:
         """Find the most similar detections; see `GalleryStore.search_ids`.
 
         Args:
             queries: (Q, D) float32.
             k: number of detections for each query.
-            mask: (N,) detections to search; None: all.
+            selection: detections to search; None: all.
             per_image: keep the best detection of each image only.
         """
         columns = self._join_pieces()
-        available = len(columns.ids) if mask is None else int(mask.sum())
-        if available == 0 or len(queries) == 0:
+        if len(queries) == 0 or len(columns.ids if selection is None else selection) == 0:
             return SearchHits.empty(len(queries))
-        rows = hidden = None
-        if mask is not None and available * _NARROW <= len(mask):
-            rows = np.flatnonzero(mask)
-            columns = _Columns(*(column[rows] for column in columns))
-        elif mask is not None:
-            hidden = torch.from_numpy(~mask).to(self._matrix.device)
+        ids, images = columns.ids.numpy(), columns.images.numpy()
+        rows, on_host = selection or (None, None)
         parts = []
         # similarities of a block take an eighth of the memory of the embeddings
-        for block in queries.to(self._matrix.device).split(max(1, self._matrix.width // 8)):
-            similarities = self._matrix.multiply(block, rows)
-            if hidden is not None:
-                similarities.masked_fill_(hidden, -torch.inf)
-            if per_image:
-                parts.append(_rank_images(similarities, k, available, columns.images))
-            else:
-                parts.append(_rank_detections(similarities, min(k, available)))
+        for block in queries.split(max(1, self._matrix.width // 8)):
+            block = block.to(self._matrix.device, non_blocking=True)
+            ranking = _Ranking(self._matrix.multiply(block, rows), on_host)
+            parts.append(ranking.find_images(images, k) if per_image else ranking.find(k))
         values, positions = map(np.concatenate, zip(*parts, strict=True))
-        return SearchHits(columns.ids[positions], values)
+        return SearchHits(ids[positions], values)
+
+    def _find_rows(
+        self,
+        cameras: Sequence[str] | None,
+        sources: Sequence[int] | None,
+        since: float | None,
+        until: float | None,
+        min_score: float | None,
+    ) -> torch.Tensor:
+        """Return the row numbers (n,) of the detections in a filter."""
+        columns = self._join_pieces()
+        mask = torch.ones_like(columns.sources, dtype=torch.bool)
+        if cameras is not None:
+            mask &= _is_in(columns.cameras, cameras, self._camera_codes)
+        if sources is not None:
+            mask &= _is_in(columns.sources, sources, self._source_codes)
+        if since is not None:
+            mask &= columns.times >= since
+        if until is not None:
+            mask &= columns.times <= until
+        if min_score is not None:
+            mask &= columns.scores >= float(np.float32(min_score))
+        return mask.nonzero().flatten()
+
+    def _make_columns(self, values: Iterable[Sequence]) -> _Columns:
+        pairs = zip(values, _DTYPES, strict=True)
+        ids, images, *others = (torch.from_numpy(np.array(value, dtype)) for value, dtype in pairs)
+        return _Columns(ids, images, *(column.to(self._matrix.device) for column in others))
 
     def _join_pieces(self) -> _Columns:
         """Return the columns; join the loaded pieces first."""
-        if self._pieces:
-            joined = zip(self._columns, *self._pieces, strict=True)
-            self._columns, self._pieces = _Columns(*map(np.concatenate, joined)), []
-        return self._columns
+        if len(self._pieces) > 1:
+            self._pieces = [_Columns(*map(torch.cat, zip(*self._pieces, strict=True)))]
+        return self._pieces[0]
 
 
-def _rank_detections(similarities: torch.Tensor, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (Q, K) values and positions, most similar first."""
-    values, positions = select_top(similarities, k)
-    return values.cpu().numpy(), positions.cpu().numpy()
-
-
-def _rank_images(
-    similarities: torch.Tensor, k: int, available: int, images: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rank the best detection of each image; rank more detections until there are k images.
+class _Ranking:
+    """Similarities (Q, N) or (Q, n), to be ranked.
 
     Args:
-        similarities: (Q, N).
-        k: number of images for each query.
-        available: number of detections in the filter.
-        images: (N,) number of each detection's image.
-
-    Returns:
-        (Q, K) values and positions, most similar first.
+        similarities: on the device of the search.
+        rows: row number of each column; None: all rows.
     """
-    count = k
-    while True:
-        count = min(_IMAGE_SHARE * count, available)
-        values, positions = _rank_detections(similarities, count)
-        firsts = [np.sort(np.unique(row, return_index=True)[1])[:k] for row in images[positions]]
-        if count == available or min(map(len, firsts)) == k:
-            chosen = np.stack(firsts)  # equal lengths: all queries search the same images
-            return np.take_along_axis(values, chosen, 1), np.take_along_axis(positions, chosen, 1)
+
+    def __init__(self, similarities: torch.Tensor, rows: np.ndarray | None) -> None:
+        self._similarities = similarities
+        self._rows = rows
+
+    def find(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (Q, K) values and row numbers, most similar first."""
+        k = min(k, self._similarities.shape[1])
+        values, columns = select_top(self._similarities, k)
+        return values, columns if self._rows is None else self._rows[columns]
+
+    def find_images(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rank the best detection of each image; rank more detections until there are k images.
+
+        Args:
+            images: number of each row's image.
+            k: number of images for each query.
+
+        Returns:
+            (Q, K) values and row numbers, most similar first.
+        """
+        count, available = k, self._similarities.shape[1]
+        while True:
+            count = min(_IMAGE_SHARE * count, available)
+            values, rows = self.find(count)
+            is_first = _is_first(images[rows])
+            ranks = is_first.cumsum(axis=1)
+            if count == available or ranks[:, -1].min() >= k:
+                is_first &= ranks <= k  # as many for each query: all search the same images
+                shape = len(values), -1
+                return values[is_first].reshape(shape), rows[is_first].reshape(shape)
+
+
+def _encode(names: Iterable[Hashable], codes: dict) -> list[int]:
+    """Return the code of each name; new names get the next codes."""
+    return [codes.setdefault(name, len(codes)) for name in names]
+
+
+def _is_in(column: torch.Tensor, names: Sequence[Hashable], codes: Mapping) -> torch.Tensor:
+    """Return the mask of the codes (N,) of some names; unknown names have none."""
+    accepted = torch.zeros(len(codes), dtype=torch.bool)
+    accepted[[codes[name] for name in names if name in codes]] = True
+    return accepted.to(column.device).index_select(0, column)
+
+
+def _is_first(images: np.ndarray) -> np.ndarray:
+    """Return which of the images (Q, C) did not appear before in its row."""
+    order = images.argsort(axis=1, kind="stable")
+    arranged = np.take_along_axis(images, order, axis=1)
+    is_new = np.ones(images.shape, bool)
+    is_new[:, 1:] = arranged[:, 1:] != arranged[:, :-1]
+    is_first = np.empty_like(is_new)
+    np.put_along_axis(is_first, order, is_new, axis=1)
+    return is_first

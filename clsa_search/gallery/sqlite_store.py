@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.embedding_index import EmbeddingIndex
+from clsa_search.gallery.embedding_index import EmbeddingIndex, Selection
 from clsa_search.gallery.input_checks import (
     check_listing,
     check_progress,
@@ -119,7 +119,7 @@ class SQLiteStore(GalleryStore):
             if where is None or self._index is None:
                 return self._tables.count(where)
             index = self._load_index()  # its columns are at hand: quicker than the file
-            return 0 if index is None else int(self._select(index, where).sum())
+            return 0 if index is None else len(self._select(index, where))
 
     def sources(self) -> list[Source]:
         """See `GalleryStore`."""
@@ -142,8 +142,8 @@ class SQLiteStore(GalleryStore):
             index = self._load_index()
             if index is None:
                 return SearchHits.empty(len(queries))
-            mask = None if where is None else self._select(index, where)
-            return index.search(queries, k, mask, per_image=per == "image")
+            selection = None if where is None else self._select(index, where)
+            return index.search(queries, k, selection, per_image=per == "image")
 
     def search(
         self,
@@ -185,7 +185,7 @@ class SQLiteStore(GalleryStore):
         self._tables.close()
         self._index = None
 
-    def _select(self, index: EmbeddingIndex, where: Filter) -> np.ndarray:
+    def _select(self, index: EmbeddingIndex, where: Filter) -> Selection:
         return index.select(where, self._tables.find_sources(where.sources or ()))
 
     def _load_index(self) -> EmbeddingIndex | None:
@@ -203,7 +203,12 @@ class SQLiteStore(GalleryStore):
 
     def _update_index(self, width: int) -> None:
         if self._index is None:
-            self._index = EmbeddingIndex(width, device=self._device, dtype=self._dtype)
+            self._index = EmbeddingIndex(
+                width,
+                device=self._device,
+                dtype=self._dtype,
+                expected=self._tables.count(None),
+            )
             self._last_deletion = 0
         deletions = self._tables.list_deletions(self._last_deletion)
         if deletions:

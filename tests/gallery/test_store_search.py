@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import Filter, embedding_index, embedding_matrix
+from clsa_search.gallery import Filter, embedding_matrix
+from tests.support.devices import DEVICES
 from tests.support.store_cases import (
     make_embeddings,
     make_image,
@@ -76,11 +77,35 @@ def test_search_is_exact(store_address, small_chunks, per):
 @pytest.mark.parametrize("per", ["match", "image"])
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("narrow", [1, 1000])
-def test_narrow_and_wide_filters_are_exact(tmp_path, small_chunks, monkeypatch, name, per, narrow):
-    monkeypatch.setattr(embedding_index, "_NARROW", narrow)
-    with new_store(tmp_path / "gallery.db") as store:
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_narrow_and_wide_filters_are_exact(
+    tmp_path, small_chunks, monkeypatch, name, per, narrow, device
+):
+    monkeypatch.setattr(embedding_matrix, "_NARROW", narrow)
+    with new_store(tmp_path / "gallery.db", device=device) as store:
         store.add(make_images())
         assert_exact(store, name, per)
+
+
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_a_filter_used_again_follows_changes(tmp_path, device):
+    cameras = ["door"]
+    where = Filter(cameras)
+    with new_store(tmp_path / "gallery.db", device=device) as store:
+        for step in range(3):
+            store.add(make_images(20, seed=step))
+            if step == 2:
+                store.delete("video_1.mp4")
+            for _ in range(2):
+                expected = search_by_sorting(
+                    store.scan(limit=1000), QUERIES, 9, lambda d: d.camera == "door"
+                )
+                assert_same(store.search_ids(QUERIES, 9, where), expected)
+        cameras[0] = "yard"
+        expected = search_by_sorting(
+            store.scan(limit=1000), QUERIES, 9, lambda d: d.camera == "yard"
+        )
+        assert_same(store.search_ids(QUERIES, 9, where), expected)
 
 
 def test_ties_are_in_the_order_of_ids(store_address):
