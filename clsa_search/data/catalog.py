@@ -58,19 +58,23 @@ def resolve_dataset(name: str) -> str:
             is registered under its path.
 
     Raises:
-        InputError: the name is unknown; the message lists the known names.
+        InputError: the name is unknown or of another task; the message lists the known names.
     """
     if name in SYNTHETIC_SPLITS:
         json_file = dataset_path(SYNTHETIC_SPLITS[name])
         _set_metadata(name, str(json_file), str(json_file.parent))
     elif name not in DatasetCatalog.list():
         if not name.endswith(".json"):
-            raise InputError(
-                f"Unknown dataset {name!r}; expected one of {', '.join(list_datasets())}, "
-                "or the path of a custom JSON file, ending in .json"
-            )
+            raise InputError(f"Unknown dataset {name!r}; {_describe_names()}")
         register_custom_json(name, name)
+    elif MetadataCatalog.get(name).get("evaluator_type", "person_search") != "person_search":
+        raise InputError(f"Dataset {name!r} is not for person search; {_describe_names()}")
     return name
+
+
+def _describe_names() -> str:
+    names = ", ".join(list_datasets())
+    return f"expected one of {names}, or the path of a custom JSON file, ending in .json"
 
 
 def list_datasets() -> list[str]:

@@ -3,18 +3,20 @@
 import argparse
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from yaml import YAMLError
 
 from clsa_search.config import add_clsa_search_config
-from clsa_search.config_files import find_config
+from clsa_search.config_checks import check_config
+from clsa_search.config_files import check_weights, find_config, read_config
+from clsa_search.config_values import list_values, set_nested, set_pairs
 from clsa_search.data import count_identities, get_records, load_training_records
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
@@ -30,22 +32,29 @@ def load_config(config_file: str | os.PathLike = "", opts: Sequence = ()) -> Cfg
         opts: keys and values in turn, such as ("SOLVER.BASE_LR", 0.01).
 
     Raises:
-        InputError: the file is missing or is not YAML, a key does not exist, or a value does not
-            fit its key.
+        InputError: the file or a base of it is missing or is not YAML, a key does not exist, or a
+            value does not fit its key, see :func:`.check_config`.
     """
     cfg = get_cfg()
     add_clsa_search_config(cfg)
-    path = find_config(config_file) if config_file else ""
-    source = path
-    try:
-        if path:
-            cfg.merge_from_file(path, allow_unsafe=False)  # no tags that run code
-        source = "command line"
-        cfg.merge_from_list(list(opts))
-    except (KeyError, ValueError, AssertionError, AttributeError, YAMLError) as error:
-        message = (error.args and error.args[0]) or " ".join(str(error).split())  # YAML's are long
-        raise InputError(f"{source}: {message}") from error
+    sources: dict[str, str] = {}
+    for path, content in read_config(config_file) if config_file else ():
+        _merge(cfg, path, partial(set_nested, content=content), sources)
+    _merge(cfg, "command line", partial(set_pairs, opts=list(opts)), sources)
+    check_config(cfg, sources)
     return cfg
+
+
+def _merge(
+    cfg: CfgNode, source: str, change: Callable[[CfgNode], None], sources: dict[str, str]
+) -> None:
+    """Apply a change to a config, and note its source for all keys that it changes."""
+    before = dict(list_values(cfg))
+    try:
+        change(cfg)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+    sources |= {key: source for key, value in list_values(cfg) if value != before[key]}
 
 
 def fall_back_to_cpu(cfg: CfgNode) -> bool:
@@ -74,9 +83,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
             do not exist.
     """
     cfg = load_config(args.config_file, args.opts or ())
-    weights = cfg.MODEL.WEIGHTS
-    if weights and "://" not in weights and not os.path.isfile(weights):
-        raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist; expected a checkpoint")
+    check_weights(cfg.MODEL.WEIGHTS)
     no_gpu = fall_back_to_cpu(cfg)
     if not args.eval_only:
         # faults of the datasets show before a run, not in it
