@@ -58,6 +58,13 @@ def check_config(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None
                 f"expected {check.describe()}"
             )
 
+    size, processes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if processes and size % processes:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH is {size}; expected a multiple of "
+            f"SOLVER.REFERENCE_WORLD_SIZE, {processes}"
+        )
+
 
 def _accepts(check: Check, value: object) -> bool:
     try:

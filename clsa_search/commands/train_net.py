@@ -8,9 +8,11 @@ torchrun --nproc_per_node 8 --no-python clsa-train --config-file clsa_crop_R50_p
 
 import argparse
 import os
+from functools import partial
 
-from clsa_search.config_files import find_config
+from clsa_search.config_files import check_weights, describe_configs, get_value, read_config
 from clsa_search.errors import InputError, reported_input_errors
+from clsa_search.output_checks import check_output_folder
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> dict | None:
         setup,
     )
 
-    with reported_input_errors():
+    with reported_input_errors():  # in each process
         cfg = setup(args)
         keep_freed_memory(cfg.MODEL.DEVICE)
         if args.eval_only:
@@ -62,15 +64,31 @@ def run(args: argparse.Namespace) -> dict | None:
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments and start the processes."""
     args = build_parser().parse_args(argv)
-    with reported_input_errors():
-        if args.config_file:
-            find_config(args.config_file)  # wrong names show before the slow imports
-        weights = dict(zip(args.opts[::2], args.opts[1::2], strict=False)).get("MODEL.WEIGHTS")
-        if weights and "://" not in weights and not os.path.isfile(weights):
-            raise InputError(f"MODEL.WEIGHTS {weights!r} does not exist; expected a checkpoint")
-        from clsa_search.engine import launch
+    _check_config(args)  # faults show before the slow imports
+    from clsa_search.engine import launch
 
-        launch(run, args)
+    launch(run, args)
+
+
+def _check_config(args: argparse.Namespace) -> None:
+    """Check the files that the config names, and print what will run."""
+    if not args.config_file:
+        raise InputError(f"--config-file is missing; {describe_configs()}")
+    find = partial(get_value, read_config(args.config_file), args.opts)
+    weights, output = find("MODEL.WEIGHTS", ""), str(find("OUTPUT_DIR", "output"))
+    check_weights(weights)
+    check_output_folder(output)
+    if os.environ.get("RANK", "0") != "0":  # set by torchrun
+        return
+    if args.eval_only:
+        work = f"evaluates {weights or 'no weights'} on {find('DATASETS.TEST', ())}"
+    else:
+        start = f"the run in {output}, if there is one, or " if args.resume else ""
+        start += str(weights or "random weights")
+        work = f"trains on {find('DATASETS.TRAIN', ())}, from {start}"
+    print(
+        f"{args.config_file}: {work}; output: {output}", "loading PyTorch ...", sep="\n", flush=True
+    )
 
 
 def _choose_port() -> int:

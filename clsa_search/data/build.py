@@ -17,6 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from clsa_search.data.catalog import load_training_records
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.data.samplers import EpochSampler, SameSizeBatches, group_batches
+from clsa_search.data.shared_memory import (
+    SHARED_MEMORY,
+    check_shared_memory,
+    estimate_shared_memory,
+    measure_shared_memory,
+    resize_shortest_edge,
+)
 from clsa_search.errors import InputError
 
 Mapper = Callable[[dict], dict]
@@ -46,6 +53,23 @@ class SeededDataset(Dataset[dict]):
             return self.mapper(self.records[record])
         finally:
             np.random.set_state(outside)
+
+
+class WorkerLoader(DataLoader):
+    """DataLoader that raises an error of a loading process without the traceback of the process."""
+
+    def __iter__(self) -> Iterator[list[dict]]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            raise InputError(str(error).rsplit("InputError: ", 1)[-1].strip()) from error
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise InputError(
+                f"a loading process ended: {error}; expected more memory and more of "
+                f"{SHARED_MEMORY}, or DATALOADER.NUM_WORKERS 0"
+            ) from error
 
 
 class TrainingLoader:
@@ -87,7 +111,7 @@ class TrainingLoader:
         self.start_iter = 0
 
     def __iter__(self) -> Iterator[list[dict]]:
-        yield from DataLoader(
+        yield from WorkerLoader(
             self.dataset,
             batch_sampler=group_batches(  # type: ignore[arg-type]  # any iterable will do
                 self.sampler,
@@ -112,8 +136,12 @@ def build_train_loader(
         mapper: maps a record to a training example; PersonSearchDatasetMapper by default.
         sampler: endless record numbers of this process, such as Detectron2's
             RepeatFactorTrainingSampler with a seed; EpochSampler by default.
+
+    Raises:
+        InputError: a training set is missing, or the batches do not fit into shared memory.
     """
     records = load_training_records(cfg.DATASETS.TRAIN)
+    _check_memory(cfg, estimate_training_memory(cfg, records) // comm.get_world_size())
     seed = max(cfg.SEED, 0)
     mapper = mapper or PersonSearchDatasetMapper(cfg, is_train=True)
     return TrainingLoader(
@@ -138,19 +166,64 @@ def build_test_loader(
         mapper: maps a record to a model input; PersonSearchDatasetMapper by default.
 
     Raises:
-        InputError: TEST.IMS_PER_BATCH is less than 1.
+        InputError: TEST.IMS_PER_BATCH is less than 1, or the batches do not fit into shared
+            memory.
     """
     batch_size = cfg.TEST.IMS_PER_BATCH
     if batch_size < 1:
         raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; expected 1 or more")
+    _check_memory(cfg, estimate_test_memory(cfg, records))
     records = sorted(records, key=_size)
     mapper = mapper or PersonSearchDatasetMapper(cfg, is_train=False)
-    return DataLoader(
+    return WorkerLoader(
         MapDataset(DatasetFromList(records, copy=False), mapper),
         batch_sampler=SameSizeBatches([_size(record) for record in records], batch_size),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
     )
+
+
+def check_training_memory(
+    cfg: CfgNode, records: Sequence[dict], test_sets: Sequence[Sequence[dict]]
+) -> None:
+    """Check that the loading of a whole training with its evaluations fits into shared memory.
+
+    Args:
+        cfg: config of the training.
+        records: records of DATASETS.TRAIN.
+        test_sets: records of each of DATASETS.TEST.
+
+    Raises:
+        InputError: there is too little shared memory on this machine.
+    """
+    processes = comm.get_local_size()
+    training = estimate_training_memory(cfg, records) * processes // comm.get_world_size()
+    test = max((estimate_test_memory(cfg, records) for records in test_sets), default=0)
+    _check_memory(cfg, training + test * processes)
+
+
+def estimate_training_memory(cfg: CfgNode, records: Sequence[dict]) -> int:
+    """Return the bytes of shared memory for the batches of all processes in training."""
+    shortest, longest = max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN
+    return estimate_shared_memory(
+        [resize_shortest_edge(_size(record), shortest, longest) for record in records],
+        batch_size=cfg.SOLVER.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def estimate_test_memory(cfg: CfgNode, records: Sequence[dict]) -> int:
+    """Return the bytes of shared memory for the batches of one process in an evaluation."""
+    shortest, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+    return estimate_shared_memory(
+        [resize_shortest_edge(_size(record), shortest, longest) for record in records],
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+    )
+
+
+def _check_memory(cfg: CfgNode, needed: int) -> None:
+    check_shared_memory(needed, measure_shared_memory(), cfg.DATALOADER.NUM_WORKERS)
 
 
 def _size(record: dict) -> tuple[int, int]:

@@ -2,14 +2,20 @@
 
 import logging
 import os
+from collections.abc import Sequence
 
 import numpy as np
+from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from detectron2.utils.events import EventStorage
 
 from clsa_search.errors import InputError
 from clsa_search.visualize import draw_curves
+
+WINDOW = 20
+"""Number of values over which Detectron2's writers take the median of a scalar."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +34,66 @@ class SeedEveryStep(HookBase):
         """Seed Python, NumPy and torch."""
         sequence = np.random.SeedSequence((self.seed, self.trainer.iter, comm.get_rank()))
         seed_all_rng(int(sequence.generate_state(1)[0]))
+
+
+class FinishStep(HookBase):
+    """The end of a resumed iteration: everything that comes after its checkpoint.
+
+    A checkpoint is saved before the evaluation and the metrics of its iteration, so a kill may lose
+    them. They are made again when the run is resumed. The checkpoint holds the latest scalars for
+    this, so that the medians of later iterations are those of an uninterrupted run.
+
+    Args:
+        hooks: hooks after the checkpoint, in order.
+    """
+
+    def __init__(self, hooks: Sequence[HookBase]) -> None:
+        self.hooks = hooks
+        self.scalars: dict[str, dict] = {}
+
+    def state_dict(self) -> dict:
+        """Return the scalars of this iteration with their last values."""
+        storage = getattr(self.trainer, "storage", None)  # made at the start of the training
+        if storage is None:
+            return {}
+        return {
+            name: {
+                "smoothed": storage.smoothing_hints()[name],
+                "values": storage.history(name).values()[-WINDOW:],
+            }
+            for name, (_, iteration) in storage.latest().items()
+            if iteration == storage.iter
+        }
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Take the scalars of a checkpoint."""
+        self.scalars = state_dict
+
+    def before_train(self) -> None:
+        """Finish the iteration of the checkpoint."""
+        trainer = self.trainer
+        if trainer.start_iter == 0:
+            return
+        # Detectron2 counts on from here if no iteration is left
+        trainer.iter = trainer.start_iter - 1
+        self._restore_scalars(trainer.storage)
+        trainer.storage.iter = trainer.iter
+        if comm.is_main_process() and trainer.start_iter >= trainer.max_iter:
+            _save_final(trainer.checkpointer)
+        for hook in self.hooks if self.scalars else ():
+            hook.after_step()
+
+    def _restore_scalars(self, storage: EventStorage) -> None:
+        for name, scalar in self.scalars.items():
+            for value, iteration in scalar["values"]:
+                storage.iter = iteration
+                storage.put_scalar(name, value, smoothing_hint=scalar["smoothed"])
+
+
+def _save_final(checkpointer: DetectionCheckpointer) -> None:
+    """Save the final checkpoint, unless it is the last one."""
+    if os.path.basename(checkpointer.get_checkpoint_file()) != "model_final.pth":
+        checkpointer.save("model_final")
 
 
 class DrawCurves(HookBase):

@@ -12,11 +12,14 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
+from clsa_search.config_checks import check_config
 from clsa_search.data import get_records
 from clsa_search.data.build import build_test_loader
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine.precision import prepare_for_inference
+from clsa_search.engine.setup import reported_building
 from clsa_search.engine.trained_model import hash_file
+from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, format_table
 from clsa_search.evaluation.record_queries import image_key
 from clsa_search.wording import count_noun
@@ -50,9 +53,12 @@ def predict(
         Results of the evaluator, on the main process.
 
     Raises:
-        InputError: the checkpoint is missing or belongs to another model.
+        InputError: a value of the config is wrong, or the checkpoint is missing or belongs to
+            another model.
     """
-    model = build_model(cfg)
+    check_config(cfg)
+    with reported_building():
+        model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
     prepare_for_inference(model.eval(), cfg)
     evaluator = PersonSearchEvaluator(
@@ -83,7 +89,15 @@ def _dump_relevant(cfg: CfgNode) -> str:
 
 
 def predict_test_sets(cfg: CfgNode) -> OrderedDict:
-    """Evaluate MODEL.WEIGHTS on each of DATASETS.TEST, into OUTPUT_DIR/inference/<dataset>."""
+    """Evaluate MODEL.WEIGHTS on each of DATASETS.TEST, into OUTPUT_DIR/inference/<dataset>.
+
+    Raises:
+        InputError: a test set is missing, or there is none; see also :func:`predict`.
+    """
+    if not cfg.DATASETS.TEST:
+        raise InputError("DATASETS.TEST is empty; expected the names of test sets")
+    for name in cfg.DATASETS.TEST:
+        get_records(name)  # faults of the datasets show before the work
     results: OrderedDict = OrderedDict()
     for name in cfg.DATASETS.TEST:
         results[name] = predict(cfg, name, inference_dir(cfg, name))

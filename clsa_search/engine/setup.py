@@ -3,8 +3,8 @@
 import argparse
 import logging
 import os
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -18,6 +18,7 @@ from clsa_search.config_checks import check_config
 from clsa_search.config_files import check_weights, find_config, read_config
 from clsa_search.config_values import list_values, set_nested, set_pairs
 from clsa_search.data import count_identities, get_records, load_training_records
+from clsa_search.data.build import check_training_memory
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
 
@@ -80,16 +81,16 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
     Raises:
         InputError: see :func:`load_config` and :func:`with_identities`; the weights or a dataset
-            do not exist.
+            do not exist; there is too little shared memory.
     """
     cfg = load_config(args.config_file, args.opts or ())
     check_weights(cfg.MODEL.WEIGHTS)
     no_gpu = fall_back_to_cpu(cfg)
     if not args.eval_only:
         # faults of the datasets show before a run, not in it
-        cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
-        for name in cfg.DATASETS.TEST:
-            get_records(name)
+        records = load_training_records(cfg.DATASETS.TRAIN)
+        cfg = with_identities(cfg, records)
+        check_training_memory(cfg, records, [get_records(name) for name in cfg.DATASETS.TEST])
     cfg.freeze()
     args = argparse.Namespace(**vars(args))  # default_setup opens the file by its path
     args.config_file = find_config(args.config_file) if args.config_file else ""
@@ -103,6 +104,20 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+@contextmanager
+def reported_building() -> Iterator[None]:
+    """Raise InputError for an error while a config is built; Detectron2 checks few values."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"the config cannot be built: {type(error).__name__}: {error}; expected values that "
+            "fit each other and the machine"
+        ) from error
+
+
 def with_identities(cfg: CfgNode, records: Sequence[dict]) -> CfgNode:
     """Return the config with a MODEL.REID.NUM_IDS of 0 replaced by the number of identities.
 
@@ -111,8 +126,11 @@ def with_identities(cfg: CfgNode, records: Sequence[dict]) -> CfgNode:
         records: records of DATASETS.TRAIN.
 
     Raises:
-        InputError: no box has a person id, or there are more identities than NUM_IDS.
+        InputError: there is no training set, no box has a person id, or there are more identities
+            than NUM_IDS.
     """
+    if not cfg.DATASETS.TRAIN:
+        raise InputError("DATASETS.TRAIN is empty; expected the names of training sets")
     identities = count_identities(records)
     if identities == 0:
         raise InputError(

@@ -11,7 +11,7 @@ from detectron2.modeling import build_model
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.engine.output_dir import CONFIG_FILE
-from clsa_search.engine.setup import fall_back_to_cpu, load_config
+from clsa_search.engine.setup import fall_back_to_cpu, load_config, reported_building
 from clsa_search.errors import InputError
 from clsa_search.modeling import PersonSearchRCNN
 
@@ -61,7 +61,8 @@ def load_trained_model(
     cfg.MODEL.REID.NUM_IDS = 0  # classifiers are for training only
     fall_back_to_cpu(cfg)
     cfg.freeze()
-    with torch.random.fork_rng(devices=[]):  # the initialization is random, on the CPU
+    # the initialization is random, on the CPU
+    with reported_building(), torch.random.fork_rng(devices=[]):
         model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
     return TrainedModel(model, cfg, hash_file(path))

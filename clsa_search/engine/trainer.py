@@ -1,7 +1,6 @@
 """The trainer: Detectron2's, with person-search data and an exact resume."""
 
-import warnings
-import weakref
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from functools import partial
 import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, HookBase, SimpleTrainer, defaults
+from detectron2.engine.hooks import EvalHook, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -17,14 +17,17 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
+from clsa_search.config_checks import check_config
 from clsa_search.data import get_records, load_training_records
 from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
-from clsa_search.engine.hooks import DrawCurves, SeedEveryStep
+from clsa_search.engine.hooks import DrawCurves, FinishStep, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
-from clsa_search.engine.setup import with_identities
+from clsa_search.engine.resume import check_changes, find_changes, list_refused
+from clsa_search.engine.setup import reported_building, with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
+from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator
 
 
@@ -39,35 +42,31 @@ class PersonSearchTrainer(DefaultTrainer):
 
     Raises:
         InputError: SOLVER.IMS_PER_BATCH does not divide into processes and ACCUMULATION_STEPS;
-            see also :func:`.with_identities` and :func:`.read_amp_dtype`.
+            see also :func:`.check_config`, :func:`.with_identities` and :func:`.read_amp_dtype`.
     """
 
     _trainer: SimpleTrainer
 
     def __init__(self, cfg: CfgNode) -> None:
+        check_config(cfg)
         amp_dtype = read_amp_dtype(cfg)
         cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
-        with _any_device():
-            super().__init__(cfg)
-        self._trainer = AccumulatingTrainer(
-            self._trainer.model,
-            self._trainer.data_loader,
-            self._trainer.optimizer,
+        step = partial(
+            AccumulatingTrainer,
             amp_dtype=amp_dtype,
             accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         )
-        self.checkpointer = PersonSearchCheckpointer(
-            self.model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
-        )
-        # again, because the hooks hold the trainer's checkpointer
-        self._hooks.clear()
-        self.register_hooks(self.build_hooks())
+        with reported_building(), _own_parts(step):
+            super().__init__(cfg)
 
     def build_hooks(self) -> list[HookBase]:
-        """Add the seeds of each step and the final curves to Detectron2's hooks."""
+        """Add the seeds of each step, the end of a resumed step and the curves to Detectron2's."""
         seeding = [SeedEveryStep(self.cfg.SEED)] if self.cfg.SEED >= 0 else []
+        hooks = super().build_hooks()
+        after_checkpoint = [h for h in hooks if isinstance(h, EvalHook | PeriodicWriter)]
+        self._finish_step = FinishStep(after_checkpoint)
         # the curves come last, after the writers are closed
-        return [*seeding, *super().build_hooks(), DrawCurves(self.cfg.OUTPUT_DIR)]
+        return [*seeding, self._finish_step, *hooks, DrawCurves(self.cfg.OUTPUT_DIR)]
 
     def build_writers(self) -> list[EventWriter]:
         """Return Detectron2's writers, opened at the first write."""
@@ -80,13 +79,12 @@ class PersonSearchTrainer(DefaultTrainer):
         an earlier run to a folder of their own. Both write `config.yaml`.
 
         Raises:
-            InputError: see :class:`.PersonSearchCheckpointer`; a process does not find the
-                checkpoint of the main process.
+            InputError: see :class:`.PersonSearchCheckpointer` and :func:`.check_changes`; a process
+                does not find the checkpoint of the main process.
         """
         path = comm.all_gather(self.checkpointer.get_checkpoint_file())[0] if resume else ""
         if path:
-            self.checkpointer.load_strictly(path)
-            self.start_iter = self.iter + 1
+            self._resume(path)
         elif self.cfg.MODEL.WEIGHTS:
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
         self.data_loader.start_iter = self.start_iter
@@ -94,10 +92,30 @@ class PersonSearchTrainer(DefaultTrainer):
         if not comm.is_main_process():
             return
         if resume:
-            trim_metrics(self.cfg.OUTPUT_DIR, self.start_iter)
+            # the lines of the last iteration are written again
+            trim_metrics(self.cfg.OUTPUT_DIR, self.start_iter - bool(self._finish_step.scalars))
         else:
             set_aside(self.cfg.OUTPUT_DIR)
         save_config(self.cfg.OUTPUT_DIR, self.cfg)
+
+    def _resume(self, path: str) -> None:
+        """Load a checkpoint of the run in OUTPUT_DIR."""
+        changes = comm.all_gather(find_changes(self.cfg))[0]
+        try:
+            self.checkpointer.load_strictly(path)
+        except InputError as error:  # a changed key may be the reason
+            raise InputError("; ".join([str(error), *list_refused(changes, 0)])) from error
+        self.start_iter = self.iter + 1
+        check_changes(self.cfg, changes, self.start_iter)
+
+    def train(self) -> OrderedDict | None:
+        """Train as DefaultTrainer; an InputError is raised without Detectron2's log of it."""
+        logger = logging.getLogger("detectron2.engine.train_loop")
+        logger.addFilter(_is_unexpected)
+        try:
+            return super().train()
+        finally:
+            logger.removeFilter(_is_unexpected)
 
     def state_dict(self) -> dict:
         """Return the state of the trainer, its hooks, the optimizer and the loss scale."""
@@ -157,19 +175,28 @@ class PersonSearchTrainer(DefaultTrainer):
         )
 
 
-@contextmanager
-def _any_device() -> Iterator[None]:
-    """Let DefaultTrainer distribute a model on a CPU, too.
+def _is_unexpected(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], InputError))
 
-    Detectron2 gives DistributedDataParallel the index of a GPU. Without one the model moves its
-    inputs itself, on any device.
+
+@contextmanager
+def _own_parts(step: Callable[..., SimpleTrainer]) -> Iterator[None]:
+    """Let DefaultTrainer build with our parts.
+
+    Args:
+        step: builds the training step from model, loader and optimizer.
     """
-    create = defaults.create_ddp_model
-    defaults.create_ddp_model = partial(create, device_ids=None)
+    own = {
+        # Detectron2 gives DistributedDataParallel the index of a GPU; without one the model moves
+        # its inputs itself, on any device
+        "create_ddp_model": partial(defaults.create_ddp_model, device_ids=None),
+        "SimpleTrainer": step,
+        "AMPTrainer": step,
+        "DetectionCheckpointer": PersonSearchCheckpointer,
+    }
+    theirs = {name: getattr(defaults, name) for name in own}
+    vars(defaults).update(own)
     try:
-        with warnings.catch_warnings():
-            # Detectron2's own step in mixed precision, replaced at once
-            warnings.filterwarnings("ignore", ".*torch.cuda.amp.GradScaler")
-            yield
+        yield
     finally:
-        defaults.create_ddp_model = create
+        vars(defaults).update(theirs)

@@ -10,6 +10,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import nn
 
+from clsa_search.modeling.anchors import use_quiet_anchors
 from clsa_search.modeling.backbones import compute_features, feature_shapes
 from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.heads import ReIDHeads
@@ -48,7 +49,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """Return the constructor arguments for a config."""
-        detector = super().from_config(cfg)
+        detector = super().from_config(use_quiet_anchors(cfg))
         branch = build_reid_branch(cfg, feature_shapes(detector["backbone"]))
         # the order of construction decides the random weights for a seed
         criterion = CLSACriterion(cfg, list(branch.output_shape()))

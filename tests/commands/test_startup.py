@@ -74,6 +74,7 @@ def test_an_unknown_option_is_refused_quickly(tool):
     "words",
     [
         "train_net --num-gpus two",
+        "train_net",
         "train_net --config-file nowhere.yaml",
         "eval_search --dataset a.json",
         "eval_search --dataset a.json --predictions a.npz --weights a.pth",

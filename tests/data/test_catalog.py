@@ -59,6 +59,12 @@ def test_a_file_is_a_name(tmp_path):
     assert metadata.evaluator_type == "person_search" and metadata.thing_classes == ["person"]
 
 
+@pytest.mark.parametrize("name", ["coco_2017_val", "voc_2007_train", "nothing"])
+def test_a_name_of_no_person_search_dataset_lists_the_names(name):
+    with pytest.raises(InputError, match=f"{name}.*; expected one of .*prw_gallery.*JSON"):
+        get_records(name)
+
+
 def test_a_registered_file_is_read_on_request(tmp_path):
     register_custom_json("mine", tmp_path / "later.json", tmp_path / "pictures")
     write(tmp_path / "later.json", [1])
