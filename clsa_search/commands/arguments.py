@@ -42,5 +42,6 @@ def check_readable(*paths: str | os.PathLike | None) -> None:
         try:
             if path is not None:
                 os.stat(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # the latter: no name of a file
+            reason = getattr(error, "strerror", error)
+            raise InputError(f"{path}: cannot be read: {reason}") from error

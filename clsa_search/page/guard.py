@@ -80,7 +80,23 @@ class Guard:
             status, reason = refusal
             await PlainTextResponse(reason, status)(scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; refuse a request that it fails on."""
+        has_started = False
+
+        async def note_start(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note_start)
+        except Exception:  # listeners run elsewhere: this is the request's fault
+            if has_started:
+                raise
+            await PlainTextResponse("The page has no such part.", 400)(scope, receive, send)
 
     def _refuse(self, request: Request) -> tuple[int, str] | None:
         """Return status and reason if the head of a request is refused."""

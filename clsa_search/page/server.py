@@ -38,13 +38,26 @@ _OFF: dict[str, Any] = {
 }
 
 
+class Page(gr.Blocks):
+    """Blocks that refuse values which do not fit their components, without a printed traceback."""
+
+    async def preprocess_data(self, *args: Any, **options: Any) -> list:
+        """Convert the values of a request for a listener."""
+        try:
+            return await super().preprocess_data(*args, **options)
+        except Exception as error:  # a browser may send anything
+            raise gr.Error(
+                "The page has changed; expected a reload.", print_exception=False
+            ) from error
+
+
 def build_page(gallery: GallerySearch) -> gr.Blocks:
     """Build the page as Gradio Blocks, for your own app; `serve` adds its theme and limits.
 
     Args:
         gallery: gallery to search; keep it open as long as the page.
     """
-    with gr.Blocks(
+    with Page(
         title="Find a person",
         analytics_enabled=False,
         fill_width=True,

@@ -88,8 +88,9 @@ def _suffix(path: str) -> str:
 def _is_folder(path: str) -> bool:
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected {_EXPECTED}") from error
+    except (OSError, ValueError) as error:  # the latter: no name of a file
+        reason = getattr(error, "strerror", error)
+        raise InputError(f"{path}: {reason}; expected {_EXPECTED}") from error
 
 
 def _list_folder(folder: str, media: MediaFiles) -> None:

@@ -215,6 +215,24 @@ def test_deeply_nested_messages_are_refused(client, depth):
     assert client.http.post("/gradio_api/queue/join", content=content).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [(0, "nowhere"), (0, 7), (4, "high"), (5, "x"), (6, "many"), (6, [1])]
+)
+def test_values_of_another_type_change_nothing(client, capfd, field, value):
+    fields = [*FIELDS[:field], value, *FIELDS[field + 1 :]]
+    client.do("path", "submit", *fields)
+    assert "Traceback" not in capfd.readouterr().err
+    assert client.do("path", "submit", *FIELDS)[0]
+
+
+@pytest.mark.parametrize("number", [-1, 10**18, None, "x", [0]])
+def test_listeners_that_do_not_exist_are_refused(client, capfd, number):
+    message = {"data": [None, *FIELDS], "fn_index": number, "session_hash": client.session}
+    assert client.http.post("/gradio_api/queue/join", json=message).status_code in (400, 422)
+    assert client.http.get("/assets/" + "9" * 400).status_code in (400, 404)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("path", ["http://127.0.0.1:9/a.png", "https://example.com/a.png"])
 def test_the_server_fetches_nothing(client, path):
     assert client.join("upload", "input", as_file(path)).status_code == 403

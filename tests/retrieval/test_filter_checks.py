@@ -63,3 +63,8 @@ def test_times_of_a_stored_clock_pass(store, seconds):
     source = "film" if seconds < 100 else "clock"
     check_times(store, Filter(sources=[source], since=seconds))
     check_times(store, Filter(cameras=["c00"], until=seconds))  # its image has no time
+
+
+def test_a_filter_that_ends_before_it_begins_is_refused(store):
+    with pytest.raises(InputError, match="since: 0:00:02.0 is later than until: 0:00:01.0"):
+        check_times(store, Filter(since=2, until=1))

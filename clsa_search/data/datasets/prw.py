@@ -94,7 +94,8 @@ def _read_queries(
 ) -> list[tuple[int, tuple[float, ...], int]]:
     """Return (image position, XYXY box, person id) of each query."""
     queries: list[tuple[int, tuple[float, ...], int]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
