@@ -19,6 +19,7 @@ Exit status: 0; 1 after `index` with unreadable files; 2 after an error, named i
 """
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -127,13 +128,15 @@ def parse_box(text: str) -> tuple[float, ...]:
     """Return the numbers of "x1,y1,x2,y2".
 
     Raises:
-        ValueError: the text has another form.
+        ValueError: the text has another form, or the box is empty or infinite.
     """
     try:
-        x0, y0, x1, y1 = map(float, text.split(","))
+        x0, y0, x1, y1 = box = tuple(map(float, text.split(",")))
     except ValueError as error:
         raise ValueError(f"{text!r}; expected x1,y1,x2,y2 in pixels") from error
-    return x0, y0, x1, y1
+    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
+        raise ValueError(f"{text!r}; expected x1,y1,x2,y2 with x1 < x2 and y1 < y2 in pixels")
+    return box
 
 
 @reported_input_errors()

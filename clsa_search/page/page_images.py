@@ -10,6 +10,7 @@ from clsa_search.errors import InputError
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import trim_to_tile
 from clsa_search.visualize.boxes import draw_outlined_box
+from clsa_search.visualize.resizing import shrink
 
 MAX_UPLOAD_BYTES = 20 << 20
 MAX_FOLDER_BYTES = 1 << 30  # recent uploads and shown images of all sessions
@@ -40,11 +41,7 @@ def read_upload(path: str | os.PathLike, name: str) -> np.ndarray:
 
 def fit_browser(image: np.ndarray) -> np.ndarray:
     """Return the image (H, W, 3), shrunk if it is larger than a browser needs."""
-    scale = _MAX_SIDE / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    return shrink(image, np.zeros(4), (_MAX_SIDE, _MAX_SIDE))[0]
 
 
 def draw_tile(person: PersonImage) -> np.ndarray:
@@ -55,8 +52,7 @@ def draw_tile(person: PersonImage) -> np.ndarray:
 
 def draw_thumbnail(image: np.ndarray) -> np.ndarray:
     """Return a whole image in the size of all thumbnails."""
-    canvas = Image.fromarray(image)
-    canvas.thumbnail(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
+    canvas = Image.fromarray(shrink(image, np.zeros(4), THUMBNAIL_SIZE)[0])
     return np.asarray(ImageOps.pad(canvas, THUMBNAIL_SIZE, color=_PAPER_COLOR))
 
 
@@ -75,11 +71,10 @@ def draw_missing(size: tuple[int, int]) -> np.ndarray:
 
 def draw_frame(person: PersonImage) -> np.ndarray:
     """Return the whole image with the box, in a size for a screen."""
-    image = fit_browser(person.image)
-    scale = image.shape[1] / person.image.shape[1]
-    enlargement = -(-_MIN_FRAME_WIDTH // image.shape[1])
+    image, box = shrink(person.image, person.box, (_MAX_SIDE, _MAX_SIDE))
+    enlargement = max(1, min(-(-_MIN_FRAME_WIDTH // image.shape[1]), _MAX_SIDE // max(image.shape)))
     size = image.shape[1] * enlargement, image.shape[0] * enlargement
     canvas = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    box = np.asarray(person.box) * scale * enlargement
-    draw_outlined_box(ImageDraw.Draw(canvas), box, BOX_COLOR, max(3, min(size) // 200))
+    line = max(3, min(size) // 200)
+    draw_outlined_box(ImageDraw.Draw(canvas), box * enlargement, BOX_COLOR, line)
     return np.asarray(canvas)

@@ -15,14 +15,11 @@ from clsa_search.config_files import find_config
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
 from clsa_search.retrieval.filter_checks import check_times
-from clsa_search.retrieval.predictor import PersonSearchPredictor
-from clsa_search.retrieval.result_images import (
-    check_unchanged,
-    make_placeholder,
-    read_person_images,
-)
+from clsa_search.retrieval.predictor import PersonSearchPredictor, check_boxes
+from clsa_search.retrieval.result_images import check_unchanged, read_person_images
 from clsa_search.retrieval.results import QueryResult
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections, PersonImage
+from clsa_search.visualize import make_placeholder
 
 Per = Literal["image", "match"]
 _WEIGHTS, _CONFIG = "weights_file", "config_file"  # keys of `GalleryStore.about`
@@ -56,7 +53,8 @@ class GallerySearch:
         """Search for one person.
 
         Args:
-            persons: images of the same person; their embeddings are averaged.
+            persons: images of the same person; their embeddings are averaged. Boxes are cut at the
+                borders of their images.
             k: maximum number of matches.
             where: filter of the gallery's detections.
             per: "image" keeps the best match of each image or frame, "match" keeps all.
@@ -66,6 +64,7 @@ class GallerySearch:
             InputError: there is no image, a box lies outside its image, or the filter's times
                 cannot match, see :func:`check_times`.
         """
+        persons = [replace(one, box=check_boxes([one.box], one.image)[0]) for one in persons]
         rows = [self.predictor.embed(one.image, [one.box])[0] for one in persons]
         title = title or " + ".join(filter(None, (one.caption for one in persons))) or "query"
         return self.search_by_embedding(average_embeddings(rows), persons, k, where, per, title)

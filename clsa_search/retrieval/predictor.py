@@ -164,7 +164,7 @@ def check_boxes(boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
     height, width = image.shape[:2]
     try:
         given = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    except ValueError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"box: {boxes!r}; expected four numbers x1, y1, x2, y2") from error
     clipped = given.clip(0, [width, height, width, height])
     is_valid = np.isfinite(given).all(axis=1) & (clipped[:, 2:] - clipped[:, :2] >= 1).all(axis=1)

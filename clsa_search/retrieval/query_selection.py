@@ -42,7 +42,7 @@ def select_persons(
         gallery: gallery with its predictor.
         image: (H, W, 3) RGB uint8.
         path: file of the image, for captions and messages.
-        box: (4,) XYXY in pixels of the image.
+        box: (4,) XYXY in pixels of the image, cut at its borders.
         person: number of a detection from 1, most confident first; None for the only one.
 
     Raises:
@@ -53,10 +53,10 @@ def select_persons(
     name = os.fsencode(os.path.basename(path)).decode(errors="replace")
     if box is not None:
         try:
-            check_boxes([box], image)
+            (clipped,) = check_boxes([box], image)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        return [PersonImage(image, np.asarray(box), name)]
+        return [PersonImage(image, clipped, name)]
     detections = gallery.detect(image)
     count = len(detections)
     if not count:

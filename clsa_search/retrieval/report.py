@@ -22,6 +22,7 @@ from clsa_search.retrieval.video import locate_frame
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import trim_to_tile
 from clsa_search.visualize.boxes import draw_outlined_box
+from clsa_search.visualize.resizing import shrink
 
 # (width, height) in pixels, bytes of a JPEG: a report of 100 matches stays below 3 MB
 CROP_SIZE, IMAGE_SIZE, MAX_JPEG_BYTES = (200, 284), (340, 255), 10_000
@@ -139,11 +140,12 @@ def _to_data_uri(person: PersonImage, color: tuple[int, int, int], size: tuple[i
     The image is scaled to fit into `size`, small images too: the lines of the box stay thin. The
     JPEG has about `MAX_JPEG_BYTES` at most.
     """
-    height, width = person.image.shape[:2]
+    pixels, box = shrink(person.image, person.box, size)
+    height, width = pixels.shape[:2]
     scale = min(size[0] / width, size[1] / height)
     scaled = max(1, round(width * scale)), max(1, round(height * scale))
-    image = Image.fromarray(person.image).resize(scaled, Image.Resampling.LANCZOS)
-    box = _enlarge(np.asarray(person.box, dtype=float) * scale)
+    image = Image.fromarray(pixels).resize(scaled, Image.Resampling.LANCZOS)
+    box = _enlarge(box * scale)
     draw_outlined_box(ImageDraw.Draw(image), box, color, line=3)
     for quality in _JPEG_QUALITIES:
         file = BytesIO()

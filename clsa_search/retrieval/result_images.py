@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
@@ -22,6 +21,7 @@ from clsa_search.visualize import (
     Ranking,
     draw_ranking_overview,
     draw_ranking_sheet,
+    make_placeholder,
     trim_to_tile,
 )
 
@@ -103,15 +103,6 @@ def check_unchanged(path: str, fingerprint: str | None) -> None:
     indexed = _FILE_STATE.match(fingerprint or "")
     if indexed and indexed[0] != (now := describe_file(path)):
         raise InputError(f"{path}: changed since it was indexed: {now}; expected {indexed[0]}")
-
-
-def make_placeholder(caption: str) -> PersonImage:
-    """Return a crossed-out tile in place of an unreadable image."""
-    tile = Image.new("RGB", (114, 162), "#ececec")
-    draw = ImageDraw.Draw(tile)
-    draw.line([0, 0, 114, 162], fill="#b0b0b0", width=2)
-    draw.line([0, 162, 114, 0], fill="#b0b0b0", width=2)
-    return PersonImage(np.asarray(tile), np.array([0, 0, 114, 162]), caption)
 
 
 def _image_key(detection: StoredDetection) -> tuple[str, int]:

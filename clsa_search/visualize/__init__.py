@@ -14,7 +14,7 @@ from clsa_search.visualize.curves import draw_curves
 from clsa_search.visualize.dataset_samples import draw_samples
 from clsa_search.visualize.evaluation_sheets import draw_changes, draw_rankings
 from clsa_search.visualize.ranking_sheets import draw_ranking_overview, draw_ranking_sheet
-from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
+from clsa_search.visualize.tiles import MatchImage, Ranking, make_placeholder, trim_to_tile
 
 __all__ = [
     "MatchImage",
@@ -31,6 +31,7 @@ __all__ = [
     "draw_ranking_sheet",
     "draw_rankings",
     "draw_samples",
+    "make_placeholder",
     "trim_to_tile",
     "write_numbered_boxes",
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from clsa_search.visualize.resizing import clip_boxes, shrink
 from clsa_search.visualize.tags import (
     Color,
     draw_tag,
@@ -18,7 +19,7 @@ from clsa_search.visualize.tags import (
 )
 
 UNLABELED_COLOR = (150, 150, 150)
-MIN_LENGTH = 900  # pixels of the longer side of an image with numbers
+MIN_LENGTH, MAX_LENGTH = 900, 4000  # pixels of the longer side of an image with numbers
 GOLDEN_RATIO = 0.618034  # step of hue; any few neighbors differ clearly
 
 
@@ -47,9 +48,10 @@ def draw_boxes(
     line = max(1, round(min(image.shape[:2]) / 300))
     font = load_font(max(10, round(min(image.shape[:2]) / 45)))
     for box, label, color in zip(boxes, labels, colors, strict=True):
-        draw.rectangle([round(float(v)) for v in box], outline=color, width=line)
+        corners = _round(draw, box, line)
+        draw.rectangle(corners, outline=color, width=line)
         if label:
-            corner = place_above_box(box, measure_tag(label, font), canvas.width)
+            corner = place_above_box(corners, measure_tag(label, font), canvas.width)
             draw_tag(draw, corner, label, color, font)
     return np.asarray(canvas)
 
@@ -66,13 +68,15 @@ def draw_numbered_boxes(image: np.ndarray, boxes: np.ndarray, scores: np.ndarray
         scores: (N,) detection scores; the most confident detections get the nearest tags.
 
     Returns:
-        RGB uint8, the image enlarged by a whole number to at least `MIN_LENGTH` pixels on its
-        longer side.
+        RGB uint8. The longer side has at most `MAX_LENGTH` pixels, or is enlarged by a whole number
+        to at least `MIN_LENGTH`.
     """
+    boxes = clip_boxes(np.reshape(boxes, (-1, 4)), image.shape)
+    image, boxes = shrink(image, boxes, (MAX_LENGTH, MAX_LENGTH))
     scale = -(-MIN_LENGTH // max(image.shape[:2]))
     size = image.shape[1] * scale, image.shape[0] * scale
     canvas = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-    boxes = np.asarray(boxes, dtype=float).reshape(-1, 4) * scale
+    boxes = boxes * scale
     draw = ImageDraw.Draw(canvas)
     font = load_font(max(20, min(size) // 28), bold=True)
     labels = [str(number) for number in range(1, len(boxes) + 1)]
@@ -111,9 +115,17 @@ def draw_outlined_box(draw: ImageDraw.ImageDraw, box: np.ndarray, color: Color, 
         color: RGB from 0 to 255.
         line: width of the colored line, pixels.
     """
-    x0, y0, x1, y1 = box.round()
+    x0, y0, x1, y1 = _round(draw, box, line)
     draw.rectangle([x0 - 1, y0 - 1, x1 + 1, y1 + 1], outline="white", width=line + 2)
     draw.rectangle([x0, y0, x1, y1], outline=color, width=line)
+
+
+def _round(draw: ImageDraw.ImageDraw, box: np.ndarray, line: int) -> tuple[int, int, int, int]:
+    """Round a box to pixels; lines outside the image stay outside, but near (Pillow walks them)."""
+    width, height = draw.im.size
+    high = np.array([width, height, width, height]) + 2 * line
+    x0, y0, x1, y1 = np.clip(np.asarray(box, dtype=float).round(), -2 * line, high).astype(int)
+    return int(x0), int(y0), int(x1), int(y1)
 
 
 def _label_color(label: str | None) -> Color:

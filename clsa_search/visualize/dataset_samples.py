@@ -1,5 +1,6 @@
 """Samples of a dataset: images with their boxes and identities, to check annotations by eye."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,8 +8,12 @@ import numpy as np
 from PIL import Image
 
 from clsa_search.data.image_io import read_image
+from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
-from clsa_search.visualize.boxes import draw_boxes
+from clsa_search.visualize.boxes import MAX_LENGTH, draw_boxes
+from clsa_search.visualize.resizing import shrink
+
+logger = logging.getLogger(__name__)
 
 
 def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) -> list[Path]:
@@ -20,7 +25,8 @@ def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) ->
         output_dir: folder of the drawings, created if missing.
 
     Returns:
-        The drawings, each named after the number of its record.
+        The drawings, each named after the number of its record. Unreadable images are logged and
+        left out.
     """
     with_boxes = [i for i, r in enumerate(records) if r["annotations"] or r.get("queries")]
     chosen = np.linspace(0, len(with_boxes) - 1, min(count, len(with_boxes))).round().astype(int)
@@ -29,11 +35,13 @@ def draw_samples(records: Sequence[dict], count: int, output_dir: str | Path) ->
     for number in dict.fromkeys(with_boxes[i] for i in chosen):
         record = records[number]
         annotations = [*record["annotations"], *record.get("queries", [])]
-        drawing = draw_boxes(
-            read_image(record["file_name"]),
-            np.array([annotation["bbox"] for annotation in annotations]),
-            [_label(annotation) for annotation in annotations],
-        )
+        boxes = np.array([annotation["bbox"] for annotation in annotations])
+        try:
+            image, boxes = shrink(read_image(record["file_name"]), boxes, (MAX_LENGTH, MAX_LENGTH))
+        except InputError as error:
+            logger.warning("not drawn: %s", error)
+            continue
+        drawing = draw_boxes(image, boxes, [_label(annotation) for annotation in annotations])
         drawings.append(Path(output_dir) / f"{number:06d}.jpg")
         Image.fromarray(drawing).save(drawings[-1], quality=90)
     return drawings

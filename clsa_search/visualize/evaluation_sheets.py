@@ -1,11 +1,13 @@
 """Ranking sheets of evaluated predictions: choose queries, read their images, draw."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from clsa_search.data.image_io import read_image
+from clsa_search.errors import InputError
 from clsa_search.evaluation.gallery_ranking import RankedDetection, rank_galleries
 from clsa_search.evaluation.predictions import Predictions
 from clsa_search.evaluation.protocol import SearchProtocol
@@ -14,7 +16,9 @@ from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.search_result import SearchResult
 from clsa_search.structures import PersonImage
 from clsa_search.visualize.ranking_sheets import draw_ranking_overview, draw_ranking_sheet
-from clsa_search.visualize.tiles import MatchImage, Ranking, trim_to_tile
+from clsa_search.visualize.tiles import MatchImage, Ranking, make_placeholder, trim_to_tile
+
+logger = logging.getLogger(__name__)
 
 
 def draw_rankings(
@@ -31,7 +35,8 @@ def draw_rankings(
     """Draw a sheet per query, `query_<id>.png`, and an overview, `rankings.png`.
 
     The queries are evenly spaced in the order of their average precision, from best to worst: the
-    sheets show the model as good as its mAP. Counts and AP belong to the whole ranking.
+    sheets show the model as good as its mAP. Counts and AP belong to the whole ranking. Unreadable
+    images are logged and become placeholders.
 
     Args:
         predictions: predictions to draw.
@@ -45,9 +50,6 @@ def draw_rankings(
 
     Returns:
         The overview, then the sheets from best to worst; empty without queries.
-
-    Raises:
-        InputError: an image cannot be read.
     """
     builder = _RankingBuilder(records, protocol, options, top)
     query_ids = result.query_ids[choose_queries(result.average_precision, count)].tolist()
@@ -73,7 +75,8 @@ def draw_changes(
 ) -> list[Path]:
     """Draw the rankings of the same queries by several models below each other.
 
-    Write `change_<query id>.png` per query and an overview, `changes.png`.
+    Write `change_<query id>.png` per query and an overview, `changes.png`. Unreadable images are
+    logged and become placeholders.
 
     Args:
         sides: name of a model to its predictions and their result under the protocol.
@@ -86,9 +89,6 @@ def draw_changes(
 
     Returns:
         The overview, then the sheets; empty without queries.
-
-    Raises:
-        InputError: an image cannot be read.
     """
     builder = _RankingBuilder(records, protocol, options, top)
     columns = [builder.build(*side, query_ids, f", {name}") for name, side in sides.items()]
@@ -133,6 +133,7 @@ class _RankingBuilder:
         top: int,
     ) -> None:
         self.protocol, self.options, self.top = protocol, options, top
+        self.unreadable: set[str] = set()  # ids of images
         self.records = {image_key(record): record for record in records}
         self.queries = {
             query["query_id"]: (image_key(record), query["bbox"])
@@ -163,24 +164,26 @@ class _RankingBuilder:
             )
 
     def _load_query(self, query_id: int) -> PersonImage:
-        image_id, box = self.queries[query_id]
-        return PersonImage(self._read(image_id), np.asarray(box), self._caption(image_id))
+        return self._load(*self.queries[query_id])
 
     def _load_match(self, match: RankedDetection) -> MatchImage:
-        match_image = MatchImage(
-            image=self._read(match.image_id),
-            box=match.box,
-            caption=self._caption(match.image_id),
-            similarity=match.similarity,
-            correct=match.correct,
-        )
-        return trim_to_tile(match_image)
+        person = trim_to_tile(self._load(match.image_id, match.box))
+        return MatchImage(person.image, person.box, person.caption, match.similarity, match.correct)
+
+    def _load(self, image_id: str, box: np.ndarray | Sequence[float]) -> PersonImage:
+        """Read an image, or return a placeholder and log the reason once."""
+        caption = self._caption(image_id)
+        try:
+            image = read_image(self.records[image_id]["file_name"])
+        except InputError as error:
+            if image_id not in self.unreadable:
+                logger.warning("not drawn: %s", error)
+            self.unreadable.add(image_id)
+            return make_placeholder(f"{caption}, no image")
+        return PersonImage(image, np.asarray(box), caption)
 
     def _caption(self, image_id: str) -> str:
         """Return camera and file name, clearer to people than a generated image id."""
         record = self.records[image_id]
         name = Path(record["file_name"]).stem
         return f"camera {record['cam_id']} · {name}" if "cam_id" in record else name
-
-    def _read(self, image_id: str) -> np.ndarray:
-        return read_image(self.records[image_id]["file_name"])

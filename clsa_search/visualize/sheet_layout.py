@@ -8,12 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from clsa_search.structures import PersonImage
+from clsa_search.visualize.resizing import clip_boxes, shrink
 from clsa_search.visualize.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
     MatchImage,
     choose_window,
     clip_to_image,
+    trim_to_tile,
 )
 
 # the palette of Okabe and Ito, made for color-blind readers: blue, green, orange
@@ -68,11 +70,13 @@ class Sheet:
         self, person: PersonImage, x: float, y: float, width: float, height: float
     ) -> None:
         """Draw a whole image in the given space, with its box in the color of queries."""
-        image_height, image_width = person.image.shape[:2]
+        max_size = round(2 * DOTS_PER_INCH * width), round(2 * DOTS_PER_INCH * height)
+        image, box = shrink(person.image, clip_boxes(person.box, person.image.shape), max_size)
+        image_height, image_width = image.shape[:2]
         scale = min(width / image_width, height / image_height)
         axes = self._add_axes(x, y, image_width * scale, image_height * scale)
-        axes.imshow(person.image, extent=(0, image_width, image_height, 0), interpolation="lanczos")
-        _draw_box(axes, person.box, QUERY_COLOR, 1.6)
+        axes.imshow(image, extent=(0, image_width, image_height, 0), interpolation="lanczos")
+        _draw_box(axes, box, QUERY_COLOR, 1.6)
 
     def draw_tile(self, person: PersonImage, x: float, y: float, color: str) -> Axes:
         """Draw the box and its surroundings in a framed tile, with the caption below.
@@ -80,6 +84,7 @@ class Sheet:
         Returns:
             The axes of the tile.
         """
+        person = trim_to_tile(person)
         axes = self._add_axes(x, y, TILE_WIDTH, TILE_HEIGHT)
         axes.set_facecolor(PAPER_COLOR)
         for side in axes.spines.values():

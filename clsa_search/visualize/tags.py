@@ -47,13 +47,13 @@ def draw_tag(
 
 
 def place_above_box(
-    box: np.ndarray, tag_size: tuple[int, int], image_width: int
+    box: tuple[int, int, int, int], tag_size: tuple[int, int], image_width: int
 ) -> tuple[int, int]:
     """Return the corner of a tag on the upper edge of its box, or below that edge at the top."""
     width, height = tag_size
-    x = min(max(0, round(float(box[0]))), max(0, image_width - width))
-    y = round(float(box[1])) - height
-    return x, y if y >= 0 else round(float(box[1]))
+    x = min(max(0, box[0]), max(0, image_width - width))
+    y = box[1] - height
+    return x, y if y >= 0 else box[1]
 
 
 def place_tags(

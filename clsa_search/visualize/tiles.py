@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from clsa_search.structures import PersonImage
+from clsa_search.visualize.resizing import clip_boxes, shrink
 
 TILE_WIDTH, TILE_HEIGHT = 1.14, 1.62  # inches on a sheet; the aspect ratio holds everywhere
 CONTEXT = 0.22  # margin on every side of a box, relative to its height and width
+MAX_TILE_SIZE = 456, 648  # pixels, twice those of a printed tile; the aspect ratio is the same
 _MIN_HEIGHT = 2.0  # smallest height of a window, pixels of the image
 
 PersonImageT = TypeVar("PersonImageT", bound=PersonImage)
@@ -53,11 +56,25 @@ class Ranking:
 
 
 def trim_to_tile(person: PersonImageT) -> PersonImageT:
-    """Return a copy with only the visible part of the image, to save memory."""
-    window = choose_window(person.box, person.image.shape, TILE_WIDTH / TILE_HEIGHT)
+    """Return a copy with only the visible part of the image, in the size of a tile at most.
+
+    The box is cut at the borders of the image.
+    """
+    box = clip_boxes(person.box, person.image.shape)
+    window = choose_window(box, person.image.shape, TILE_WIDTH / TILE_HEIGHT)
     x0, y0, x1, y1 = clip_to_image(window, person.image.shape)
-    box = np.subtract(person.box, (x0, y0, x0, y0))
-    return replace(person, image=person.image[y0:y1, x0:x1].copy(), box=box)
+    image, box = shrink(person.image[y0:y1, x0:x1], box - (x0, y0, x0, y0), MAX_TILE_SIZE)
+    return replace(person, image=image.copy(), box=box)
+
+
+def make_placeholder(caption: str) -> PersonImage:
+    """Return a crossed-out tile in place of an unreadable image."""
+    width, height = MAX_TILE_SIZE[0] // 4, MAX_TILE_SIZE[1] // 4
+    tile = Image.new("RGB", (width, height), "#ececec")
+    draw = ImageDraw.Draw(tile)
+    draw.line([0, 0, width, height], fill="#b0b0b0", width=2)
+    draw.line([0, height, width, 0], fill="#b0b0b0", width=2)
+    return PersonImage(np.asarray(tile), np.array([0, 0, width, height]), caption)
 
 
 def choose_window(box: np.ndarray, image_shape: tuple[int, ...], aspect: float) -> np.ndarray:

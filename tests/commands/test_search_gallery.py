@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,8 +251,10 @@ def test_file_names_need_not_be_text(run, gallery, footage, tmp_path):
 
 def test_boxes_may_reach_beyond_the_image(run, fails, gallery, footage):
     (matches,) = query(run, "--image", footage / "two.png")
-    for box in (["--box", "-5,-10,300,80"], ["--box=-.5,0,96,72"]):
+    for box in (["--box", "-5,-10,300,80"], ["--box=-.5,0,96,72"], ["--box", "0,0,1e9,1e9"]):
         assert len(query(run, "--image", footage / "two.png", *box)[0]) == len(matches)
+        (result,) = json.loads(Path("output/query/results.json").read_text())["queries"]
+        assert result["query_images"][0]["box"] == [0, 0, 96, 72]
     both = ["--image", footage / "one.png", "--box", "8,20,25,60", "--image", footage / "two.png"]
     words = ["query", "--store", gallery, *both, "--box"]
     message = fails(*words, "200,0,300,50")
@@ -358,6 +361,9 @@ def test_interruptions_keep_stored_detections(run, footage, monkeypatch):
         (["--id", "1", "--top", "-1"], "--top: '-1'; expected a whole number from 1"),
         ([], "expected one or more --image, or --id"),
         (["--image", "footage/two.png", "--id", "1"], "expected one or more --image, or --id"),
+        (["--image", "a.png", "--box", "0,0,nan,5"], "box: '0,0,nan,5'; expected x1,y1,x2,y2 with"),
+        (["--image", "a.png", "--box", "0,0,inf,5"], "expected x1,y1,x2,y2 with x1 < x2"),
+        (["--image", "a.png", "--box", "9,0,5,5"], "expected x1,y1,x2,y2 with x1 < x2"),
         (["--box", "1,2,3,4"], "stands before any --image"),
         (["--image", "footage/one.png", "--box", "1,2,3,4", "--person", "1"], "is chosen already"),
     ],

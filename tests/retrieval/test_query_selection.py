@@ -1,5 +1,7 @@
 """Selection of persons in a query image: by box, by number, all of them, or the only one."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,21 @@ def test_a_box_selects_without_detection(gallery):
 def test_an_image_without_detections_is_refused(gallery):
     with pytest.raises(InputError, match="a.jpg: no detection with score 0.5 or more"):
         select_persons(gallery, np.full_like(ONE, 110), "a.jpg")
+
+
+def test_a_box_is_cut_at_the_borders_of_its_image(gallery):
+    (person,) = select_persons(gallery, TWO, "a.jpg", box=(-5, 10, 1e9, 1e9))
+    height, width = TWO.shape[:2]
+    assert person.box.tolist() == [0, 10, width, height]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        *((math.nan, 0, 5, 5), (0, 0, math.inf, 5), (-math.inf, 0, 5, 5), (5, 5, 5, 9)),
+        *((9, 5, 5, 9), (0, 0, 10**400, 5), (None, 0, 5, 5), (0, 0, 5), ("a", 0, 5, 5)),
+    ],
+)
+def test_boxes_that_are_none_are_refused(gallery, box):
+    with pytest.raises(InputError, match="a.jpg: box: .*expected"):
+        select_persons(gallery, TWO, "a.jpg", box=box)

@@ -1,10 +1,11 @@
 """Ranking sheets of evaluated predictions: choice of queries, files, colors."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from clsa_search.errors import InputError
 from clsa_search.evaluation import evaluate_search
 from clsa_search.visualize import draw_changes, draw_rankings
 from clsa_search.visualize.evaluation_sheets import choose_queries
@@ -39,14 +40,22 @@ def test_sheets_are_drawn_from_predictions(tmp_path, searched):
     assert not (tmp_path / "none").exists()
 
 
-def test_an_unreadable_image_is_named(tmp_path, searched):
+def test_an_unreadable_image_is_named_and_does_not_end_the_sheets(tmp_path, searched, caplog):
     records, protocol, predictions = searched
     (tmp_path / "broken.png").write_bytes(b"\x89PNG no picture")
     result = evaluate_search(predictions, protocol)
+    sides = {"before": (predictions, result)}
     for name, problem in [("broken.png", "not readable as"), ("none.png", "no such file")]:
-        moved = [record | {"file_name": str(tmp_path / name)} for record in records]
-        with pytest.raises(InputError, match=f"{name}: .*{problem}"):
-            draw_rankings(predictions, result, moved, protocol, tmp_path, count=1)
+        moved = [*records[:3], records[3] | {"file_name": str(tmp_path / name)}]
+        folder = tmp_path / f"sheets_{name}"
+        assert len(draw_rankings(predictions, result, moved, protocol, folder, count=3)) == 4
+        assert len(draw_changes(sides, moved, protocol, [0, 1], folder)) == 3
+        assert len(caplog.messages) == 2  # once for each drawing
+        for message in caplog.messages:
+            assert re.search(f"{name}: .*{problem}", message)
+        caplog.clear()
+    only_queries = [records[0] | {"file_name": "none.png"}, *records[1:]]
+    assert len(draw_rankings(predictions, result, only_queries, protocol, tmp_path, count=1)) == 2
 
 
 def test_changes_are_drawn_side_by_side(tmp_path, searched):
