@@ -1,4 +1,4 @@
-"""Videos through OpenCV: frames in order, upright, numbered by their time stamps.
+"""Videos through OpenCV: frames in order, upright, of square pixels, numbered by time stamps.
 
 H x W: size of an upright frame in pixels.
 """
@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.retrieval.video_container import JOIN_SECONDS, has_one_timeline, is_whole
 
 _DEFAULT_FPS = 25.0  # OpenCV's own value for files without a frame rate
 _SEEK_FROM = 100  # frames ahead; nearer frames are reached faster by reading on
 _SEEK_MARGIN = 5  # frames; decoders need some before their output is right
+_MAX_FRAMES = 1e9  # in a header; files written to a pipe declare 2 ** 30 or more
+_MAX_STRETCH = 4.0  # of pixels in either direction; headers with more are damaged
 
 
 class VideoFrame(NamedTuple):
@@ -37,14 +40,15 @@ class Video:
 
     With a constant frame rate this equals counting. With a varying rate (phones) OpenCV's own
     numbers depend on earlier seeks, but time stamps do not. If two frames get the same number, it
-    belongs to the first one.
+    belongs to the first one. Where time stamps fall back, another recording begins: its times and
+    numbers continue those before it.
 
     Args:
         path: video file.
 
     Attributes:
         fps: nominal frames per second.
-        num_frames: number of frames in the header; it may be wrong or negative.
+        num_frames: number of frames in the header; None if it declares none.
         frame: number of the current frame; -1 before the first :meth:`grab`.
         time: seconds since the start, of the current frame.
         is_first: whether the current frame is the first one with its number.
@@ -55,28 +59,28 @@ class Video:
 
     path: str
     fps: float
-    num_frames: float
+    num_frames: float | None
     frame: int
     time: float
     is_first: bool
-    _count: int  # frames since the last seek
+    _shift: float  # seconds from time stamps to times, after the time stamps fell back
+    _earlier_shift: float  # before they fell back last
+    _may_jump: bool | None  # None: not known yet
 
     def __init__(self, path: str) -> None:
         if not os.path.isfile(path):
             raise InputError(f"{path}: does not exist; expected a video")
         self.path = path
+        self._may_jump = None
         self._open()
 
     def grab(self) -> bool:
         """Advance to the next frame; return False at the end of the video."""
         if not self._capture.grab():
             return False
-        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        # 0 is the stamp of the first frame, and of every frame in files without time stamps
-        self.time = stamp if stamp > 0 else self._count / self.fps
-        previous, self.frame = self.frame, round(self.time * self.fps)
+        previous, self.time = self.frame, self._read_time()
+        self.frame = round(self.time * self.fps)
         self.is_first = self.frame > previous
-        self._count += 1
         return True
 
     def seek(self, frame: int) -> None:
@@ -86,7 +90,7 @@ class Video:
             InputError: the video has no readable frame of this number.
         """
         margin = _SEEK_MARGIN
-        if not self.frame <= frame < self.frame + _SEEK_FROM:
+        if not self.frame <= frame < self.frame + _SEEK_FROM and self._can_jump(frame):
             while not self._jump(frame - margin) or self.frame >= frame > 0:
                 margin *= 4
         while self.frame < frame:
@@ -96,7 +100,7 @@ class Video:
             raise InputError(f"{self.path}: has no frame {frame} that can be read")
 
     def retrieve(self) -> np.ndarray:
-        """Decode the current frame, (H, W, 3) RGB uint8, turned upright.
+        """Decode the current frame, (H, W, 3) RGB uint8, upright and of square pixels.
 
         Raises:
             InputError: the frame cannot be decoded.
@@ -104,6 +108,10 @@ class Video:
         is_read, image = self._capture.retrieve()
         if not is_read:
             raise InputError(f"{self.path}: frame {self.frame} cannot be decoded")
+        stretch = _read_stretch(self._capture)
+        if stretch != 1:
+            height, width = image.shape[:2]
+            image = cv2.resize(image, (round(width * stretch), height))
         image = np.rot90(image, -self._quarter_turns)
         return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2RGB)
 
@@ -117,21 +125,49 @@ class Video:
             raise InputError(
                 f"{self.path}: not readable as a video; expected a format that OpenCV decodes"
             )
-        self._quarter_turns = _turn_upright(self._capture)
+        # versions differ in their default, and 4.11 does not turn when told to: turn here
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+        self._quarter_turns = round(self._capture.get(cv2.CAP_PROP_ORIENTATION_META) / 90) % 4
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else _DEFAULT_FPS
-        self.num_frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame, self.time, self.is_first, self._count = -1, 0.0, True, 0
+        num_frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.num_frames = num_frames if 0 < num_frames < _MAX_FRAMES else None
+        self.frame, self.time, self.is_first, self._shift = -1, 0.0, True, 0.0
+        self._earlier_shift = 0.0
+
+    def _read_time(self) -> float:
+        """Return the time of the frame after the current one; it never falls."""
+        stamp = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        following = 0.0 if self.frame < 0 else self.time + 1 / self.fps
+        if stamp <= 0:  # of the first frame, and of frames without a time stamp
+            return following
+        if stamp + self._shift < self.time - JOIN_SECONDS:
+            self._earlier_shift, self._shift = self._shift, following - stamp
+        elif -JOIN_SECONDS <= stamp + self._earlier_shift - self.time < 1:
+            # a damaged place may return a few old frames only
+            self._shift = self._earlier_shift
+        return max(self.time, stamp + self._shift)
+
+    def _can_jump(self, frame: int) -> bool:
+        """Return whether a jump finds a frame; otherwise return to the start if it is before."""
+        if self._may_jump is None:
+            self._may_jump = has_one_timeline(self.path)
+        if not self._may_jump and frame < self.frame:
+            self._rewind()
+        return self._may_jump
 
     def _jump(self, frame: int) -> bool:
         """Move near a frame, or to the start; return False if the new position is unknown."""
         if frame <= 0:
-            self.close()
-            self._open()
+            self._rewind()
             return True
         self._capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * frame / self.fps)
-        self._count = 0
+        self.frame, self.time = -1, 0.0
         return self.grab() and self.frame > 0
+
+    def _rewind(self) -> None:
+        self.close()
+        self._open()
 
 
 def sample_video(path: str, rate: float, start: int = 0) -> Iterator[VideoFrame]:
@@ -158,11 +194,7 @@ def sample_video(path: str, rate: float, start: int = 0) -> Iterator[VideoFrame]
                 yield VideoFrame(video.frame, video.time, video.retrieve())
         if not count:
             raise InputError(f"{path}: has no frame that can be read; expected a video")
-        if video.num_frames - count >= max(video.fps, 2):
-            raise InputError(
-                f"{path}: ends after {count} frames at {video.time:.1f} s; "
-                f"expected {video.num_frames:.0f}: the file is cut short or damaged"
-            )
+        _check_end(video, count)
 
 
 def count_samples(path: str, rate: float) -> int:
@@ -172,7 +204,7 @@ def count_samples(path: str, rate: float) -> int:
             fps, frames = video.fps, video.num_frames
     except InputError:
         return 0
-    return max(1, int(frames / fps * min(rate, fps))) if 0 < frames < 1e9 else 0
+    return 0 if frames is None else max(1, int(frames / fps * min(rate, fps)))
 
 
 def locate_frame(path: str, frame: int) -> float | None:
@@ -184,9 +216,23 @@ def locate_frame(path: str, frame: int) -> float | None:
         return None
 
 
-def _turn_upright(capture: cv2.VideoCapture) -> int:
-    """Let OpenCV apply the rotation of the container; return the quarter turns left to do."""
-    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    if capture.get(cv2.CAP_PROP_ORIENTATION_AUTO) == 1:
-        return 0
-    return round(capture.get(cv2.CAP_PROP_ORIENTATION_META) / 90) % 4
+def _check_end(video: Video, count: int) -> None:
+    """Check that a video at its end is whole.
+
+    Raises:
+        InputError: a second or more is missing.
+    """
+    if is_whole(video.path, count, video.time, video.num_frames, video.fps):
+        return
+    length = f"{video.num_frames / video.fps:.1f} s" if video.num_frames else "more"
+    raise InputError(
+        f"{video.path}: ends after {count} frames at {video.time:.1f} s; "
+        f"expected {length}: the file is cut short or damaged"
+    )
+
+
+def _read_stretch(capture: cv2.VideoCapture) -> float:
+    """Return the width of a pixel divided by its height."""
+    width, height = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    stretch = width / height if width > 0 and height > 0 else 1.0
+    return stretch if 1 / _MAX_STRETCH <= stretch <= _MAX_STRETCH else 1.0

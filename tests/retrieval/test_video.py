@@ -7,7 +7,9 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.retrieval.frame_reader import FrameReader, read_frame
 from clsa_search.retrieval.video import count_samples, locate_frame, sample_video
-from tests.support.footage import draw_blocks, rotate_video, write_image, write_video
+from tests.support.footage import draw_blocks, write_image, write_video
+from tests.support.sampled_videos import check_rereading, write_turning
+from tests.support.video_files import stretch_pixels, turn_video
 
 WALK = [{0: x} for x in range(0, 80, 2)]  # 40 frames
 
@@ -58,7 +60,9 @@ def test_a_truncated_video_yields_its_frames_and_then_an_error(tmp_path):
     cut = tmp_path / "cut.avi"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     numbers = []
-    with pytest.raises(InputError, match=r"cut.avi: ends after \d+ frames at .*; expected 120: "):
+    with pytest.raises(
+        InputError, match=r"cut.avi: ends after \d+ frames at .*; expected 12.0 s: "
+    ):
         for frame in sample_video(str(cut), 10):
             numbers.append(frame.number)
     assert 40 < len(numbers) < 80
@@ -76,20 +80,66 @@ def test_files_of_other_content_are_refused(tmp_path, content):
         read_frame(str(tmp_path / "gone.avi"), 0)
 
 
-class NoAutomaticRotation:
-    """A build of OpenCV that ignores CAP_PROP_ORIENTATION_AUTO."""
+class ChangedCapture:
+    """A capture to be changed by subclasses."""
 
     open = cv2.VideoCapture
 
     def __init__(self, path):
         self.capture = self.open(path)
-        self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
-
-    def set(self, key, value):
-        return key != cv2.CAP_PROP_ORIENTATION_AUTO and self.capture.set(key, value)
 
     def __getattr__(self, name):
         return getattr(self.capture, name)
+
+
+class NoAutomaticRotation(ChangedCapture):
+    """OpenCV 4.11: it says that it turns frames, and does not."""
+
+    def get(self, key):
+        return 1 if key == cv2.CAP_PROP_ORIENTATION_AUTO else self.capture.get(key)
+
+    def set(self, key, value):
+        return self.capture.set(key, 0 if key == cv2.CAP_PROP_ORIENTATION_AUTO else value)
+
+
+class FallingCapture(ChangedCapture):
+    """A damaged place: a decoder returns an old frame once."""
+
+    def get(self, key):
+        value = self.capture.get(key)
+        return 400 if key == cv2.CAP_PROP_POS_MSEC and round(value) == 3600 else value
+
+
+def test_one_old_frame_does_not_begin_another_recording(tmp_path, monkeypatch):
+    path = write_turning(tmp_path / "a.mp4")
+    monkeypatch.setattr(cv2, "VideoCapture", FallingCapture)
+    frames = list(sample_video(str(path), 1000))
+    assert [frame.number for frame in frames] == list(range(150))
+    assert frames[-1].time == pytest.approx(149 / 25)
+
+
+@pytest.mark.parametrize(
+    ("quarter_turns", "pixel", "size"),
+    [(0, (3, 2), (72, 144)), (1, (3, 2), (144, 72)), (2, (3, 4), (72, 72)), (3, (1, 1), (96, 72))],
+)
+def test_pixels_become_square_before_frames_are_turned(tmp_path, quarter_turns, pixel, size):
+    path = write_turning(tmp_path / "phone.mp4")
+    plain = [frame.image for frame in sample_video(str(path), 1000)]
+    turn_video(path, quarter_turns)
+    stretch_pixels(path, *pixel)
+    frames = check_rereading(path, range(150))
+    for frame, image in zip(frames, plain, strict=True):
+        assert frame.image.shape == (*size, 3)
+        wide = cv2.resize(image, (96 * pixel[0] // pixel[1], 72))
+        expected = np.rot90(wide, -quarter_turns)
+        assert np.abs(frame.image.astype(int) - expected).mean() < 1
+
+
+@pytest.mark.parametrize("pixel", [(1, 100), (0, 1), (1 << 30, 1)])
+def test_impossible_pixels_are_taken_as_square(tmp_path, pixel):
+    path = write_turning(tmp_path / "a.mp4", 3)
+    stretch_pixels(path, *pixel)
+    assert {frame.image.shape for frame in sample_video(str(path), 1000)} == {(72, 96, 3)}
 
 
 @pytest.mark.parametrize("capture", [cv2.VideoCapture, NoAutomaticRotation])
@@ -97,7 +147,7 @@ class NoAutomaticRotation:
 def test_frames_are_upright(tmp_path, monkeypatch, capture, quarter_turns):
     path = write_video(tmp_path / "phone.mp4", WALK, codec="mp4v")
     plain = [frame.image for frame in sample_video(str(path), 10)]
-    rotate_video(path, quarter_turns)
+    turn_video(path, quarter_turns)
     monkeypatch.setattr(cv2, "VideoCapture", capture)
     frames = list(sample_video(str(path), 10))
     assert len(frames) == len(plain) == len(WALK)
@@ -107,7 +157,7 @@ def test_frames_are_upright(tmp_path, monkeypatch, capture, quarter_turns):
         assert (read_frame(str(path), number) == frames[number].image).all()
 
 
-class FailingCapture(NoAutomaticRotation):
+class FailingCapture(ChangedCapture):
     """A decoder that fails in OpenCV's own way."""
 
     def retrieve(self):
@@ -144,12 +194,13 @@ class VariableCapture:
     def get(self, key):
         rate = 1000 * len(self.stamps) / self.stamps[-1]
         known = {cv2.CAP_PROP_FPS: rate, cv2.CAP_PROP_FRAME_COUNT: len(self.stamps)}
-        known |= {cv2.CAP_PROP_ORIENTATION_AUTO: 1, cv2.CAP_PROP_ORIENTATION_META: 0}
+        known |= {cv2.CAP_PROP_ORIENTATION_META: 0}
+        known |= {cv2.CAP_PROP_SAR_NUM: 1, cv2.CAP_PROP_SAR_DEN: 1}
         return known.get(key, self.stamps[min(self.at, len(self.stamps) - 1)])
 
     def set(self, key, milliseconds):
-        if key == cv2.CAP_PROP_ORIENTATION_AUTO:
-            return
+        if key in (cv2.CAP_PROP_ORIENTATION_AUTO, cv2.CAP_PROP_FORMAT):
+            return True
         assert key == cv2.CAP_PROP_POS_MSEC
         share = milliseconds / self.stamps[-1]
         self.at = min(int(share * len(self.stamps)) + 3, len(self.stamps) - 1)

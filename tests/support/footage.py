@@ -1,7 +1,5 @@
 """Images and videos of colored blocks, and a predictor that detects them without a model."""
 
-import struct
-
 import cv2
 import numpy as np
 
@@ -37,20 +35,6 @@ def write_video(path, frames, fps=10, codec="MJPG"):
         writer.write(draw_blocks(blocks)[..., ::-1])
     writer.release()
     return path
-
-
-def rotate_video(path, quarter_turns):
-    """Tell players of an MP4 file to turn its frames clockwise, as phones do.
-
-    The rotation is the matrix of the track header (ISO 14496-12, box `tkhd`, version 0).
-    """
-    cosine, sine = [(1, 0), (0, 1), (-1, 0), (0, -1)][quarter_turns]
-    content = bytearray(path.read_bytes())
-    matrix = content.index(b"tkhd") + len(b"tkhd") + 40
-    one = 1 << 16
-    rows = (cosine * one, sine * one, 0, -sine * one, cosine * one, 0, 0, 0, 1 << 30)
-    struct.pack_into(">9i", content, matrix, *rows)
-    path.write_bytes(content)
 
 
 class BlockPredictor:
