@@ -89,14 +89,11 @@ def _parts(model: PersonSearchRCNN, inputs: list[dict]) -> dict[str, Callable[[]
 
     @torch.no_grad()
     def detect() -> None:
-        images = model.preprocess_image(inputs)
-        features = model.extract_features(images)
-        proposals, _ = model.proposal_generator(images, features)
-        model.roi_heads(images, features, proposals)
+        model.detect(model.preprocess_image(inputs))
 
     @torch.no_grad()
     def embed() -> None:
-        model.reid_heads.concatenate(model.reid_heads(model.reid_branch(images, features, boxes)))
+        model.embed(images, features, boxes)
 
     return {
         "detector": detect,

@@ -9,10 +9,15 @@ from typing import Any
 
 import torch
 from detectron2.layers import Conv2d, ROIAlign
+from detectron2.modeling.backbone import Backbone
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from clsa_search.modeling.batched_detector import BatchedDetector
+from clsa_search.modeling.fused_blocks import fuse_blocks
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
+from clsa_search.modeling.recorded_embedder import RecordedEmbedder
+from clsa_search.modeling.reid_branch import CropBranch
 
 _SPLITS_PER_THREAD = 4  # regions differ in size, so equal splits differ in time
 
@@ -32,7 +37,9 @@ def optimize_for_inference(
         compile_backbone: whether torch compiles the backbone of the re-ID branch at its first
             crops, for any number of crops. The branch must have a backbone.
     """
-    _fuse_convolutions(model)
+    model.requires_grad_(False)
+    _fuse_norms(model)
+    fuse_blocks(model)
     _parallelize_roi_align(model)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype != torch.float32:
@@ -42,6 +49,21 @@ def optimize_for_inference(
         backbone = model.reid_branch.backbone
         assert isinstance(backbone, nn.Module)
         backbone.compile()
+    if model.device.type == "cuda":
+        batch_images(model)
+
+
+def batch_images(model: PersonSearchRCNN) -> None:
+    """Let a model handle all images of a batch at once and replay its launches, in place.
+
+    It serves a GPU: other devices gain nothing. RPN and ROI heads other than Detectron2's standard
+    ones, and re-ID branches without crops, stay as they are.
+    """
+    branch = model.reid_branch
+    if BatchedDetector.supports(model):
+        model.batched_detector = BatchedDetector(model, branch.in_features)
+    if isinstance(branch, CropBranch):
+        model.crop_embedder = RecordedEmbedder(branch, model.reid_heads)
 
 
 class ParallelROIAlign(ROIAlign):
@@ -78,14 +100,12 @@ def to_contiguous(maps: torch.Tensor) -> torch.Tensor:
     return copy
 
 
-def _fuse_convolutions(model: nn.Module) -> None:
-    """Make batch norms part of their convolutions, and ReLU in-place."""
+def _fuse_norms(model: nn.Module) -> None:
+    """Make batch norms part of their convolutions."""
     for layer in model.modules():
         if not isinstance(layer, Conv2d):
             continue
         norm = layer.norm
-        if isinstance(layer.activation, nn.ReLU):
-            layer.activation = nn.ReLU(inplace=True)
         if hasattr(norm, "running_var"):
             layer.weight, layer.bias = fuse_conv_bn_weights(
                 *(layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps),
@@ -115,10 +135,14 @@ def _large_modules(model: PersonSearchRCNN) -> list[nn.Module]:
 
 
 def _compute_in(module: nn.Module, dtype: torch.dtype) -> None:
-    """Let a module compute in a type: its inputs are converted to it, its outputs to float32."""
+    """Let a module compute in a type: its inputs are converted to it, its outputs to float32.
+
+    The large maps of a backbone stay in the type. Some of their readers take them as they are.
+    """
     module.to(dtype)
     module.register_forward_pre_hook(lambda module, args: _convert(args, dtype))
-    module.register_forward_hook(lambda module, args, output: _convert(output, torch.float32))
+    if not isinstance(module, Backbone):
+        module.register_forward_hook(lambda module, args, output: _convert(output, torch.float32))
 
 
 def _convert(tree: Any, dtype: torch.dtype) -> Any:

@@ -12,8 +12,11 @@ from torch import nn
 
 from clsa_search.modeling.anchors import use_quiet_anchors
 from clsa_search.modeling.backbones import compute_features, feature_shapes
+from clsa_search.modeling.batched_detector import BatchedDetector
 from clsa_search.modeling.criterion import CLSACriterion
+from clsa_search.modeling.gpu_ops import send
 from clsa_search.modeling.heads import ReIDHeads
+from clsa_search.modeling.recorded_embedder import RecordedEmbedder
 from clsa_search.modeling.reid_branch import ReIDBranch, build_reid_branch
 from clsa_search.modeling.reid_sampling import select_training_boxes
 
@@ -45,6 +48,9 @@ class PersonSearchRCNN(GeneralizedRCNN):
         self.reid_heads = reid_heads
         self.reid_criterion = reid_criterion
         self.proposals_per_image = proposals_per_image
+        # forms of `detect` and `embed` with equal results, see `optimize_for_inference`
+        self.batched_detector: BatchedDetector | None = None
+        self.crop_embedder: RecordedEmbedder | None = None
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -117,23 +123,54 @@ class PersonSearchRCNN(GeneralizedRCNN):
         """
         assert not self.training
         images = self.preprocess_image(batched_inputs)
-        features = self.extract_features(images)
+        given = [self._read_given_boxes(x) if do_postprocess else {} for x in batched_inputs]
         if detected_instances is None:
-            proposals, _ = self.proposal_generator(images, features)
-            detected_instances, _ = self.roi_heads(images, features, proposals)
-        outputs = [{"instances": x.to(self.device)} for x in detected_instances]
-        if do_postprocess:
-            for output, x in zip(outputs, batched_inputs, strict=True):
-                output.update(self._read_given_boxes(x))
-        self._embed(images, features, outputs)
+            features, detected_instances = self.detect(images)
+        else:
+            features = self.extract_features(images)
+        outputs = [
+            {"instances": x.to(self.device), **boxes}
+            for x, boxes in zip(detected_instances, given, strict=True)
+        ]
+        self._add_embeddings(images, features, outputs)
         if not do_postprocess:
             return [output["instances"] for output in outputs]
-        return [
-            _postprocess(output, (x.get("height", height), x.get("width", width)))
-            for output, x, (height, width) in zip(
-                outputs, batched_inputs, images.image_sizes, strict=True
-            )
+        sizes = [
+            (x.get("height", height), x.get("width", width))
+            for x, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
         ]
+        return _postprocess(outputs, sizes)
+
+    def preprocess_image(self, batched_inputs: list[dict]) -> ImageList:
+        """Normalize images on the model's device, and pad them to one size.
+
+        The host does not wait for copies from pinned memory.
+        """
+        images = [send(x["image"], self.device) for x in batched_inputs]
+        images = [(x - self.pixel_mean) / self.pixel_std for x in images]
+        return ImageList.from_tensors(images, self.backbone.size_divisibility)
+
+    def detect(self, images: ImageList) -> tuple[dict[str, torch.Tensor], list[Instances]]:
+        """Detect people.
+
+        Returns:
+            The feature maps that the re-ID branch reads, and per image Instances (pred_boxes,
+            scores, pred_classes) in pixels of `images`.
+        """
+        if self.batched_detector is not None:
+            return self.batched_detector(images)
+        features = self.extract_features(images)
+        proposals, _ = self.proposal_generator(images, features)
+        return features, self.roi_heads(images, features, proposals)[0]
+
+    def embed(
+        self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
+    ) -> torch.Tensor:
+        """Compute the embeddings of boxes, unit rows (R, L * D); see `ReIDBranch`."""
+        if self.crop_embedder is not None:
+            return self.crop_embedder(images, boxes)
+        level_features = self.reid_branch(images, features, boxes)
+        return self.reid_heads.concatenate(self.reid_heads(level_features))
 
     def extract_features(self, images: ImageList) -> dict[str, torch.Tensor]:
         """Return the detector's feature maps, in float32 under autocast too.
@@ -146,33 +183,54 @@ class PersonSearchRCNN(GeneralizedRCNN):
 
     def _read_given_boxes(self, x: dict) -> dict[str, Instances]:
         """Return the boxes that are given with an input, in the form of detections."""
+        size = tuple(x["image"].shape[-2:])
         given = {}
         if "query_ids" in x:
-            given["queries"] = {"pred_boxes": x["query_boxes"], "query_ids": x["query_ids"]}
+            ids = send(x["query_ids"], self.device)
+            given["queries"] = Instances(
+                size, pred_boxes=self._send(x["query_boxes"]), query_ids=ids
+            )
         if "gt_boxes" in x:
-            given["gt_people"] = {"pred_boxes": x["gt_boxes"]}
-        size = tuple(x["image"].shape[-2:])
-        return {name: Instances(size, **fields).to(self.device) for name, fields in given.items()}
+            given["gt_people"] = Instances(size, pred_boxes=self._send(x["gt_boxes"]))
+        return given
 
-    def _embed(
+    def _send(self, boxes: Boxes) -> Boxes:
+        return Boxes(send(boxes.tensor, self.device))
+
+    def _add_embeddings(
         self, images: ImageList, features: dict[str, torch.Tensor], outputs: list[dict]
     ) -> None:
         """Add embeddings to all Instances of each image's output."""
         boxes = [Boxes.cat([x.pred_boxes for x in output.values()]) for output in outputs]
-        level_features = self.reid_branch(images, features, boxes)
-        embeddings = self.reid_heads.concatenate(self.reid_heads(level_features))
+        embeddings = self.embed(images, features, boxes)
         instances = [x for output in outputs for x in output.values()]
         counts = [len(x) for x in instances]
         for x, rows in zip(instances, embeddings.split(counts), strict=True):
             x.embeddings = rows
 
 
-def _postprocess(output: dict[str, Instances], size: tuple[int, int]) -> dict[str, Instances]:
-    """Scale the boxes of an image to an image of `size`, and drop detections that become empty."""
-    scaled = {name: _scale(instances, size) for name, instances in output.items()}
-    detections = scaled["instances"]
-    scaled["instances"] = detections[detections.pred_boxes.nonempty().nonzero()[:, 0]]
-    return scaled
+def _postprocess(
+    outputs: list[dict[str, Instances]], sizes: list[tuple[int, int]]
+) -> list[dict[str, Instances]]:
+    """Scale the boxes of images to images of `sizes`, and drop detections that become empty."""
+    scaled = [
+        {name: _scale(instances, size) for name, instances in output.items()}
+        for output, size in zip(outputs, sizes, strict=True)
+    ]
+    detections = _drop_empty([output["instances"] for output in scaled])
+    return [{**output, "instances": x} for output, x in zip(scaled, detections, strict=True)]
+
+
+def _drop_empty(detections: list[Instances]) -> list[Instances]:
+    """Drop empty boxes; the host waits for a GPU once."""
+    kept = [x.pred_boxes.nonempty() for x in detections]
+    if len(kept) == 1:  # the form that can be traced
+        return [detections[0][kept[0].nonzero()[:, 0]]]
+    masks = torch.cat(kept).cpu().split([len(x) for x in detections])
+    return [
+        x if mask.all() else x[mask.nonzero()[:, 0]]
+        for x, mask in zip(detections, masks, strict=True)
+    ]
 
 
 def _scale(instances: Instances, size: tuple[int, int]) -> Instances:

@@ -10,12 +10,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ROIAlign, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import Backbone
-from detectron2.modeling.poolers import convert_boxes_to_pooler_format
 from detectron2.structures import Boxes, ImageList
 from detectron2.utils.registry import Registry
 from torch import nn
 
 from clsa_search.errors import InputError
+from clsa_search.modeling.regions import to_regions
 from clsa_search.modeling.registries import find_class
 
 REID_BRANCH_REGISTRY = Registry("REID_BRANCH")
@@ -109,7 +109,7 @@ class CropBranch(ReIDBranch):
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
         """Compute {level: (R, C, h, w)}; see `ReIDBranch`."""
-        return self.forward_crops(self.crop(images.tensor, convert_boxes_to_pooler_format(boxes)))
+        return self.forward_crops(self.crop(images.tensor, to_regions(boxes)))
 
     def forward_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute {level: (R, C, h, w)} from normalized crops (R, 3, height, width)."""
@@ -159,7 +159,7 @@ class SharedBranch(ReIDBranch):
         self, images: ImageList, features: dict[str, torch.Tensor], boxes: list[Boxes]
     ) -> dict[str, torch.Tensor]:
         """Compute {level: (R, C, h, w)}; see `ReIDBranch`."""
-        rois = convert_boxes_to_pooler_format(boxes)
+        rois = to_regions(boxes)
         return {level: pooler(features[level], rois) for level, pooler in self.poolers.items()}
 
 

@@ -1,0 +1,64 @@
+"""Functions whose launches on a GPU are recorded once for each size that repeats."""
+
+import math
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+import torch
+
+from clsa_search.modeling.gpu_ops import Replay, TensorFunction, Tensors, new_pool
+
+_SMALLEST_BUCKET = 8
+
+
+class RecordedFunction:
+    """A function of tensors that is replayed for sizes that repeat.
+
+    A size is recorded when it comes again while it is among the last `capacity` sizes. So images
+    that all differ in size cost no recordings. Several threads may call it.
+
+    Args:
+        function: function whose result's shapes follow from its arguments' shapes; it may not wait
+            for the device.
+        capacity: largest number of recordings.
+        max_elements: largest number of elements of the first argument that is recorded. Larger
+            calls gain little, because the device has enough to do.
+    """
+
+    def __init__(self, function: TensorFunction, *, capacity: int, max_elements: int) -> None:
+        self.function = function
+        self.capacity = capacity
+        self.max_elements = max_elements
+        self._replays: OrderedDict[tuple, Replay | None] = OrderedDict()  # latest size last
+        self._pool: Any = None
+        self._lock = Lock()
+
+    def __call__(self, *arguments: torch.Tensor) -> Tensors:
+        """Return the function's results."""
+        if arguments[0].numel() > self.max_elements:
+            return self.function(*arguments)
+        key = tuple((argument.shape, argument.dtype, argument.device) for argument in arguments)
+        with self._lock:
+            repeats = key in self._replays
+            replay = self._replays.pop(key, None)
+            if repeats and replay is None:
+                replay = self._record(arguments)
+            self._replays[key] = replay
+            if len(self._replays) > self.capacity:
+                self._replays.popitem(last=False)
+            if replay is not None:
+                return replay(*arguments)
+        return self.function(*arguments)
+
+    def _record(self, arguments: tuple[torch.Tensor, ...]) -> Replay:
+        self._pool = self._pool or new_pool(arguments[0].device)
+        return Replay(self.function, arguments, self._pool)
+
+
+def bucket_size(count: int) -> int:
+    """Round a count up, by a quarter at most beyond 8, so that few different sizes remain."""
+    step = _SMALLEST_BUCKET
+    while 8 * step < count:
+        step *= 2
+    return math.ceil(count / step) * step
