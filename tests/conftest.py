@@ -42,10 +42,11 @@ def tiny_data(tmp_path_factory):
 
 
 @pytest.fixture
-def tiny_opts(tiny_data, tmp_path):
+def tiny_opts(tiny_data, tmp_path, device):
     """KEY VALUE pairs that shrink the demo's model and point it at the tiny dataset."""
     return [
         *TINY_MODEL,
+        *("MODEL.DEVICE", str(device)),
         *("MODEL.REID.NUM_IDS", "3", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
         *("DATASETS.TRAIN", f"('{tiny_data / 'train.json'}',)"),
         *("DATASETS.TEST", f"('{tiny_data / 'gallery.json'}',)"),

@@ -16,6 +16,7 @@ from clsa_search.config_checks import check_config
 from clsa_search.data import get_records
 from clsa_search.data.build import build_test_loader
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.setup import reported_building
 from clsa_search.engine.trained_model import hash_file
@@ -77,7 +78,8 @@ def predict(
         return evaluator.evaluate()
     mapper = PersonSearchDatasetMapper(cfg, is_train=False, gt_boxes=gt_boxes)
     loader = build_test_loader(cfg, rest, mapper)
-    return inference_on_dataset(model, loader, evaluator)
+    with reported_out_of_memory(f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}", "fewer images"):
+        return inference_on_dataset(model, loader, evaluator)
 
 
 def _dump_relevant(cfg: CfgNode) -> str:

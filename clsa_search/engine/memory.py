@@ -1,13 +1,17 @@
-"""Reuse of freed CPU memory.
+"""Reuse of freed CPU memory, and the message for too little memory.
 
-The functions change how the whole process allocates memory. Commands call them; the library does
-not.
+:func:`keep_freed_memory` changes how the whole process allocates memory. Commands call it; the
+library does not.
 """
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+
+from clsa_search.errors import InputError
 
 _MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD = -4, -1, -2  # parameters of glibc's mallopt
 _STEP = 1 << 26  # bytes by which the heap grows
@@ -38,6 +42,24 @@ def release_freed_memory() -> None:
     libc = _find_glibc()
     if libc is not None:
         libc.malloc_trim(0)
+
+
+@contextmanager
+def reported_out_of_memory(cause: str, expected: str) -> Iterator[None]:
+    """Raise an InputError if the block runs out of the memory of a GPU, or of a CPU.
+
+    Args:
+        cause: name and value of the setting that decides on the memory.
+        expected: what to choose in its place.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        is_known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not is_known and "can't allocate memory" not in str(error):  # torch's words for a CPU
+            raise
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{cause}: out of memory ({reason}); expected {expected}") from error
 
 
 def _find_glibc() -> ctypes.CDLL | None:

@@ -22,6 +22,7 @@ from clsa_search.data import get_records, load_training_records
 from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
 from clsa_search.engine.hooks import DrawCurves, FinishStep, SeedEveryStep
 from clsa_search.engine.inference import inference_dir
+from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 from clsa_search.engine.resume import check_changes, find_changes, list_refused
@@ -117,6 +118,18 @@ class PersonSearchTrainer(DefaultTrainer):
         finally:
             logger.removeFilter(_is_unexpected)
 
+    def run_step(self) -> None:
+        """Train on one batch.
+
+        Raises:
+            InputError: the memory is too small for SOLVER.IMS_PER_BATCH.
+        """
+        solver = self.cfg.SOLVER
+        cause = f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}"
+        steps = f"a larger SOLVER.ACCUMULATION_STEPS than {solver.ACCUMULATION_STEPS}"
+        with reported_out_of_memory(cause, f"fewer images, or {steps}"):
+            super().run_step()
+
     def state_dict(self) -> dict:
         """Return the state of the trainer, its hooks, the optimizer and the loss scale."""
         # Detectron2 v0.6 leaves optimizer and loss scale out of its checkpoints
@@ -139,7 +152,10 @@ class PersonSearchTrainer(DefaultTrainer):
         if comm.get_world_size() > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
-        return super().test(cfg, model, evaluators)
+        with reported_out_of_memory(
+            f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}", "fewer images"
+        ):
+            return super().test(cfg, model, evaluators)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:

@@ -15,9 +15,11 @@ from numpy.typing import ArrayLike
 
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import TrainedModel, load_trained_model
+from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.errors import InputError
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections
+from clsa_search.wording import count_noun
 
 MAX_ASPECT_RATIO = 100
 """Longest accepted side of an image, relative to its other side."""
@@ -131,7 +133,11 @@ class PersonSearchPredictor:
     def _infer(
         self, inputs: list[dict], detected_instances: list[Instances] | None = None
     ) -> list[dict]:
-        return self.model.inference(inputs, detected_instances)
+        batch = count_noun(len(inputs), "image")
+        with reported_out_of_memory(
+            f"a batch of {batch}", "smaller images, or fewer (--batch-size)"
+        ):
+            return self.model.inference(inputs, detected_instances)
 
 
 def check_image(image: np.ndarray, name: str = "image") -> None:
