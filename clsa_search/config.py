@@ -87,6 +87,14 @@ def _add_objective(reid: CN) -> None:
     reid.ALIGN.TARGETS = []
     # Whether boxes of unknown identity are aligned too; the alignment needs no label.
     reid.ALIGN.UNLABELED = True
+    # Beyond the paper: weight of the loss that raises a target's similarity of two boxes of one
+    # person to the source's. 0: none.
+    reid.ALIGN.SAME_PERSON_WEIGHT = 0.0
+    # Beyond the paper: weight of the squared correlation of the levels' similarities over pairs of
+    # different people. 0: none.
+    reid.ALIGN.DECORRELATION_WEIGHT = 0.0
+    # Share of the training in which all three alignment weights rise from 0 to their value.
+    reid.ALIGN.RAMP = 0.0
 
 
 def _add_computation(cfg: CN) -> None:

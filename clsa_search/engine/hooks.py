@@ -12,6 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 
 from clsa_search.errors import InputError
+from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.visualize import draw_curves
 
 WINDOW = 20
@@ -94,6 +95,17 @@ def _save_final(checkpointer: DetectionCheckpointer) -> None:
     """Save the final checkpoint, unless it is the last one."""
     if os.path.basename(checkpointer.get_checkpoint_file()) != "model_final.pth":
         checkpointer.save("model_final")
+
+
+class SetProgress(HookBase):
+    """The share of the training that is done, told to the criterion before each step."""
+
+    def before_step(self) -> None:
+        """Set the progress from the iteration alone, so a resumed run continues exactly."""
+        share = (self.trainer.iter + 1) / self.trainer.max_iter
+        for module in self.trainer.model.modules():
+            if isinstance(module, CLSACriterion):
+                module.set_progress(share)
 
 
 class DrawCurves(HookBase):

@@ -20,7 +20,7 @@ from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
 from clsa_search.data import get_records, load_training_records
 from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
-from clsa_search.engine.hooks import DrawCurves, FinishStep, SeedEveryStep
+from clsa_search.engine.hooks import DrawCurves, FinishStep, SeedEveryStep, SetProgress
 from clsa_search.engine.inference import inference_dir
 from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
@@ -67,7 +67,8 @@ class PersonSearchTrainer(DefaultTrainer):
         after_checkpoint = [h for h in hooks if isinstance(h, EvalHook | PeriodicWriter)]
         self._finish_step = FinishStep(after_checkpoint)
         # the curves come last, after the writers are closed
-        return [*seeding, self._finish_step, *hooks, DrawCurves(self.cfg.OUTPUT_DIR)]
+        before = [*seeding, SetProgress(), self._finish_step]
+        return [*before, *hooks, DrawCurves(self.cfg.OUTPUT_DIR)]
 
     def build_writers(self) -> list[EventWriter]:
         """Return Detectron2's writers, opened at the first write."""

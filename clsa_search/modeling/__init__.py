@@ -9,7 +9,12 @@ from clsa_search.modeling.id_classifier import (
     OIMClassifier,
     SoftmaxClassifier,
 )
-from clsa_search.modeling.losses import alignment_loss, identity_loss
+from clsa_search.modeling.losses import (
+    alignment_loss,
+    decorrelation_loss,
+    identity_loss,
+    same_person_loss,
+)
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.reid_branch import (
     REID_BRANCH_REGISTRY,
@@ -37,7 +42,9 @@ __all__ = [
     "alignment_loss",
     "build_reid_branch",
     "compute_features",
+    "decorrelation_loss",
     "feature_shapes",
     "identity_loss",
+    "same_person_loss",
     "select_training_boxes",
 ]

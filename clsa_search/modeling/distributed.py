@@ -45,3 +45,26 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
     gathered = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(gathered, padded)
     return torch.cat([part[: int(n)] for part, n in zip(gathered, counts, strict=True)])
+
+
+def gather_rows_with_gradient(rows: torch.Tensor) -> torch.Tensor:
+    """Concatenate the rows of all processes; those of this process keep their gradient.
+
+    A loss of the joint batch then has, in each process, the gradient of that process's rows. Scale
+    it with `scale_gradient`, because DistributedDataParallel averages the gradients.
+
+    Args:
+        rows: (R, ...); each process may have another R.
+    """
+    if comm.get_world_size() == 1:
+        return rows
+    gathered = gather_rows(rows)
+    counts = gather_rows(torch.tensor([len(rows)], device=rows.device)).tolist()
+    start = sum(counts[: comm.get_rank()])
+    return torch.cat([gathered[:start], rows, gathered[start + len(rows) :]])
+
+
+def scale_gradient(loss: torch.Tensor) -> torch.Tensor:
+    """Return a loss of the joint batch with its gradient times the number of processes."""
+    processes = comm.get_world_size()
+    return loss if processes == 1 else processes * loss - (processes - 1) * loss.detach()

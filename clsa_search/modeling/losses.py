@@ -1,12 +1,18 @@
-"""The losses of CLSA as pure functions of logits.
+"""The losses as pure functions: of logits (CLSA), and of similarities (alignment of the levels).
 
-R boxes, P identities; logits may have further columns that are no identity.
+R boxes, P identities, C boxes to compare with, L levels; logits may have further columns that are
+no identity.
 """
+
+from itertools import combinations
 
 import torch
 from torch.nn import functional as F
 
 from clsa_search.structures import UNLABELED
+
+MIN_SPREAD = 1e-2
+"""Similarities with a smaller spread (root of the squared sum) count as equal in a correlation."""
 
 
 def identity_loss(
@@ -46,3 +52,47 @@ def alignment_loss(
     target = F.log_softmax(target_logits.float() / temperature, dim=1)
     total = F.kl_div(target, source, reduction="sum", log_target=True)
     return temperature**2 * total / (max(len(source), 1) if count is None else count)
+
+
+def same_person_loss(
+    source: torch.Tensor, target: torch.Tensor, same: torch.Tensor
+) -> torch.Tensor:
+    """Compute the mean of max(0, source - target) over the pairs of a person; 0 for no pairs.
+
+    Where a lower level finds two boxes of a person less alike than the top level does, it is pulled
+    up; elsewhere it is left alone. Detach the source at the call to make it a fixed teacher.
+    Similarities as a target: relational distillation (Park et al., arXiv 1904.05068). The form was
+    chosen by measurement, see docs/ablation.md.
+
+    Args:
+        source: (R, C) cosine similarities at the top level.
+        target: (R, C) at a lower level.
+        same: (R, C) bool, pairs of the same person.
+    """
+    gap = (source.float() - target.float()).clamp(min=0)
+    return (gap * same).sum() / same.sum().clamp(min=1)
+
+
+def decorrelation_loss(similarities: list[torch.Tensor], different: torch.Tensor) -> torch.Tensor:
+    """Compute the squared correlations of all pairs of levels, added up; 0 for fewer than 2 pairs.
+
+    A concatenation profits from mistakes that its levels do not share. So the similarities of two
+    levels must not rise and fall together over pairs of different people. Decorrelated errors:
+    negative correlation learning (Liu and Yao, Neural Networks 12, 1999). The form was chosen by
+    measurement, see docs/ablation.md.
+
+    Args:
+        similarities: L cosine similarities (R, C), one per level.
+        different: (R, C) bool, pairs of different people.
+    """
+    count = different.sum().clamp(min=1)
+    units = []
+    for level in similarities:
+        level = level.float()
+        centered = (level - (level * different).sum() / count) * different
+        units.append(F.normalize(centered.flatten(), dim=0, eps=MIN_SPREAD))
+    total = sum(similarity.float().sum() * 0 for similarity in similarities)
+    assert isinstance(total, torch.Tensor)
+    for first, second in combinations(units, 2):
+        total = total + (first @ second) ** 2
+    return total

@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from clsa_search.errors import InputError
-from clsa_search.modeling import FILLER, CLSACriterion, ReIDHeads, SoftmaxClassifier
+from clsa_search.modeling import (
+    FILLER,
+    CLSACriterion,
+    OIMClassifier,
+    ReIDHeads,
+    SoftmaxClassifier,
+)
 from clsa_search.structures import UNLABELED
 from tests.support.level_features import LEVELS, level_features, level_shapes
 
@@ -173,3 +179,47 @@ def test_config_errors_name_key_and_value(tiny_cfg, opts, message):
     tiny_cfg.merge_from_list(opts)
     with pytest.raises(InputError, match=message):
         CLSACriterion(tiny_cfg, list(LEVELS))
+
+
+def test_losses_between_levels_have_their_keys_and_train_their_levels():
+    inputs = level_features()
+    objective = build(same_person_weight=1.0, decorrelation_weight=1.0)
+    losses = objective(inputs, PIDS)
+    assert {"loss_same_res3", "loss_same_res4", "loss_decorrelation"} <= losses.keys()
+    assert trained_levels(losses, "loss_decorrelation", inputs) == set(LEVELS)
+    # the source is fixed
+    assert "res5" not in trained_levels(losses, "loss_same_res3", inputs)
+
+
+def test_a_batch_without_pairs_has_the_same_keys():
+    objective = build(same_person_weight=1.0, decorrelation_weight=1.0)
+    usual = objective(level_features(), PIDS)
+    for pids in ([UNLABELED] * 6, [0] + [UNLABELED] * 5, [1] * 6):
+        losses = objective(level_features(), torch.tensor(pids))
+        assert losses.keys() == usual.keys()
+        assert all(torch.isfinite(loss) for loss in losses.values())
+        assert losses["loss_decorrelation"].item() == 0
+
+
+def test_alignment_weights_rise_over_the_first_share_of_the_training():
+    objective, inputs = build(same_person_weight=2.0, ramp=0.25), level_features()
+    full = objective(inputs, PIDS)
+    for progress, share in [(0.0, 0.0), (0.125, 0.5), (0.25, 1.0), (0.9, 1.0)]:
+        objective.criterion.set_progress(progress)
+        losses = objective(inputs, PIDS)
+        for key in ("loss_align_res3", "loss_same_res4"):
+            torch.testing.assert_close(losses[key], share * full[key])
+        torch.testing.assert_close(losses["loss_id_res3"], full["loss_id_res3"])
+
+
+def test_oim_pairs_each_box_with_its_lookup_table():
+    oim = {
+        level: OIMClassifier(embed_dim=7, num_ids=5, queue_size=2, momentum=0.5, temperature=0.1)
+        for level in LEVELS
+    }
+    for seed, classifier in enumerate(oim.values()):
+        rows = torch.randn(5, 7, generator=torch.Generator().manual_seed(seed))
+        classifier.update(rows, torch.arange(5))
+    objective = build(classifiers=oim, same_person_weight=1.0)
+    alone = torch.tensor([0, 1, 2, 3, 4, UNLABELED])  # nobody is twice in the batch
+    assert objective(level_features(), alone)["loss_same_res3"].item() > 0

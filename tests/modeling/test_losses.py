@@ -2,10 +2,16 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from clsa_search.modeling import alignment_loss, identity_loss
+from clsa_search.modeling import (
+    alignment_loss,
+    decorrelation_loss,
+    identity_loss,
+    same_person_loss,
+)
 from clsa_search.modeling.distributed import mean_count
 from clsa_search.structures import UNLABELED
 from tests.support.processes import run_together
@@ -134,3 +140,60 @@ def test_two_processes_with_one_box_have_the_loss_of_one_process(tmp_path):
     # DistributedDataParallel averages the gradients in the same way
     torch.testing.assert_close((first + second) / 2, alone)
     assert counts.tolist() == [0.5, 0.5]  # a count of 0 becomes 1 before the division
+
+
+def test_same_person_loss_worked_by_hand():
+    source = torch.tensor([[0.9, 0.5], [0.2, 0.8]])
+    target = torch.tensor([[0.4, 0.7], [0.1, 0.5]], requires_grad=True)
+    same = torch.tensor([[True, True], [False, True]])
+    loss = same_person_loss(source, target, same)
+    assert loss.item() == pytest.approx((0.5 + 0.0 + 0.3) / 3)
+    loss.backward()
+    # only pairs of the person that the target finds less alike are pulled up
+    assert target.grad.tolist() == [[pytest.approx(-1 / 3), 0], [0, pytest.approx(-1 / 3)]]
+
+
+def test_decorrelation_equals_the_correlation_of_numpy():
+    levels = [torch.randn(6, 5, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+    different = torch.rand(6, 5, generator=torch.Generator().manual_seed(9)) > 0.3
+    correlations = np.corrcoef(np.stack([level[different].numpy() for level in levels]))
+    expected = (np.triu(correlations, k=1) ** 2).sum()
+    assert decorrelation_loss(levels, different).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_decorrelation_is_one_for_copies_and_zero_for_a_single_level():
+    level, pairs = torch.randn(4, 4), torch.ones(4, 4, dtype=torch.bool)
+    assert decorrelation_loss([level, 3 * level - 1], pairs).item() == pytest.approx(1, abs=1e-5)
+    assert decorrelation_loss([level], pairs).item() == 0
+
+
+def test_a_step_along_the_gradient_decorrelates_and_moves_no_pair_of_a_person():
+    first, second = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(4))
+    second = (first + 0.3 * second).requires_grad_()
+    different = torch.eye(5) == 0
+    before = decorrelation_loss([first, second], different)
+    before.backward()
+    after = decorrelation_loss([first, second.detach() - second.grad], different)
+    assert after < before
+    assert not second.grad[~different].any()
+
+
+@pytest.mark.parametrize("pairs", [0, 1])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_without_two_pairs_the_losses_of_similarities_are_zero_and_finite(pairs, value):
+    levels = [torch.full((2, 2), value, requires_grad=True) for _ in range(2)]
+    mask = torch.zeros(2, 2, dtype=torch.bool)
+    mask.view(-1)[:pairs] = True
+    loss = decorrelation_loss(levels, mask) + same_person_loss(levels[1].detach(), levels[0], mask)
+    loss.backward()
+    assert loss.item() == 0
+    assert all(torch.isfinite(level.grad).all() for level in levels)
+
+
+def test_equal_similarities_correlate_with_nothing():
+    equal = torch.full((3, 3), 0.7, requires_grad=True)
+    other = torch.randn(3, 3, generator=torch.Generator().manual_seed(5))
+    loss = decorrelation_loss([equal, other], torch.ones(3, 3, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    assert torch.isfinite(equal.grad).all()
