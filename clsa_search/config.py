@@ -14,9 +14,20 @@ def add_clsa_search_config(cfg: CN) -> None:
 
     cfg.MODEL.META_ARCHITECTURE = "PersonSearchRCNN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
+    _add_datasets(cfg)
     _add_branch(cfg)
     _add_objective(cfg.MODEL.REID)
     _add_computation(cfg)
+
+
+def _add_datasets(cfg: CN) -> None:
+    # The next keys are for JSON files that TRAIN and TEST name by their path.
+    # Folder of the images; "" for the folder of the file.
+    cfg.DATASETS.IMAGE_ROOT = ""
+    # Field of the identity in annotations; CVAT writes "attributes.track_id".
+    cfg.DATASETS.ID_FIELD = "person_id"
+    # Name or id of the category of persons; "" if a file has only one.
+    cfg.DATASETS.CATEGORY = ""
 
 
 def _add_branch(cfg: CN) -> None:

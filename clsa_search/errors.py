@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from clsa_search.wording import to_printable
+
 INTERRUPTED = 128 + signal.SIGINT
 """Exit status of a command after Ctrl+C."""
 
@@ -66,7 +68,5 @@ def _stop(status: int, message: str | None, error: BaseException) -> None:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if message:
-        # names of files may contain control characters of terminals
-        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
-        print(line, file=sys.stderr)
+        print(to_printable(message), file=sys.stderr)
     raise SystemExit(status) from error

@@ -22,3 +22,8 @@ def count_noun(count: int, singular: str, plural: str | None = None) -> str:
 def show_value(value: object) -> str:
     """Return a value as Python writes it, cut to a few hundred characters."""
     return _REPR.repr(value)
+
+
+def to_printable(text: str) -> str:
+    """Return a text without control characters of terminals; names of files may contain them."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from benchmarks.speed.settings import CAMERA_SIZE, FIELD_SIZE
-from clsa_search.data.datasets.custom_json import save_custom_json
+from clsa_search.data.datasets.json_writer import save_custom_json
 from clsa_search.modeling import PersonSearchRCNN
 from clsa_search.structures import UNLABELED
 

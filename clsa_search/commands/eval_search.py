@@ -19,6 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from clsa_search.commands.argument_types import number, whole_number
 from clsa_search.commands.arguments import check_model_files, check_readable
+from clsa_search.commands.dataset_arguments import (
+    add_dataset_options,
+    check_dataset_options,
+    register_dataset,
+)
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.compat import COMPATIBILITIES
 from clsa_search.evaluation.parameter_checks import check_cbgm, check_k_reciprocal
@@ -35,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     # wrong names show before the slow imports
     check_model_files(args.weights, config_file=args.config_file)
+    check_dataset_options(args.dataset, args)
     check_readable(args.predictions, args.compare)
     if args.cbgm:
         check_cbgm(*args.cbgm)
@@ -96,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="draw the rankings of N queries",
     )
+    add_dataset_options(parser)
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser
 
@@ -127,6 +134,7 @@ def _run(args: argparse.Namespace) -> None:
     from clsa_search.evaluation import load_predictions, load_protocols, score_protocols
 
     options = _make_options(args)
+    register_dataset(args.dataset, args)
     records = get_records(args.dataset)
     protocols = load_protocols(args.dataset, records, args.protocols, build=options.build_protocol)
     old = _load_checked(args.compare, records) if args.compare else None

@@ -10,6 +10,7 @@ import argparse
 import os
 from functools import partial
 
+from clsa_search.commands.dataset_arguments import add_dataset_options, list_config_options
 from clsa_search.config_files import check_weights, describe_configs, get_value, read_config
 from clsa_search.errors import InputError, reported_input_errors
 from clsa_search.output_checks import check_output_folder
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="URL",
         help="address at which the processes meet (default: a port of this user on this machine)",
     )
+    add_dataset_options(parser)  # for the JSON files in DATASETS.TRAIN and DATASETS.TEST
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser
 
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> dict | None:
 def main(argv: list[str] | None = None) -> None:
     """Parse arguments and start the processes."""
     args = build_parser().parse_args(argv)
+    args.opts = list_config_options(args) + args.opts
     _check_config(args)  # faults show before the slow imports
     from clsa_search.engine import launch
 

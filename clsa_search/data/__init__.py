@@ -17,7 +17,9 @@ if TYPE_CHECKING:
         register_custom_json,
         resolve_dataset,
     )
-    from clsa_search.data.datasets.custom_json import load_custom_json, save_custom_json
+    from clsa_search.data.datasets.custom_json import load_custom_json
+    from clsa_search.data.datasets.json_queries import make_queries
+    from clsa_search.data.datasets.json_writer import save_custom_json
 else:
     __getattr__ = lazy_exports(
         __name__,
@@ -30,9 +32,10 @@ else:
             "load_custom_json": "clsa_search.data.datasets.custom_json",
             "load_gallery": "clsa_search.data.catalog",
             "load_training_records": "clsa_search.data.catalog",
+            "make_queries": "clsa_search.data.datasets.json_queries",
             "register_custom_json": "clsa_search.data.catalog",
             "resolve_dataset": "clsa_search.data.catalog",
-            "save_custom_json": "clsa_search.data.datasets.custom_json",
+            "save_custom_json": "clsa_search.data.datasets.json_writer",
         },
     )
 
@@ -49,6 +52,7 @@ __all__ = [
     "load_gallery",
     "load_custom_json",
     "load_training_records",
+    "make_queries",
     "register_custom_json",
     "resolve_dataset",
     "save_custom_json",

@@ -13,19 +13,26 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from clsa_search.data.builtin import PUBLISHED_SPLITS, SYNTHETIC_SPLITS
 from clsa_search.data.dataset_files import dataset_path, existing_dataset_path
 from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
+from clsa_search.data.datasets.foreign_labels import PERSON_ID
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
 
 def register_custom_json(
-    name: str, json_file: str | os.PathLike, image_root: str | os.PathLike | None = None
+    name: str,
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike | None = None,
+    *,
+    id_field: str = PERSON_ID,
+    category: str | None = None,
 ) -> None:
     """Register a custom JSON file under a name; the file is read later.
 
@@ -33,20 +40,32 @@ def register_custom_json(
         name: new name of the dataset.
         json_file: the file; a relative path is relative to the working directory at reading time.
         image_root: folder of the images; by default the folder of `json_file`.
+        id_field: field of the identity in annotations, such as "attributes.track_id" (CVAT).
+        category: name or id of the category of persons; None if the file has only one category.
 
     Raises:
-        InputError: the name belongs to another file.
+        InputError: the name belongs to another file, or to the file read in another way. The path
+            of the file is no such name: the last call counts.
     """
     json_file = str(json_file)
-    image_root = str(image_root or Path(json_file).parent)
+    fields: dict[str, Any] = {
+        "json_file": json_file,
+        "image_root": str(image_root or Path(json_file).parent),
+        "id_field": id_field,
+        "category": category,
+    }
+    metadata = MetadataCatalog.get(name)
+    known = {field: metadata.get(field) for field in fields}
+    if name == json_file and name in DatasetCatalog.list() and known != fields:
+        DatasetCatalog.remove(name)  # the path of a file can mean no other file
     if name not in DatasetCatalog.list():
-        DatasetCatalog.register(name, partial(load_custom_json, json_file, image_root))
-        _set_metadata(name, json_file, image_root)
-    known = MetadataCatalog.get(name)
-    if (known.get("json_file"), known.get("image_root")) != (json_file, image_root):
+        DatasetCatalog.register(name, partial(load_custom_json, **fields, dataset_name=name))
+        _set_metadata(name, **fields)
+    elif known != fields:
         raise InputError(
-            f"Dataset name {name!r} is taken (file {known.get('json_file')}, images in "
-            f"{known.get('image_root')}); expected a new name for {json_file}"
+            f"Dataset name {name!r} is taken (file {known['json_file']}, images in "
+            f"{known['image_root']}, identities in {known['id_field']}, category "
+            f"{known['category']}); expected a new name for {json_file}"
         )
 
 
@@ -62,7 +81,7 @@ def resolve_dataset(name: str) -> str:
     """
     if name in SYNTHETIC_SPLITS:
         json_file = dataset_path(SYNTHETIC_SPLITS[name])
-        _set_metadata(name, str(json_file), str(json_file.parent))
+        _set_metadata(name, json_file=str(json_file), image_root=str(json_file.parent))
     elif name not in DatasetCatalog.list():
         if not name.endswith(".json"):
             raise InputError(f"Unknown dataset {name!r}; {_describe_names()}")
@@ -185,11 +204,11 @@ def _galleries(name: str) -> dict[str, Callable[[], Gallery]]:
     return galleries() if callable(galleries) else galleries
 
 
-def _set_metadata(name: str, json_file: str, image_root: str) -> None:
+def _set_metadata(name: str, *, json_file: str, **fields: Any) -> None:
     # not with Metadata.set: it refuses a second value, and $DETECTRON2_DATASETS may change
     vars(MetadataCatalog.get(name)).update(
         json_file=json_file,
-        image_root=image_root,
+        **fields,
         galleries=partial(load_custom_galleries, json_file),
         evaluator_type="person_search",
         thing_classes=["person"],
@@ -197,7 +216,8 @@ def _set_metadata(name: str, json_file: str, image_root: str) -> None:
 
 
 def _load_synthetic(name: str) -> list[dict]:
-    return load_custom_json(existing_dataset_path(name, SYNTHETIC_SPLITS[name]))
+    path = existing_dataset_path(name, SYNTHETIC_SPLITS[name])
+    return load_custom_json(path, dataset_name=name)
 
 
 def _load_published(name: str) -> list[dict]:

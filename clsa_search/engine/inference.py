@@ -16,12 +16,13 @@ from clsa_search.config_checks import check_config
 from clsa_search.data import get_records
 from clsa_search.data.build import build_test_loader
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.data.image_checks import check_images_exist
 from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.setup import reported_building
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.errors import InputError
-from clsa_search.evaluation import PersonSearchEvaluator, format_table
+from clsa_search.evaluation import PersonSearchEvaluator, format_table, load_protocols
 from clsa_search.evaluation.record_queries import image_key
 from clsa_search.wording import count_noun
 
@@ -54,10 +55,14 @@ def predict(
         Results of the evaluator, on the main process.
 
     Raises:
-        InputError: a value of the config is wrong, or the checkpoint is missing or belongs to
-            another model.
+        InputError: a value of the config is wrong; images of the dataset are missing, it has no
+            queries or no such protocol; the checkpoint is missing or belongs to another model.
     """
     check_config(cfg)
+    records = get_records(dataset_name)
+    check_images_exist(records)
+    if protocols is None or protocols:
+        load_protocols(dataset_name, records, protocols)  # faults show before the model runs
     with reported_building():
         model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
@@ -73,7 +78,7 @@ def predict(
     done = evaluator.restore()
     if done:
         logger.info("%s: continues after %s", output_dir, count_noun(len(done), "image"))
-    rest = [record for record in get_records(dataset_name) if image_key(record) not in done]
+    rest = [record for record in records if image_key(record) not in done]
     if not rest:
         return evaluator.evaluate()
     mapper = PersonSearchDatasetMapper(cfg, is_train=False, gt_boxes=gt_boxes)

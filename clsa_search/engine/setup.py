@@ -17,10 +17,17 @@ from clsa_search.config import add_clsa_search_config
 from clsa_search.config_checks import check_config
 from clsa_search.config_files import check_weights, find_config, read_config
 from clsa_search.config_values import list_values, set_nested, set_pairs
-from clsa_search.data import count_identities, get_records, load_training_records
+from clsa_search.data import (
+    count_identities,
+    get_records,
+    load_training_records,
+    register_custom_json,
+)
 from clsa_search.data.build import check_training_memory
+from clsa_search.data.image_checks import check_images_exist
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
+from clsa_search.evaluation.record_queries import check_queries
 
 logger = logging.getLogger(__name__)
 
@@ -86,11 +93,16 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file, args.opts or ())
     check_weights(cfg.MODEL.WEIGHTS)
     no_gpu = fall_back_to_cpu(cfg)
+    register_json_files(cfg)
     if not args.eval_only:
         # faults of the datasets show before a run, not in it
         records = load_training_records(cfg.DATASETS.TRAIN)
         cfg = with_identities(cfg, records)
-        check_training_memory(cfg, records, [get_records(name) for name in cfg.DATASETS.TEST])
+        tests = {name: get_records(name) for name in cfg.DATASETS.TEST}
+        for name, test_records in tests.items():
+            check_queries(name, test_records)
+        check_images_exist([*records, *(record for test in tests.values() for record in test)])
+        check_training_memory(cfg, records, [*tests.values()])
     cfg.freeze()
     args = argparse.Namespace(**vars(args))  # default_setup opens the file by its path
     args.config_file = find_config(args.config_file) if args.config_file else ""
@@ -116,6 +128,20 @@ def reported_building() -> Iterator[None]:
             f"the config cannot be built: {type(error).__name__}: {error}; expected values that "
             "fit each other and the machine"
         ) from error
+
+
+def register_json_files(cfg: CfgNode) -> None:
+    """Register the JSON files of DATASETS, to be read with its keys IMAGE_ROOT, ID_FIELD, CATEGORY.
+
+    With the keys' defaults nothing is registered, so that files keep the way chosen before.
+    """
+    datasets = cfg.DATASETS
+    options = {"id_field": datasets.ID_FIELD, "category": datasets.CATEGORY or None}
+    if (datasets.IMAGE_ROOT, *options.values()) == ("", "person_id", None):
+        return
+    for name in dict.fromkeys((*datasets.TRAIN, *datasets.TEST)):
+        if name.endswith(".json"):
+            register_custom_json(name, name, datasets.IMAGE_ROOT or None, **options)
 
 
 def with_identities(cfg: CfgNode, records: Sequence[dict]) -> CfgNode:

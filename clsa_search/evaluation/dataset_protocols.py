@@ -11,6 +11,7 @@ from clsa_search.evaluation.protocol import (
     cross_camera_gallery,
     full_gallery,
 )
+from clsa_search.evaluation.record_queries import check_queries
 
 
 def load_protocols(
@@ -29,8 +30,9 @@ def load_protocols(
         build: builder of each protocol (`SearchOptions.build_protocol`).
 
     Raises:
-        InputError: the dataset has no such protocol, or lacks a necessary `cam_id`.
+        InputError: the dataset has no queries or no such protocol, or lacks a necessary `cam_id`.
     """
+    check_queries(dataset_name, records)
     names = default_protocols(dataset_name) if names is None else names
     galleries = list_galleries(dataset_name)
     protocols = []

@@ -7,10 +7,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from clsa_search.errors import InputError
+
 
 def image_key(record: dict) -> str:
     """Return the image id of a record as text, as predictions hold it."""
     return str(record["image_id"])
+
+
+def check_queries(dataset_name: str, records: Sequence[dict]) -> None:
+    """Check that there is something to search for.
+
+    Raises:
+        InputError: no record has a query.
+    """
+    if any(record.get("queries") for record in records):
+        return
+    advice = "a gallery split, not a training split"
+    if dataset_name.endswith(".json"):
+        advice = (
+            "'queries' in the file; clsa-check-dataset with --make-queries OUT.json "
+            "writes a copy with them"
+        )
+    raise InputError(f"{dataset_name}: no queries to search for; expected {advice}")
 
 
 def flatten_queries(records: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

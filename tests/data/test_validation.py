@@ -123,7 +123,7 @@ def test_faults_of_the_samples_end_with_one_line(root, tmp_path, monkeypatch, ca
     assert "--draw is -3; expected 0 or more" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
     assert run(monkeypatch, "cuhk_sysu_train", "--draw", 1, "--output-dir", tmp_path / "file") == 2
-    assert "file: cannot write: " in capsys.readouterr().err.splitlines()[-1]
+    assert "file: is not a folder; expected a folder" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_samples_show_boxes_and_identities(root, tmp_path, monkeypatch):

@@ -2,28 +2,27 @@
 
     images       [{id, file_name, width, height, cam_id?}]
     annotations  [{id, image_id, bbox [x, y, width, height], category_id, person_id?, iscrowd?}]
-    categories   [{id, name}]                         exactly one, the person
+    categories   [{id, name}]                         one, the person; of several, one is chosen
     queries      [{id, image_id, bbox, person_id}]    optional; none in a training split
     galleries    {name: {query id: [image id, ...]}}  optional, fixed galleries
 
 Boxes are in pixels from the top left corner of the image: the box of a whole image is
-[0, 0, width, height]. A `person_id` of -1 or no `person_id` means that the identity is not known.
-Crowd regions (`iscrowd` 1) are ignored. `datasets/README.md` shows a complete file.
+[0, 0, width, height]. A `person_id` of -1 or -2 or no `person_id` means that the identity is not
+known. Crowd regions (`iscrowd` 1) are ignored. `datasets/README.md` shows a complete file.
 """
 
-import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from clsa_search.atomic_io import replace_file
+from clsa_search.data.datasets.foreign_labels import PERSON_ID, choose_category, read_person_ids
 from clsa_search.data.datasets.json_reader import (
     Section,
-    is_box,
     is_file_name,
     is_id,
     is_integer,
@@ -35,24 +34,45 @@ from clsa_search.data.galleries import FULL_PROTOCOLS, Gallery, build_gallery
 from clsa_search.data.labeled_boxes import LabeledBoxes
 from clsa_search.data.records import Split, build_records
 from clsa_search.errors import InputError
-from clsa_search.structures import UNLABELED
-from clsa_search.wording import count_noun
 
-PERSON_CATEGORY = {"id": 1, "name": "person"}
 _LARGEST_ID = 2**63
 
 
+class CustomSplit(NamedTuple):
+    """A split of a JSON file.
+
+    Args:
+        columns: images, boxes and queries, with the person ids of the file.
+        boxes: position of each ground-truth box in the file's list of annotations.
+        category: id of the category of persons.
+    """
+
+    columns: Split
+    boxes: np.ndarray
+    category: int | str
+
+
 def load_custom_json(
-    json_file: str | os.PathLike, image_root: str | os.PathLike | None = None
+    json_file: str | os.PathLike,
+    image_root: str | os.PathLike | None = None,
+    *,
+    id_field: str = PERSON_ID,
+    category: str | None = None,
+    dataset_name: str | None = None,
 ) -> list[dict]:
     """Load a split as Detectron2's records, one per image, in the order of the file.
 
     Args:
         json_file: file of the split.
         image_root: folder of the images; by default the folder of `json_file`.
+        id_field: field of the identity in annotations, such as "attributes.track_id" (CVAT).
+        category: name or id of the category of persons; None if the file has only one category.
+        dataset_name: if given, its metadata get `thing_dataset_id_to_contiguous_id`, for
+            Detectron2's COCOEvaluator.
 
     Returns:
-        Dicts with `file_name`, `image_id` (str), `height`, `width`, `cam_id` (only if known) and
+        Dicts with `file_name`, `image_id` (as in the file), `height`, `width`, `cam_id` (only if
+        known) and
 
         - `annotations`: `bbox` [x0, y0, x1, y1] in pixels, clipped to the image, `bbox_mode`,
           `category_id` 0, `person_id` or UNLABELED. Person ids of annotations and queries together
@@ -65,8 +85,23 @@ def load_custom_json(
             value and the expected value.
     """
     path = Path(json_file)
-    split = _parse_split(read_document(path), path)
-    return build_records(split, Path(image_root or path.parent))
+    split = parse_split(read_document(path), path, id_field=id_field, category=category)
+    if dataset_name is not None:
+        from detectron2.data import MetadataCatalog  # slow to import
+
+        # not with Metadata.set: it refuses a second value, and files change
+        metadata = vars(MetadataCatalog.get(dataset_name))
+        metadata["thing_dataset_id_to_contiguous_id"] = {split.category: 0}
+    root = Path(image_root or path.parent)
+    names = [find_file_name(root, str(name)) for name in split.columns.file_names]
+    return build_records(replace(split.columns, file_names=names), root)
+
+
+def find_file_name(root: Path, name: str) -> str:
+    """Return a file name with slashes, unless a file below the root is named with backslashes."""
+    if "\\" in name and not os.path.exists(os.path.join(root, name)):
+        return name.replace("\\", "/")
+    return name
 
 
 def load_custom_galleries(json_file: str | os.PathLike) -> dict[str, Callable[[], Gallery]]:
@@ -90,76 +125,44 @@ def load_custom_galleries(json_file: str | os.PathLike) -> dict[str, Callable[[]
     }
 
 
-def save_custom_json(
-    path: str | os.PathLike,
-    *,
-    images: Sequence[dict],
-    annotations: Sequence[dict],
-    queries: Sequence[dict] = (),
-    galleries: dict[str, dict] | None = None,
-    info: dict | None = None,
-) -> None:
-    """Check a split and write it atomically.
+def parse_split(
+    document: dict, path: Path, *, id_field: str = PERSON_ID, category: str | None = None
+) -> CustomSplit:
+    """Parse the object of a file.
 
-    All arguments are entries of the format. Missing fields of COCO are added: ids (annotations
-    from 1, because pycocotools takes an id of 0 for "no match"; queries from 0), `category_id`,
-    `area` and `iscrowd`. NumPy numbers become plain numbers.
-
-    Raises:
-        InputError: an entry is not in the format; nothing is written.
+    Args:
+        document: object of the file.
+        path: the file, for messages.
+        id_field: see `load_custom_json`.
+        category: see `load_custom_json`.
     """
-    path = Path(path)
-    document: dict[str, Any] = {
-        "info": info or {},
-        "images": list(images),
-        "annotations": [_complete(i, entry) for i, entry in enumerate(annotations, start=1)],
-        "categories": [PERSON_CATEGORY],
-    }
-    if queries:
-        document["queries"] = [{"id": i} | query for i, query in enumerate(queries)]
-    if galleries:
-        document["galleries"] = galleries
-    text = json.dumps(document, default=_to_plain)
-    _parse_split(json.loads(text), path)
-    with replace_file(path) as file:
-        file.write(text.encode())
-
-
-def _complete(annotation_id: int, annotation: dict) -> dict:
-    """Add the missing fields of COCO to an annotation."""
-    fields = {"id": annotation_id, "category_id": PERSON_CATEGORY["id"], "iscrowd": 0} | annotation
-    if is_box(box := _to_plain(fields.get("bbox"))):
-        fields.setdefault("area", box[2] * box[3])
-    return fields
-
-
-def _to_plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _parse_split(document: dict, path: Path) -> Split:
     images = Section(document, "images", path)
     positions = _positions(images)
-    names = images.column("file_name", is_file_name, "the image's file")
-    widths = images.column("width", is_size, "the image's width in pixels, an integer above 0")
-    heights = images.column("height", is_size, "the image's height in pixels, an integer above 0")
-    cameras = images.column(
-        "cam_id",
-        lambda v: is_integer(v) and abs(v) < _LARGEST_ID,
-        "an integer of 64 bits, or no such field",
-        default=None,
-    )
-    sizes = np.array([widths, heights], dtype=np.int64).T.reshape(-1, 2)
+    sizes = _read_sizes(images)
+    categories = Section(document, "categories", path)
+    annotations = Section(document, "annotations", path)
+    queries = Section(document, "queries", path, required=False)
+    annotations.unique_ids()
+    queries.unique_ids()
+    person = choose_category(categories, annotations, category)
+    boxes = _select_persons(annotations, categories, person)
+    annotations = annotations.select(boxes)
+    person_ids, query_person_ids = read_person_ids(annotations, queries, id_field)
     split = Split(
         image_ids=list(positions),
-        file_names=names,
+        file_names=images.column("file_name", is_file_name, "the image's file"),
         sizes=sizes,
-        ground_truth=_parse_annotations(document, path, positions, sizes),
-        queries=_parse_queries(document, path, positions, sizes),
-        cam_ids=cameras,
+        ground_truth=_read_boxes(annotations, person_ids, positions, sizes),
+        queries=_read_boxes(queries, query_person_ids, positions, sizes),
+        cam_ids=images.column(
+            "cam_id",
+            lambda v: is_integer(v) and abs(v) < _LARGEST_ID,
+            "an integer of 64 bits, or no such field",
+            default=None,
+        ),
     )
     _check_galleries(document, path, positions)
-    return split
+    return CustomSplit(split, boxes, person)
 
 
 def _positions(section: Section) -> dict[int | str, int]:
@@ -167,43 +170,29 @@ def _positions(section: Section) -> dict[int | str, int]:
     return {entry_id: position for position, entry_id in enumerate(section.unique_ids())}
 
 
-def _parse_annotations(
-    document: dict, path: Path, positions: dict, sizes: np.ndarray
+def _read_sizes(images: Section) -> np.ndarray:
+    """Return (N, 2) width and height of the images."""
+    widths = images.column("width", is_size, "the image's width in pixels, an integer above 0")
+    heights = images.column("height", is_size, "the image's height in pixels, an integer above 0")
+    return np.array([widths, heights], dtype=np.int64).T.reshape(-1, 2)
+
+
+def _select_persons(annotations: Section, categories: Section, person: int | str) -> np.ndarray:
+    """Return the positions of the annotations of persons, without crowd regions."""
+    ids = [category["id"] for category in categories.entries]
+    expected = f"{person!r}, the one in 'categories'" if len(ids) == 1 else f"one of {ids}"
+    found = annotations.column("category_id", lambda v: v in ids, expected)
+    crowds = annotations.column("iscrowd", lambda v: v in (0, 1), "0 or 1", default=0)
+    return np.flatnonzero(
+        [category == person and not crowd for category, crowd in zip(found, crowds, strict=True)]
+    )
+
+
+def _read_boxes(
+    section: Section, person_ids: np.ndarray, positions: dict, sizes: np.ndarray
 ) -> LabeledBoxes:
-    """Return the annotations except crowd regions, with the person ids of the file."""
-    categories = Section(document, "categories", path)
-    if len(categories.entries) != 1:
-        raise InputError(
-            f"{path}: 'categories' has {count_noun(len(categories.entries), 'entry', 'entries')}; "
-            "expected one, the person"
-        )
-    (category,) = categories.unique_ids()
-    section = Section(document, "annotations", path)
-    section.unique_ids()
-    section.column("category_id", lambda v: v == category, f"{category!r}, the one in 'categories'")
-    crowds = section.column("iscrowd", lambda v: v in (0, 1), "0 or 1", default=0)
-    person_ids = section.column(
-        "person_id",
-        lambda v: is_integer(v) and UNLABELED <= v < _LARGEST_ID,
-        "an integer, at least 0, or -1 (or no such field) for an unknown identity",
-        default=UNLABELED,
-    )
     images = section.image_positions(positions)
-    boxes = LabeledBoxes(images, section.boxes(sizes[images]), np.array(person_ids, dtype=np.int64))
-    return boxes[np.array(crowds, dtype=np.int64) == 0]
-
-
-def _parse_queries(document: dict, path: Path, positions: dict, sizes: np.ndarray) -> LabeledBoxes:
-    """Return the queries with the person ids of the file."""
-    section = Section(document, "queries", path, required=False)
-    section.unique_ids()
-    person_ids = section.column(
-        "person_id",
-        lambda v: is_integer(v) and 0 <= v < _LARGEST_ID,
-        "the person to find, an integer at least 0",
-    )
-    images = section.image_positions(positions)
-    return LabeledBoxes(images, section.boxes(sizes[images]), np.array(person_ids, dtype=np.int64))
+    return LabeledBoxes(images, section.boxes(sizes[images]), person_ids)
 
 
 def _check_galleries(document: dict, path: Path, positions: dict) -> None:

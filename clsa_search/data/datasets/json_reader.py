@@ -1,7 +1,8 @@
 """Reading of COCO-like JSON files by column, with messages that name the faulty entry."""
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from clsa_search.data.records import clip_boxes, has_area, to_corners
 from clsa_search.errors import InputError
 from clsa_search.json_files import read_json
+from clsa_search.wording import count_noun
 
 _REQUIRED = object()
 _LARGEST = 1e9  # pixels; the comparison with it refuses NaN and infinity too
@@ -42,6 +44,7 @@ class Section:
 
     def __init__(self, document: dict, name: str, path: Path, *, required: bool = True) -> None:
         self.name, self.path = name, path
+        self._numbers: Sequence[int] | None = None
         if required and name not in document:
             raise InputError(f"{path}: '{name}' is missing; expected a list of objects")
         self.entries = document.get(name, [])
@@ -53,12 +56,22 @@ class Section:
             if not isinstance(entry, dict):
                 raise InputError(f"{path}: {name}[{index}] is {show(entry)}; expected an object")
 
-    def fault(self, index: int, field: str, expected: str) -> InputError:
-        """Return the error about a field of an entry."""
-        entry = self.entries[index]
-        found = f"is {show(entry[field])}" if field in entry else "is missing"
+    def select(self, indices: np.ndarray) -> "Section":
+        """Return some of the entries; messages name them by their numbers in the file."""
+        selected = copy.copy(self)
+        selected._numbers = indices.tolist()
+        selected.entries = [self.entries[i] for i in selected._numbers]
+        return selected
+
+    def fault(self, indices: Sequence[int], field: str, expected: str) -> InputError:
+        """Return the error about a field of some entries, at least one."""
+        value = get_field(self.entries[indices[0]], field, _REQUIRED)
+        found = "is missing" if value is _REQUIRED else f"is {show(value)}"
+        number = indices[0] if self._numbers is None else self._numbers[indices[0]]
+        more = len(indices) - 1
+        others = f" (and so in {count_noun(more, 'more entry', 'more entries')})" if more else ""
         return InputError(
-            f"{self.path}: {self.name}[{index}]: '{field}' {found}; expected {expected}"
+            f"{self.path}: {self.name}[{number}]: '{field}' {found}; expected {expected}{others}"
         )
 
     def column(
@@ -67,7 +80,7 @@ class Section:
         """Return a field of all entries.
 
         Args:
-            field: name of the field.
+            field: name of the field, see `get_field`.
             check: returns True for a valid value.
             expected: valid values in words, for messages.
             default: value of entries without the field; by default the field is required.
@@ -75,10 +88,14 @@ class Section:
         Raises:
             InputError: a value is missing or not valid.
         """
-        values = [entry.get(field, default) for entry in self.entries]
-        for index, value in enumerate(values):
-            if value is not default and not check(value) or value is _REQUIRED:
-                raise self.fault(index, field, expected)
+        values = [get_field(entry, field, default) for entry in self.entries]
+        wrong = [
+            index
+            for index, value in enumerate(values)
+            if value is not default and not check(value) or value is _REQUIRED
+        ]
+        if wrong:
+            raise self.fault(wrong, field, expected)
         return values
 
     def unique_ids(self) -> list:
@@ -88,7 +105,7 @@ class Section:
         for index, value in enumerate(ids):
             if (other := first.setdefault(str(value), index)) != index:
                 raise self.fault(
-                    index, "id", f"an id of its own, {self.name}[{other}] has this one"
+                    [index], "id", f"an id of its own, {self.name}[{other}] has this one"
                 )
         return ids
 
@@ -109,10 +126,19 @@ class Section:
         """
         expected = "[x, y, width, height] in pixels, finite, with width and height above 0"
         boxes = clip_boxes(to_corners(self.column("bbox", is_box, expected)), image_sizes)
-        for index in np.flatnonzero(~has_area(boxes)).tolist():
-            width, height = image_sizes[index]
-            raise self.fault(index, "bbox", f"a box that meets its image ({width} x {height})")
+        if outside := np.flatnonzero(~has_area(boxes)).tolist():
+            width, height = image_sizes[outside[0]]
+            raise self.fault(outside, "bbox", f"a box that meets its image ({width} x {height})")
         return boxes
+
+
+def get_field(entry: dict, field: str, default: Any = None) -> Any:
+    """Return a field of an entry; "attributes.track_id" is `track_id` in `attributes`."""
+    if field in entry:
+        return entry[field]
+    outer, _, inner = field.partition(".")
+    nested = entry.get(outer)
+    return nested.get(inner, default) if inner and isinstance(nested, dict) else default
 
 
 def is_integer(value: Any) -> bool:

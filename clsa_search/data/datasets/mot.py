@@ -3,11 +3,11 @@
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
-from clsa_search.data.datasets.custom_json import save_custom_json
+from clsa_search.data.datasets.json_writer import name_file, save_custom_json
 from clsa_search.data.datasets.mot_files import (
     MOTSequence,
     TrackedBox,
@@ -154,14 +154,6 @@ def _make_image(
         "sequence": sequence.name,
         "frame": frame,
     }
-
-
-def name_file(path: PurePath, folder: PurePath) -> str:
-    """Return the path of a file for a JSON file in a folder, with slashes on every system.
-
-    The path is relative if the file is below the folder, and absolute otherwise.
-    """
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def _annotate(box: TrackedBox, image: dict, person_id: int) -> list[dict]:

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from clsa_search.data.datasets.custom_json import save_custom_json
+from clsa_search.data.datasets.json_writer import save_custom_json
 from clsa_search.data.synthetic.plan import plan_scenes
 from clsa_search.data.synthetic.scene import ScenePlan, draw_scene
 from clsa_search.data.synthetic.spec import MIN_POSITIVES, SyntheticSpec

@@ -165,7 +165,7 @@ def replace(section, value):
         (set_entry("annotations", 4, image_id=8), r"annotations\[4\]: 'image_id' is 8; .*'images'"),
         (set_entry("annotations", 4, image_id=[7]), r"annotations\[4\]: 'image_id' is \[7\]"),
         (set_entry("annotations", 4, person_id="3"), r"annotations\[4\]: 'person_id' is \"3\""),
-        (set_entry("annotations", 4, person_id=-2), r"annotations\[4\]: 'person_id' is -2; .*-1"),
+        (set_entry("annotations", 4, person_id=-3), r"annotations\[4\]: 'person_id' is -3; .*-1"),
         (set_entry("annotations", 4, person_id=2.0), r"annotations\[4\]: 'person_id' is 2.0"),
         (set_entry("annotations", 4, person_id=2**63), r"annotations\[4\]: 'person_id' is 9223"),
         (set_entry("annotations", 4, iscrowd=2), r"annotations\[4\]: 'iscrowd' is 2"),
