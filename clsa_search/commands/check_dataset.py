@@ -3,8 +3,9 @@
     clsa-check-dataset cuhk_sysu_gallery --draw 20 --output-dir output/check
     clsa-check-dataset cvat.json --id-field attributes.track_id --make-queries gallery.json
 
-Prints counts, peculiarities (notes) and errors (faults), and draws samples with boxes and
-identities. The exit status is 1 if there are faults, 2 if the dataset cannot be read.
+Decodes every image. Prints counts, peculiarities (notes) and errors (faults), and draws samples
+with boxes and identities. The exit status is 1 if there are faults, 2 if the dataset cannot be
+read.
 
 --make-queries writes a copy of a JSON file with queries, and checks the copy: each person in two
 images or more has one query, the largest box of the person; of several, the first in the file.
@@ -31,6 +32,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", help="name of a dataset, or a custom JSON file (.json)")
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="read only the headers of images; cut and damaged files are overlooked",
+    )
     parser.add_argument("--draw", type=int, default=0, metavar="N", help="draw N sample images")
     parser.add_argument(
         "--output-dir",
@@ -64,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         register_dataset(args.name, args)
     name = str(args.make_queries or args.name)
-    faults = _check(name)
+    faults = _check(name, fast=args.fast)
     if args.draw:
         _draw(name, args.draw, args.output_dir)
     print(count_noun(faults, "fault"))
@@ -84,13 +90,16 @@ def _make_queries(args: argparse.Namespace) -> None:
     print(f"{args.make_queries}: {count_noun(count, 'query', 'queries')}")
 
 
-def _check(name: str) -> int:
+def _check(name: str, *, fast: bool) -> int:
     """Print the results of the check and return the number of faults."""
     from tabulate import tabulate
+    from tqdm import tqdm
 
+    from clsa_search.data import get_records
     from clsa_search.data.validation import check_dataset
 
-    report = check_dataset(name)
+    with tqdm(total=len(get_records(name)), unit="image", desc="reading") as bar:
+        report = check_dataset(name, fast=fast, on_image=bar.update)
     print(tabulate(report.counts, headers=[name, "found", "expected"]))
     for kind, messages in (("note", report.notes), ("fault", report.faults)):
         for message in messages:

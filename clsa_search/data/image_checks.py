@@ -3,16 +3,19 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from clsa_search.data.dataset_files import missing_file
-from clsa_search.data.image_io import THREADS, read_image_size
+from clsa_search.data.image_io import THREADS, read_image, read_image_size
 from clsa_search.errors import InputError
 from clsa_search.wording import count_noun
 
 _SHOWN = 3  # members of a group named in a message
+_UNREADABLE = "cannot be read"  # kind of a fault
+_MAX_UNREADABLE = 100  # unreadable images with a message of their own
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _Path = str | os.PathLike
@@ -55,14 +58,25 @@ def read_image_sizes(paths: Sequence[_Path]) -> np.ndarray:
     return np.array(sizes, dtype=np.int64).reshape(-1, 2)
 
 
-def find_image_faults(records: Sequence[dict]) -> list[str]:
-    """Return a message for each kind of fault: missing and unreadable images, and wrong sizes."""
-    return _group(_map(_find_fault, records))
+def find_image_faults(
+    records: Sequence[dict], *, fast: bool = False, on_image: Callable[[], object] = lambda: None
+) -> list[str]:
+    """Return a message for each kind of fault: missing images, and wrong sizes.
+
+    Each unreadable image has a message of its own, up to a hundred.
+
+    Args:
+        records: records of a dataset.
+        fast: read headers only, which overlooks cut and damaged files.
+        on_image: called after each image.
+    """
+    faults = _map(partial(_find_fault, fast=fast), records, on_image)
+    return _group(faults, max_unreadable=_MAX_UNREADABLE)
 
 
-def _find_fault(record: dict) -> ImageFault | None:
+def _find_fault(record: dict, fast: bool) -> ImageFault | None:
     path, expected = record["file_name"], (record["width"], record["height"])
-    size = _read_size(path)
+    size = _read_size(path, fast)
     if isinstance(size, ImageFault):
         return size
     if size == expected:
@@ -72,13 +86,17 @@ def _find_fault(record: dict) -> ImageFault | None:
     return ImageFault("have another size than in the dataset", message, message)
 
 
-def _read_size(path: _Path) -> tuple[int, int] | ImageFault:
+def _read_size(path: _Path, fast: bool = True) -> tuple[int, int] | ImageFault:
+    """Return the size of an image, from the header alone or after decoding all of it."""
     if missing := _find_missing(path):
         return missing
     try:
-        return read_image_size(path)
+        if fast:
+            return read_image_size(path)
+        height, width = read_image(path).shape[:2]
+        return width, height
     except InputError as error:
-        return ImageFault("cannot be read", str(error), str(error))
+        return ImageFault(_UNREADABLE, str(error), str(error))
 
 
 def _find_missing(path: _Path) -> ImageFault | None:
@@ -88,28 +106,41 @@ def _find_missing(path: _Path) -> ImageFault | None:
     return ImageFault(kind, str(missing_file(path)), str(path))
 
 
-def _group(faults: Sequence[ImageFault | None]) -> list[str]:
+def _group(faults: Sequence[ImageFault | None], max_unreadable: int = 1) -> list[str]:
     """Return one message per kind of fault, in the order of the kinds' first faults.
 
     Args:
         faults: fault of each image, None for none.
+        max_unreadable: up to so many unreadable images have a message each.
     """
     groups: dict[str, list[ImageFault]] = {}
     for fault in faults:
         if fault is not None:
             groups.setdefault(fault.kind, []).append(fault)
-    return [_join(group, len(faults)) for group in groups.values()]
+    messages: list[str] = []
+    for kind, group in groups.items():
+        if len(group) <= (max_unreadable if kind == _UNREADABLE else 1):
+            messages += [fault.message for fault in group]
+        else:
+            messages.append(_join(group, len(faults)))
+    return messages
 
 
 def _join(faults: Sequence[ImageFault], total: int) -> str:
-    if len(faults) == 1:
-        return faults[0].message
     members = [fault.member for fault in faults[:_SHOWN]]
     if len(faults) > _SHOWN:
         members.append(f"and {len(faults) - _SHOWN:,} more")
     return f"{len(faults):,} of {count_noun(total, 'image')} {faults[0].kind}: {', '.join(members)}"
 
 
-def _map(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+def _map(
+    function: Callable[[_Item], _Result],
+    items: Sequence[_Item],
+    on_item: Callable[[], object] = lambda: None,
+) -> list[_Result]:
+    results = []
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(function, items, chunksize=64))
+        for result in pool.map(function, items):
+            results.append(result)
+            on_item()
+    return results

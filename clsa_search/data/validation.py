@@ -1,7 +1,7 @@
 """The check of a dataset on disk: faults to repair, and peculiarities worth knowing."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -42,8 +42,15 @@ class DatasetReport:
     faults: list[str] = field(default_factory=list)
 
 
-def check_dataset(name: str) -> DatasetReport:
+def check_dataset(
+    name: str, *, fast: bool = False, on_image: Callable[[], object] = lambda: None
+) -> DatasetReport:
     """Check files, counts, boxes, identities, queries and galleries of a dataset.
+
+    Args:
+        name: dataset or custom JSON file.
+        fast: read only the headers of images, which overlooks cut and damaged files.
+        on_image: called after each image of the records.
 
     Raises:
         InputError: the dataset cannot be read at all.
@@ -54,7 +61,8 @@ def check_dataset(name: str) -> DatasetReport:
     report = DatasetReport()
     boxes, queries = LabeledBoxes.from_annotations(records), LabeledBoxes.from_queries(records)
     _check_counts(records, boxes, queries, published.counts if published else Counts(), report)
-    _check_images(records, report)
+    report.faults.extend(find_image_faults(records, fast=fast, on_image=on_image))
+    _check_repeated_files(records, report)
     _check_boxes(records, boxes, report)
     _check_queries(boxes, queries, report)
     for protocol in list_galleries(name):
@@ -83,8 +91,7 @@ def _check_counts(
             report.faults.append(f"{name}: {found}; expected {right}")
 
 
-def _check_images(records: Sequence[dict], report: DatasetReport) -> None:
-    report.faults.extend(find_image_faults(records))
+def _check_repeated_files(records: Sequence[dict], report: DatasetReport) -> None:
     counts = Counter(record["file_name"] for record in records)
     if repeated := [name for name, count in counts.items() if count > 1]:
         files = count_noun(len(repeated), "file")

@@ -17,6 +17,7 @@ from clsa_search.data.build import (
 )
 from clsa_search.data.samplers import EpochSampler
 from clsa_search.errors import InputError
+from tests.support.tiny import make_split
 
 
 def augment(record):
@@ -78,6 +79,18 @@ def test_workers_and_start_change_nothing(workers):
         return list(itertools.islice(batches, count))
 
     assert read(0, 6, workers)[4:] == read(4, 2, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_on_a_cut_image_names_it(tiny_cfg, tmp_path, workers):
+    path = make_split(tmp_path, "cut", images=3, queries=False)
+    damaged = tmp_path / "cut_1.png"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    tiny_cfg.DATASETS.TRAIN = (str(path),)
+    tiny_cfg.DATALOADER.NUM_WORKERS = workers
+    with pytest.raises(InputError, match="cut_1.png: not readable as an image"):
+        list(itertools.islice(build_train_loader(tiny_cfg), 3))
 
 
 def test_configured_loaders(tiny_cfg, tiny_data):

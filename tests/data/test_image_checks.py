@@ -40,8 +40,10 @@ def test_each_kind_of_fault_has_a_message(tmp_path):
     write(records[2:4], size=(9, 8))
     for record in records[:2]:
         open(record["file_name"], "w").write("no image")
-    unreadable, wrong, missing = find_image_faults(records)
-    assert unreadable.startswith(f"2 of 7 images cannot be read: {tmp_path}/0.png: not readable as")
+    *unreadable, wrong, missing = find_image_faults(records)
+    assert len(unreadable) == 2
+    for number, message in enumerate(unreadable):
+        assert message.startswith(f"{tmp_path}/{number}.png: not readable as")
     assert wrong == (
         "2 of 7 images have another size than in the dataset: "
         f"{tmp_path}/2.png: 9 x 8 pixels as viewed; expected 4 x 3, "
@@ -52,6 +54,24 @@ def test_each_kind_of_fault_has_a_message(tmp_path):
     assert alone.startswith(f"{tmp_path}/5.png: no such file")
     with pytest.raises(InputError, match="2 of 5 images cannot be read"):
         read_image_sizes([record["file_name"] for record in records[:5]])
+
+
+def test_every_cut_image_is_named_unless_only_headers_are_read(tmp_path):
+    records = make_records(tmp_path, 120)
+    write(records, size=(90, 60))
+    records = [record | {"width": 90, "height": 60} for record in records]
+    assert find_image_faults(records) == []
+    for record in records[10:]:
+        content = open(record["file_name"], "rb").read()
+        open(record["file_name"], "wb").write(content[: len(content) - 40])
+    calls = []
+    faults = find_image_faults(records[:50], on_image=lambda: calls.append(1))
+    assert [fault.partition(": ")[0] for fault in faults] == [
+        record["file_name"] for record in records[10:50]
+    ]
+    assert len(calls) == 50
+    (many,) = find_image_faults(records)
+    assert many.startswith(f"110 of 120 images cannot be read: {tmp_path}/10.png: ")
 
 
 def test_names_that_no_file_can_have_are_missing():

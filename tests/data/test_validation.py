@@ -112,6 +112,28 @@ def test_images_are_compared_with_a_custom_json_file(tmp_path, monkeypatch, caps
     assert run(monkeypatch, path) == 1
 
 
+def test_a_cut_image_is_a_fault_unless_only_headers_are_read(tmp_path, monkeypatch, capsys):
+    path = make_split(tmp_path, "own", images=5, queries=True)
+    for number in (1, 3):
+        image = tmp_path / f"own_{number}.png"  # JPEG content under this name
+        Image.open(image).save(image, "JPEG")
+        content = image.read_bytes()
+        image.write_bytes(content[: len(content) // 2])
+    assert run(monkeypatch, path, "--fast") == 0
+    assert "0 faults" in capsys.readouterr().out
+    folder = tmp_path / "samples"
+    assert run(monkeypatch, path, "--draw", 5, "--output-dir", folder) == 1
+    printed = capsys.readouterr()
+    faults = [line for line in printed.out.splitlines() if line.startswith("fault: ")]
+    assert len(faults) == 2
+    for number, fault in zip((1, 3), faults, strict=True):
+        assert fault.startswith(f"fault: {tmp_path}/own_{number}.png: not readable as an image: ")
+        assert "truncated" in fault
+    assert "5/5" in printed.err  # the progress bar
+    # the fourth image has no boxes
+    assert sorted(file.name for file in folder.iterdir()) == [f"{i:06d}.jpg" for i in (0, 2, 4)]
+
+
 def test_an_unreadable_dataset_ends_with_one_line(root, monkeypatch, capsys):
     (root / "annotation" / "pool.mat").unlink()
     assert run(monkeypatch, "cuhk_sysu_train") == 2
