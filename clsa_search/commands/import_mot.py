@@ -11,7 +11,8 @@ from pathlib import Path
 
 from clsa_search.commands.arguments import check_readable
 from clsa_search.data.datasets.mot_split import SPLITS
-from clsa_search.errors import InputError, reported_input_errors
+from clsa_search.errors import reported_input_errors
+from clsa_search.output_checks import check_output_folder, reported_writes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -20,7 +21,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=(__doc__ or "").splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("source", help="folder of the sequences, or of train/ with the sequences")
+    parser.add_argument(
+        "source", help="folder of the sequences, of train/ with the sequences, or of one"
+    )
     parser.add_argument("output_dir", help="folder for train.json and gallery.json")
     parser.add_argument(
         "--split",
@@ -35,7 +38,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--min-visibility", type=float, default=0.3, help="less visible persons become unlabeled"
     )
+    parser.add_argument(
+        "--label", metavar="NAME", help="class of persons in gt/labels.txt, if it is not person"
+    )
     parser.add_argument("--frame-step", type=int, default=1, help="step between frames; 1: all")
+    parser.add_argument(
+        "--frame-rate", type=float, metavar="FPS", help="frames per second, without seqinfo.ini"
+    )
     parser.add_argument("--copy", action="store_true", help="copy the frames to OUTPUT_DIR/images")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choices")
     return parser.parse_args(argv)
@@ -45,15 +54,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Convert a folder and print the numbers of each file."""
     args = parse_args(argv)
-    with reported_input_errors():
-        check_readable(args.source)
-        from tabulate import tabulate
+    check_readable(args.source)
+    check_output_folder(args.output_dir)
+    from tabulate import tabulate
 
-        from clsa_search.data.datasets.mot import import_mot
+    from clsa_search.data.datasets.mot import import_mot
 
-        try:
-            counts = import_mot(**vars(args))
-        except OSError as error:
-            raise InputError(f"{args.output_dir}: cannot write: {error.strerror}") from error
+    with reported_writes(args.output_dir):
+        counts = import_mot(**vars(args))
     rows = [[Path(args.output_dir) / f"{name}.json", *row.values()] for name, row in counts.items()]
     print(tabulate(rows, headers=["file", *counts["train"]]))

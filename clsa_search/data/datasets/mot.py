@@ -1,5 +1,6 @@
 """Person search from tracked video: convert MOTChallenge folders to custom JSON files."""
 
+import math
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
@@ -35,7 +36,9 @@ def import_mot(
     test_sequences: Sequence[str] = (),
     test_fraction: float = 0.3,
     min_visibility: float = 0.3,
+    label: str | None = None,
     frame_step: int = 1,
+    frame_rate: float | None = None,
     copy: bool = False,
     seed: int = 0,
 ) -> dict[str, dict[str, int]]:
@@ -54,7 +57,10 @@ def import_mot(
         test_sequences: sequences to hold out; if empty, they are chosen at random.
         test_fraction: share of the sequences, or of the identities with a query, to hold out.
         min_visibility: less visible boxes become unlabeled; from 0 to 1, all visible.
+        label: name of the class of persons in gt/labels.txt (see `read_ground_truth`).
         frame_step: step between the frames to take; 1 takes all.
+        frame_rate: frames per second, for the field `time` of the images, in seconds; by default
+            that of seqinfo.ini, and no time without it.
         copy: whether to copy the frames to `output_dir/images`. Otherwise the files name the
             original frames: by a relative path below `output_dir`, elsewhere by an absolute path.
         seed: seed of the random choices.
@@ -67,6 +73,8 @@ def import_mot(
             and value.
     """
     _check_arguments(split, test_sequences, test_fraction, min_visibility, frame_step, seed)
+    if frame_rate is not None and not 0 < frame_rate < math.inf:
+        raise InputError(f"frame_rate is {frame_rate}; expected frames per second, above 0")
     sequences, rng = find_sequences(source), np.random.default_rng(seed)
     names = {sequence.name for sequence in sequences}
     gallery_names: set[str] = set()
@@ -75,7 +83,9 @@ def import_mot(
         gallery_names = hold_out_sequences(
             [sequence.name for sequence in sequences], test_sequences, test_fraction, rng
         )
-    images, annotations = _read_sequences(sequences, Path(output_dir), frame_step, copy)
+    if frame_rate is not None:
+        sequences = [sequence._replace(frame_rate=frame_rate) for sequence in sequences]
+    images, annotations = _read_sequences(sequences, Path(output_dir), label, frame_step, copy)
     annotations = [unlabel(a) if a["visibility"] < min_visibility else a for a in annotations]
     identities = {annotation["person_id"] for annotation in annotations} - {UNLABELED}
     if split == "identity":
@@ -111,7 +121,11 @@ def _check_arguments(
 
 
 def _read_sequences(
-    sequences: Sequence[MOTSequence], output_dir: Path, frame_step: int, copy: bool
+    sequences: Sequence[MOTSequence],
+    output_dir: Path,
+    label: str | None,
+    frame_step: int,
+    copy: bool,
 ) -> tuple[list[dict], list[dict]]:
     """Return the images and annotations of all sequences, in the custom JSON format."""
     from tqdm import tqdm  # slow to import
@@ -124,7 +138,7 @@ def _read_sequences(
         for sequence, frames in chosen:
             progress.set_description(sequence.name)
             by_frame = defaultdict(list)
-            for box in read_ground_truth(sequence):
+            for box in read_ground_truth(sequence, label):
                 by_frame[box.frame].append(box)
             for frame in frames:
                 image = _make_image(sequence, frame, len(images) + 1, output_dir, copy)
@@ -145,7 +159,7 @@ def _make_image(
         target = output_dir / "images" / sequence.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         path = Path(shutil.copyfile(path, target))
-    return {
+    image = {
         "id": image_id,
         "file_name": name_file(path.resolve(), output_dir.resolve()),
         "width": width,
@@ -154,6 +168,9 @@ def _make_image(
         "sequence": sequence.name,
         "frame": frame,
     }
+    if sequence.frame_rate is not None:
+        image["time"] = (frame - min(sequence.frames)) / sequence.frame_rate
+    return image
 
 
 def _annotate(box: TrackedBox, image: dict, person_id: int) -> list[dict]:

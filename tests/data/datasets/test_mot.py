@@ -13,6 +13,7 @@ from PIL import Image
 from clsa_search.data import count_identities, load_custom_json
 from clsa_search.data.datasets.mot import import_mot, name_file
 from clsa_search.data.datasets.mot_files import find_sequences, read_ground_truth
+from clsa_search.data.datasets.mot_frames import find_frames
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
@@ -250,6 +251,7 @@ def test_faults_of_folders_and_images(source, tmp_path):
         ),
         ({"test_fraction": 1.0}, "test_fraction is 1.0; expected between 0 and 1"),
         ({"min_visibility": -1}, "min_visibility is -1; expected from 0 to 1"),
+        ({"frame_rate": 0}, "frame_rate is 0; expected frames per second, above 0"),
         ({"frame_step": 0}, "frame_step is 0; expected 1 or more"),
         ({"seed": -1}, "seed is -1; expected 0 or more"),
     ],
@@ -258,6 +260,88 @@ def test_wrong_arguments(source, tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         import_mot(source, tmp_path / "out", **arguments)
     assert not (tmp_path / "out").exists()
+
+
+def write_cvat(root, labels="car\nPerson\nbike\n", names="frame_{:06d}.PNG"):
+    """Write a sequence as CVAT exports it: three frames, a car and a person who walks."""
+    rows = ["1,1,1,1,20,10,1,1,1", *walk(2, 1, 1, 1), "2,1,3,1,20,10,1,1,1"]
+    folder = write_sequence(root, "task", [row for row in rows if row.split(",")[1] == "1"])
+    text = (folder / "gt" / "gt.txt").read_text()
+    text += "".join(row.replace(",1,1,1", ",1,2,1", 1) + "\n" for row in walk(2, 1, 1, 1))
+    (folder / "gt" / "gt.txt").write_text(text)
+    (folder / "gt" / "labels.txt").write_text(labels)
+    for number, path in enumerate(sorted((folder / "img1").iterdir())):
+        Image.open(path).save(folder / "img1" / names.format(number), format="PNG")
+        path.unlink()
+    return folder
+
+
+def test_an_export_of_cvat_is_imported(tmp_path):
+    """Only persons, frames in the order of their names, without seqinfo.ini, source as sequence."""
+    folder = write_cvat(tmp_path)
+    for source in (folder, tmp_path):
+        counts = import_mot(source, tmp_path / "out", split="none", frame_rate=25)
+        expected = {"images": 3, "boxes": 3, "labeled": 3, "identities": 1, "queries": 1}
+        assert counts["gallery"] == expected
+    saved = json.loads((tmp_path / "out" / "gallery.json").read_text())
+    assert [Path(image["file_name"]).name for image in saved["images"]] == [
+        f"frame_00000{number}.PNG" for number in range(3)
+    ]
+    assert [(image["frame"], image["time"]) for image in saved["images"]] == [
+        *((1, 0), (2, 1 / 25), (3, 2 / 25))
+    ]
+    assert saved["annotations"][0]["bbox"] == [10, 5, 5, 10]
+    counts = import_mot(folder, tmp_path / "out", split="none", label="car")
+    assert counts["gallery"]["boxes"] == 2
+    assert "time" not in json.loads((tmp_path / "out" / "gallery.json").read_text())["images"][0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "label", "message"),
+    [
+        ("car\nbike\n", None, "labels.txt: 0 labels for person or .*--label with one of car, bike"),
+        ("", None, "labels.txt: 0 labels for person or .*--label with one of none"),
+        ("person\npedestrian\n", None, "labels.txt: 2 labels for person or pedestrian"),
+        ("car\nperson\n", "man", "labels.txt: 0 labels for man; expected --label with one of car"),
+    ],
+)
+def test_the_class_of_persons_has_to_be_clear(tmp_path, labels, label, message):
+    folder = write_cvat(tmp_path, labels)
+    with pytest.raises(InputError, match=message):
+        import_mot(folder, tmp_path / "out", split="none", label=label)
+    (folder / "gt" / "labels.txt").unlink()
+    with pytest.raises(InputError, match="labels.txt: no such file; expected it with the label"):
+        import_mot(folder, tmp_path / "out", split="none", label="man")
+
+
+@pytest.mark.parametrize("names", ["{}.JPG", "{}.jpeg", "image{}.bmp", "x9_{}.webp"])
+def test_frames_of_any_image_format_are_found(tmp_path, names):
+    (tmp_path / "img1").mkdir()
+    for number in (1, 2, 10):
+        (tmp_path / "img1" / names.format(number)).touch()
+    for other in ("labels.xml", ".hidden.png", "Thumbs.db"):
+        (tmp_path / "img1" / other).touch()
+    frames = find_frames(tmp_path / "img1")
+    assert [path.name for path in frames.values()] == [names.format(n) for n in (1, 2, 10)]
+    assert list(frames) == ([1, 2, 10] if names[0] == "{" else [1, 2, 3])
+    (tmp_path / "img1" / "10.png").touch()
+    (tmp_path / "img1" / "010.png").touch()
+    with pytest.raises(InputError, match="10.* has this number too"):
+        find_frames(tmp_path / "img1")
+
+
+def test_seqinfo_in_capitals_and_with_a_frame_rate(source, tmp_path):
+    folder = source / "train" / "a"
+    for path in (folder / "img1").iterdir():
+        path.rename(path.with_suffix(".JPG"))
+    info = "\ufeff[Sequence]\nimDir=img1\nframeRate=10\nimExt=.jpg\n"
+    (folder / "seqinfo.ini").write_text(info)
+    import_mot(source, tmp_path / "out", split="none")
+    saved = json.loads((tmp_path / "out" / "train.json").read_text())
+    assert [image.get("time") for image in saved["images"][:4]] == [0, 0.1, 0.2, None]
+    (folder / "seqinfo.ini").write_text(info.replace("10", "fast"))
+    with pytest.raises(InputError, match="seqinfo.ini: frameRate is 'fast'; expected frames per"):
+        import_mot(source, tmp_path / "out")
 
 
 def test_a_single_sequence_cannot_be_held_out(tmp_path):
@@ -290,7 +374,10 @@ def test_the_command(source, tmp_path, run_tool, capsys):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SystemExit) as end:
         run_tool(source, tmp_path / "file")
-    assert end.value.code == 2 and "file: cannot write: " in capsys.readouterr().err
+    assert (
+        end.value.code == 2
+        and "file: is not a folder; expected a folder" in capsys.readouterr().err
+    )
 
 
 def test_the_documented_commands_run(source, tmp_path, run_tool, monkeypatch):
@@ -300,6 +387,8 @@ def test_the_documented_commands_run(source, tmp_path, run_tool, monkeypatch):
     source.rename(tmp_path / "MOT17")
     (command,) = re.findall(r"python tools/import_mot.py (.*)", text)
     options = [option.split() for option in re.findall(r"^\| `(--.*?)` \|", text, re.MULTILINE)]
-    assert len(options) == 7
+    assert len(options) == 9
+    for name in "abcd":
+        (tmp_path / "MOT17" / "train" / name / "gt" / "labels.txt").write_text("person\n")
     for option in options:
         assert "datasets/mot17/gallery.json" in run_tool(*command.split(), *option)
