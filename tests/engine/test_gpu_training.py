@@ -1,0 +1,55 @@
+"""Training on a GPU: mixed precision with a loss scale, its resume, and the sampled boxes."""
+
+import numpy as np
+import pytest
+import torch
+
+from clsa_search.engine import PersonSearchTrainer
+from clsa_search.modeling.batched_training import BatchedROIHeads, BatchedRPN
+from tests.support.training import SIX_STEPS, train
+
+HALVES = ["float16", "bfloat16"]
+
+
+@pytest.fixture
+def gpu_cfg(tiny_cfg):
+    tiny_cfg.merge_from_list([*SIX_STEPS, "MODEL.DEVICE", "cuda"])
+    return tiny_cfg
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [None, *HALVES])
+def test_a_resumed_run_continues(gpu_cfg, dtype):
+    if dtype:
+        gpu_cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype])
+    whole, losses = train(gpu_cfg)
+    assert np.isfinite(list(losses.values())).all()
+    with open(f"{gpu_cfg.OUTPUT_DIR}/last_checkpoint", "w") as file:
+        file.write("model_0000002.pth")
+    resumed, rest = train(gpu_cfg, resume=True)
+    assert set(rest) == {3, 4, 5}
+    # sums of gradients on a GPU come in any order
+    assert rest[3] == pytest.approx(losses[3], rel=1e-3)
+    assert rest == pytest.approx({i: losses[i] for i in rest}, rel=0.1)
+    scale = whole._trainer.grad_scaler.state_dict()
+    assert resumed._trainer.grad_scaler.state_dict() == scale and bool(scale) == (
+        dtype == "float16"
+    )
+
+
+@pytest.mark.gpu
+def test_half_precision_makes_about_the_same_losses(gpu_cfg):
+    gpu_cfg.SOLVER.MAX_ITER = 1
+    losses = {None: train(gpu_cfg)[1][0]}
+    for dtype in HALVES:
+        gpu_cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype])
+        losses[dtype] = train(gpu_cfg)[1][0]
+        assert losses[dtype] == pytest.approx(losses[None], rel=0.1)
+
+
+@pytest.mark.gpu
+def test_a_gpu_samples_whole_batches(gpu_cfg):
+    model = PersonSearchTrainer(gpu_cfg).model
+    assert type(model.proposal_generator) is BatchedRPN
+    assert type(model.roi_heads) is BatchedROIHeads
+    assert next(model.parameters()).device == torch.device("cuda", 0)
