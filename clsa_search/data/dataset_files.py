@@ -1,9 +1,11 @@
 """Where datasets lie on disk, and the errors about missing parts."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from clsa_search.errors import InputError
+from clsa_search.wording import count_noun
 
 
 def dataset_path(relative: str) -> Path:
@@ -36,3 +38,11 @@ def missing_file(path: str | os.PathLike) -> InputError:
         f"{path}: no such file or folder; expected it as a part of the dataset "
         "(datasets/README.md tells where to get it and how its folder looks)"
     )
+
+
+def missing_files(paths: Sequence[str | os.PathLike], total: int) -> InputError:
+    """Return the error about missing files of a dataset, at least one of `total`."""
+    error = missing_file(paths[0])
+    if len(paths) == 1:
+        return error
+    return InputError(f"{len(paths):,} of {count_noun(total, 'file')} are missing, such as {error}")

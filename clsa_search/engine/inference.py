@@ -23,7 +23,7 @@ from clsa_search.engine.setup import reported_building
 from clsa_search.engine.trained_model import hash_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, format_table, load_protocols
-from clsa_search.evaluation.record_queries import image_key
+from clsa_search.evaluation.record_queries import check_queries, image_key
 from clsa_search.wording import count_noun
 
 SHARD_SIZE = 200
@@ -59,13 +59,14 @@ def predict(
             queries or no such protocol; the checkpoint is missing or belongs to another model.
     """
     check_config(cfg)
-    records = get_records(dataset_name)
-    check_images_exist(records)
-    if protocols is None or protocols:
-        load_protocols(dataset_name, records, protocols)  # faults show before the model runs
     with reported_building():
         model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
+    records = get_records(dataset_name)
+    check_images_exist(records)
+    if protocols is None or protocols:
+        check_queries(dataset_name, records)
+        load_protocols(dataset_name, records, protocols)  # faults show before the model runs
     prepare_for_inference(model.eval(), cfg)
     evaluator = PersonSearchEvaluator(
         dataset_name,

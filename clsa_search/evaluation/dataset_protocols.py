@@ -11,7 +11,6 @@ from clsa_search.evaluation.protocol import (
     cross_camera_gallery,
     full_gallery,
 )
-from clsa_search.evaluation.record_queries import check_queries
 
 
 def load_protocols(
@@ -30,9 +29,8 @@ def load_protocols(
         build: builder of each protocol (`SearchOptions.build_protocol`).
 
     Raises:
-        InputError: the dataset has no queries or no such protocol, or lacks a necessary `cam_id`.
+        InputError: the dataset has no such protocol, or lacks a necessary `cam_id`.
     """
-    check_queries(dataset_name, records)
     names = default_protocols(dataset_name) if names is None else names
     galleries = list_galleries(dataset_name)
     protocols = []

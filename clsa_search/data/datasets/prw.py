@@ -5,12 +5,14 @@ have the person id -2, person ids have gaps, and the variable of the boxes has t
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from clsa_search.data.dataset_files import missing_files
 from clsa_search.data.datasets.mat_file import load_variable
 from clsa_search.data.image_checks import read_image_sizes
 from clsa_search.data.labeled_boxes import LabeledBoxes
@@ -23,7 +25,7 @@ FRAME_LISTS = {"train": "frame_train.mat", "gallery": "frame_test.mat"}
 QUERY_FILE = "query_info.txt"
 _FRAME_VARIABLES = ("img_index_train", "img_index_test")
 _BOX_VARIABLES = ("box_new", "anno_file", "anno_previous")
-_UNLABELED = -2
+_LARGEST = 1e9  # the comparison with it refuses NaN and infinity too
 
 
 def load_prw(root: Path, split: str) -> list[dict]:
@@ -63,29 +65,44 @@ def _read_split(root: Path, split: str) -> Split:
 
 
 def _read_frames(path: Path) -> list[str]:
-    frames = load_variable(path, *_FRAME_VARIABLES).ravel()
-    return [str(np.asarray(frame).ravel()[0]).strip() for frame in frames]
+    names = []
+    for number, frame in enumerate(load_variable(path, *_FRAME_VARIABLES).ravel()):
+        text = np.asarray(frame).ravel()
+        if len(text) != 1 or not str(text[0]).strip():
+            raise InputError(f"{path}: frame {number} is {text.tolist()}; expected a name")
+        names.append(str(text[0]).strip())
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"{path}: frame {twice[0]!r} is listed twice; expected each frame once")
+    return names
 
 
 def _read_ground_truth(paths: list[Path]) -> LabeledBoxes:
     """Return the boxes of all images, one annotation file per image."""
+    if missing := [path for path in paths if not path.is_file()]:
+        raise missing_files(missing, len(paths))
     rows = [_read_annotations(path) for path in paths]
     ragged = Ragged.from_lengths(np.concatenate([np.empty((0, 5)), *rows]), [*map(len, rows)])
     person_ids = ragged.values[:, 0].astype(np.int64)
     return LabeledBoxes(
         images=ragged.owners,
         boxes=to_corners(ragged.values[:, 1:]),
-        person_ids=np.where(person_ids == _UNLABELED, UNLABELED, person_ids),
+        person_ids=np.where(person_ids < 0, UNLABELED, person_ids),
     )
 
 
 def _read_annotations(path: Path) -> np.ndarray:
     """Return (n, 5) person id, x, y, width, height of the boxes with a size."""
-    rows = load_variable(path, *_BOX_VARIABLES).astype(np.float64)
-    if rows.size and rows.shape[-1] != 5:
-        numbers = count_noun(rows.shape[-1], "number")
-        raise InputError(f"{path}: rows of {numbers}; expected pid, x, y, w, h")
-    rows = rows.reshape(-1, 5)
+    rows = load_variable(path, *_BOX_VARIABLES)
+    if rows.size and (rows.shape[-1] != 5 or rows.dtype.kind not in "iuf"):
+        kind = "number" if rows.dtype.kind in "iuf" else "value"
+        raise InputError(
+            f"{path}: rows of {count_noun(rows.shape[-1], kind)}; expected pid, x, y, w, h"
+        )
+    rows = rows.reshape(-1, 5).astype(np.float64)
+    fits = (np.abs(rows) < _LARGEST).all(axis=1)
+    if not fits.all():
+        row = int(np.argmin(fits))
+        raise InputError(f"{path}: row {row} is {rows[row].tolist()}; expected pid, x, y, w, h")
     return rows[(rows[:, 3:] > 0).all(axis=1)]
 
 
@@ -99,9 +116,11 @@ def _read_queries(
         if not line.strip():
             continue
         try:
-            pid, x, y, w, h, frame = line.split()  # split() drops a carriage return too
-            box = float(x), float(y), float(x) + float(w), float(y) + float(h)
-            queries.append((positions[frame.removesuffix(".jpg")], box, int(pid)))
+            pid, *numbers, frame = line.split()  # split() drops a carriage return too
+            x, y, w, h = map(float, numbers)
+            if not all(abs(number) < _LARGEST for number in (int(pid), x, y, w, h)):
+                raise ValueError
+            queries.append((positions[frame.removesuffix(".jpg")], (x, y, x + w, y + h), int(pid)))
         except (ValueError, KeyError) as error:
             raise InputError(
                 f"{path}: line {number} is {line!r}; expected pid x y w h and a frame of the test"

@@ -8,6 +8,7 @@ from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 from tests.support.published_datasets import (
     boxes_by_image,
+    cells,
     list_queries,
     write_mat,
     write_prw,
@@ -80,6 +81,7 @@ def test_the_first_known_variable_holds_the_boxes(root):
     [
         *("1 2 3 4 5", "x 1 2 3 4 c2s1_000002", "1 2 3 4 5 6 c2s1_000002"),
         *("1 2 3 4 5 c1s1_000001", "1 2 3 4 nan? c2s1_000002"),
+        *("1 nan 3 4 5 c2s1_000002", "1 2 3 inf 5 c2s1_000002", "9e9 2 3 4 5 c2s1_000002"),
     ],
 )
 def test_faults_of_the_queries_are_named(root, line):
@@ -106,3 +108,40 @@ def test_missing_files_are_named(root, missing):
     (root / missing).rename(root / "gone")
     with pytest.raises(InputError, match=f"{missing}: no such file.*datasets/README.md"):
         get_records("prw_gallery")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[5, 0, np.nan, 9, 9]], r"row 0 is \[5.0, 0.0, nan, 9.0, 9.0\]; expected pid, x, y, w, h"),
+        ([[5, 0, 0, 9, 9], [np.inf, 0, 0, 9, 9]], "row 1 is .*inf"),
+        ([["a", "b", "c", "d", "e"]], "expected pid, x, y, w, h"),
+    ],
+)
+def test_faults_of_the_boxes_are_named(root, rows, message):
+    value = np.array(rows, dtype=object if isinstance(rows[0][0], str) else np.float64)
+    write_mat(root / "annotations" / "c1s1_000001.jpg.mat", "box_new", value)
+    with pytest.raises(InputError, match=f"c1s1_000001.jpg.mat: .*{message}"):
+        get_records("prw_train")
+
+
+def test_faults_of_the_frames_are_named(root):
+    for names, message in (
+        ([["c1s1_000001"], ["c1s1_000001"]], "frame 'c1s1_000001' is listed twice"),
+        ([["c1s1_000001"], [np.zeros((0, 0))]], r"frame 1 is \[\]; expected a name"),
+    ):
+        write_mat(root / "frame_train.mat", "img_index_train", cells(names))
+        with pytest.raises(InputError, match=f"frame_train.mat: {message}"):
+            get_records("prw_train")
+
+
+def test_missing_annotations_are_counted(root):
+    for path in (root / "annotations").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="2 of 2 files are missing, such as .*annotations/c6s2"):
+        get_records("prw_train")
+
+
+def test_any_negative_person_id_is_unlabeled(root):
+    write_mat(root / "annotations" / "c1s1_000001.jpg.mat", "box_new", np.array([[-1, 0, 0, 9, 9]]))
+    assert boxes_by_image(get_records("prw_train"))["c1s1_000001.jpg"][0][0] == UNLABELED
