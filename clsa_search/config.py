@@ -115,6 +115,9 @@ def _add_computation(cfg: CN) -> None:
     # Number of parts that IMS_PER_BATCH of a process is split into, one after the other, to train
     # with a batch larger than memory. Batch norm sees one part at a time.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
+    # Whether torch compiles the stages of ResNets for training, for a GPU. The first steps, and
+    # the first ones with images of another size, take up to a minute longer.
+    cfg.SOLVER.COMPILE = False
 
     # Number type of backbones, pyramid, RPN and box head at inference: "float32", "float16" or
     # "bfloat16". Boxes, scores and re-ID heads stay in float32.

@@ -65,7 +65,7 @@ class Step:
         cfg = with_options(cfg, "MODEL.DEVICE", str(device), "SOLVER.BASE_LR", 0.0)
         amp_dtype = read_amp_dtype(cfg)
         self.model = build_random_model(cfg, device, identities=identities).train()
-        prepare_for_training(self.model, amp_dtype)
+        prepare_for_training(self.model, cfg)
         propose_near_boxes(self.model, cfg.MODEL.REID.PROPOSALS_PER_IMAGE)
         self.model.reid_criterion.register_forward_pre_hook(self._count_boxes)
         optimizer = PersonSearchTrainer.build_optimizer(cfg, self.model)
@@ -129,11 +129,12 @@ def measure_training(
     keep_freed_memory(device)
     measure_step = partial(measure, unit="image", units=batch, device=device, repeat=repeat)
     steps: list[Measurement] = []
+    kind = "compiled, " if cfg.SOLVER.COMPILE else ""
     for branch in branches:
         for dtype in dtypes:
             changed = with_options(cfg, "MODEL.REID.NAME", BRANCHES[branch], *_precision(dtype))
             step = Step(changed, device=device, batch=batch, size=size, boxes=boxes)
-            name = f"training step, {branch} branch, {dtype}, batch {batch}"
+            name = f"training step, {branch} branch, {kind}{dtype}, batch {batch}"
             measurement = measure_step(step, name=name, dtype=dtype)
             steps.append(measurement)
             embedded = step.embedded * cfg.SOLVER.ACCUMULATION_STEPS / batch

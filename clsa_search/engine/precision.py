@@ -2,6 +2,7 @@
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.modeling import ResNet
 from torch import nn
 from torch.nn import functional as F
 
@@ -33,21 +34,26 @@ def read_amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     return HALVES[name]
 
 
-def prepare_for_training(model: nn.Module, amp_dtype: torch.dtype | None) -> None:
+def prepare_for_training(model: PersonSearchRCNN, cfg: CfgNode) -> None:
     """Make the training of a model fast on its device, in place.
 
     Weights are channels-last where this is faster: on a CPU or in half precision. On a GPU the
     detector samples all images of a batch at once.
 
     Args:
-        model: model on its device.
-        amp_dtype: see :func:`read_amp_dtype`.
+        model: model on MODEL.DEVICE.
+        cfg: config of the model and the solver.
+
+    Raises:
+        InputError: see :func:`read_amp_dtype`; SOLVER.COMPILE, but nothing can be compiled.
     """
-    is_cpu = next(model.parameters()).device.type == "cpu"
-    if amp_dtype or is_cpu:
+    is_cpu = model.device.type == "cpu"
+    if read_amp_dtype(cfg) or is_cpu:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not is_cpu:
         batch_training(model)
+    if cfg.SOLVER.COMPILE:
+        _compile_stages(model, cfg)
 
 
 def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
@@ -61,7 +67,12 @@ def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
         InputError: the device does not support the type, or the backbone cannot be compiled.
     """
     if cfg.TEST.COMPILE:
-        _check_compiler(model, cfg)
+        if not hasattr(model.reid_branch, "backbone"):
+            raise InputError(
+                f"TEST.COMPILE is True, but {cfg.MODEL.REID.NAME} has no backbone to compile; "
+                "expected False"
+            )
+        _check_compiler("TEST.COMPILE", cfg.MODEL.DEVICE)
     optimize_for_inference(model, read_test_dtype(cfg), compile_backbone=cfg.TEST.COMPILE)
 
 
@@ -78,18 +89,23 @@ def read_test_dtype(cfg: CfgNode) -> torch.dtype:
     return DTYPES[name]
 
 
-def _check_compiler(model: PersonSearchRCNN, cfg: CfgNode) -> None:
-    if not hasattr(model.reid_branch, "backbone"):
-        raise InputError(
-            f"TEST.COMPILE is True, but {cfg.MODEL.REID.NAME} has no backbone to compile; "
-            "expected False"
-        )
+def _compile_stages(model: nn.Module, cfg: CfgNode) -> None:
+    """Compile the stages of all ResNets, in place, at their first images."""
+    stages = [stage for x in model.modules() if isinstance(x, ResNet) for stage in x.stages]
+    if not stages:
+        raise InputError("SOLVER.COMPILE is True, but the model has no ResNet; expected False")
+    _check_compiler("SOLVER.COMPILE", cfg.MODEL.DEVICE)
+    for stage in stages:
+        stage.compile()
+
+
+def _check_compiler(key: str, device: str) -> None:
     try:
-        torch.compile(torch.neg)(torch.ones(2, device=cfg.MODEL.DEVICE))
+        torch.compile(torch.neg)(torch.ones(2, device=device))
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).splitlines()[:2])
         raise InputError(
-            f"TEST.COMPILE is True, but torch cannot compile for {cfg.MODEL.DEVICE} here "
+            f"{key} is True, but torch cannot compile for {device} here "
             f"({reason}); expected False, or a compiler (g++ for a CPU, triton for a GPU)"
         ) from error
 

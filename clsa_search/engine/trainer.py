@@ -162,7 +162,7 @@ class PersonSearchTrainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """Build the model of a config, laid out for fast training."""
         model = super().build_model(cfg)
-        prepare_for_training(model, read_amp_dtype(cfg))
+        prepare_for_training(model, cfg)
         return model
 
     @classmethod

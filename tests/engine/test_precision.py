@@ -1,5 +1,7 @@
 """A step in half precision or in parts makes the update of the whole batch in float32."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,16 @@ from detectron2.modeling import build_model
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils.events import EventStorage
 from torch import nn
+from torch._dynamo.utils import counters
 
 from clsa_search.engine import AccumulatingTrainer, PersonSearchTrainer
-from clsa_search.engine.precision import prepare_for_inference, read_test_dtype
+from clsa_search.engine.precision import (
+    prepare_for_inference,
+    prepare_for_training,
+    read_test_dtype,
+)
 from clsa_search.errors import InputError
+from tests.support.devices import DEVICES
 from tests.support.training import SIX_STEPS, train
 
 FP16 = ["SOLVER.AMP.ENABLED", "True"]
@@ -172,6 +180,22 @@ def test_a_cpu_trains_channels_last(tiny_cfg):
     assert not weight.is_contiguous()
 
 
+@pytest.mark.parametrize("device", DEVICES, indirect=True)
+def test_compiled_resnets_train_alike(tiny_cfg, device, monkeypatch):
+    if device.type == "cpu":  # without the time of a compiler
+        monkeypatch.setattr("torch.compile", partial(torch.compile, backend="eager"))
+    tiny_cfg.merge_from_list(["SOLVER.MAX_ITER", 4])
+    torch.manual_seed(0)  # of the weights
+    _, losses = train(tiny_cfg)
+    tiny_cfg.SOLVER.COMPILE = True
+    counters.clear()
+    torch.manual_seed(0)
+    trainer, compiled = train(tiny_cfg)
+    assert counters["stats"]["unique_graphs"] >= 8 and not counters["graph_break"]
+    assert compiled == pytest.approx(losses, rel=1e-4 if device.type == "cpu" else 0.05)
+    assert not any("_orig_mod" in name for name in trainer.model.state_dict())
+
+
 def test_a_model_that_cannot_be_compiled_is_refused(tiny_cfg, monkeypatch):
     tiny_cfg.merge_from_list(["TEST.COMPILE", True])
 
@@ -184,8 +208,11 @@ def test_a_model_that_cannot_be_compiled_is_refused(tiny_cfg, monkeypatch):
     monkeypatch.setattr("torch.compile", refuse)
     model = build_model(tiny_cfg).eval()
     message = r"cannot compile for cpu here \(backend='inductor' raised: InvalidCxxCompiler: no g"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"TEST.COMPILE is True, but torch {message}"):
         prepare_for_inference(model, tiny_cfg)
+    tiny_cfg.SOLVER.COMPILE = True
+    with pytest.raises(InputError, match=f"SOLVER.COMPILE is True, but torch {message}"):
+        prepare_for_training(model, tiny_cfg)
     tiny_cfg.MODEL.REID.NAME = "SharedBranch"
     with pytest.raises(InputError, match="TEST.COMPILE is True, but SharedBranch has no backbone"):
         prepare_for_inference(build_model(tiny_cfg).eval(), tiny_cfg)
