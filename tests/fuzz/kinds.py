@@ -17,6 +17,7 @@ KINDS = {
     "images": Share(media_files.images, 20),
     "videos": Share(media_files.videos, 4),
     "custom JSON": Share(label_files.custom_json, 20),
+    "JSON of annotation tools": Share(label_files.tool_json, 10),
     "published datasets": Share(label_files.published_datasets, 4),
     "MOTChallenge folders": Share(label_files.tracks, 6),
     "configs": Share(label_files.configs, 6),

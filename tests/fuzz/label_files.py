@@ -11,6 +11,7 @@ import yaml
 
 from clsa_search.data.builtin import PUBLISHED_SPLITS
 from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
+from clsa_search.data.datasets.json_queries import make_queries
 from clsa_search.data.datasets.mot import import_mot
 from clsa_search.engine import load_config
 from clsa_search.visualize.curves import read_metrics
@@ -36,6 +37,31 @@ def custom_json(folder: Path) -> Iterator[Trial]:
         load_custom_json(path)
         for build in load_custom_galleries(path).values():
             build()
+
+    yield trial
+
+
+@contextmanager
+def tool_json(folder: Path) -> Iterator[Trial]:
+    """Damage a JSON file of an annotation tool, and choose its fields at random."""
+    document = json.loads(make_split(folder, "tool", images=4, queries=False).read_text())
+    document["categories"] = [{"id": 1, "name": "person"}, {"id": 2, "name": "car"}]
+    for number, annotation in enumerate(document["annotations"]):
+        person = annotation.pop("person_id")
+        annotation |= {"attributes": {"track_id": person}, "who": "ab"[number % 2], "pid": person}
+    content = json.dumps(document).encode("utf-8-sig")
+    path = folder / "damaged.json"
+    fields = ["attributes.track_id", "who", "pid", "person_id", "a.b.c", "", "attributes", "bbox"]
+    categories = [None, "person", "1", "car", "", "\0"]
+
+    def trial(chance: random.Random) -> None:
+        path.write_bytes(damage_json(content, document, chance))
+        options = {"id_field": chance.choice(fields), "category": chance.choice(categories)}
+        if chance.random() < 0.5:
+            load_custom_json(path, **options)
+        else:
+            make_queries(path, folder / "out.json", **options)
+            load_custom_json(folder / "out.json")
 
     yield trial
 
