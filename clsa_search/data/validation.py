@@ -109,6 +109,8 @@ def _check_boxes(records: Sequence[dict], boxes: LabeledBoxes, report: DatasetRe
     _note_images("with two boxes of one identity", pairs[counts > 1, 1], records, report)
     empty = np.setdiff1d(np.arange(len(records)), boxes.images)
     _note_images("without boxes", empty, records, report)
+    if len(boxes) and not len(labeled):
+        report.notes.append("no box has an identity: the re-ID has nothing to train on or to find")
     if once := int((np.bincount(labeled.person_ids) == 1).sum()):
         report.notes.append(f"{count_noun(once, 'identity', 'identities')} with one box only")
 

@@ -1,6 +1,7 @@
 """The check of a dataset: counts, notes, faults, and the exit status."""
 
 import dataclasses
+import json
 import runpy
 import sys
 
@@ -132,6 +133,19 @@ def test_a_cut_image_is_a_fault_unless_only_headers_are_read(tmp_path, monkeypat
     assert "5/5" in printed.err  # the progress bar
     # the fourth image has no boxes
     assert sorted(file.name for file in folder.iterdir()) == [f"{i:06d}.jpg" for i in (0, 2, 4)]
+
+
+def test_a_dataset_without_identities_or_with_a_file_twice_is_named(tmp_path):
+    path = make_split(tmp_path, "own", images=5, queries=False)
+    document = json.loads(path.read_text())
+    for annotation in document["annotations"]:
+        del annotation["person_id"]
+    for image in document["images"][1:4]:
+        image["file_name"] = "own_1.png"
+    path.write_text(json.dumps(document))
+    report = check_dataset(str(path))
+    assert report.faults == [f"1 file of more than one image: {tmp_path / 'own_1.png'}"]
+    assert "no box has an identity: the re-ID has nothing to train on or to find" in report.notes
 
 
 def test_an_unreadable_dataset_ends_with_one_line(root, monkeypatch, capsys):

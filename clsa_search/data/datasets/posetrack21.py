@@ -4,6 +4,7 @@ Doering et al., "PoseTrack21: A Dataset for Person Search, Multi-Object Tracking
 Pose Tracking", CVPR 2022. The files are like COCO's; ignore regions are not used.
 """
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from clsa_search.structures import UNLABELED
 FOLDER = Path("posetrack_person_search")
 SPLIT_FILES = {"train": "train.json", "gallery": "val.json"}
 QUERY_FILE = "query.json"
+_LARGEST_ID = 2**63
 
 
 def load_posetrack21(root: Path, split: str) -> list[dict]:
@@ -79,7 +81,7 @@ def _read_boxes(
 ) -> LabeledBoxes:
     section = Section(document, "annotations", path)
     positions = {image_id: position for position, image_id in enumerate(images)}
-    person_ids = section.column("person_id", is_integer, "an integer", default=UNLABELED)
+    person_ids = section.column("person_id", _is_small, "an integer", default=UNLABELED)
     boxes = section.column("bbox", is_four_numbers, "[x, y, width, height]")
     return LabeledBoxes(
         images=section.image_positions(positions),
@@ -88,5 +90,11 @@ def _read_boxes(
     )
 
 
+def _is_small(value: Any) -> bool:
+    return is_integer(value) and abs(value) < _LARGEST_ID
+
+
 def _is_number(value: Any) -> bool:
-    return is_integer(value) or (isinstance(value, str) and value.isdecimal())
+    if isinstance(value, str):
+        return re.fullmatch("[0-9]{1,18}", value) is not None
+    return _is_small(value)

@@ -64,6 +64,9 @@ def test_a_query_image_missing_from_the_gallery_comes_last(root):
         ("val", "annotations", "bbox", [1, 2, 3], r"'bbox' is \[1, 2, 3\]"),
         ("val", "annotations", "person_id", "x", "'person_id' is \"x\""),
         ("val", "images", "vid_id", "first", "'vid_id' is \"first\""),
+        ("val", "images", "vid_id", "9" * 30, "'vid_id' is \"999"),
+        ("val", "images", "vid_id", 2**63, "'vid_id' is 9223372036854775808"),
+        ("val", "annotations", "person_id", -(2**63), "'person_id' is -9223372036854775808"),
         ("val", "images", "file_name", "", "'file_name' is \"\""),
     ],
 )
