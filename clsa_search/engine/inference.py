@@ -62,11 +62,7 @@ def predict(
     with reported_building():
         model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
-    records = get_records(dataset_name)
-    check_images_exist(records)
-    if protocols is None or protocols:
-        check_queries(dataset_name, records)
-        load_protocols(dataset_name, records, protocols)  # faults show before the model runs
+    records = _load_records(dataset_name, protocols)
     prepare_for_inference(model.eval(), cfg)
     evaluator = PersonSearchEvaluator(
         dataset_name,
@@ -88,6 +84,20 @@ def predict(
         return inference_on_dataset(model, loader, evaluator)
 
 
+def _load_records(dataset_name: str, protocols: Sequence[str] | None) -> list[dict]:
+    """Load the records of a test set, and find its faults before the model runs.
+
+    Raises:
+        InputError: images are missing, or there are no queries or no such protocol to score.
+    """
+    records = get_records(dataset_name)
+    check_images_exist(records)
+    if protocols is None or protocols:
+        check_queries(dataset_name, records)
+        load_protocols(dataset_name, records, protocols)
+    return records
+
+
 def _dump_relevant(cfg: CfgNode) -> str:
     """Return the config without the keys that change no result."""
     cfg = cfg.clone()
@@ -100,12 +110,14 @@ def predict_test_sets(cfg: CfgNode) -> OrderedDict:
     """Evaluate MODEL.WEIGHTS on each of DATASETS.TEST, into OUTPUT_DIR/inference/<dataset>.
 
     Raises:
-        InputError: a test set is missing, or there is none; see also :func:`predict`.
+        InputError: a test set or MODEL.WEIGHTS is missing; see also :func:`predict`.
     """
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty; expected the names of test sets")
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError("checkpoint '' does not exist; set MODEL.WEIGHTS to one")
     for name in cfg.DATASETS.TEST:
-        get_records(name)  # faults of the datasets show before the work
+        _load_records(name, protocols=None)  # faults of all show before the work
     results: OrderedDict = OrderedDict()
     for name in cfg.DATASETS.TEST:
         results[name] = predict(cfg, name, inference_dir(cfg, name))
