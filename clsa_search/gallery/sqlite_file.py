@@ -1,26 +1,31 @@
-"""The file of the embedded engine: opening, transactions, errors.
+"""The file of the embedded engine: opening and transactions.
 
 WAL lets processes read while one writes; synchronous=FULL makes a commit wait for the disk.
 """
 
 import json
-import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clsa_search.errors import InputError, missing_gallery
-from clsa_search.gallery.sqlite_schema import APPLICATION_ID, SCHEMA, SCHEMA_VERSION
+from clsa_search.errors import InputError
+from clsa_search.gallery.sqlite_connection import WAIT_SECONDS, connect, read_state, reported
+from clsa_search.gallery.sqlite_schema import (
+    APPLICATION_ID,
+    SCHEMA,
+    SCHEMA_VERSION,
+    add_checksums,
+)
 
-WAIT_SECONDS = 60.0  # for the transaction of another process
 _PAGE_BYTES = 32768  # several embeddings in each, none across two
 
 
 class SQLiteFile:
     """A connection to the file of a gallery; threads may share it.
+
+    A gallery on a read-only disk can be read, unless changes of it are not in the file yet.
 
     Args:
         path: path of the file.
@@ -36,24 +41,15 @@ class SQLiteFile:
         self.path = path
         self._lock = threading.RLock()
         self._writes = 0
-        if create_for is None and not os.path.isfile(path):
-            raise missing_gallery(path)
-        if create_for is not None:
-            _make_folder(path)
-        with reported(path, "open"):
-            mode = "rw" if create_for is None else "rwc"
-            self.connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=WAIT_SECONDS,
-                isolation_level=None,  # this class begins and ends transactions
-                check_same_thread=False,  # this class holds a lock
-            )
-            try:
+        self.connection, access = connect(path, create=create_for is not None)
+        self._is_read_only = access in ("ro", "immutable")
+        try:
+            with reported(path, "open"):
+                self._immutable = read_state(path) if access == "immutable" else None
                 self._prepare(create_for, about)
-            except BaseException:
-                self.connection.close()
-                raise
+        except BaseException:
+            self.connection.close()
+            raise
 
     def close(self) -> None:
         """Close the file when no other thread uses it."""
@@ -62,7 +58,7 @@ class SQLiteFile:
 
     def select(self, query: str, *values: object) -> list[tuple]:
         """Return the rows of `SELECT query`."""
-        with self._lock, reported(self.path, "read"):
+        with self.reading():
             return self.connection.execute(f"SELECT {query}", values).fetchall()
 
     def execute(self, statement: str, *values: object) -> int:
@@ -82,23 +78,34 @@ class SQLiteFile:
                 return
             with self._transaction("DEFERRED"):
                 yield
+            if self._immutable and read_state(self.path) != self._immutable:
+                raise InputError(
+                    f"{self.path}: another process has changed it since it was opened without "
+                    "permission to write; open it again"
+                )
 
     @contextmanager
-    def writing(self, action: str) -> Iterator[None]:
+    def writing(self, action: str, *, patience: float = WAIT_SECONDS) -> Iterator[None]:
         """Write all changes of the block, or none.
 
         Args:
             action: verb for messages.
+            patience: seconds to wait for the transactions of other processes.
         """
         with self._lock, reported(self.path, action):
+            self._wait(patience)
             with self._transaction("IMMEDIATE"):
                 yield
+            self._wait(WAIT_SECONDS)
             self._writes += 1
 
-    def read_state(self) -> tuple[int, int]:
+    def read_version(self) -> tuple[int, int]:
         """Return a version of the file; every change by any process changes it."""
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return version, self._writes
+
+    def _wait(self, seconds: float) -> None:
+        self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
@@ -118,13 +125,19 @@ class SQLiteFile:
             (tables,) = execute("SELECT count(*) FROM sqlite_master").fetchone()
             if create_for is not None and not tables:
                 self._create(create_for, about)
-            self._check_version()
+            version = self._check_version()
+        if self._is_read_only:
+            return
         (journal,) = execute("PRAGMA journal_mode = WAL").fetchone()
         if journal != "wal":
             raise InputError(
                 f"{self.path}: is on a disk without shared access for SQLite; expected a local disk"
             )
         execute("PRAGMA synchronous = FULL")
+        if version < SCHEMA_VERSION:
+            with self._transaction("IMMEDIATE"):
+                if self._check_version() < SCHEMA_VERSION:  # else another process was first
+                    add_checksums(self.connection)
 
     def _create(self, weights: str, about: Mapping[str, str]) -> None:
         for statement in SCHEMA.split(";"):
@@ -134,38 +147,20 @@ class SQLiteFile:
         self.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         self.connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
-    def _check_version(self) -> None:
+    def _check_version(self) -> int:
+        """Return the version; refuse other files and unknown versions."""
         (application,) = self.connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID:
             raise InputError(f"{self.path}: is not a gallery; expected one made by this program")
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        if version != SCHEMA_VERSION:
+        if version == SCHEMA_VERSION - 1 and self._is_read_only:
+            raise InputError(
+                f"{self.path}: is a gallery of version {version}; expected to be opened once where "
+                f"it can be written, to become version {SCHEMA_VERSION}"
+            )
+        if version not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
             raise InputError(
                 f"{self.path}: is a gallery of version {version}; expected version "
                 f"{SCHEMA_VERSION}: index again with this program, or use the program that made it"
             )
-
-
-@contextmanager
-def reported(path: Path, action: str) -> Iterator[None]:
-    """Raise errors of SQLite as InputError."""
-    try:
-        yield
-    except (sqlite3.Error, UnicodeEncodeError) as error:  # the latter: a path is not text
-        if type(error) in (sqlite3.DatabaseError, sqlite3.DataError):
-            expected = "a gallery that is whole: this file is damaged or something else"
-        else:  # of the disk, or of other processes
-            expected = (
-                "a readable gallery on a writable disk with free space; data stored before is kept"
-            )
-        raise InputError(f"{path}: cannot {action}: {error}; expected {expected}") from error
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be made: {error.filename}: {error.strerror}; "
-            "expected a file in a writable folder"
-        ) from error
+        return version

@@ -1,6 +1,5 @@
 """The embedded engine of the gallery store: one SQLite file, searched in memory."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +33,9 @@ from clsa_search.gallery.store_records import (
     Source,
     StoredDetection,
 )
+from clsa_search.json_files import parse_json
+
+_PATIENCE = 30.0  # seconds; an indexer waits longer than others
 
 
 class SQLiteStore(GalleryStore):
@@ -78,17 +80,17 @@ class SQLiteStore(GalleryStore):
     @property
     def weights(self) -> str:
         """See `GalleryStore`."""
-        return self._tables.select("weights FROM gallery")[0][0]
+        return self._tables.read_gallery().weights
 
     @property
     def width(self) -> int | None:
         """See `GalleryStore`."""
-        return self._tables.select("width FROM gallery")[0][0]
+        return self._tables.read_gallery().width
 
     @property
     def about(self) -> dict[str, str]:
         """See `GalleryStore`."""
-        return json.loads(self._tables.select("about FROM gallery")[0][0])
+        return parse_json(self._tables.read_gallery().about, f"{self.address}: notes")
 
     def add(
         self, images: Sequence[GalleryImage], progress: Sequence[IndexProgress] = ()
@@ -98,7 +100,7 @@ class SQLiteStore(GalleryStore):
             raise InputError(f"{self.address}: was opened without weights; expected their hash")
         images = [image for image in images if np.size(image.detections.scores)]
         batch = join_images(self.address, images, self.width) if images else None
-        with self._tables.writing("add"):
+        with self._tables.writing("add", patience=_PATIENCE):
             known = self._tables.read_progress([one.source for one in progress])
             check_progress(self.address, progress, known)
             for one in progress:
@@ -190,7 +192,7 @@ class SQLiteStore(GalleryStore):
 
     def _load_index(self) -> EmbeddingIndex | None:
         """Return the index in the state of this transaction; None before the first detection."""
-        state = self._tables.read_state()
+        state = self._tables.read_version()
         width = self.width
         if self._index_state != state and width is not None:
             try:

@@ -6,12 +6,14 @@ Shape letters: N detections of a batch.
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.embedding_index import SOURCE_SHIFT
+from clsa_search.gallery.checksums import check_searched, check_stored, sum_rows, sum_source
 from clsa_search.gallery.sqlite_file import SQLiteFile
+from clsa_search.gallery.sqlite_schema import IMAGE
 from clsa_search.gallery.store_records import (
     Filter,
     GalleryImage,
@@ -21,12 +23,37 @@ from clsa_search.gallery.store_records import (
 )
 from clsa_search.structures import ImageDetections, Ragged
 
-_LOAD_ROWS = 2048  # detections to load at a time
+_LOAD_ROWS = 512  # detections to load at a time: they stay in the cache of a CPU
 _ORDERS = {"id": "id", "time": "time, id", "score": "score DESC, id"}
+
+
+class GalleryRow(NamedTuple):
+    """The row of a gallery itself.
+
+    Args:
+        weights: hash of the model weights.
+        about: notes of the creator as JSON.
+        width: embedding width; None before the first detection.
+        next_id: id of the next detection.
+    """
+
+    weights: str
+    about: str
+    width: int | None
+    next_id: int
 
 
 class SQLiteTables(SQLiteFile):
     """Statements on the tables of a gallery's file; see `SQLiteFile` for the arguments."""
+
+    def read_gallery(self) -> GalleryRow:
+        """Return the row of the gallery itself."""
+        with self.reading():
+            rows = self.select("weights, about, width, next_id FROM gallery")
+            types = [tuple(map(type, row)) for row in rows]
+            if types not in ([(str, str, int, int)], [(str, str, type(None), int)]):
+                raise sqlite3.DataError("the table 'gallery' is damaged")
+        return GalleryRow(*rows[0])
 
     def read_progress(self, paths: Sequence[str]) -> dict[str, tuple[str | None, int | None]]:
         """Return fingerprint and next frame of the known ones of some sources."""
@@ -36,28 +63,36 @@ class SQLiteTables(SQLiteFile):
 
     def write_progress(self, progress: Sequence[IndexProgress]) -> None:
         """Replace the progress of sources, new or known."""
-        self.execute_many(
-            "UPDATE sources SET fingerprint = ?, next_frame = ? WHERE id = ?",
-            [(one.fingerprint, one.next_frame, self._add_source(one.source)) for one in progress],
-        )
+        for one in progress:
+            source = self._add_source(one.source)
+            self._write_source(source, one.source, one.fingerprint, one.next_frame)
 
     def read_sources(self) -> list[Source]:
         """Return all sources in the order of adding."""
-        rows = self.select(
-            "path, fingerprint, next_frame, count(detections.id) FROM sources "
-            "LEFT JOIN detections ON source = sources.id GROUP BY sources.id ORDER BY sources.id"
-        )
-        return [Source(*row) for row in rows]
+        with self.reading():
+            rows = self._select_sources("TRUE")
+            counts = dict(self.select("source, count(*) FROM detections GROUP BY source"))
+            ((count,),) = self.select("count(*) FROM checksums")
+            if sum(counts.values()) != count or not counts.keys() <= {row[0] for row in rows}:
+                raise sqlite3.DataError("the numbers of detections disagree")
+        return [Source(*row[1:], detections=counts.get(row[0], 0)) for row in rows]
 
     def find_sources(self, paths: Sequence[str]) -> list[int]:
         """Return the ids of the known ones of some sources."""
-        found = [self.select("id FROM sources WHERE path = ?", path) for path in paths]
-        return [row[0] for rows in found for row in rows]
+        with self.reading():
+            found = [row[0] for path in paths for row in self._select_sources("path = ?", path)]
+            if len(found) < len(paths):  # unknown, or lost in a damaged index
+                (answer,) = self.connection.execute("PRAGMA integrity_check(sources)").fetchone()
+                if answer != "ok":
+                    raise sqlite3.DataError(answer)
+        return found
 
     def delete_source(self, path: str) -> int:
         """Delete a source and its detections; return their number."""
         count = 0
         for source in self.find_sources([path]):
+            query = "SELECT id FROM detections WHERE source = ?"
+            self.execute(f"DELETE FROM checksums WHERE id IN ({query})", source)
             count = self.execute("DELETE FROM detections WHERE source = ?", source)
             self.execute("DELETE FROM sources WHERE id = ?", source)
             if count:
@@ -74,7 +109,7 @@ class SQLiteTables(SQLiteFile):
         Returns:
             (N,) int64 ids.
         """
-        width, first = self.select("width, next_id FROM gallery")[0]
+        _, _, width, first = self.read_gallery()
         detections = batch.values
         new_width = detections.embeddings.shape[1]
         if width not in (None, new_width):  # another process was first
@@ -85,32 +120,32 @@ class SQLiteTables(SQLiteFile):
         sources = {path: self._add_source(path) for path in paths}
         shared = [(sources[image.source], *_to_columns(image)) for image in images]
         columns = batch.owners.tolist(), detections.boxes.tolist(), detections.scores.tolist()
-        rows = enumerate(zip(*columns, detections.embeddings, strict=True), start=first)
-        self.execute_many(
-            "INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            ((i, *shared[image], *box, score, row) for i, (image, box, score, row) in rows),
-        )
+        rows = [
+            (i, *shared[image], *box, score, embedding.tobytes())
+            for i, (image, box, score, embedding) in enumerate(
+                zip(*columns, detections.embeddings, strict=True), start=first
+            )
+        ]
+        self.execute_many("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self.execute_many("INSERT INTO checksums VALUES (?, ?, ?)", sum_rows(rows))
         stop = first + len(detections)
         self.execute("UPDATE gallery SET width = ?, next_id = ?", new_width, stop)
         return np.arange(first, stop)
 
     def read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
         """Return the stored ones of these detections by id."""
-        rows = self.select(
-            "detections.id, path, frame, time, camera, x0, y0, x1, y1, score, embedding "
-            "FROM detections JOIN sources ON source = sources.id "
-            "WHERE detections.id IN (SELECT value FROM json_each(?))",
-            json.dumps(ids),
-        )
-        found = {}
-        for detection_id, path, frame, time, camera, *box, score, embedding in rows:
-            if len(embedding) % 4:
-                raise InputError(f"{self.path}: detection {detection_id}: its embedding is damaged")
-            values = np.frombuffer(embedding, dtype="<f4")
-            found[detection_id] = StoredDetection(
-                detection_id, path, frame, time, camera, tuple(box), score, values
-            )
-        return found
+        chosen = "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        with self.reading():
+            rows = self.select(f"* FROM detections {chosen}", json.dumps(ids))
+            known = self.select(f"* FROM checksums {chosen}", json.dumps(ids))
+            check_stored(rows, known, self.read_gallery().width)
+            sources = sorted({row[1] for row in rows})
+            chosen = "id IN (SELECT value FROM json_each(?))"
+            found = self._select_sources(chosen, json.dumps(sources))
+            if len(found) < len(sources):
+                raise sqlite3.DataError("a source of detections is lost")
+        paths = {source: path for source, path, *_ in found}
+        return {row[0]: _to_detection(row, paths[row[1]]) for row in rows}
 
     def list_ids(
         self, where: Filter | None, order_by: str, limit: int | None, offset: int
@@ -143,25 +178,47 @@ class SQLiteTables(SQLiteFile):
             width: embedding width.
 
         Raises:
-            sqlite3.DataError: an embedding has another width.
+            sqlite3.DataError: a detection is damaged or lost.
         """
-        cursor = self.connection.execute(
-            f"SELECT id, source << {SOURCE_SHIFT} | ifnull(frame + 1, 0), camera, time, score, "
-            "embedding FROM detections WHERE id > ? ORDER BY id",
-            (after,),
-        )
-        while rows := cursor.fetchmany(_LOAD_ROWS):
-            for detection_id, *_, embedding in rows:
-                if len(embedding) != 4 * width:
-                    raise sqlite3.DataError(
-                        f"detection {detection_id} holds {len(embedding)} bytes of {4 * width}"
-                    )
+        columns = f"id, {IMAGE}, camera, time, score, embedding"
+        listing = "WHERE id > ? ORDER BY id"
+        execute = self.connection.execute
+        loaded = execute(f"SELECT {columns} FROM detections {listing}", (after,))
+        known = execute(f"SELECT id, searched FROM checksums {listing}", (after,))
+        while True:
+            rows, known_rows = loaded.fetchmany(_LOAD_ROWS), known.fetchmany(_LOAD_ROWS)
+            if not rows and not known_rows:
+                return
+            check_searched(rows, known_rows, width)
             yield rows
 
     def _add_source(self, path: str) -> int:
         """Return the id of a source, new or known."""
-        self.execute("INSERT OR IGNORE INTO sources (path) VALUES (?)", path)
+        if self.execute("INSERT OR IGNORE INTO sources (path) VALUES (?)", path):
+            ((source,),) = self.select("id FROM sources WHERE path = ?", path)
+            self._write_source(source, path, None, None)
         return self.find_sources([path])[0]
+
+    def _write_source(
+        self, source: int, path: str, fingerprint: str | None, next_frame: int | None
+    ) -> None:
+        """Replace all fields of a source."""
+        fields = source, path, fingerprint, next_frame
+        self.execute(
+            "UPDATE sources SET path = ?, fingerprint = ?, next_frame = ?, checksum = ? "
+            "WHERE id = ?",
+            *(*fields[1:], sum_source(*fields), source),
+        )
+
+    def _select_sources(self, condition: str, *values: object) -> list[tuple]:
+        """Return (id, path, fingerprint, next frame) of some sources, by id."""
+        columns = "id, path, fingerprint, next_frame, checksum"
+        with self.reading():
+            rows = self.select(f"{columns} FROM sources WHERE {condition} ORDER BY id", *values)
+            for *fields, checksum in rows:
+                if sum_source(*fields) != checksum:
+                    raise sqlite3.DataError(f"source {fields[0]} is damaged")
+        return [row[:4] for row in rows]
 
     def _write_condition(self, where: Filter | None) -> tuple[str, list[object]]:
         """Return a filter as WHERE clause and its values."""
@@ -187,6 +244,14 @@ class SQLiteTables(SQLiteFile):
                 clauses.append(f"{comparison} ?")
                 values.append(float(bound))
         return f" WHERE {' AND '.join(clauses)}" if clauses else "", values
+
+
+def _to_detection(row: tuple, path: str) -> StoredDetection:
+    """Return the detection of a row of the table."""
+    detection_id, _, frame, time, camera, x0, y0, x1, y1, score, embedding = row
+    values = np.frombuffer(embedding, dtype="<f4")
+    box = x0, y0, x1, y1
+    return StoredDetection(detection_id, path, frame, time, camera, box, score, values)
 
 
 def _to_columns(image: GalleryImage) -> tuple[int | None, float | None, str | None]:

@@ -6,7 +6,7 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import open_store
-from clsa_search.gallery.sqlite_file import reported
+from clsa_search.gallery.sqlite_connection import reported
 from tests.support.store_cases import WEIGHTS, make_embeddings, make_image, new_store
 
 
@@ -45,7 +45,9 @@ def test_a_damaged_embedding_is_named(tmp_path):
             with pytest.raises(InputError, match=f"gallery.db: {words}") as error:
                 store.search_ids(make_embeddings(1), 3)
             assert "is kept" not in str(error.value)
-        with pytest.raises(InputError, match="gallery.db: detection 2: its embedding is damaged"):
+        with pytest.raises(
+            InputError, match="gallery.db: cannot read: detection 2 holds 1 bytes of 64"
+        ):
             store.get([2])
 
 
