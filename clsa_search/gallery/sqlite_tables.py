@@ -75,7 +75,10 @@ class SQLiteTables(SQLiteFile):
             ((count,),) = self.select("count(*) FROM checksums")
             if sum(counts.values()) != count or not counts.keys() <= {row[0] for row in rows}:
                 raise sqlite3.DataError("the numbers of detections disagree")
-        return [Source(*row[1:], detections=counts.get(row[0], 0)) for row in rows]
+        return [
+            Source(path, fingerprint, next_frame, counts.get(source, 0))
+            for source, path, fingerprint, next_frame in rows
+        ]
 
     def find_sources(self, paths: Sequence[str]) -> list[int]:
         """Return the ids of the known ones of some sources."""
