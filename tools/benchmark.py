@@ -16,12 +16,6 @@ tools/benchmark.py index --config-file clsa_crop_R50_cuhk_sysu
 tools/benchmark.py query
     a gallery of random embeddings: adding, opening and searching
 
-tools/benchmark.py growth --of gallery
-    growth of the gallery's cost with its size, and an extrapolation
-
-tools/benchmark.py growth --of processes --config-file clsa_crop_R50_cuhk_sysu
-    training and extraction by 1, 2, ... processes
-
 Prints a Markdown table. The limit of a measurement is the larger of arithmetic / rate and
 traffic / bandwidth; rate and bandwidth are measured on this machine, arithmetic and traffic are
 counted. Uses a GPU if there is one.
@@ -33,7 +27,6 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +42,7 @@ if TYPE_CHECKING:
     from benchmarks.speed.measurement import Measurement
 
 POSITIVE = (
-    *("repeat", "scale", "widths", "detections", "queries", "sizes", "until"),
+    *("repeat", "scale", "widths", "detections", "queries"),
     *("size", "boxes", "batch_sizes", "batch", "images", "threads", "rate"),
 )
 
@@ -79,6 +72,7 @@ def add_subjects(subjects: Any) -> None:
     training.add_argument(
         "--dtypes", nargs="+", choices=settings.DTYPES, default=["float32", "bfloat16"]
     )
+    training.add_argument("--batch", type=int, default=4, help="images per step")
     evaluation = subjects.add_parser("evaluation", help="the search metrics")
     evaluation.add_argument("--widths", type=int, nargs="+", default=[256, 1536], metavar="D")
     evaluation.add_argument("--benchmarks", nargs="+", choices=list(settings.DATASET_SIZES))
@@ -91,30 +85,21 @@ def add_subjects(subjects: Any) -> None:
     )
     query = subjects.add_parser("query", help="a gallery: adding, opening and searching")
     query.add_argument("--detections", type=int, default=200_000, help="in the gallery")
-    growth = subjects.add_parser("growth", help="growth of a cost with a size")
-    growth.add_argument("--of", choices=list(GROWTHS), required=True, help="growing size")
-    growth.add_argument("--sizes", type=int, nargs="+", metavar="N", help="measured sizes")
-    growth.add_argument("--plot", type=Path, help="image file for a plot of seconds over size")
-    growth.add_argument("--until", type=int, metavar="N", help="size of the extrapolation")
+    query.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
+    query.add_argument("--queries", type=int, default=64, help="queries per batch")
+    query.add_argument("--half", action="store_true", help="hold embeddings in float16")
 
 
 def add_common_options(subjects: dict[str, argparse.ArgumentParser]) -> None:
     """Add the options of several subcommands."""
-    for name in ("training", "growth"):
-        subjects[name].add_argument("--batch", type=int, default=4, help="images per process")
-    for name in ("inference", "training", "index", "growth"):
+    for name in ("inference", "training", "index"):
         subject = subjects[name]
         size = settings.CAMERA_SIZE if name == "index" else settings.FIELD_SIZE
         subject.add_argument("--config-file", help="config of the model; its weights are random")
         subject.add_argument("--size", type=int, nargs=2, default=size, metavar=("H", "W"))
         subject.add_argument("--boxes", type=int, default=8, help="boxes per image, default 8")
         subject.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE")
-    for name in ("query", "growth"):
-        subject = subjects[name]
-        subject.add_argument("--widths", type=int, nargs="+", default=[768], metavar="D")
-        subject.add_argument("--queries", type=int, default=64, help="queries per batch")
-        subject.add_argument("--half", action="store_true", help="hold embeddings in float16")
-    for name in ("index", "query", "growth"):
+    for name in ("index", "query"):
         subjects[name].add_argument("--folder", type=Path, help="on the measured disk")
     for subject in subjects.values():
         subject.add_argument("--repeat", type=int, default=5, help="number of timed calls")
@@ -129,10 +114,6 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         value = min(value) if isinstance(value, list | tuple) else value
         if value is not None and not 0 < value < float("inf"):
             parser.error(f"--{name.replace('_', '-')}: {value}; expected more than 0")
-    sizes = getattr(args, "sizes", None)
-    if sizes and args.of != "processes" and len(set(sizes)) < 3:
-        shown = " ".join(map(str, sizes))
-        parser.error(f"--sizes: {shown}; expected three distinct sizes or more, to fit a line")
     if (folder := getattr(args, "folder", None)) and not folder.is_dir():
         parser.error(f"--folder: {folder} does not exist; expected an existing folder")
     if args.json and args.json.is_dir():
@@ -203,9 +184,7 @@ def measure_metrics(args: argparse.Namespace) -> "Iterator[Measurement]":
             yield from measure_evaluation(name, width, scale=args.scale, **pick(args))
 
 
-def measure_gallery(
-    args: argparse.Namespace, detections: int | None = None
-) -> "Iterator[Measurement]":
+def measure_gallery(args: argparse.Namespace) -> "Iterator[Measurement]":
     """Measure adding, opening and searching."""
     import torch
 
@@ -215,7 +194,7 @@ def measure_gallery(
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             yield from measure_query(
                 Path(folder),
-                detections=detections or args.detections,
+                detections=args.detections,
                 width=width,
                 queries=args.queries,
                 dtype=torch.float16 if args.half else torch.float32,
@@ -223,67 +202,13 @@ def measure_gallery(
             )
 
 
-def grow_gallery(args: argparse.Namespace) -> "Iterator[Measurement]":
-    """Measure galleries of several sizes."""
-    from benchmarks.speed.growth import measure_sizes
-
-    sizes = args.sizes or settings.GALLERY_SIZES
-    until = args.until or settings.EXTRAPOLATED_GALLERY
-    measure_at = partial(measure_gallery, args)
-    yield from measure_sizes(measure_at, sizes, of="detections", until=until)
-
-
-def grow_processes(args: argparse.Namespace) -> "Iterator[Measurement]":
-    """Measure several numbers of processes."""
-    from benchmarks.speed.processes import count_devices, measure_processes
-    from benchmarks.speed.timing import double_up_to
-
-    counts = args.sizes or double_up_to(count_devices(args.device))
-    options = pick(args, "batch", "size", "boxes")
-    yield from measure_processes(load_model_config(args), counts, **options)
-
-
-def grow_boxes(args: argparse.Namespace) -> "Iterator[Measurement]":
-    """Measure several numbers of boxes per image."""
-    from benchmarks.speed.model_growth import measure_boxes
-
-    options = pick(args, "size", "until")
-    yield from measure_boxes(load_model_config(args), args.sizes or settings.BOX_COUNTS, **options)
-
-
-def grow_images(args: argparse.Namespace) -> "Iterator[Measurement]":
-    """Measure several image sizes."""
-    from benchmarks.speed.model_growth import measure_image_sizes
-
-    heights = args.sizes or settings.IMAGE_HEIGHTS
-    options = pick(args, "size", "boxes", "until")
-    yield from measure_image_sizes(load_model_config(args), heights, **options)
-
-
-def grow_identities(args: argparse.Namespace) -> "Iterator[Measurement]":
-    """Measure several numbers of training identities."""
-    from benchmarks.speed.model_growth import measure_identities
-
-    counts = args.sizes or settings.IDENTITY_COUNTS
-    options = pick(args, "batch", "size", "boxes", "until")
-    yield from measure_identities(load_model_config(args), counts, **options)
-
-
 Measure = Callable[[argparse.Namespace], "Iterator[Measurement]"]
-GROWTHS: dict[str, tuple[Measure, str]] = {  # with the name of the size in the notes
-    "boxes": (grow_boxes, "boxes"),
-    "image-size": (grow_images, "pixels"),
-    "identities": (grow_identities, "identities"),
-    "gallery": (grow_gallery, "detections"),
-    "processes": (grow_processes, "processes"),
-}
 SUBJECTS: dict[str, Measure] = {
     "inference": measure_model,
     "training": measure_steps,
     "index": measure_index,
     "evaluation": measure_metrics,
     "query": measure_gallery,
-    "growth": lambda args: GROWTHS[args.of][0](args),
 }
 
 
@@ -298,7 +223,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure, print the table and write the files."""
-    from benchmarks.speed.growth import plot_growth
     from benchmarks.speed.machine import describe_machine, measure_machine
     from benchmarks.speed.measurement import format_rows, to_row
     from clsa_search.evaluation.summary import save_json
@@ -313,8 +237,6 @@ def run(args: argparse.Namespace) -> None:
         if args.json:  # after each measurement: an interrupted run keeps the ones before
             limits = {"flops": machine.flops, "bandwidth": machine.bandwidth}
             save_json(args.json, {"machine": {**description, **limits}, args.subject: rows})
-    if getattr(args, "plot", None):
-        plot_growth(rows, GROWTHS[args.of][1], args.plot)
     rates = [f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in machine.flops.items()]
     print("\n" + ", ".join([*rates, f"memory {machine.bandwidth / 1e9:,.1f} GB/s"]) + "\n")
     print(format_rows(rows))

@@ -6,11 +6,6 @@ FIELD_SIZE = (900, 1500)  # (height, width): the largest test image of the field
 CAMERA_SIZE = (1080, 1920)  # (height, width): images of PRW before resizing
 DTYPES = ("float32", "float16", "bfloat16")
 BRANCHES = {"crop": "CropBranch", "shared": "SharedBranch"}
-BOX_COUNTS = (1, 5, 20, 50, 100)  # per image
-IMAGE_HEIGHTS = (300, 450, 600, 900)
-IDENTITY_COUNTS = (483, 5532, 20_000, 100_000)  # of PRW, of CUHK-SYSU, and beyond
-GALLERY_SIZES = (100_000, 200_000, 500_000, 1_000_000, 2_000_000)
-EXTRAPOLATED_GALLERY = 10_000_000
 
 
 @dataclass(frozen=True)

@@ -107,36 +107,11 @@ def test_the_command_measures_a_gallery(tool, tmp_path, capsys):
     assert camera["times all cameras"] == pytest.approx(camera["seconds"] / one["seconds"])
 
 
-def test_growth_marks_extrapolated_rows(tool, tmp_path, capsys):
-    options = "--of gallery --sizes 500 1000 1500 --until 9000 --widths 8 --half --repeat 1".split()
-    tool.main(["growth", *options, "--device", "cpu", "--json", str(tmp_path / "b.json")])
-    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert sum("(extrapolated)" in line and "detections 9,000" in line for line in table) == 8
-    rows = json.loads((tmp_path / "b.json").read_text())["growth"]
-    assert [row["detections"] for row in rows[::8]] == [500, 1000, 1500, 9000]
-    for row in rows:
-        assert ("extrapolated" in row["name"]) == (row["detections"] == 9000)
-        assert ("largest residual" in row) == (row["detections"] == 9000)
-    opening = [row for row in rows if row["name"].startswith("opening")]
-    assert [row["bytes"] for row in opening] == [(4 + 2) * 8 * n for n in (500, 1000, 1500, 9000)]
-    line = opening[-1]
-    assert line["seconds"] == pytest.approx(line["start"] + 9000 * line["slope"])
-
-
 @pytest.mark.parametrize(
-    ("subject", "option", "values"),
-    [
-        ("query", "detections", "0"),
-        ("query", "queries", "-1"),
-        ("query", "folder", "not_there"),
-        ("growth", "sizes", "1000 2000 1000"),
-        ("growth", "sizes", "0"),
-        ("growth", "until", "-5"),
-    ],
+    ("option", "value"), [("detections", "0"), ("queries", "-1"), ("folder", "not_there")]
 )
-def test_bad_gallery_options_are_named(tool, capsys, subject, option, values):
-    kind = ["--of", "gallery"] if subject == "growth" else []
+def test_bad_gallery_options_are_named(tool, capsys, option, value):
     with pytest.raises(SystemExit) as stop:
-        tool.main([subject, *kind, f"--{option}", *values.split()])
+        tool.main(["query", f"--{option}", value])
     assert stop.value.code == 2
-    assert f"error: --{option}: {values}" in capsys.readouterr().err
+    assert f"error: --{option}: {value}" in capsys.readouterr().err

@@ -1,13 +1,10 @@
-"""Speed of training steps, of the loader, and of several processes."""
+"""Speed of training steps and of the loader."""
 
-import json
 import os
 
 import pytest
 import torch
-from detectron2.utils import comm
 
-from benchmarks.speed import processes
 from benchmarks.speed.inputs import build_random_model, generate_inputs, write_images
 from benchmarks.speed.measurement import Measurement
 from benchmarks.speed.timing import double_up_to
@@ -103,55 +100,10 @@ def test_the_verdict_names_model_or_loader():
     )
 
 
-def test_the_limit_of_several_processes_is_linear_scaling(tiny_cfg, monkeypatch):
-    steps = {1: 4.0, 2: 5.0, 4: 8.0}
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(processes, "run_processes", lambda _, n, kind: {"step": steps[n]})
-
-    def measure(*counts):
-        options = {"batch": 8, "size": SIZE, "boxes": 1, "device": CPU, "repeat": 1}
-        return list(processes.measure_processes(tiny_cfg, counts, **options))
-
-    measurements = measure(1, 2, 4)
-    assert [m.seconds for m in measurements] == [4 / 8, 5 / 16, 8 / 32]
-    assert [m.limit_seconds for m in measurements] == [4 / 8, 4 / 16, 4 / 32]
-    with pytest.raises(
-        InputError, match="5 processes on 4 cores; expected at most one process per device"
-    ):
-        measure(1, 5)
-
-
 def test_numbers_of_processes_double_up_to_the_most():
     assert [double_up_to(most) for most in (1, 2, 3, 4, 6)] == [
         *([1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 4, 6])
     ]
-
-
-def count_processes(device):
-    return {"processes": comm.get_world_size(), "threads": torch.get_num_threads()}
-
-
-def test_processes_run_together(tiny_cfg):
-    assert processes.run_processes(count_processes, 2, "cpu") == {"processes": 2, "threads": 1}
-    share = processes.measure_share(tiny_cfg, 2, SIZE, 1, 1, CPU)
-    assert share.keys() == {"training step", "extraction"} and min(share.values()) > 0
-
-
-def test_the_command_measures_growth_over_processes(
-    demo_config_file, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(
-        processes, "run_processes", lambda measured, n, kind: {"training step": 1.0 + n}
-    )
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    main = load_tool("benchmark").main
-    options = ["--config-file", demo_config_file, "--device", "cpu"]
-    path = tmp_path / "b.json"
-    main(["growth", "--of", "processes", "--batch", "2", *options, "--json", str(path)])
-    rows = json.loads(path.read_text())["growth"]
-    assert [(row["processes"], row["per_second"]) for row in rows] == [(1, 1), (2, 4 / 3)]
-    assert rows[1]["share"] == pytest.approx(2 / 3)
-    assert "training step, 2 processes of batch 2" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ except SystemExit as end:
     ("arguments", "status", "message"),
     [
         ("benchmark --help", 0, "usage: benchmark.py"),
-        ("benchmark growth --help", 0, "--until"),
+        ("benchmark query --help", 0, "--detections"),
         ("benchmark query --device nope", 2, "error: --device: nope"),
         ("ablate --help", 0, "--variants"),
         ("ablate --grid none", 2, "invalid choice: 'none'"),

@@ -1,9 +1,8 @@
-"""Measurements: operation counts, limits, the table, and the fitted line."""
+"""Measurements: operation counts, limits and the table."""
 
 import pytest
 import torch
 
-from benchmarks.speed.growth import fit_line, measure_sizes
 from benchmarks.speed.machine import Machine, measure_machine
 from benchmarks.speed.measurement import Measurement, format_rows, measure, to_row
 from benchmarks.speed.operations import OperationCounts, count_operations
@@ -113,53 +112,3 @@ def test_the_machine_has_positive_limits():
     machine = measure_machine(CPU)
     assert machine.flops["float32"] > 1e8
     assert machine.bandwidth > 1e8
-
-
-def test_a_line_is_recovered():
-    line = fit_line([1000, 20_000, 300_000], [0.502, 0.54, 1.1])
-    assert (line.start, line.slope) == pytest.approx((0.5, 2e-6))
-    assert line.residual == pytest.approx(0, abs=1e-9)
-    assert line.at(10_000_000) == pytest.approx(20.5)
-
-
-def test_a_line_minimizes_relative_errors_and_states_the_largest():
-    line = fit_line([1, 2], [3, 1])  # level, as no slope is negative: (1/3 + 1) / (1/9 + 1)
-    assert (line.start, line.slope) == (pytest.approx(1.2), 0)  # 2, if errors were absolute
-    assert line.residual == pytest.approx(0.6)
-
-
-def test_no_part_of_a_line_is_negative():
-    line = fit_line([1, 2, 3], [0.1, 2, 4])
-    assert line.start == 0 and line.slope > 0
-    line = fit_line([1, 2, 3], [3, 2, 1])
-    assert line.start > 0 and line.slope == 0
-
-
-def measure_growth(size):
-    yield Measurement(name="load", unit="row", seconds=0.25, limit_seconds=0.1)
-    counts = OperationCounts(40 * size, 8 * size, 1)
-    yield Measurement(
-        name="search", unit="query", seconds=0.5 + 2e-6 * size, memory_mb=1.0, operations=counts
-    )
-
-
-def test_growth_marks_extrapolated_measurements():
-    measurements = list(measure_sizes(measure_growth, [1000, 2000, 4000], of="rows", until=10**7))
-    assert [m.notes["rows"] for m in measurements] == [
-        *(1000, 1000, 2000, 2000, 4000, 4000, 10**7, 10**7)
-    ]
-    load, search = measurements[-2:]
-    assert (load.name, search.name) == ("load (extrapolated)", "search (extrapolated)")
-    assert not any("extrapolated" in measurement.name for measurement in measurements[:-2])
-    assert load.seconds == pytest.approx(0.25)
-    assert search.seconds == pytest.approx(20.5)
-    assert search.operations.flops == pytest.approx(40 * 10**7)
-    assert (search.operations.bytes, search.operations.syncs) == pytest.approx((8 * 10**7, 1))
-    assert load.limit_seconds is None and load.operations is None and search.memory_mb is None
-    assert search.notes["extrapolated from"] == "1,000 to 4,000 rows"
-    assert search.notes["largest residual"] == pytest.approx(0, abs=1e-9)
-    assert (search.notes["start"], search.notes["slope"]) == pytest.approx((0.5, 2e-6))
-
-
-def test_growth_without_an_end_extrapolates_nothing():
-    assert len(list(measure_sizes(measure_growth, [1, 2, 3], of="rows"))) == 6

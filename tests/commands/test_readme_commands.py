@@ -71,7 +71,6 @@ SMALL_SUBCOMMANDS = {
     "benchmark inference": _SMALL_MODEL,
     "benchmark training": _SMALL_MODEL,
     "benchmark index": ["--images", "2", *_SMALL_MODEL],
-    "benchmark growth": ["--sizes", "1", "2", "3", *_SMALL_MODEL],
 }
 """Further options of some subcommands."""
 
