@@ -131,14 +131,16 @@ def _to_parameter(text: str) -> int | float:
 
 def _run(args: argparse.Namespace) -> None:
     from clsa_search.data import get_records
+    from clsa_search.data.image_checks import check_images_exist
     from clsa_search.evaluation import load_predictions, load_protocols, score_protocols
     from clsa_search.evaluation.record_queries import check_queries
 
     options = _make_options(args)
     register_dataset(args.dataset, args)
     records = get_records(args.dataset)
-    if not args.predictions:
-        check_queries(args.dataset, records)  # before the model runs for minutes
+    if not args.predictions:  # faults show before the model is loaded and runs
+        check_queries(args.dataset, records)
+        check_images_exist(records)
     protocols = load_protocols(args.dataset, records, args.protocols, build=options.build_protocol)
     old = _load_checked(args.compare, records) if args.compare else None
     args.predictions = args.predictions or _extract(args)
