@@ -4,10 +4,12 @@ A GPU adds biases and shortcuts slowly: without this they take more time than th
 N images, C channels, H x W pixels.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from detectron2.layers import Conv2d
+from detectron2.modeling.backbone import FPN
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
 from torch import nn
 from torch.nn import functional as F
@@ -75,32 +77,63 @@ class FusedBlock(nn.Module):
         return conv_relu(hidden, self.last, shortcut)
 
 
+class FusedFPN(FPN):
+    """Feature pyramid whose lateral biases are added to the smaller maps of the level above.
+
+    Args:
+        fpn: Detectron2's pyramid, which sums its levels; this one takes its parts.
+    """
+
+    def __init__(self, fpn: FPN) -> None:
+        channels = next(iter(fpn.output_shape().values())).channels
+        super().__init__(fpn.bottom_up, fpn.in_features, channels, top_block=fpn.top_block)
+        for name, part in fpn.named_children():
+            setattr(self, name, part)
+        self.lateral_convs = [_require_bias(conv) for conv in fpn.lateral_convs]
+        self.output_convs = fpn.output_convs
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compute {name: (N, C, H / stride, W / stride)} from (N, 3, H, W), lowest level first."""
+        stages = self.bottom_up(images)
+        levels = zip(reversed(self.in_features), self.lateral_convs, self.output_convs, strict=True)
+        name, lateral, output = next(levels)
+        hidden = lateral(stages[name])
+        results = [output(hidden)]
+        for name, lateral, output in levels:
+            above = F.interpolate(hidden + lateral.bias[:, None, None], scale_factor=2.0)
+            hidden = F.conv2d(stages[name], lateral.weight).add_(above)
+            results.insert(0, output(hidden))
+        if self.top_block is not None:
+            maps = {**stages, **dict(zip(self._out_features, results, strict=False))}
+            results += self.top_block(maps[self.top_block.in_feature])
+        return dict(zip(self._out_features, results, strict=True))
+
+
 def fuse_blocks(model: nn.Module) -> None:
-    """Replace stems, blocks and convolutions with ReLU, where no norm is left, in place."""
+    """Replace blocks, pyramids and convolutions with ReLU, where no norm is left, in place."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if fused := _fuse(child):
                 setattr(parent, name, fused)
 
 
-def _fuse(module: nn.Module) -> nn.Module | None:
+def _fuse(module: Any) -> nn.Module | None:
     """Return the fused form of a module, None if it has none."""
     kind = type(module)
-    if kind is Conv2d:
-        has_relu = isinstance(module.activation, nn.ReLU)
-        return FusedConv(module) if has_relu and module.norm is None else None
-    forms: dict[type, Callable[..., nn.Module]] = {
-        BasicStem: FusedStem,
-        BasicBlock: FusedBlock,
-        BottleneckBlock: FusedBlock,
-    }
-    if kind not in forms or not all(_is_bare(conv) for conv in module.children()):
-        return None
-    return forms[kind](module)
+    if kind is Conv2d and isinstance(module.activation, nn.ReLU) and module.norm is None:
+        return FusedConv(module)
+    if kind is FPN and module._fuse_type == "sum" and _are_bare(module.lateral_convs):
+        return FusedFPN(module)
+    if kind is BasicStem and _are_bare(module.children()):
+        return FusedStem(module)
+    if kind in (BasicBlock, BottleneckBlock) and _are_bare(module.children()):
+        return FusedBlock(module)
+    return None
 
 
-def _is_bare(module: nn.Module) -> bool:
-    return type(module) is Conv2d and module.norm is None and module.activation is None
+def _are_bare(modules: Iterable[nn.Module]) -> bool:
+    """Return whether modules are convolutions without norms and activations."""
+    return all(type(x) is Conv2d and x.norm is None and x.activation is None for x in modules)
 
 
 def _list_convs(block: nn.Module) -> list[Conv2d]:
