@@ -8,7 +8,7 @@
 #
 # Each part has a time limit, so that one that hangs costs no other part. Environment:
 #   PYTHON=python3   interpreter, with torch and torchvision
-#   PARTS="tests query"   run only these parts
+#   PARTS="tests query"   run only these parts; "compiled" is a further one
 #   SMALL=1          a small model and few repetitions, to try the script on a CPU
 set -u
 
@@ -35,11 +35,11 @@ run() {
   [ "$status" -eq 0 ] || unfinished=$((unfinished + 1))
 }
 
-# benchmark SECONDS SUBJECT OPTIONS...
+# benchmark SECONDS NAME SUBJECT OPTIONS...
 benchmark() {
-  local limit=$1 subject=$2
-  shift 2
-  run "$limit" "$subject" "$python" tools/benchmark.py "$subject" --json "$output/$subject.json" "$@"
+  local limit=$1 name=$2 subject=$3
+  shift 3
+  run "$limit" "$name" "$python" tools/benchmark.py "$subject" --json "$output/$name.json" "$@"
 }
 
 if [ -n "${SMALL:-}" ]; then
@@ -59,7 +59,7 @@ fi
 if [ -n "$wheels" ]; then
   site=$(mktemp -d)
   trap 'rm -rf "$site"' EXIT
-  run 40 install "$python" -m pip install --quiet --no-index --no-deps --no-compile \
+  run 30 install "$python" -m pip install --quiet --no-index --no-deps --no-compile \
     --no-cache-dir --target "$site" "$wheels"/*.whl
   PYTHONPATH=$PYTHONPATH:$site
 fi
@@ -68,10 +68,11 @@ for part in $parts; do
   case $part in
     tests) run 100 tests "$python" -m pytest -m gpu --continue-on-collection-errors \
       --durations=10 -p no:cacheprovider --junitxml "$output/tests.xml" ;;
-    query) benchmark 30 query $query ;;
-    inference) benchmark 75 inference $inference ;;
-    training) benchmark 70 training $training ;;
-    index) benchmark 50 index $index ;;
+    query) benchmark 30 query query $query ;;
+    inference) benchmark 75 inference inference $inference ;;
+    training) benchmark 70 training training $training ;;
+    compiled) benchmark 150 compiled training $training --opts SOLVER.COMPILE True ;;
+    index) benchmark 50 index index $index ;;
     *) echo "unknown part: $part" && exit 1 ;;
   esac
 done

@@ -68,6 +68,7 @@ class EmbeddingIndex:
     def __init__(
         self, width: int, *, device: torch.device, dtype: torch.dtype, expected: int = 0
     ) -> None:
+        self.width = width
         self._matrix = EmbeddingMatrix(width, device=device, dtype=dtype, expected=expected)
         self._pieces = [self._make_columns([()] * len(_DTYPES))]
         self._source_codes: dict[int, int] = {}
@@ -136,7 +137,7 @@ class EmbeddingIndex:
         rows, on_host = selection or (None, None)
         parts = []
         # similarities of a block take an eighth of the memory of the embeddings
-        for block in queries.split(max(1, self._matrix.width // 8)):
+        for block in queries.split(max(1, self.width // 8)):
             block = block.to(self._matrix.device, non_blocking=True)
             ranking = _Ranking(self._matrix.multiply(block, rows), on_host)
             parts.append(ranking.find_images(images, k) if per_image else ranking.find(k))

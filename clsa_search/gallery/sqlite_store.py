@@ -139,7 +139,8 @@ class SQLiteStore(GalleryStore):
         per: Per = "match",
     ) -> SearchHits:
         """See `GalleryStore`."""
-        queries = check_queries(self.address, embeddings, self.width, k, per)
+        width = self.width if self._index is None else self._index.width
+        queries = check_queries(self.address, embeddings, width, k, per)
         with self._tables.reading():
             index = self._load_index()
             if index is None:
@@ -193,8 +194,7 @@ class SQLiteStore(GalleryStore):
     def _load_index(self) -> EmbeddingIndex | None:
         """Return the index in the state of this transaction; None before the first detection."""
         state = self._tables.read_version()
-        width = self.width
-        if self._index_state != state and width is not None:
+        if self._index_state != state and (width := self.width) is not None:
             try:
                 self._update_index(width)
             except BaseException:  # it may hold half of a change
