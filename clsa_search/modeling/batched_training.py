@@ -16,11 +16,15 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from clsa_search.modeling.batched_rpn import select_proposals
+from clsa_search.modeling.gpu_ops import send
+
 _IGNORED = -1  # label of a box without a loss
+_NMS_IMAGES = 2  # images at once in NMS, which takes 320 MB for each with 2000 boxes of 5 levels
 
 
 class BatchedRPN(RPN):
-    """RPN whose training waits for a GPU a few times per batch."""
+    """RPN that waits for a GPU a few times per batch."""
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -46,6 +50,40 @@ class BatchedRPN(RPN):
         )
         labels = labels.fill_(_IGNORED).masked_fill_(positive, 1).masked_fill_(negative, 0)
         return list(labels), all_boxes
+
+    @torch.no_grad()
+    def predict_proposals(
+        self,
+        anchors: list[Boxes],
+        pred_objectness_logits: list[torch.Tensor],
+        pred_anchor_deltas: list[torch.Tensor],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[Instances]:
+        """Return the proposals of each image; the host waits for their number only."""
+        predictions = pred_objectness_logits, pred_anchor_deltas
+        grids = [grid.tensor for grid in anchors]
+        sizes = send(torch.tensor(image_sizes, dtype=torch.float32), grids[0].device)
+        limits = sizes.flip(1).repeat(1, 2)
+        parts = []
+        for start in range(0, len(image_sizes), _NMS_IMAGES):
+            some = slice(start, start + _NMS_IMAGES)
+            logits, deltas = ([maps[some] for maps in levels] for levels in predictions)
+            parts.append(select_proposals(self, logits, deltas, grids, limits[some]))
+        boxes, scores, valid = (
+            torch.cat([getattr(part, name) for part in parts])
+            for name in ("boxes", "scores", "valid")
+        )
+        finite = [maps.isfinite().all() for levels in predictions for maps in levels]
+        is_usable = torch.stack([*finite, *(part.is_final for part in parts)]).all()
+        *counts, is_usable = torch.cat([valid.sum(dim=1), is_usable[None]]).tolist()
+        if not is_usable:  # Detectron2 reports a training that has diverged
+            return super().predict_proposals(anchors, *predictions, image_sizes)
+        return [
+            Instances(
+                size, proposal_boxes=Boxes(boxes[n, :count]), objectness_logits=scores[n, :count]
+            )
+            for n, (size, count) in enumerate(zip(image_sizes, counts, strict=True))
+        ]
 
 
 class BatchedROIHeads(StandardROIHeads):

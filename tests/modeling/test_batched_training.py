@@ -106,6 +106,29 @@ def test_labels_of_all_anchors_equal_detectron2s(models, device):
             assert all(map(torch.equal, ours, theirs))
 
 
+@pytest.mark.parametrize("images", [1, 3])
+def test_proposals_equal_detectron2s(models, device, images):
+    plain, batched = (model.proposal_generator.train() for model in models)
+    generator = torch.Generator().manual_seed(images)
+    anchors, logits, deltas = [], [], []
+    for level, count in enumerate((900, 300, 40)):
+        anchors.append(Boxes(random_boxes(count, level)).to(device))
+        logits.append(torch.randn(images, count, generator=generator).to(device))
+        deltas.append(torch.randn(images, count, 4, generator=generator).to(device) * 0.5)
+    sizes = [(96, 96), (50, 80), (80, 60)][:images]
+    for rpn in (plain, batched):
+        rpn.pre_nms_topk[True], rpn.post_nms_topk[True] = 200, 150
+    predictions = anchors, logits, deltas, sizes
+    proposals = zip(*(x.predict_proposals(*predictions) for x in (plain, batched)), strict=True)
+    for expected, result in proposals:
+        assert result.image_size == expected.image_size and len(result) == len(expected) > 100
+        assert torch.equal(result.proposal_boxes.tensor, expected.proposal_boxes.tensor)
+        assert torch.equal(result.objectness_logits, expected.objectness_logits)
+    logits[1][0, 5] = torch.nan
+    with pytest.raises(FloatingPointError, match="diverged"):
+        batched.predict_proposals(*predictions)
+
+
 @pytest.mark.parametrize("append", [True, False])
 def test_samples_of_all_proposals_equal_detectron2s(models, device, append):
     plain, batched = (model.roi_heads for model in models)
