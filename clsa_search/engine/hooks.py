@@ -46,24 +46,25 @@ class FinishStep(HookBase):
 
     Args:
         hooks: hooks after the checkpoint, in order.
+
+    Attributes:
+        written: iterations whose scalars are in the metrics already; set it before the training.
     """
 
     def __init__(self, hooks: Sequence[HookBase]) -> None:
         self.hooks = hooks
         self.scalars: dict[str, dict] = {}
+        self.written: set[int] = set()
 
     def state_dict(self) -> dict:
-        """Return the scalars of this iteration with their last values."""
+        """Return the last values of all scalars."""
         storage = getattr(self.trainer, "storage", None)  # made at the start of the training
         if storage is None:
             return {}
+        hints = storage.smoothing_hints()
         return {
-            name: {
-                "smoothed": storage.smoothing_hints()[name],
-                "values": storage.history(name).values()[-WINDOW:],
-            }
-            for name, (_, iteration) in storage.latest().items()
-            if iteration == storage.iter
+            name: {"smoothed": hints[name], "values": history.values()[-WINDOW:]}
+            for name, history in storage.histories().items()
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
@@ -89,6 +90,8 @@ class FinishStep(HookBase):
             for value, iteration in scalar["values"]:
                 storage.iter = iteration
                 storage.put_scalar(name, value, smoothing_hint=scalar["smoothed"])
+            if iteration in self.written:
+                storage.latest()[name] = (value, -1)  # older than all that writers write
 
 
 def _save_final(checkpointer: DetectionCheckpointer) -> None:

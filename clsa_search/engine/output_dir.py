@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -49,22 +50,27 @@ def kept_config(output_dir: str) -> Iterator[None]:
                 file.write(before)
 
 
-def trim_metrics(output_dir: str, start_iter: int) -> None:
+def trim_metrics(output_dir: str, start_iter: int) -> set[int]:
     """Drop the lines of metrics.json from `start_iter` on, and lines that a kill left incomplete.
 
     Args:
         output_dir: folder of the run.
         start_iter: first iteration of the resumed run.
+
+    Returns:
+        The iterations of the other lines.
     """
     path = os.path.join(output_dir, METRICS)
     if not os.path.isfile(path):
-        return
+        return set()
     with open(path, "rb") as file:
         lines = file.readlines()
-    kept = [line for line in lines if line.endswith(b"\n") and _is_before(line, start_iter)]
+    iterations = {line: _read_iteration(line) for line in lines if line.endswith(b"\n")}
+    kept = [line for line in lines if iterations.get(line, start_iter) < start_iter]
     if kept != lines:
         with replace_file(path) as file:
             file.writelines(kept)
+    return {int(iterations[line]) for line in kept}
 
 
 def set_aside(output_dir: str) -> None:
@@ -111,8 +117,9 @@ class DeferredWriters(EventWriter):
             writer.close()
 
 
-def _is_before(line: bytes, iteration: int) -> bool:
+def _read_iteration(line: bytes) -> float:
+    """Return the iteration of a line; infinity if it has none."""
     try:
-        return parse_json(line, METRICS)["iteration"] < iteration
-    except (ValueError, TypeError, KeyError):
-        return False
+        return int(parse_json(line, METRICS)["iteration"])
+    except Exception:  # half-written lines have many faults
+        return math.inf

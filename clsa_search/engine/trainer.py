@@ -95,7 +95,8 @@ class PersonSearchTrainer(DefaultTrainer):
             return
         if resume:
             # the lines of the last iteration are written again
-            trim_metrics(self.cfg.OUTPUT_DIR, self.start_iter - bool(self._finish_step.scalars))
+            first = self.start_iter - bool(self._finish_step.scalars)
+            self._finish_step.written = trim_metrics(self.cfg.OUTPUT_DIR, first)
         else:
             set_aside(self.cfg.OUTPUT_DIR)
         save_config(self.cfg.OUTPUT_DIR, self.cfg)

@@ -1,0 +1,156 @@
+"""The files of a resumed run equal those of an uninterrupted one, also after its last iteration."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clsa_search.engine import PersonSearchTrainer, load_config
+from clsa_search.evaluation import load_predictions
+from tests.support.training import SIX_STEPS, train
+
+CLOCKS = {"time", "data_time", "eta_seconds"}
+
+
+def read_metrics(folder):
+    """Return the lines of metrics.json by iteration, without times."""
+    lines = map(json.loads, (Path(folder) / "metrics.json").read_text().splitlines())
+    kept = [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
+    return sorted(kept, key=lambda line: line["iteration"])
+
+
+def check_equal(folder, expected):
+    """Check that a run left the same metrics, weights, curves and predictions as another."""
+    assert read_metrics(folder) == read_metrics(expected)
+    one, two = (torch.load(path / "model_final.pth")["model"] for path in (folder, expected))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+    assert (folder / "curves.png").is_file()
+    one, two = (
+        load_predictions(next(path.glob("inference/*/predictions.npz")))
+        for path in (folder, expected)
+    )
+    np.testing.assert_array_equal(
+        one.detections.values.embeddings, two.detections.values.embeddings
+    )
+
+
+def resume_copy(cfg, source, folder, checkpoint, *, lines=None, without=()):
+    """Resume a copy of a run from one of its checkpoints, as a kill would have left it."""
+    shutil.copytree(source, folder)
+    (folder / "last_checkpoint").write_text(checkpoint)
+    for name in without:
+        (folder / name).unlink()
+    written = (folder / "metrics.json").read_text().splitlines(keepends=True)
+    (folder / "metrics.json").write_text("".join(written[:lines]))
+    cfg = cfg.clone()
+    cfg.OUTPUT_DIR = str(folder)
+    return train(cfg, resume=True)[1]
+
+
+def test_metrics_after_a_resume_are_those_of_an_uninterrupted_run(tiny_cfg, tmp_path):
+    """The medians over 20 iterations too, and the evaluation that a kill cut short."""
+    tiny_cfg.merge_from_list(
+        ["SOLVER.MAX_ITER", 34, "SOLVER.CHECKPOINT_PERIOD", 15, "TEST.EVAL_PERIOD", 15]
+    )
+    train(tiny_cfg)
+    whole = Path(tiny_cfg.OUTPUT_DIR)
+    lines = read_metrics(whole)
+    assert [line["iteration"] for line in lines] == [14, 19, 29, 33, 34]
+    assert ["search/mAP" in line for line in lines] == [True, False, True, False, True]
+    final = ["model_final.pth", "curves.png"]
+    # everything of the first evaluation on is lost
+    resume_copy(tiny_cfg, whole, tmp_path / "a", "model_0000014.pth", lines=0, without=final)
+    check_equal(tmp_path / "a", whole)
+    # the metrics were written further than the checkpoint
+    losses = resume_copy(tiny_cfg, whole, tmp_path / "b", "model_0000029.pth", without=final)
+    assert set(losses) == {30, 31, 32, 33}
+    check_equal(tmp_path / "b", whole)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "without", "lines"),
+    [
+        ("model_0000005.pth", ["model_final.pth", "curves.png"], 0),
+        ("model_0000005.pth", ["curves.png"], 1),
+        ("model_final.pth", ["curves.png"], 0),
+        ("model_final.pth", ["curves.png"], 1),
+        ("model_final.pth", [], 2),
+    ],
+)
+def test_work_after_the_last_iteration_is_resumed(tiny_cfg, tmp_path, checkpoint, without, lines):
+    tiny_cfg.merge_from_list(SIX_STEPS)
+    train(tiny_cfg)
+    whole = Path(tiny_cfg.OUTPUT_DIR)
+    folder = tmp_path / "killed"
+    losses = resume_copy(tiny_cfg, whole, folder, checkpoint, lines=lines, without=without)
+    assert losses == {}, "no iteration is left"
+    check_equal(folder, whole)
+
+
+def test_a_checkpoint_without_scalars_is_resumed_too(tiny_cfg, tmp_path):
+    """As versions before the scalars wrote it: nothing that was written is dropped."""
+    tiny_cfg.merge_from_list(SIX_STEPS)
+    train(tiny_cfg)
+    whole = Path(tiny_cfg.OUTPUT_DIR)
+    path = whole / "model_0000005.pth"
+    checkpoint = torch.load(path)
+    del checkpoint["trainer"]["hooks"]["FinishStep"]
+    torch.save(checkpoint, path)
+    resume_copy(tiny_cfg, whole, tmp_path / "old", path.name, without=["model_final.pth"])
+    check_equal(tmp_path / "old", whole)
+
+
+def live(config_file, opts):
+    trainer = PersonSearchTrainer(load_config(config_file, opts))
+    trainer.resume_or_load(resume=True)
+    trainer.train()
+
+
+def kill_around_the_end(config_file, opts, folder, *, rounds, kills, seed):
+    """Kill runs at random moments of their last iterations and after them.
+
+    Each round resumes a half-finished run, kills it `kills` times and lets it end then; all rounds
+    must leave the files of a run without kills.
+    """
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["clsa_search.engine"])
+
+    def start(name):
+        process = context.Process(target=live, args=(config_file, [*opts, "OUTPUT_DIR", str(name)]))
+        process.start()
+        return process
+
+    half = folder / "half"
+    cfg = load_config(config_file, [*opts, "OUTPUT_DIR", str(half)])
+    train(cfg)
+    whole = half.rename(folder / "whole")
+    shutil.copytree(whole, half, ignore=shutil.ignore_patterns("model_final*", "curves*"))
+    (half / "last_checkpoint").write_text("model_0000001.pth")
+    shutil.copytree(half, folder / "timed")
+    process, begin = start(folder / "timed"), time.monotonic()
+    process.join()
+    longest = time.monotonic() - begin
+    check_equal(folder / "timed", whole)
+    rng = np.random.default_rng(seed)
+    for number in range(rounds):
+        run = shutil.copytree(half, folder / f"run_{number}")
+        for _ in range(kills):
+            process = start(run)
+            process.join(rng.uniform(0.3, 1.1) * longest)
+            process.kill()
+            process.join()
+        process = start(run)
+        process.join()
+        assert process.exitcode == 0
+        check_equal(run, whole)
+        shutil.rmtree(run)
+
+
+def test_kills_around_the_end_lose_nothing(demo_config_file, tiny_opts, tmp_path):
+    opts = [*tiny_opts, "SOLVER.MAX_ITER", "4", "SOLVER.CHECKPOINT_PERIOD", "2"]
+    kill_around_the_end(demo_config_file, opts, tmp_path, rounds=2, kills=2, seed=0)
