@@ -12,6 +12,7 @@ from clsa_search.data import get_records
 from clsa_search.data.build import (
     SeededDataset,
     TrainingLoader,
+    WorkerLoader,
     build_test_loader,
     build_train_loader,
 )
@@ -123,3 +124,31 @@ def test_an_empty_batch_is_refused(tiny_cfg, tiny_data):
     tiny_cfg.TEST.IMS_PER_BATCH = 0
     with pytest.raises(InputError, match="TEST.IMS_PER_BATCH is 0; expected 1 or more"):
         build_test_loader(tiny_cfg, get_records(str(tiny_data / "gallery.json")))
+
+
+class Faulty(torch.utils.data.Dataset):
+    """A dataset whose second element is wrong."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        if index == 1:
+            raise self.error
+        return index
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_fault_in_a_loading_process_is_one_clean_message(num_workers):
+    loader = WorkerLoader(Faulty(InputError("a.jpg: is cut")), num_workers=num_workers)
+    with pytest.raises(InputError) as error:
+        list(loader)
+    assert str(error.value) == "a.jpg: is cut"
+
+
+def test_an_unexpected_error_of_a_loading_process_stays_as_it_is():
+    with pytest.raises(ZeroDivisionError, match="Traceback"):
+        list(WorkerLoader(Faulty(ZeroDivisionError()), num_workers=1))
