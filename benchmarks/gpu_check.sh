@@ -23,13 +23,15 @@ cd "$(dirname "$0")/.." || exit 1
 exec > >(tee "$output/log") 2>&1
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 unfinished=0
+workers=
+"$python" -c "import xdist" 2>/dev/null && workers="-n 4 --dist loadfile"
 
 # run SECONDS NAME COMMAND...
 run() {
   local limit=$1 name=$2 start=$SECONDS status
   shift 2
   echo "== $name (at most $limit s)"
-  timeout --kill-after=5 "$limit" "$@"
+  timeout --signal=INT --kill-after=5 "$limit" "$@"  # as Ctrl+C: pytest still reports
   status=$?
   echo "== $name: exit status $status after $((SECONDS - start)) s"
   [ "$status" -eq 0 ] || unfinished=$((unfinished + 1))
@@ -66,8 +68,8 @@ fi
 
 for part in $parts; do
   case $part in
-    tests) run 100 tests "$python" -m pytest -m gpu --continue-on-collection-errors \
-      --durations=10 -p no:cacheprovider --junitxml "$output/tests.xml" ;;
+    tests) run 100 tests "$python" -m pytest -m gpu $workers --continue-on-collection-errors \
+      --durations=10 --tb=short -p no:cacheprovider --junitxml "$output/tests.xml" ;;
     query) benchmark 30 query query $query ;;
     inference) benchmark 75 inference inference $inference ;;
     training) benchmark 70 training training $training ;;
