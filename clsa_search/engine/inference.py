@@ -17,6 +17,7 @@ from clsa_search.data import get_records
 from clsa_search.data.build import build_test_loader
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.data.image_checks import check_images_exist
+from clsa_search.data.readable_batches import FaultMapper, ReadableBatches
 from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.precision import prepare_for_inference
 from clsa_search.engine.setup import reported_building
@@ -42,7 +43,8 @@ def predict(
 ) -> OrderedDict:
     """Evaluate MODEL.WEIGHTS on a dataset and write predictions.npz to a folder.
 
-    An interrupted run is continued if weights, config and dataset are the same.
+    An interrupted run is continued if weights, config and dataset are the same. Unreadable images
+    are logged, and all others are processed before the error about them.
 
     Args:
         cfg: config of the model.
@@ -55,8 +57,9 @@ def predict(
         Results of the evaluator, on the main process.
 
     Raises:
-        InputError: a value of the config is wrong; images of the dataset are missing, it has no
-            queries or no such protocol; the checkpoint is missing or belongs to another model.
+        InputError: a value of the config is wrong; images of the dataset are missing or unreadable,
+            it has no queries or no such protocol; the checkpoint is missing or belongs to another
+            model.
     """
     check_config(cfg)
     with reported_building():
@@ -79,7 +82,7 @@ def predict(
     if not rest:
         return evaluator.evaluate()
     mapper = PersonSearchDatasetMapper(cfg, is_train=False, gt_boxes=gt_boxes)
-    loader = build_test_loader(cfg, rest, mapper)
+    loader = ReadableBatches(build_test_loader(cfg, rest, FaultMapper(mapper)))
     with reported_out_of_memory(f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}", "fewer images"):
         return inference_on_dataset(model, loader, evaluator)
 

@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 from detectron2.utils import comm
 
 from clsa_search.data.catalog import get_records
+from clsa_search.errors import InputError
 from clsa_search.evaluation.dataset_protocols import load_protocols
 from clsa_search.evaluation.predictions import ImagePredictions, Predictions
 from clsa_search.evaluation.predictions_file import PREDICTIONS_FILE, save_predictions
@@ -22,6 +23,7 @@ from clsa_search.evaluation.scoring import Results, score_protocols
 from clsa_search.evaluation.search_options import DEFAULTS, SearchOptions
 from clsa_search.evaluation.shards import Images, ShardFolder
 from clsa_search.structures import ImageDetections, Queries
+from clsa_search.wording import count_noun
 
 SHARD_FOLDER = "predictions.partial"
 """Name of the folder of shards in the output folder."""
@@ -115,22 +117,29 @@ class PersonSearchEvaluator(DatasetEvaluator):
         """Return the results of `score_protocols` on the main process, else an empty dict.
 
         Raises:
-            InputError: images or queries of the dataset were not processed.
+            InputError: images or queries of the dataset were not processed. Shards stay, so that
+                these images can be processed later.
         """
+        shards = self._open_shards()
+        if shards is not None and self._pending:
+            shards.write(self._pending)
+            self._pending = {}
         parts = [self._restored | self._images]
         if self._distributed:
             comm.synchronize()
             parts = comm.gather(parts[0])
             if not comm.is_main_process():
                 return OrderedDict()
-        predictions = self._join(parts)
+        predictions, records = self._join(parts), get_records(self._dataset_name)
+        if shards is not None:
+            _check_complete(predictions, records, shards.folder)
         if self._output_dir is not None:
             save_predictions(predictions, self._output_dir / PREDICTIONS_FILE)
-        if (shards := self._open_shards()) is not None:
+        if shards is not None:
             shards.clear()
         if self._protocols is not None and not self._protocols:
             return OrderedDict()
-        records, build = get_records(self._dataset_name), self._options.build_protocol
+        build = self._options.build_protocol
         protocols = load_protocols(self._dataset_name, records, self._protocols, build=build)
         return score_protocols(predictions, records, protocols, self._options).results
 
@@ -149,6 +158,18 @@ class PersonSearchEvaluator(DatasetEvaluator):
             settings = [self._meta, self._gt_boxes, dataset]
             self._shards = ShardFolder(self._output_dir / SHARD_FOLDER, settings)
         return self._shards
+
+
+def _check_complete(predictions: Predictions, records: Sequence[dict], folder: Path) -> None:
+    """Check that all images were processed; the error names the file of the first other one."""
+    processed = set(predictions.image_ids.tolist())
+    missing = [record["file_name"] for record in records if image_key(record) not in processed]
+    if missing:
+        others = f" and {count_noun(len(missing) - 1, 'other image')}" if len(missing) > 1 else ""
+        raise InputError(
+            f"{missing[0]}{others}: without predictions, so nothing is scored; expected images "
+            f"that can be read: repair them and repeat the command, which continues from {folder}"
+        )
 
 
 def _to_predictions(

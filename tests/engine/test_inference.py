@@ -10,7 +10,9 @@ from clsa_search import engine
 from clsa_search.data import get_records
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import inference
+from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
+from tests.support.tiny import make_split
 
 
 @pytest.fixture
@@ -55,6 +57,32 @@ def test_an_interrupted_run_is_continued(model_cfg, gallery, tmp_path, monkeypat
     for field in ("image_ids", "offsets", "boxes", "scores", "embeddings", "query_embeddings"):
         np.testing.assert_array_equal(one[field], two[field])
     assert [path.name for path in (tmp_path / "two").iterdir()] == ["predictions.npz"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_images_are_named_after_all_others_are_processed(
+    model_cfg, tmp_path, caplog, workers
+):
+    path = make_split(tmp_path / "data", "own", images=6, queries=True)
+    whole = {}
+    for number in (1, 4):
+        image = tmp_path / "data" / f"own_{number}.png"
+        whole[image] = image.read_bytes()
+        image.write_bytes(whole[image][: len(whole[image]) // 2])
+    model_cfg.DATALOADER.NUM_WORKERS = workers
+    model_cfg.TEST.IMS_PER_BATCH = 2
+    folder = tmp_path / "output"
+    with pytest.raises(InputError, match="own_1.png and 1 other image: without predictions"):
+        engine.predict(model_cfg, str(path), str(folder))
+    for image in whole:
+        assert f"no predictions: {image}: not readable as an image" in caplog.text
+    assert not (folder / "predictions.npz").exists()
+    for image, content in whole.items():
+        image.write_bytes(content)
+    caplog.set_level("INFO")
+    assert "search" in engine.predict(model_cfg, str(path), str(folder))
+    assert f"{folder}: continues after 4 images" in caplog.text
+    assert len(load_predictions(folder / "predictions.npz").image_ids) == 6
 
 
 def test_the_batch_size_changes_no_result(model_cfg, gallery, tmp_path):
