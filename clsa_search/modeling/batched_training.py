@@ -68,7 +68,8 @@ class BatchedRPN(RPN):
         for start in range(0, len(image_sizes), _NMS_IMAGES):
             some = slice(start, start + _NMS_IMAGES)
             logits, deltas = ([maps[some] for maps in levels] for levels in predictions)
-            parts.append(select_proposals(self, logits, deltas, grids, limits[some]))
+            with torch.autocast(limits.device.type, enabled=False):  # NMS has its own types
+                parts.append(select_proposals(self, logits, deltas, grids, limits[some]))
         boxes, scores, valid = (
             torch.cat([getattr(part, name) for part in parts])
             for name in ("boxes", "scores", "valid")
