@@ -53,8 +53,8 @@ if [ -n "${SMALL:-}" ]; then
 else
   model="--config-file clsa_crop_R50_cuhk_sysu"
   inference="$model --batch-sizes 1 8 16 --dtypes float32 float16 --repeat 15"
-  training="$model --batch 8 --dtypes float32 float16 --repeat 8"
-  index="$model --images 100 --rate 25 --repeat 2 --opts TEST.DTYPE float16"
+  training="$model --batch 8 --branches crop --dtypes float32 float16 --repeat 8"
+  index="$model --images 80 --rate 25 --repeat 1 --opts TEST.DTYPE float16"
   query="--detections 200000 --widths 768 --repeat 20"
 fi
 
