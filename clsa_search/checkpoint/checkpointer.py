@@ -11,7 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from clsa_search.atomic_io import remove_partial_files, replace_file
 from clsa_search.checkpoint.conversion import RESNET_KEYS
 from clsa_search.checkpoint.resnet_layouts import UNUSED_SUFFIXES
-from clsa_search.checkpoint.safe_loading import read_checkpoint
+from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
 from clsa_search.errors import InputError
 
 RUN_CHECKPOINT = re.compile(r"model_(\d{7}|final)\.pth")
@@ -173,6 +173,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                     f"{filename}: {name!r} is a {type(value).__name__}; expected the tensors of a "
                     f"model; {_CONVERT}"
                 )
+        check_finite(filename, loaded["model"])
         return loaded
 
     def _load_model(self, checkpoint: dict) -> object:

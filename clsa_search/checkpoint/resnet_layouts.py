@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from detectron2.checkpoint.c2_model_loading import convert_c2_detectron_names
 
-from clsa_search.checkpoint.safe_loading import read_checkpoint
+from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
 from clsa_search.errors import InputError
 
 CONTAINERS = ("model", "state_dict", "model_state_dict", "model_state", "network", "net", "blobs")
@@ -67,6 +67,7 @@ def read_resnet(path: str, *, backbone: str, convention: str | None = None) -> P
         for name, value in loaded.items()
         if isinstance(value, np.ndarray | torch.Tensor) and not name.endswith(UNUSED_SUFFIXES)
     }
+    check_finite(path, state)
     naming = _find_naming(path, state, author)
     prefix = _find_prefix(path, state, naming.mark, backbone)
     own = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}

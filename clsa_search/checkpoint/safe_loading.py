@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -114,6 +114,21 @@ def read_checkpoint(path: str) -> dict:
     if not isinstance(loaded, dict):
         raise InputError(f"{path}: holds a {type(loaded).__name__}; expected a dict of tensors")
     return loaded
+
+
+def check_finite(path: str, tensors: Mapping[str, object]) -> None:
+    """Check that the numbers of all tensors and arrays are finite.
+
+    Raises:
+        InputError: one of them holds NaN or an infinity.
+    """
+    for name, value in tensors.items():
+        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        if isinstance(tensor, torch.Tensor) and not tensor.isfinite().all():
+            raise InputError(
+                f"{path}: {name!r} holds NaN or infinity; expected finite weights: the training "
+                "diverged, or the file is damaged"
+            )
 
 
 def _read_pickle(path: str) -> object:

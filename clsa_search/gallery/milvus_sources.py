@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.input_checks import check_progress
+from clsa_search.gallery.milvus_detections import DetectionTable
 from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
 from clsa_search.gallery.store_records import IndexConflict, IndexProgress, Source
 
@@ -57,7 +58,7 @@ class SourceTable:
         detections: collection of the detections.
     """
 
-    def __init__(self, table: Table, detections: Table) -> None:
+    def __init__(self, table: Table, detections: DetectionTable) -> None:
         self._table = table
         self._detections = detections
 
@@ -71,8 +72,14 @@ class SourceTable:
         self._table.upsert([_EMPTY | {"key": ABOUT_KEY, "path": text, "added": 0}])
 
     def read_all(self) -> list[Source]:
-        """Return the sources with detections or progress, in the order of adding."""
-        rows = [row for row in self._scan() if row["detections"] or row["fingerprint"] is not None]
+        """Return sources with detections, progress or a half deletion, in the order of adding."""
+        rows = [
+            row
+            for row in self._scan()
+            if row["detections"]
+            or row["fingerprint"] is not None
+            or row["transaction"] == _DELETION  # interrupted, to be repeated
+        ]
         rows.sort(key=lambda row: row["added"])
         names = "path", "fingerprint", "next_frame", "detections"
         return [Source(*(row[name] for name in names)) for row in rows]
@@ -149,6 +156,9 @@ class SourceTable:
         row = self._read([path]).get(path)
         if row is None:
             return 0
+        if self._detections.width is None:  # loads them before the row changes
+            self._table.delete(f"key == {row['key']}")
+            return 0
         row = row | _EMPTY | {"transaction": _DELETION}
         # first: a process killed here must not leave a seemingly complete source
         self._table.upsert([row])
@@ -186,7 +196,7 @@ class SourceTable:
 
     def _remove_partial(self, row: dict) -> int:
         """Remove the detections of an interrupted add or deletion of one source."""
-        if row["transaction"] is None or not self._detections.exists():
+        if row["transaction"] is None or self._detections.width is None:
             return 0
         condition = f"source_key == {row['key']}"
         if row["transaction"] != _DELETION:

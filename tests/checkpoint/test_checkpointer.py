@@ -48,6 +48,18 @@ def test_checkpoints_that_do_not_fit_are_refused(tiny_cfg, checkpoint, fault, me
         checkpointer.load_strictly(str(checkpoint), checkpointables=[])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tiny_cfg, checkpoint, value):
+    content = torch.load(checkpoint)
+    name = next(name for name in content["model"] if name.endswith("res4.0.conv1.weight"))
+    content["model"][name][0, 0] = value
+    torch.save(content, checkpoint)
+    checkpointer = PersonSearchCheckpointer(build_model(tiny_cfg))
+    for load in (checkpointer.load_weights, checkpointer.load_strictly):
+        with pytest.raises(InputError, match=f"model.pth: '{name}' holds NaN or infinity"):
+            load(str(checkpoint))
+
+
 SHARED = ["MODEL.REID.NAME", "SharedBranch"]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 
 import numpy as np
 import pytest
@@ -59,3 +60,26 @@ def test_text_pickles_of_python_2_are_read(tmp_path):
     )
     (tmp_path / "a.pkl").write_bytes(text)
     np.testing.assert_array_equal(read_checkpoint(str(tmp_path / "a.pkl"))["a"], [1.0, -2.0])
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_damaged_checkpoints_raise_no_other_error(tmp_path, suffix):
+    path, rng = tmp_path / f"a{suffix}", random.Random(0)
+    content = {"model": {"a": np.arange(6.0), "b": np.float32([[1, 2]])}, "names": ["x", None]}
+    if suffix == ".pkl":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save({"model": {"a": torch.arange(6.0)}, "names": ["x"]}, path)
+    whole = path.read_bytes()
+    for _ in range(300):
+        data = bytearray(whole)
+        place = rng.randrange(len(data))
+        if rng.random() < 0.8:
+            data[place] = rng.randrange(256)
+        else:
+            del data[place : place + rng.choice([1, 8, len(data)])]
+        path.write_bytes(data)
+        try:
+            read_checkpoint(str(path))
+        except InputError as error:
+            assert str(path) in str(error)

@@ -10,7 +10,13 @@ import time
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import IndexConflict, IndexProgress, Source, milvus_detections
+from clsa_search.gallery import (
+    IndexConflict,
+    IndexProgress,
+    Source,
+    milvus_detections,
+    open_store,
+)
 from clsa_search.gallery.milvus_detections import DetectionTable
 from clsa_search.gallery.milvus_table import Table
 from tests.support.store_cases import make_embeddings, make_image, make_images, new_store
@@ -172,3 +178,35 @@ def test_a_search_drops_detections_deleted_meanwhile(store, monkeypatch):
     assert [match.detection.source for match in matches] == ["b.jpg"] * 3
     store.add([make_image(ROWS, "a.jpg")])
     assert [detection.source for detection in store.list()] == ["b.jpg"] * 3
+
+
+def delete_source(address, path, answers):
+    with open_store(address) as store:
+        answers.put((store.delete(path), store.delete(path), store.count()))
+
+
+def test_a_new_process_deletes(milvus_address, store):
+    """It has loaded no collection before."""
+    store.add([make_image(ROWS, "v.mp4", frame=0), make_image(ROWS, "other.jpg")])
+    answers = PROCESSES.Queue()
+    process = PROCESSES.Process(target=delete_source, args=(milvus_address, "v.mp4", answers))
+    process.start()
+    assert answers.get(timeout=60) == (7, 0, 7)
+    process.join(60)
+    assert [source.path for source in store.sources()] == ["other.jpg"]
+
+
+def test_an_interrupted_deletion_is_listed_and_repeated(store, monkeypatch):
+    store.add([make_image(ROWS, "v.mp4", frame=0)])
+
+    def fail(table, condition):
+        raise InputError("cannot delete")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectionTable, "delete", fail)
+        with pytest.raises(InputError, match="cannot delete"):
+            store.delete("v.mp4")
+    (source,) = store.sources()
+    assert source.path == "v.mp4" and not source.is_complete
+    assert store.delete("v.mp4") == 7
+    assert store.sources() == [] and store.count() == 0
