@@ -12,7 +12,10 @@ from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.engine import inference
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
+from tests.support.devices import both_devices, tolerance
 from tests.support.tiny import make_split
+
+device = both_devices
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_a_run_without_scores_only_reads_no_image(model_cfg, gallery, tmp_path, 
     assert "search" in engine.predict(model_cfg, gallery, str(tmp_path))
 
 
-def test_ground_truth_boxes_are_embedded_as_queries_are(model_cfg, gallery, tmp_path):
+def test_ground_truth_boxes_are_embedded_as_queries_are(model_cfg, gallery, tmp_path, device):
     """A query's box is a ground-truth box too, so it is embedded twice."""
     results = engine.predict(model_cfg, gallery, str(tmp_path), gt_boxes=True)
     assert list(results) == ["detection", "search", "gt_boxes", "chance"]
@@ -130,7 +133,7 @@ def test_ground_truth_boxes_are_embedded_as_queries_are(model_cfg, gallery, tmp_
     ):
         truth = predictions.ground_truth.row(predictions.image_ids.tolist().index(image_id))
         same = np.abs(truth.boxes - box).max(axis=1) < 1e-3
-        np.testing.assert_allclose(truth.embeddings[same][0], embedding, atol=1e-5)
+        np.testing.assert_allclose(truth.embeddings[same][0], embedding, atol=tolerance(device))
 
 
 def test_the_mapper_adds_ground_truth_boxes_only_on_request(model_cfg, gallery):

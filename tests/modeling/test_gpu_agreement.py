@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from clsa_search.modeling import CLSACriterion
 from clsa_search.modeling.batched_training import batch_training
 from tests.support.model_inputs import compute_losses, inference_input, training_input
 
@@ -51,6 +52,27 @@ def test_losses_and_gradients(models, tolerance, batched):
         sum(one.values()).backward()
     on_cpu, on_gpu = (torch.cat([p.grad.flatten() for p in m.parameters()]) for m in models)
     assert difference(on_gpu, on_cpu.detach()) < 10 * tolerance
+
+
+@pytest.mark.parametrize("classifier", ["SoftmaxClassifier", "OIMClassifier"])
+def test_every_loss_of_the_criterion(tiny_cfg, classifier):
+    reid = tiny_cfg.MODEL.REID
+    reid.CLASSIFIER, reid.ALIGN.SAME_PERSON_WEIGHT = classifier, 1.0
+    reid.ALIGN.DECORRELATION_WEIGHT = 1.0
+    levels = ["res3", "res4", "res5"]
+    on_cpu = CLSACriterion(tiny_cfg, levels)
+    on_gpu = copy.deepcopy(on_cpu).cuda()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):  # OIM learns at each step
+        rows = torch.randn(3, 9, reid.HEAD.EMBED_DIM, generator=generator)
+        pids = torch.randint(-2, 3, (9,), generator=generator)
+        expected = on_cpu(dict(zip(levels, rows, strict=True)), pids)
+        losses = on_gpu(dict(zip(levels, rows.cuda(), strict=True)), pids.cuda())
+        assert losses.keys() == expected.keys()
+        for name, loss in losses.items():
+            torch.testing.assert_close(loss.cpu(), expected[name], atol=1e-5, rtol=1e-4)
+    for name, buffer in on_gpu.named_buffers():
+        torch.testing.assert_close(buffer.cpu(), on_cpu.get_buffer(name), msg=name)
 
 
 @torch.no_grad()

@@ -14,6 +14,9 @@ from clsa_search.errors import InputError
 from clsa_search.evaluation import load_predictions
 from clsa_search.retrieval.gallery_search import average_embeddings
 from clsa_search.retrieval.predictor import PersonSearchPredictor
+from tests.support.devices import both_devices, tolerance
+
+device = both_devices
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def arrays_of(detections):
     return detections.boxes, detections.scores, detections.embeddings
 
 
-def test_outputs_equal_those_of_evaluation(predictor, weights, tiny_data, tiny_cfg):
+def test_outputs_equal_those_of_evaluation(predictor, weights, tiny_data, tiny_cfg, device):
     gallery = str(tiny_data / "gallery.json")
     tiny_cfg.MODEL.WEIGHTS = str(weights)
     predict(tiny_cfg, gallery, str(weights.parent / "eval"))
@@ -52,12 +55,14 @@ def test_outputs_equal_those_of_evaluation(predictor, weights, tiny_data, tiny_c
         expected = predictions.detections.row(row)
         assert len(detections) > 0
         np.testing.assert_allclose(detections.boxes, expected.boxes, atol=1e-3)
-        np.testing.assert_allclose(detections.embeddings, expected.embeddings, atol=1e-5)
+        np.testing.assert_allclose(
+            detections.embeddings, expected.embeddings, atol=tolerance(device)
+        )
         for query in record.get("queries", []):
             given = predictor.embed(read_image(record["file_name"]), [query["bbox"]])
             index = predictions.queries.ids.tolist().index(query["query_id"])
             embedding = predictions.queries.embeddings[index]
-            np.testing.assert_allclose(given[0], embedding, atol=1e-5)
+            np.testing.assert_allclose(given[0], embedding, atol=tolerance(device))
 
 
 def test_detections_do_not_depend_on_the_batch(predictor, images):
@@ -80,10 +85,10 @@ def test_prepared_images_give_the_same_detections(predictor, images):
             np.testing.assert_array_equal(one, other)
 
 
-def test_a_detection_and_an_equal_box_get_the_same_embedding(predictor, images):
+def test_a_detection_and_an_equal_box_get_the_same_embedding(predictor, images, device):
     (detections,) = predictor.detect(images[:1])
     embeddings = predictor.embed(images[0], detections.boxes)
-    np.testing.assert_allclose(embeddings, detections.embeddings, atol=1e-5)
+    np.testing.assert_allclose(embeddings, detections.embeddings, atol=tolerance(device))
 
 
 def test_boxes_are_clipped_to_the_image(predictor, images):
