@@ -10,7 +10,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 
 from clsa_search.atomic_io import remove_partial_files, replace_file
 from clsa_search.checkpoint.conversion import RESNET_KEYS
-from clsa_search.checkpoint.resnet_layouts import UNUSED_SUFFIXES
+from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES
 from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
 from clsa_search.errors import InputError
 

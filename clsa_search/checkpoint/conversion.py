@@ -15,12 +15,8 @@ from detectron2.modeling import build_model
 import clsa_search.modeling  # noqa: F401  (registers the meta-architecture)
 from clsa_search.atomic_io import replace_file
 from clsa_search.checkpoint.conventions import CONVENTIONS, Convention
-from clsa_search.checkpoint.resnet_layouts import (
-    UNUSED_SUFFIXES,
-    PretrainedResNet,
-    Tensors,
-    read_resnet,
-)
+from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors
+from clsa_search.checkpoint.resnet_layouts import PretrainedResNet, read_resnet
 from clsa_search.errors import InputError
 
 DETECTOR_BACKBONE = "backbone.bottom_up"

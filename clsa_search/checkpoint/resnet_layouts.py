@@ -4,20 +4,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from detectron2.checkpoint.c2_model_loading import convert_c2_detectron_names
 
-from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
+from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors, read_state_dict
 from clsa_search.errors import InputError
-
-CONTAINERS = ("model", "state_dict", "model_state_dict", "model_state", "network", "net", "blobs")
-"""Keys of a state dict in the checkpoints of training codes."""
-
-UNUSED_SUFFIXES = ("num_batches_tracked", "_momentum")
-"""Ends of the names of tensors without effect on the output of a network."""
-
-Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,27 +38,20 @@ class PretrainedResNet:
 
 
 def read_resnet(path: str, *, backbone: str, convention: str | None = None) -> PretrainedResNet:
-    """Read the ResNet of a checkpoint file under any prefix and in any of CONTAINERS.
+    """Read the ResNet of a checkpoint file under any prefix.
 
     Args:
-        path: see `read_checkpoint`; tensors have the names of torchvision, Detectron2 or Caffe2.
+        path: see `read_state_dict`; tensors have the names of torchvision, Detectron2 or Caffe2.
         backbone: name of the model's backbone, to select one of several ResNets in the file.
         convention: one of CONVENTION_NAMES; by default the usual one for the names in the file.
 
     Raises:
         InputError: the file cannot be read, has no ResNet, or has several.
     """
-    loaded = read_checkpoint(path)
-    author = str(loaded.get("__author__", ""))
-    while inner := [loaded[key] for key in CONTAINERS if isinstance(loaded.get(key), dict)]:
-        loaded = inner[0]
-    state = {
-        name: torch.tensor(value) if isinstance(value, np.ndarray) else value.detach()
-        for name, value in loaded.items()
-        if isinstance(value, np.ndarray | torch.Tensor) and not name.endswith(UNUSED_SUFFIXES)
-    }
-    check_finite(path, state)
-    naming = _find_naming(path, state, author)
+    file = read_state_dict(path)
+    pairs = file.tensors.items()
+    state = {name: value for name, value in pairs if not name.endswith(UNUSED_SUFFIXES)}
+    naming = _find_naming(path, state, file.author)
     prefix = _find_prefix(path, state, naming.mark, backbone)
     own = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
     tensors, sources = naming.rename(own)

@@ -227,7 +227,7 @@ def test_wrapped_checkpoints_give_the_same_tensors(resnet, resnet_file, tmp_path
         ([], {"norm": ""}, {}, "MODEL.RESNETS.NORM 'BN', not ''"),
         ([], {}, {"convention": "msra"}, "MODEL.RESNETS.STRIDE_IN_1X1 True, not False"),
         (["MODEL.PIXEL_MEAN", "[127.5, 127.5, 127.5]"], {}, {}, "MODEL.PIXEL_MEAN [103.53, 116.28"),
-        (["INPUT.FORMAT", "L"], {}, {}, "INPUT.FORMAT 'RGB', not 'L'"),
+        (["INPUT.FORMAT", "L"], {}, {}, "INPUT.FORMAT is 'L'; expected one of 'RGB'"),
         ([], {"DEPTH": "101"}, {}, "fills 265 of the 520 tensors of backbone.bottom_up: res4.6"),
         (
             [],
