@@ -30,6 +30,21 @@ class _Fault(NamedTuple):
     reason: str
 
 
+def select_filled(address: str, images: Sequence[GalleryImage]) -> list[GalleryImage]:
+    """Return the images with detections.
+
+    Raises:
+        InputError: an image is something else.
+    """
+    for image in images:
+        if not isinstance(image, GalleryImage) or not isinstance(image.detections, ImageDetections):
+            raise InputError(
+                f"{address}: an image is a {type(image).__name__}; expected a GalleryImage with "
+                "ImageDetections"
+            )
+    return [image for image in images if np.size(image.detections.scores)]
+
+
 def join_images(
     address: str, images: Sequence[GalleryImage], width: int | None
 ) -> Ragged[ImageDetections]:
@@ -78,18 +93,35 @@ def check_queries(
     Raises:
         InputError: see `GalleryStore.search_ids`.
     """
-    queries = torch.as_tensor(queries).detach().float()
+    try:
+        queries = torch.as_tensor(queries).detach().float()
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = type(queries).__name__
+        raise InputError(f"{address}: queries: a {given}; expected an array (Q, D)") from error
     if queries.ndim != 2 or width not in (None, queries.shape[1]):
         expected = f"(Q, {width or 'D'}), as the store's embeddings"
         raise InputError(f"{address}: queries of shape {tuple(queries.shape)}; expected {expected}")
     fault = _find_faulty_embedding(queries.cpu().numpy())
     if fault:
         raise InputError(f"{address}: queries: row {fault.row} {fault.reason}")
-    if k < 1:
-        raise InputError(f"{address}: k: {k}; expected 1 or more")
+    if not isinstance(k, Integral) or k < 1:
+        raise InputError(f"{address}: k: {k!r}; expected an integer, 1 or more")
     if per not in ("image", "match"):
         raise InputError(f"{address}: per: {per!r}; expected 'image' or 'match'")
     return queries
+
+
+def check_ids(address: str, ids: Sequence[int] | np.ndarray) -> list[int]:
+    """Return ids of detections as a list of integers.
+
+    Raises:
+        InputError: they are not integers of 64 bits.
+    """
+    found = np.asarray(ids).tolist() if isinstance(ids, np.ndarray) else ids
+    is_list = isinstance(found, Sequence) and not isinstance(found, str | bytes)
+    if not is_list or not all(isinstance(one, Integral) and abs(int(one)) < 2**63 for one in found):
+        raise InputError(f"{address}: ids: {ids!r}; expected a list of ids of detections")
+    return [int(one) for one in found]
 
 
 def check_listing(address: str, order_by: str, limit: int | None, offset: int) -> None:
@@ -101,8 +133,8 @@ def check_listing(address: str, order_by: str, limit: int | None, offset: int) -
     if order_by not in ("id", "time", "score"):
         raise InputError(f"{address}: order_by: {order_by!r}; expected 'id', 'time' or 'score'")
     for name, value in (("limit", limit), ("offset", offset)):
-        if value is not None and value < 0:
-            raise InputError(f"{address}: {name}: {value}; expected 0 or more")
+        if value is not None and not (isinstance(value, Integral) and 0 <= int(value) < 2**63):
+            raise InputError(f"{address}: {name}: {value!r}; expected 0 or more, an integer")
 
 
 def check_weights(address: str, weights: str | None, stored: str) -> None:

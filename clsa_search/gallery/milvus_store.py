@@ -10,10 +10,12 @@ import torch
 
 from clsa_search.errors import InputError, missing_gallery
 from clsa_search.gallery.input_checks import (
+    check_ids,
     check_listing,
     check_queries,
     check_weights,
     join_images,
+    select_filled,
 )
 from clsa_search.gallery.milvus_detections import DetectionTable
 from clsa_search.gallery.milvus_ranking import rank_detections, write_condition
@@ -116,7 +118,7 @@ class MilvusStore(GalleryStore):
         """See `GalleryStore`."""
         if not self._may_add:
             raise InputError(f"{self.address}: was opened without weights; expected their hash")
-        images = [image for image in images if np.size(image.detections.scores)]
+        images = select_filled(self.address, images)
         batch = join_images(self.address, images, self.width) if images else None
         paths = dict.fromkeys([image.source for image in images] + [one.source for one in progress])
         if not paths:
@@ -191,7 +193,7 @@ class MilvusStore(GalleryStore):
 
     def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredDetection]:
         """See `GalleryStore`."""
-        wanted = np.asarray(ids, dtype=np.int64).tolist()
+        wanted = check_ids(self.address, ids)
         return select_detections(self.address, wanted, self._detections.read(wanted))
 
     def scan(self, after: int = 0, limit: int = 1000) -> list[StoredDetection]:

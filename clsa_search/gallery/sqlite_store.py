@@ -10,11 +10,13 @@ import torch
 from clsa_search.errors import InputError
 from clsa_search.gallery.embedding_index import EmbeddingIndex, Selection
 from clsa_search.gallery.input_checks import (
+    check_ids,
     check_listing,
     check_progress,
     check_queries,
     check_weights,
     join_images,
+    select_filled,
 )
 from clsa_search.gallery.sqlite_tables import SQLiteTables
 from clsa_search.gallery.store import (
@@ -98,7 +100,7 @@ class SQLiteStore(GalleryStore):
         """See `GalleryStore`."""
         if not self._may_add:
             raise InputError(f"{self.address}: was opened without weights; expected their hash")
-        images = [image for image in images if np.size(image.detections.scores)]
+        images = select_filled(self.address, images)
         batch = join_images(self.address, images, self.width) if images else None
         with self._tables.writing("add", patience=_PATIENCE):
             known = self._tables.read_progress([one.source for one in progress])
@@ -162,7 +164,7 @@ class SQLiteStore(GalleryStore):
 
     def get(self, ids: Sequence[int] | np.ndarray) -> list[StoredDetection]:
         """See `GalleryStore`."""
-        wanted = np.asarray(ids, dtype=np.int64).tolist()
+        wanted = check_ids(self.address, ids)
         return select_detections(self.address, wanted, self._tables.read(wanted))
 
     def scan(self, after: int = 0, limit: int = 1000) -> list[StoredDetection]:

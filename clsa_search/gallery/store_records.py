@@ -3,8 +3,9 @@
 Shape letters: Q queries, K matches of each query, D embedding width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -106,6 +107,22 @@ class Filter:
     since: float | None = None
     until: float | None = None
     min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the types of the fields.
+
+        Raises:
+            InputError: names are not in a list, or a bound is not a number.
+        """
+        for name in ("cameras", "sources"):
+            value = getattr(self, name)
+            is_list = isinstance(value, Collection) and not isinstance(value, str | bytes)
+            if value is not None and not (is_list and all(isinstance(one, str) for one in value)):
+                raise InputError(f"filter: {name}: {value!r}; expected a list of texts, or None")
+        for name in ("since", "until", "min_score"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, Real):
+                raise InputError(f"filter: {name}: {value!r}; expected a number, or None")
 
 
 @dataclass(frozen=True)

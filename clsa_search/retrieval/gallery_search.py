@@ -14,7 +14,7 @@ import torch
 from clsa_search.config_files import find_config
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
-from clsa_search.retrieval.filter_checks import check_times
+from clsa_search.retrieval.filter_checks import check_filter, check_times
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_boxes
 from clsa_search.retrieval.result_images import check_unchanged, read_person_images
 from clsa_search.retrieval.results import QueryResult
@@ -116,9 +116,11 @@ class GallerySearch:
             title: title of the result.
 
         Raises:
-            InputError: the filter's times cannot match, see :func:`check_times`.
+            InputError: the filter matches nothing, see :func:`check_filter` and
+                :func:`check_times`.
         """
         if where is not None:
+            check_filter(self.store, where)
             check_times(self.store, where)
         (matches,) = self.store.search(np.array(embedding, dtype=np.float32)[None], k, where, per)
         fingerprints = self._get_fingerprints({match.detection.source for match in matches})

@@ -121,6 +121,7 @@ class PersonSearchPredictor:
             InputError: the array is not such an image, there is no box, or a box covers less than
                 a pixel of the image.
         """
+        check_image(image)
         boxes = check_boxes(boxes, image)
         queries = [{"query_id": i, "bbox": box} for i, box in enumerate(boxes)]
         example = self.prepare(image, queries)
@@ -150,7 +151,8 @@ def check_image(image: np.ndarray, name: str = "image") -> None:
     Raises:
         InputError: the array is not (H, W, 3) RGB uint8, or too narrow for resizing.
     """
-    if np.ndim(image) != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+    is_array = isinstance(image, np.ndarray) and image.ndim == 3
+    if not is_array or image.shape[2] != 3 or image.dtype != np.uint8:
         given = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"
         raise InputError(f"{name}: {given}; expected (H, W, 3) RGB uint8")
     height, width = image.shape[:2]

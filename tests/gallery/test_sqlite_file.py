@@ -1,6 +1,8 @@
 """The file of the embedded engine: other files, damaged files, messages."""
 
+import os
 import sqlite3
+import time
 
 import pytest
 
@@ -69,3 +71,42 @@ def test_a_file_cannot_be_the_folder_of_a_gallery(tmp_path):
         new_store(tmp_path / "file" / "x.db")
     with pytest.raises(InputError, match="there is no gallery"):
         open_store(tmp_path / "file" / "x.db")
+
+
+def test_a_locked_gallery_is_named_soon(tmp_path):
+    path = tmp_path / "gallery.db"
+    with new_store(path) as store:
+        store.add([make_image(make_embeddings(3))])
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        assert store.count() == 3  # reading goes on
+        start = time.monotonic()
+        with pytest.raises(InputError, match="cannot delete: .*locked; another process writes"):
+            store.delete("a.jpg")
+        assert 4 < time.monotonic() - start < 12
+        connection.execute("ROLLBACK")
+        connection.close()
+        assert store.delete("a.jpg") == 3
+
+
+def test_a_gallery_without_permission_to_write_is_searched(tmp_path, monkeypatch):
+    """As on a read-only disk, where access() denies writing to root too."""
+    path = tmp_path / "gallery.db"
+    with new_store(path) as store:
+        store.add([make_image(make_embeddings(3))])
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    before = sorted(tmp_path.iterdir())
+    with open_store(path) as store:
+        assert store.search_ids(make_embeddings(1), 5).ids.shape == (1, 3)
+        assert store.count() == 3 and len(store.sources()) == 1
+        with pytest.raises(InputError, match="cannot delete: attempt to write a readonly database"):
+            store.delete("a.jpg")
+        assert sorted(tmp_path.iterdir()) == before
+        monkeypatch.undo()
+        with new_store(path) as other:
+            other.delete("a.jpg")
+        with pytest.raises(InputError, match="another process has changed it|damaged"):
+            store.count()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    with pytest.raises(InputError, match="gallery.db: cannot be written; expected"):
+        new_store(path)
