@@ -138,7 +138,8 @@ def test_an_interrupted_delete_leaves_no_complete_source(store, monkeypatch):
             patch.setattr(Table, "delete", fail)
             with pytest.raises(InputError, match="cable"):
                 store.delete("p.jpg")
-        assert store.sources() == []
+        # still listed: its detections are still found, and the deletion can be repeated
+        assert [(one.path, one.is_complete) for one in store.sources()] == [("p.jpg", False)]
     store.add([make_image(ROWS[:3], "p.jpg")], [IndexProgress("p.jpg", "1")])
     assert (store.count(), store.delete("p.jpg"), store.count()) == (3, 3, 0)
 

@@ -138,3 +138,31 @@ def test_a_store_works_on_after_a_full_disk(tmp_path):
         limit_disk(store, 1_000_000)
         assert store.add(large)[0] == 8
         assert store.search_ids(ROWS, 10**4).ids.shape == (7, 5007)
+
+
+def open_and_report(folder, opened):
+    with open_store(folder / "gallery.db") as store:
+        opened.send(store.count())
+
+
+def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path):
+    """Kill the opening of a gallery of version 3 at random moments; then let it end."""
+    path, chance = tmp_path / "gallery.db", random.Random(0)
+    rows = make_embeddings(200)
+    with new_store(path) as store:
+        store.add([make_image(rows, f"{i}.jpg") for i in range(100)])
+        expected = store.search_ids(ROWS, 50)
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE checksums")
+        connection.execute("ALTER TABLE sources DROP COLUMN checksum")
+        connection.execute("PRAGMA user_version = 3")
+    connection.close()
+    for _ in range(8):
+        process, receiver = start(open_and_report, tmp_path)
+        time.sleep(chance.uniform(0, 0.15))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(60)
+        assert set(drain(receiver)) <= {20_000}
+    assert stored_ids(tmp_path) == set(range(1, 20_001))
+    with open_store(path) as store:
+        assert (store.search_ids(ROWS, 50).ids == expected.ids).all()
