@@ -2,12 +2,13 @@
 
 import argparse
 import logging
-import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from clsa_search.commands import source_actions
 from clsa_search.commands.search_gallery import QueryImage
 from clsa_search.errors import INTERRUPTED, InputError
 from clsa_search.output_checks import check_output_file, check_output_folder, reported_writes
@@ -64,10 +65,10 @@ def query(args: argparse.Namespace) -> None:
     from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.report import write_results
     from clsa_search.retrieval.results import format_results, results_as_text
+    from clsa_search.retrieval.source_moves import find_source
 
     where = Filter(
         cameras=args.camera,
-        sources=args.source and [os.path.abspath(path) for path in args.source],
         since=args.since,
         until=args.until,
         min_score=args.min_score,
@@ -77,6 +78,9 @@ def query(args: argparse.Namespace) -> None:
         check_output_file(args.output_dir / name)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with _open(args, half=args.half) as gallery:
+        if args.source:
+            stored = {source.path for source in gallery.store.sources()}
+            where = replace(where, sources=[find_source(path, stored) for path in args.source])
         check_filter(gallery.store, where)
         per: Literal["image", "match"] = "match" if args.every_match else "image"
         if args.id is not None:
@@ -131,10 +135,11 @@ def delete(args: argparse.Namespace) -> None:
     """Delete files from the gallery."""
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.source_moves import find_source
 
     with open_store(args.store) as store:
-        paths = [os.path.abspath(path) for path in args.files]
         indexed = {source.path for source in store.sources()}
+        paths = [find_source(path, indexed) for path in args.files]
         for path in paths:
             if path not in indexed:
                 raise InputError(
@@ -169,6 +174,8 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": list_sources,
     "delete": delete,
     "copy": copy,
+    "prune": source_actions.prune,
+    "relink": source_actions.relink,
 }
 
 

@@ -7,14 +7,17 @@ clsa-search serve --store street.db
 clsa-search list street.db
 clsa-search delete street.db videos/door.mp4
 clsa-search copy street.db http://localhost:19530/street
+clsa-search relink street.db videos/ /archive/videos/
+clsa-search prune street.db
 
 `index` detects the people of images, folders and videos, and stores them. Indexed files are
 skipped: after an interruption, the same command continues. `query` prints the most similar
 detections and writes a ranking sheet, an HTML report and results.json. `serve` offers the search
-in a browser of this machine. `copy` copies a gallery, also between a file and a Milvus server. The
-store is a file, or the address of a gallery on a Milvus server.
+in a browser of this machine. `relink` follows files that moved; `prune` lists the sources whose
+files are gone, and deletes them with --yes. `copy` copies a gallery, also between a file and a
+Milvus server. The store is a file, or the address of a gallery on a Milvus server.
 
-Exit status: 0; 1 after `index` with unreadable files; 2 after an error, named in the last line;
+Exit status: 0; 1 after unreadable files; 2 after an error, named in the last line;
 130 after Ctrl+C.
 """
 
@@ -88,10 +91,15 @@ def build_parser() -> argparse.ArgumentParser:
     listed = commands.add_parser("list", help="list the indexed files")
     deleted = commands.add_parser("delete", help="delete files and their detections")
     copied = commands.add_parser("copy", help="copy a gallery to another file or server")
-    for command in (listed, deleted, copied):
+    pruned = commands.add_parser("prune", help="delete files that are gone from disk")
+    relinked = commands.add_parser("relink", help="follow a moved file or folder")
+    for command in (listed, deleted, copied, pruned, relinked):
         command.add_argument("store", help="file, or http://HOST:19530/NAME of Milvus")
     deleted.add_argument("files", nargs="+", metavar="FILE", help="indexed files")
     copied.add_argument("target", metavar="TO", help="address of the copy")
+    pruned.add_argument("--yes", action="store_true", help="delete them; otherwise only list them")
+    relinked.add_argument("old", metavar="OLD", help="earlier path of a file or folder")
+    relinked.add_argument("new", metavar="NEW", help="its path now")
     return parser
 
 

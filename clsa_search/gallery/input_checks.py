@@ -4,7 +4,7 @@ Shape letters: M detections of one image, N of all images of a batch, Q queries,
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -235,3 +235,24 @@ def _join(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def _name(address: str, image: GalleryImage) -> str:
     frame = "" if image.frame is None else f" frame {image.frame}"
     return f"{address}: image {image.source!r}{frame}"
+
+
+def check_relink(address: str, source: str, path: str, known: Collection[str]) -> None:
+    """Check that a source can get another path.
+
+    Args:
+        address: address of the store.
+        source: stored path.
+        path: new path.
+        known: stored ones of the two.
+
+    Raises:
+        InputError: the source is not stored, or the new path is.
+    """
+    if source not in known:
+        raise InputError(f"{address}: {source}: is not indexed; expected an indexed source")
+    if path in known:
+        raise InputError(
+            f"{address}: {path}: is indexed already; expected a new path: delete one of the two "
+            f"sources, {source} is the other one"
+        )

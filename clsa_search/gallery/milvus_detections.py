@@ -83,6 +83,15 @@ class DetectionTable(Table):
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
         return [detection_id for piece in pieces for detection_id in self.insert(piece)]
 
+    def relink(self, source: str, path: str) -> None:
+        """Give the detections of a source another path.
+
+        A server gives them new ids, too; milvus-lite keeps their ids.
+        """
+        condition = f"source_key == {make_key(source)}"
+        while rows := self.scan("id", 0, _READ_ROWS, condition=condition):
+            self.upsert([row | _name_source(path, row["frame"]) for row in rows])
+
     def read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
         """Return the stored ones of these detections by id."""
         found = {}
@@ -125,13 +134,19 @@ class DetectionTable(Table):
 def _to_columns(image: GalleryImage) -> dict[str, Any]:
     frame = None if image.frame is None else int(image.frame)
     return {
-        "source": image.source,
-        "source_key": make_key(image.source),
-        "image_key": make_key(f"{image.source}\0{frame}"),
+        **_name_source(image.source, frame),
         "frame": frame,
         "time": None if image.time is None else float(image.time),
         "camera": image.camera,
         "camera_key": None if image.camera is None else make_key(image.camera),
+    }
+
+
+def _name_source(path: str, frame: int | None) -> dict[str, Any]:
+    return {
+        "source": path,
+        "source_key": make_key(path),
+        "image_key": make_key(f"{path}\0{frame}"),
     }
 
 

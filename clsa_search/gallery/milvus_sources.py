@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.input_checks import check_progress
+from clsa_search.gallery.input_checks import check_progress, check_relink
 from clsa_search.gallery.milvus_detections import DetectionTable
 from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
 from clsa_search.gallery.store_records import IndexConflict, IndexProgress, Source
@@ -165,6 +165,24 @@ class SourceTable:
         count = self._remove_partial(row)
         self._table.delete(f"key == {row['key']}")
         return count
+
+    def relink(self, path: str, new_path: str, fingerprint: str | None) -> int:
+        """Give a source another path and fingerprint; return the number of its detections.
+
+        The new row is written last: a process killed before leaves the old one, to be moved again.
+        """
+        known = self._read([path, new_path])
+        row, new = known.get(path), known.get(new_path)
+        is_moved = row and new and row["added"] == new["added"]  # a killed process deleted no row
+        if not is_moved:
+            check_relink(self._table.address, path, new_path, known)
+        self._remove_partial(known[path])
+        if known[path]["detections"]:
+            self._detections.relink(path, new_path)
+        moved = known[path] | {"key": make_key(new_path), "path": new_path, "transaction": None}
+        self._table.upsert([moved | {"fingerprint": fingerprint}])
+        self._table.delete(f"key == {known[path]['key']}")
+        return known[path]["detections"]
 
     def remove_partial(self) -> int:
         """Remove the detections of all interrupted adds; return their number."""

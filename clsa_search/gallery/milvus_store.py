@@ -58,6 +58,7 @@ class MilvusStore(GalleryStore):
       adds may both succeed if they begin within the same milliseconds.
     - Ids come from the server. They ascend if all adds use one proxy, as in a standalone server,
       and are numbers of up to 63 bits.
+    - `relink` gives the detections new ids; milvus-lite keeps them.
     - k is at most 16,384. Ties are in the order of ids among up to so many detections of equal
       similarity; of more, the server chooses.
     - Sources, images and cameras are distinguished by keys of 63 bits. The second of two sources
@@ -140,6 +141,11 @@ class MilvusStore(GalleryStore):
         """See `GalleryStore`."""
         with self._lock, reported(self.address, "delete"):
             return self._sources.delete(source)
+
+    def relink(self, source: str, path: str, fingerprint: str | None) -> int:
+        """See `GalleryStore`."""
+        with self._lock, reported(self.address, "relink"):
+            return self._sources.relink(source, path, fingerprint)
 
     def count(self, where: Filter | None = None) -> int:
         """See `GalleryStore`."""

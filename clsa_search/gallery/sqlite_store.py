@@ -14,6 +14,7 @@ from clsa_search.gallery.input_checks import (
     check_listing,
     check_progress,
     check_queries,
+    check_relink,
     check_weights,
     join_images,
     select_filled,
@@ -116,6 +117,13 @@ class SQLiteStore(GalleryStore):
         """See `GalleryStore`."""
         with self._tables.writing("delete"):
             return self._tables.delete_source(source)
+
+    def relink(self, source: str, path: str, fingerprint: str | None) -> int:
+        """See `GalleryStore`."""
+        with self._tables.writing("relink"):
+            known = self._tables.read_progress([source, path])
+            check_relink(self.address, source, path, known)
+            return self._tables.relink_source(source, path, fingerprint)
 
     def count(self, where: Filter | None = None) -> int:
         """See `GalleryStore`."""

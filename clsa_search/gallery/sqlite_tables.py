@@ -102,6 +102,12 @@ class SQLiteTables(SQLiteFile):
                 self.execute("INSERT INTO deletions (source) VALUES (?)", source)
         return count
 
+    def relink_source(self, path: str, new_path: str, fingerprint: str | None) -> int:
+        """Give a source another path and fingerprint; return the number of its detections."""
+        ((source, _, _, next_frame),) = self._select_sources("path = ?", path)
+        self._write_source(source, new_path, fingerprint, next_frame)
+        return self.select("count(*) FROM detections WHERE source = ?", source)[0][0]
+
     def insert(self, images: Sequence[GalleryImage], batch: Ragged[ImageDetections]) -> np.ndarray:
         """Insert the detections of a batch.
 

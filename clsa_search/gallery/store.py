@@ -81,6 +81,24 @@ class GalleryStore(ABC):
         """
 
     @abstractmethod
+    def relink(self, source: str, path: str, fingerprint: str | None) -> int:
+        """Give a source another path, as after a move of its file; its progress stays.
+
+        Detections keep their ids. A call that is interrupted can be repeated.
+
+        Args:
+            source: stored path.
+            path: new path.
+            fingerprint: new state of the file, see `IndexProgress`; None if no progress is stored.
+
+        Returns:
+            Number of detections.
+
+        Raises:
+            InputError: the source is not stored, or the new path is another stored source.
+        """
+
+    @abstractmethod
     def count(self, where: Filter | None = None) -> int:
         """Return the number of detections in the filter."""
 

@@ -14,6 +14,7 @@ from clsa_search.retrieval.index_options import IndexOptions, IndexReport
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch
 from clsa_search.retrieval.source_files import describe_file, list_media
+from clsa_search.retrieval.source_moves import resolve_links
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
 
 
@@ -21,7 +22,7 @@ class _File(NamedTuple):
     """A file to index.
 
     Args:
-        path: absolute path.
+        path: path of the source: without links, unless it was stored with them.
         fingerprint: state of the file and the options.
         is_video: whether it is a video.
         next_frame: frame to continue an interrupted video with.
@@ -99,9 +100,11 @@ class Indexer:
         self.report.other_files += media.others
         self.report.problems += media.problems
         sources = {source.path: source for source in self.store.sources()}
+        links = resolve_links(sources)  # of galleries that hold paths with links
         expected = 0
         files = [(path, False) for path in media.images] + [(path, True) for path in media.videos]
-        for path, is_video in files:
+        for real_path, is_video in files:
+            path = links.get(real_path, real_path)
             file = self._plan_file(path, is_video, sources.get(path))
             if file is not None:
                 self._files.append(file)

@@ -1,6 +1,5 @@
 """Images of results: pixels of the matches, placeholders, ranking sheets."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +12,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.frame_reader import FrameReader
 from clsa_search.retrieval.results import QueryResult, count_matches
-from clsa_search.retrieval.source_files import describe_file
+from clsa_search.retrieval.source_files import FILE_STATE, describe_file
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import (
@@ -27,7 +26,6 @@ from clsa_search.visualize import (
 
 # limits for common image viewers
 MAX_SHEET_MATCHES, MAX_OVERVIEW_MATCHES, MAX_OVERVIEW_QUERIES = 100, 10, 50
-_FILE_STATE = re.compile(r"\d+ bytes of -?\d+")  # text of `describe_file`, opens a fingerprint
 
 
 def draw_results(results: Sequence[QueryResult], output_dir: str | Path) -> list[Path]:
@@ -100,7 +98,7 @@ def check_unchanged(path: str, fingerprint: str | None) -> None:
     Raises:
         InputError: the file changed or cannot be reached.
     """
-    indexed = _FILE_STATE.match(fingerprint or "")
+    indexed = FILE_STATE.match(fingerprint or "")
     if indexed and indexed[0] != (now := describe_file(path)):
         raise InputError(f"{path}: changed since it was indexed: {now}; expected {indexed[0]}")
 

@@ -1,6 +1,7 @@
 """Images and videos on disk: find them by name, describe their states."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 _MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 _EXPECTED = f"a folder of images and videos, or one of {', '.join(sorted(_MEDIA_SUFFIXES))}"
+FILE_STATE = re.compile(r"\d+ bytes of -?\d+")
+"""Text of `describe_file`; it opens the fingerprint of a source."""
 _SHOWN = 10  # suffixes named in a message
 
 
@@ -22,8 +25,8 @@ class MediaFiles(NamedTuple):
     """Media files below some paths, each once.
 
     Args:
-        images: absolute paths of images.
-        videos: absolute paths of videos.
+        images: real paths of images, without links.
+        videos: real paths of videos, without links.
         others: numbers of other files in the folders, by suffix in lower case.
         problems: (path, reason) of folders that are unreadable or hold no media file.
     """
@@ -38,7 +41,7 @@ def list_media(paths: Sequence[str | os.PathLike]) -> MediaFiles:
     """List the given files and all images and videos in the given folders.
 
     Folders are searched with their subfolders, in the order of names. Hidden files are left out,
-    links are followed.
+    links are followed. The name that was found tells the kind of a file, also of a link.
 
     Raises:
         InputError: a path does not exist, a given file has an unknown suffix, or the folders hold
@@ -107,8 +110,14 @@ def _list_folder(folder: str, media: MediaFiles) -> None:
 
 
 def _add_files(paths: Sequence[str], media: MediaFiles) -> None:
-    media.images.extend(path for path in paths if _suffix(path) in IMAGE_SUFFIXES)
-    media.videos.extend(path for path in paths if _suffix(path) in VIDEO_SUFFIXES)
+    for suffixes, files in ((IMAGE_SUFFIXES, media.images), (VIDEO_SUFFIXES, media.videos)):
+        files.extend(_follow_links(path) for path in paths if _suffix(path) in suffixes)
+
+
+def _follow_links(path: str) -> str:
+    """Return the real path of a file; a link to nowhere keeps its name."""
+    real_path = os.path.realpath(path)
+    return real_path if real_path == path or os.path.exists(real_path) else path
 
 
 def _walk(folder: str, problems: list[tuple[str, str]]) -> Iterator[str]:

@@ -320,6 +320,41 @@ def test_files_are_listed_and_deleted(run, fails, gallery, footage):
     assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
 
 
+def test_gone_files_are_listed_and_then_deleted(run, gallery, footage):
+    assert run("prune", gallery) == "street.db: 0 of 3 files gone\n"
+    (footage / "door.avi").unlink()
+    printed = run("prune", gallery)
+    assert f"{footage}/door.avi: 8 detections\n" in printed
+    assert "1 of 3 files gone; nothing is deleted without --yes" in printed
+    assert "11 detections in 3 files" in run("list", gallery)
+    assert f"{footage}/door.avi: 8 detections deleted" in run("prune", gallery, "--yes")
+    assert "3 detections in 2 files" in run("list", gallery)
+
+
+def test_moved_folders_are_followed(run, fails, gallery, footage, tmp_path):
+    (before,) = query(run, "--image", footage / "two.png")
+    footage.rename(tmp_path / "archive")
+    printed = run("relink", gallery, "footage", "archive")
+    assert f"{tmp_path}/archive/door.avi: 8 detections\n" in printed
+    assert "street.db: 3 files moved, 0 left as before" in printed
+    (after,) = query(run, "--image", "archive/two.png")
+    assert [match["id"] for match in after] == [match["id"] for match in before]
+    words = ("index", "--weights", "weights.pth", "--store", gallery, "--rate", 2, "archive")
+    assert "3 files already indexed" in run(*words)
+    assert "footage: is not indexed" in fails("relink", gallery, "footage", "archive")
+    (tmp_path / "archive" / "one.png").rename(tmp_path / "three.png")
+    (tmp_path / "three.png").write_bytes(b"")
+    printed = run("relink", gallery, "archive/one.png", "three.png", status=1)
+    assert "three.png: has 0 bytes; expected" in printed and "0 files moved, 1 left" in printed
+
+
+def test_files_are_named_by_links_too(run, gallery, footage, tmp_path):
+    (tmp_path / "link").symlink_to(footage)
+    (matches,) = query(run, "--image", footage / "two.png", "--source", "link/one.png")
+    assert [match["source"] for match in matches] == [str(footage / "one.png")]
+    assert f"{footage}/door.avi: 8 detections deleted" in run("delete", gallery, "link/door.avi")
+
+
 def test_interruptions_keep_stored_detections(run, footage, monkeypatch):
     detect = BlockPredictor.detect
 

@@ -12,7 +12,7 @@ from tests.support.tiny import ROOT
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 SLOW = {"torch", "torchvision", "detectron2", "cv2", "matplotlib", "scipy", "pymilvus", "onnx"}
 SLOW |= {"PIL", "gradio", "tabulate", "tqdm"}
-GALLERY_COMMANDS = ["index", "query", "serve", "list", "delete", "copy"]
+GALLERY_COMMANDS = ["index", "query", "serve", "list", "delete", "copy", "prune", "relink"]
 
 RUN = """
 import json, resource, runpy, sys

@@ -467,3 +467,28 @@ def test_wrong_options_are_refused(options):
     (name,) = options
     with pytest.raises(InputError, match=f"{name}: .*; expected"):
         IndexOptions(**options)
+
+
+def test_links_to_an_indexed_file_are_the_same_source(media, tmp_path):
+    (tmp_path / "link").symlink_to(media)
+    (media / "again.png").symlink_to("a.png")
+    with open_gallery(tmp_path) as store:
+        index(store, tmp_path / "link" / "a.png")
+        report, _, _ = index(store, media, tmp_path / "link", media / "b" / ".." / "a.png")
+        assert (report.images, report.skipped) == (6, 1)  # 4 of the video
+        assert sorted(source.path for source in store.sources()) == [
+            str(media / name) for name in ("a.png", "b/empty.png", "b/large.png", "door.avi")
+        ]
+
+
+def test_a_source_that_was_stored_with_a_link_keeps_its_path(media, tmp_path):
+    (tmp_path / "link").symlink_to(media)
+    with open_gallery(tmp_path) as store:
+        index(store, media / "a.png")
+        (source,) = store.sources()
+        store.relink(source.path, str(tmp_path / "link" / "a.png"), source.fingerprint)
+        report, _, _ = index(store, media / "a.png")
+        assert (report.images, report.skipped) == (0, 1)
+        os.utime(media / "a.png", ns=(1, 1))
+        index(store, media / "a.png")
+        assert [row[0] for row in list_rows(store)] == [str(tmp_path / "link" / "a.png")] * 2

@@ -37,7 +37,7 @@ def test_linked_folders_are_searched_once_and_unreadable_ones_reported(tmp_path,
 
     monkeypatch.setattr(os, "scandir", deny)
     media = list_media([tmp_path / "near"])
-    assert media.images == [str(tmp_path / "near" / name) for name in ("b.png", "link/a.png")]
+    assert media.images == [str(tmp_path / name) for name in ("near/b.png", "far/a.png")]
     locked = str(tmp_path / "near" / "locked")
     assert media.problems == [(locked, f"{locked}: Permission denied")]
 
@@ -98,3 +98,16 @@ def test_given_paths_must_be_media(tmp_path, name, words):
     with pytest.raises(InputError, match=words) as error:
         list_media([tmp_path / name])
     assert str(tmp_path / name) in str(error.value)
+
+
+def test_a_link_is_its_file_of_the_kind_of_the_link(tmp_path):
+    blob = tmp_path / "store" / "4f5a"
+    write_image(tmp_path / "a.png", {}).rename(tmp_path / "a.PNG")
+    blob.parent.mkdir()
+    blob.touch()
+    (tmp_path / "again.png").symlink_to("a.PNG")
+    (tmp_path / "door.mp4").symlink_to(blob)
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    media = list_media([tmp_path, tmp_path / "again.png"])
+    assert media.images == [str(tmp_path / "a.PNG"), str(tmp_path / "gone.jpg")]
+    assert media.videos == [str(blob)]

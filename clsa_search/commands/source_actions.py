@@ -1,0 +1,54 @@
+"""Actions of clsa-search on the sources of a gallery: forget those that are gone, follow moves."""
+
+import argparse
+
+from clsa_search.wording import count_noun
+
+_PROBLEMS = 1  # exit status
+
+
+def prune(args: argparse.Namespace) -> int:
+    """Delete the sources whose files are gone, or list them; return the exit status."""
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.source_moves import find_gone
+
+    with open_store(args.store) as store:
+        sources = store.sources()
+        gone, unreachable = find_gone(sources)
+        for source in gone:
+            count = store.delete(source.path) if args.yes else source.detections
+            done = " deleted" if args.yes else ""
+            print(f"{printable(source.path)}: {count_noun(count, 'detection')}{done}")
+    for reason in unreachable:
+        print(f"problem: {printable(reason)}; it is kept")
+    found = f"{len(gone):,} of {count_noun(len(sources), 'file')} gone"
+    if args.yes or not gone:
+        print(f"{args.store}: {found}")
+    else:
+        print(f"{args.store}: {found}; nothing is deleted without --yes; `relink` follows a move")
+    return _PROBLEMS if unreachable else 0
+
+
+def relink(args: argparse.Namespace) -> int:
+    """Give moved sources their new paths; return the exit status."""
+    from clsa_search.errors import InputError
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.source_moves import plan_moves
+
+    num_moved = 0
+    with open_store(args.store) as store:
+        moves, problems = plan_moves(store.sources(), args.old, args.new)
+        for source, path, fingerprint in moves:
+            try:
+                count = store.relink(source.path, path, fingerprint)
+            except InputError as error:
+                problems.append(str(error))
+                continue
+            num_moved += 1
+            print(f"{printable(path)}: {count_noun(count, 'detection')}")
+    for reason in problems:
+        print(f"problem: {printable(reason)}")
+    print(f"{args.store}: {count_noun(num_moved, 'file')} moved, {len(problems):,} left as before")
+    return _PROBLEMS if problems else 0
