@@ -18,7 +18,7 @@ from detectron2.structures import Boxes, ImageList, Instances
 
 from clsa_search.modeling.backbones import compute_features
 from clsa_search.modeling.batched_rpn import propose_boxes
-from clsa_search.modeling.gpu_ops import Tensors, send
+from clsa_search.modeling.gpu_ops import Tensors, send, to_float
 from clsa_search.modeling.graphs import RecordedFunction
 from clsa_search.modeling.padded_boxes import PaddedBoxes, clip_boxes, select_boxes
 
@@ -95,7 +95,7 @@ class BatchedDetector:
         detections = _detect(self.model.roi_heads, features, proposals, limits, complete)
         is_final = proposals.is_final & detections.is_final
         return {
-            **{name: features[name].float() for name in self.features},
+            **{name: to_float(features[name]) for name in self.features},
             "pred_boxes": detections.boxes,
             "scores": detections.scores,
             "pred_classes": detections.groups,
@@ -112,7 +112,7 @@ def _detect(
 ) -> PaddedBoxes:
     """Classify and refine proposals as the ROI heads do; a class is a group."""
     predictor = heads.box_predictor
-    maps = [features[name].float() for name in heads.box_in_features]
+    maps = [to_float(features[name]) for name in heads.box_in_features]
     logits, deltas = predictor(heads.box_head(_pool(heads.box_pooler, maps, proposals.boxes)))
     boxes = predictor.box2box_transform.apply_deltas(deltas, proposals.boxes.view(-1, 4))
     boxes = boxes.view(*proposals.valid.shape, -1, 4)

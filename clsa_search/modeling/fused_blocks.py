@@ -11,10 +11,11 @@ import torch
 from detectron2.layers import Conv2d
 from detectron2.modeling.backbone import FPN
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
 from torch import nn
 from torch.nn import functional as F
 
-from clsa_search.modeling.gpu_ops import conv_relu
+from clsa_search.modeling.gpu_ops import ALIGNED, conv_relu
 
 
 class FusedConv(nn.Module):
@@ -100,8 +101,11 @@ class FusedFPN(FPN):
         hidden = lateral(stages[name])
         results = [output(hidden)]
         for name, lateral, output in levels:
-            above = F.interpolate(hidden + lateral.bias[:, None, None], scale_factor=2.0)
-            hidden = F.conv2d(stages[name], lateral.weight).add_(above)
+            above = hidden + lateral.bias[:, None, None]
+            hidden = F.conv2d(stages[name], lateral.weight)
+            # each pixel of the level above is added to four; enlarging it first is slow on a GPU
+            quads = hidden.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))
+            quads.add_(above[:, :, :, None, :, None])
             results.insert(0, output(hidden))
         if self.top_block is not None:
             maps = {**stages, **dict(zip(self._out_features, results, strict=False))}
@@ -109,8 +113,43 @@ class FusedFPN(FPN):
         return dict(zip(self._out_features, results, strict=True))
 
 
+class FusedRPNHead(nn.Module):
+    """Head of an RPN whose logits and deltas are one matrix product, with its biases.
+
+    Args:
+        head: Detectron2's head.
+    """
+
+    def __init__(self, head: StandardRPNHead) -> None:
+        super().__init__()
+        self.conv = _fuse(head.conv) or head.conv
+        layers = head.objectness_logits, head.anchor_deltas
+        widths = [layer.out_channels for layer in layers]
+        rest = -sum(widths) % ALIGNED
+        self.splits = [*widths, rest]
+        self.weight = nn.Parameter(
+            F.pad(torch.cat([x.weight.flatten(1) for x in layers]), (0, 0, 0, rest))
+        )
+        self.bias = nn.Parameter(F.pad(torch.cat([x.bias for x in layers]), (0, rest)))
+
+    def forward(
+        self, features: list[torch.Tensor]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Compute logits (N, A, H, W) and deltas (N, A * 4, H, W) of each level's maps."""
+        predictions: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+        for maps in features:
+            pixels = self.conv(maps).permute(0, 2, 3, 1)
+            outputs = F.linear(pixels, self.weight, self.bias).permute(0, 3, 1, 2)
+            for levels, part in zip(predictions, outputs.split(self.splits, 1), strict=False):
+                levels.append(part)
+        return predictions
+
+
 def fuse_blocks(model: nn.Module) -> None:
-    """Replace blocks, pyramids and convolutions with ReLU, where no norm is left, in place."""
+    """Replace blocks, pyramids, RPN heads and convolutions with ReLU, in place.
+
+    Those with a norm stay.
+    """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if fused := _fuse(child):
@@ -124,6 +163,8 @@ def _fuse(module: Any) -> nn.Module | None:
         return FusedConv(module)
     if kind is FPN and module._fuse_type == "sum" and _are_bare(module.lateral_convs):
         return FusedFPN(module)
+    if kind is StandardRPNHead:
+        return FusedRPNHead(module)
     if kind is BasicStem and _are_bare(module.children()):
         return FusedStem(module)
     if kind in (BasicBlock, BottleneckBlock) and _are_bare(module.children()):

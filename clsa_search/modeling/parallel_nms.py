@@ -5,6 +5,8 @@ B groups, M boxes of a group.
 
 import torch
 
+from clsa_search.modeling.gpu_ops import find_overlaps
+
 
 def suppress_overlaps(
     boxes: torch.Tensor, valid: torch.Tensor, max_iou: float, rounds: int
@@ -23,28 +25,11 @@ def suppress_overlaps(
     Returns:
         (B, M) bool selection, and a bool scalar: whether it is final.
     """
-    overlaps = _find_overlaps(boxes, max_iou)
+    overlaps = find_overlaps(boxes, max_iou).tril_(-1)  # with the boxes before each one
     before = selected = valid
     for _ in range(rounds):
         before = selected
+        # a sum of ones is never rounded to 0
         suppressors = torch.bmm(overlaps, before[:, :, None].to(overlaps.dtype))[:, :, 0]
         selected = valid & (suppressors == 0)
     return selected, (selected == before).all()
-
-
-def _find_overlaps(boxes: torch.Tensor, max_iou: float) -> torch.Tensor:
-    """Return (B, M, M): 1 at [b, j, i] if box i overlaps box j and comes before it, else 0."""
-    x0, y0, x1, y1 = boxes.unbind(dim=2)
-    intersections = _intersect(x0, x1).mul_(_intersect(y0, y1))
-    areas = (x1 - x0) * (y1 - y0)
-    unions = (areas[:, :, None] + areas[:, None]).sub_(intersections)
-    # empty boxes have an IoU of 0 / 0, and no comparison with it holds
-    overlaps = intersections.div_(unions) > max_iou
-    # a GPU is faster in half precision; a sum of ones is never rounded to 0
-    return overlaps.tril_(-1).to(torch.float16 if boxes.is_cuda else torch.float32)
-
-
-def _intersect(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
-    """Return the common lengths (B, M, M) of intervals."""
-    ends = torch.minimum(high[:, :, None], high[:, None])
-    return ends.sub_(torch.maximum(low[:, :, None], low[:, None])).clamp_(min=0)

@@ -8,12 +8,14 @@ from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling.backbone import FPN, build_resnet_backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool, LastLevelP6P7
 from detectron2.modeling.backbone.resnet import BasicBlock, BasicStem, BottleneckBlock
+from detectron2.modeling.proposal_generator.rpn import StandardRPNHead
 from torch import nn
 
 from clsa_search.modeling.fused_blocks import (
     FusedBlock,
     FusedConv,
     FusedFPN,
+    FusedRPNHead,
     FusedStem,
     fuse_blocks,
 )
@@ -76,6 +78,25 @@ def test_a_fused_pyramid_computes_the_same(tiny_cfg, top):
     assert list(outputs) == list(expected)
     for name, maps in outputs.items():
         torch.testing.assert_close(maps, expected[name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("conv_dims", [(-1,), (8, 12)])
+@pytest.mark.parametrize("anchors", [3, 8])
+def test_a_fused_rpn_head_computes_the_same(conv_dims, anchors):
+    head = StandardRPNHead(in_channels=16, num_anchors=anchors, conv_dims=conv_dims)
+    for parameter in head.parameters():
+        parameter.copy_(torch.randn_like(parameter))
+    maps = [torch.randn(2, 16, 20, 24), torch.randn(2, 16, 10, 12)]
+    model = nn.Sequential(head)
+    expected = model(maps)
+    fuse_blocks(model)
+    assert type(model[0]) is FusedRPNHead
+    hidden = [model[0].conv] if len(conv_dims) == 1 else list(model[0].conv)
+    assert all(type(conv) is FusedConv for conv in hidden)
+    for results, levels in zip(model(maps), expected, strict=True):
+        for result, level in zip(results, levels, strict=True):
+            torch.testing.assert_close(result, level)
 
 
 def test_a_pyramid_that_averages_stays(tiny_cfg):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.layers import batched_nms
 
+from clsa_search.modeling.gpu_ops import find_overlaps
 from clsa_search.modeling.parallel_nms import suppress_overlaps
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -67,6 +68,18 @@ def test_equal_empty_and_no_boxes(device):
     assert not selected.any() and is_final
     selected, is_final = suppress_overlaps(boxes[None, :0], valid[:, :0], 0.5, 1)
     assert selected.shape == (1, 0) and is_final
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("max_iou", LIMITS)
+def test_both_devices_find_the_same_overlaps(max_iou):
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(20, 500, 2, generator=generator) * 400
+    boxes = torch.cat([corners, corners + 200 * torch.rand(20, 500, 2, generator=generator)], dim=2)
+    boxes[:, ::7, 2:] = boxes[:, ::7, :2]
+    expected = find_overlaps(boxes, max_iou)
+    assert 0 < expected.mean() < 1
+    assert find_overlaps(boxes.cuda(), max_iou).cpu().float().equal(expected)
 
 
 def test_a_chain_takes_as_many_rounds_as_it_has_boxes():
