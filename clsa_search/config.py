@@ -109,6 +109,9 @@ def _add_objective(reid: CN) -> None:
 
 
 def _add_computation(cfg: CN) -> None:
+    # Number of records per identity in a batch, if DATALOADER.SAMPLER_TRAIN is "IdentitySampler".
+    cfg.DATALOADER.IMS_PER_IDENTITY = 4
+
     # Number type of convolutions and matrix products if AMP.ENABLED: "float16" (with a scaled loss)
     # or "bfloat16". Losses and other delicate steps stay in float32.
     cfg.SOLVER.AMP.DTYPE = "float16"

@@ -150,6 +150,7 @@ def test_the_console_scripts_are_the_commands():
         "argument_types",
         "dataset_arguments",
         "gallery_actions",
+        "source_actions",
     }  # of the commands, no commands themselves
     assert set(scripts.values()) == modules - parts - {"make_synthetic"}
     for module in scripts.values():

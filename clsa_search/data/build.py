@@ -15,8 +15,15 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from clsa_search.data.catalog import load_training_records
+from clsa_search.data.crop_cache import load_crops
+from clsa_search.data.crop_mapper import CropMapper
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
-from clsa_search.data.samplers import EpochSampler, SameSizeBatches, group_batches
+from clsa_search.data.samplers import (
+    EpochSampler,
+    IdentitySampler,
+    SameSizeBatches,
+    group_batches,
+)
 from clsa_search.data.shared_memory import (
     SHARED_MEMORY,
     check_shared_memory,
@@ -25,6 +32,7 @@ from clsa_search.data.shared_memory import (
     resize_shortest_edge,
 )
 from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 Mapper = Callable[[dict], dict]
 
@@ -143,10 +151,11 @@ def build_train_loader(
     records = load_training_records(cfg.DATASETS.TRAIN)
     _check_memory(cfg, estimate_training_memory(cfg, records) // comm.get_world_size())
     seed = max(cfg.SEED, 0)
-    mapper = mapper or PersonSearchDatasetMapper(cfg, is_train=True)
+    if mapper is None:
+        mapper, records = build_mapper(cfg, records, is_train=True)
     return TrainingLoader(
         SeededDataset(records, mapper, seed=seed),
-        EpochSampler(len(records), seed=seed) if sampler is None else sampler,
+        _build_sampler(cfg, records, seed) if sampler is None else sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
@@ -174,12 +183,63 @@ def build_test_loader(
         raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; expected 1 or more")
     _check_memory(cfg, estimate_test_memory(cfg, records))
     records = sorted(records, key=_size)
-    mapper = mapper or PersonSearchDatasetMapper(cfg, is_train=False)
+    if mapper is None:
+        mapper, records = build_mapper(cfg, records, is_train=False)
+    sizes = [(0, 0) if uses_crops(cfg) else _size(record) for record in records]
     return WorkerLoader(
         MapDataset(DatasetFromList(records, copy=False), mapper),
-        batch_sampler=SameSizeBatches([_size(record) for record in records], batch_size),
+        batch_sampler=SameSizeBatches(sizes, batch_size),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
+    )
+
+
+def uses_crops(cfg: CfgNode) -> bool:
+    """Return whether the inputs of a config's model are crops of one size."""
+    return cfg.MODEL.META_ARCHITECTURE == "PersonReID"
+
+
+def build_mapper(
+    cfg: CfgNode, records: Sequence[dict], *, is_train: bool, gt_boxes: bool = False
+) -> tuple[Mapper, list[dict]]:
+    """Build the mapper of a config's model, and bring the records into its form.
+
+    Args:
+        cfg: config of the model.
+        records: records of a dataset; of crops for a model of crops.
+        is_train: True for training examples, False for test inputs.
+        gt_boxes: whether test inputs hold the ground-truth boxes too; crops have no other box.
+
+    Raises:
+        InputError: an image of a crop is missing or unreadable, or a record is no crop.
+    """
+    if not uses_crops(cfg):
+        return PersonSearchDatasetMapper(cfg, is_train=is_train, gt_boxes=gt_boxes), list(records)
+    for record in records:
+        if len(record["annotations"]) + len(record.get("queries", [])) != 1:
+            raise InputError(
+                f"{record['file_name']}: holds several people or none; expected a dataset of crops "
+                'for MODEL.META_ARCHITECTURE PersonReID, such as "crops:" before its name'
+            )
+    mapper = CropMapper(cfg, is_train=is_train)
+    mapper.crops = load_crops(records, mapper)
+    return mapper, [record | {"row": row} for row, record in enumerate(records)]
+
+
+def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Iterable[int]:
+    if cfg.DATALOADER.SAMPLER_TRAIN != "IdentitySampler":
+        return EpochSampler(len(records), seed=seed)
+    if not uses_crops(cfg):
+        raise InputError(
+            "DATALOADER.SAMPLER_TRAIN is 'IdentitySampler'; expected 'TrainingSampler', because an "
+            "image of MODEL.META_ARCHITECTURE PersonSearchRCNN holds several identities"
+        )
+    people = [r["annotations"][0]["person_id"] if r["annotations"] else UNLABELED for r in records]
+    return IdentitySampler(
+        people,
+        group_size=cfg.DATALOADER.IMS_PER_IDENTITY,
+        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
+        seed=seed,
     )
 
 
@@ -204,9 +264,8 @@ def check_training_memory(
 
 def estimate_training_memory(cfg: CfgNode, records: Sequence[dict]) -> int:
     """Return the bytes of shared memory for the batches of all processes in training."""
-    shortest, longest = max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN
     return estimate_shared_memory(
-        [resize_shortest_edge(_size(record), shortest, longest) for record in records],
+        _input_sizes(cfg, records, max(cfg.INPUT.MIN_SIZE_TRAIN), cfg.INPUT.MAX_SIZE_TRAIN),
         batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
@@ -214,12 +273,20 @@ def estimate_training_memory(cfg: CfgNode, records: Sequence[dict]) -> int:
 
 def estimate_test_memory(cfg: CfgNode, records: Sequence[dict]) -> int:
     """Return the bytes of shared memory for the batches of one process in an evaluation."""
-    shortest, longest = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
     return estimate_shared_memory(
-        [resize_shortest_edge(_size(record), shortest, longest) for record in records],
+        _input_sizes(cfg, records, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
     )
+
+
+def _input_sizes(
+    cfg: CfgNode, records: Sequence[dict], shortest: int, longest: int
+) -> list[tuple[int, int]]:
+    """Return the (height, width) of each input of the model."""
+    if uses_crops(cfg):
+        return [tuple(cfg.MODEL.REID.CROP_SIZE)] * len(records)
+    return [resize_shortest_edge(_size(record), shortest, longest) for record in records]
 
 
 def _check_memory(cfg: CfgNode, needed: int) -> None:

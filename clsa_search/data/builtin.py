@@ -9,8 +9,10 @@ from typing import NamedTuple
 from clsa_search.data.datasets import cuhk_sysu, movienet_ps
 from clsa_search.data.datasets.posetrack21 import load_posetrack21
 from clsa_search.data.datasets.prw import load_prw
+from clsa_search.data.datasets.reid_folders import load_market_folders, load_msmt17
 from clsa_search.data.datasets.ssm_split import SSMLayout, load_published_gallery
 from clsa_search.data.galleries import Gallery
+from clsa_search.data.reid_crops import REID, reid_gallery
 
 SYNTHETIC_SPLITS = {
     "synthetic_train": "synthetic/train.json",
@@ -78,6 +80,29 @@ def _galleries(layout: SSMLayout) -> dict[str, Callable[[Path], Gallery]]:
     }
 
 
+_UNKNOWN = Counts()
+
+
+def _crop_splits(
+    name: str,
+    folder: str,
+    load: Callable[[Path, str], list[dict]],
+    training: Counts = _UNKNOWN,
+    gallery: Counts = _UNKNOWN,
+) -> dict[str, PublishedSplit]:
+    """Return the training and gallery split of a dataset of crops."""
+    return {
+        f"{name}_train": PublishedSplit(folder, lambda root: load(root, "train"), counts=training),
+        f"{name}_gallery": PublishedSplit(
+            folder,
+            lambda root: load(root, "gallery"),
+            galleries={REID: lambda root: reid_gallery(load(root, "gallery"))},
+            default_protocols=(REID,),
+            counts=gallery,
+        ),
+    }
+
+
 PUBLISHED_SPLITS = {
     "cuhk_sysu_train": PublishedSplit(
         "cuhk_sysu",
@@ -110,5 +135,16 @@ PUBLISHED_SPLITS = {
     "posetrack21_gallery": PublishedSplit(
         "posetrack21", partial(load_posetrack21, split="gallery")
     ),
+    # Zheng et al. 2015, without junk: 12,936 crops of 751 people; 3,368 queries in 15,913 crops
+    **_crop_splits(
+        "market1501",
+        "Market-1501-v15.09.15",
+        load_market_folders,
+        Counts(images=12_936, boxes=12_936, labeled=12_936, identities=751),
+        Counts(queries=3_368),
+    ),
+    **_crop_splits("msmt17", "MSMT17_V1", load_msmt17),
+    **_crop_splits("cuhk03_detected", "cuhk03-np/detected", load_market_folders),
+    **_crop_splits("cuhk03_labeled", "cuhk03-np/labeled", load_market_folders),
 }
 """Splits of the published datasets by name."""

@@ -42,7 +42,7 @@ def load_cached(
         InputError: a source is missing, cached or not.
     """
     stamp = _stamp(folder, sources)
-    paths = [folder / CACHE_FOLDER / f"{name}.npz", _user_folder(folder) / f"{name}.npz"]
+    paths = [folder / CACHE_FOLDER / f"{name}.npz", user_folder(folder) / f"{name}.npz"]
     for path in paths:
         if (arrays := _read(path, stamp)) is not None:
             return arrays
@@ -56,7 +56,8 @@ def load_cached(
     return arrays
 
 
-def _user_folder(folder: Path) -> Path:
+def user_folder(folder: Path) -> Path:
+    """Return the cache folder of a dataset below the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
     return Path(base) / "clsa_search" / f"{folder.name}-{digest[:16]}"

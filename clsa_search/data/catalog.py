@@ -22,8 +22,12 @@ from clsa_search.data.dataset_files import dataset_path, existing_dataset_path
 from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
 from clsa_search.data.datasets.foreign_labels import PERSON_ID
 from clsa_search.data.galleries import ALL, CROSS_CAMERA, FULL_PROTOCOLS, Gallery
+from clsa_search.data.reid_crops import REID, cut_records, reid_gallery
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
+
+CROPS = "crops:"
+"""Start of the name of a dataset of crops: "crops:prw_train", "crops:my/train.json"."""
 
 
 def register_custom_json(
@@ -74,12 +78,14 @@ def resolve_dataset(name: str) -> str:
 
     Args:
         name: a registered name, or the path of a custom JSON file, ending in `.json`; such a file
-            is registered under its path.
+            is registered under its path. "crops:" before either names the crops of its people.
 
     Raises:
         InputError: the name is unknown or of another task; the message lists the known names.
     """
-    if name in SYNTHETIC_SPLITS:
+    if name.startswith(CROPS):
+        _register_crops(name, resolve_dataset(name.removeprefix(CROPS)))
+    elif name in SYNTHETIC_SPLITS:
         json_file = dataset_path(SYNTHETIC_SPLITS[name])
         _set_metadata(name, json_file=str(json_file), image_root=str(json_file.parent))
     elif name not in DatasetCatalog.list():
@@ -89,6 +95,17 @@ def resolve_dataset(name: str) -> str:
     elif MetadataCatalog.get(name).get("evaluator_type", "person_search") != "person_search":
         raise InputError(f"Dataset {name!r} is not for person search; {_describe_names()}")
     return name
+
+
+def _register_crops(name: str, scenes: str) -> None:
+    if name not in DatasetCatalog.list():
+        DatasetCatalog.register(name, lambda: cut_records(get_records(scenes)))
+        MetadataCatalog.get(name).set(
+            evaluator_type="person_search",
+            thing_classes=["person"],
+            galleries={REID: lambda: reid_gallery(get_records(name))},
+            default_protocols=(REID,),
+        )
 
 
 def _describe_names() -> str:

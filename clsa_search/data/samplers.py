@@ -7,6 +7,8 @@ import numpy as np
 from detectron2.utils import comm
 from torch.utils.data import Sampler
 
+from clsa_search.errors import InputError
+
 
 class EpochSampler(Sampler[int]):
     """Endless record numbers: every record once per epoch, each epoch in a new order.
@@ -29,6 +31,56 @@ class EpochSampler(Sampler[int]):
     def _all(self) -> Iterator[int]:
         for epoch in itertools.count():
             yield from np.random.default_rng((self.seed, epoch)).permutation(self.size).tolist()
+
+
+class IdentitySampler(Sampler[int]):
+    """Endless record numbers in groups of one identity, so that a batch holds positives.
+
+    Every epoch has each identity once, in a new order. An identity with too few records repeats
+    some. Records without a labeled box are left out. The processes take turns group by group.
+    Source: Hermans et al., "In Defense of the Triplet Loss" (arXiv 1703.07737), section 2.
+
+    Args:
+        person_ids: identity of each record, UNLABELED for none.
+        group_size: number K of records per identity and group.
+        batch_size: records per batch of this process; K must divide it.
+        seed: seed of the order.
+
+    Raises:
+        InputError: K does not divide the batch, or the batch holds more identities than there are.
+    """
+
+    def __init__(
+        self, person_ids: Sequence[int], *, group_size: int, batch_size: int, seed: int
+    ) -> None:
+        ids = np.asarray(person_ids, dtype=np.int64)
+        self.rows = [np.flatnonzero(ids == person) for person in np.unique(ids[ids >= 0])]
+        self.group_size = group_size
+        self.seed = seed
+        if group_size < 1 or batch_size % group_size:
+            raise InputError(
+                f"DATALOADER.IMS_PER_IDENTITY is {group_size}; expected a divisor of {batch_size}, "
+                "the images of SOLVER.IMS_PER_BATCH for each process"
+            )
+        if (identities := batch_size // group_size) > len(self.rows):
+            raise InputError(
+                f"SOLVER.IMS_PER_BATCH and DATALOADER.IMS_PER_IDENTITY {group_size} make batches "
+                f"of {identities} identities, but DATASETS.TRAIN has {len(self.rows)}; expected "
+                f"at most {len(self.rows) * group_size} images for each process"
+            )
+
+    def __iter__(self) -> Iterator[int]:
+        groups = itertools.islice(self._all(), comm.get_rank(), None, comm.get_world_size())
+        return itertools.chain.from_iterable(groups)
+
+    def _all(self) -> Iterator[list[int]]:
+        for epoch in itertools.count():
+            rng = np.random.default_rng((self.seed, epoch))
+            for identity in rng.permutation(len(self.rows)):
+                rows = self.rows[identity]
+                repeats = -(-self.group_size // len(rows))
+                order = np.concatenate([rng.permutation(rows) for _ in range(repeats)])
+                yield order[: self.group_size].tolist()
 
 
 def group_batches(

@@ -14,8 +14,7 @@ from detectron2.utils import comm
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
 from clsa_search.data import get_records
-from clsa_search.data.build import build_test_loader
-from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.data.build import build_mapper, build_test_loader
 from clsa_search.data.image_checks import check_images_exist
 from clsa_search.data.readable_batches import FaultMapper, ReadableBatches
 from clsa_search.engine.memory import reported_out_of_memory
@@ -81,7 +80,7 @@ def predict(
     rest = [record for record in records if image_key(record) not in done]
     if not rest:
         return evaluator.evaluate()
-    mapper = PersonSearchDatasetMapper(cfg, is_train=False, gt_boxes=gt_boxes)
+    mapper, rest = build_mapper(cfg, rest, is_train=False, gt_boxes=gt_boxes)
     loader = ReadableBatches(build_test_loader(cfg, rest, FaultMapper(mapper)))
     with reported_out_of_memory(f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}", "fewer images"):
         return inference_on_dataset(model, loader, evaluator)

@@ -56,7 +56,7 @@ def prepare_for_training(model: PersonSearchRCNN, cfg: CfgNode) -> None:
         _compile_stages(model, cfg)
 
 
-def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
+def prepare_for_inference(model: nn.Module, cfg: CfgNode) -> None:
     """Optimize a model in place for TEST.DTYPE and TEST.COMPILE, see `optimize_for_inference`.
 
     Args:
@@ -73,7 +73,9 @@ def prepare_for_inference(model: PersonSearchRCNN, cfg: CfgNode) -> None:
                 "expected False"
             )
         _check_compiler("TEST.COMPILE", cfg.MODEL.DEVICE)
-    optimize_for_inference(model, read_test_dtype(cfg), compile_backbone=cfg.TEST.COMPILE)
+    dtype = read_test_dtype(cfg)
+    if isinstance(model, PersonSearchRCNN):
+        optimize_for_inference(model, dtype, compile_backbone=cfg.TEST.COMPILE)
 
 
 def read_test_dtype(cfg: CfgNode) -> torch.dtype:

@@ -15,6 +15,7 @@ from clsa_search.modeling.losses import (
     identity_loss,
     same_person_loss,
 )
+from clsa_search.modeling.person_reid import PersonReID
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.reid_branch import (
     REID_BRANCH_REGISTRY,
@@ -34,6 +35,7 @@ __all__ = [
     "CropBranch",
     "IDClassifier",
     "OIMClassifier",
+    "PersonReID",
     "PersonSearchRCNN",
     "ReIDBranch",
     "ReIDHeads",

@@ -3,8 +3,16 @@
 import itertools
 
 import numpy as np
+import pytest
 
-from clsa_search.data.samplers import EpochSampler, SameSizeBatches, group_batches
+from clsa_search.data.samplers import (
+    EpochSampler,
+    IdentitySampler,
+    SameSizeBatches,
+    group_batches,
+)
+from clsa_search.errors import InputError
+from clsa_search.structures import UNLABELED
 
 
 def keys(count, size=7, seed=3):
@@ -64,3 +72,43 @@ def test_processes_share_out_batches_of_every_size(monkeypatch):
         monkeypatch.setattr("detectron2.utils.comm.get_rank", lambda rank=rank: rank)
         shares.append(list(SameSizeBatches(sizes, 2)))
     assert shares == [[[0, 1], [4], [7, 8]], [[2, 3], [5, 6], [9, 10]]]
+
+
+PEOPLE = [0, 0, 1, UNLABELED, 1, 1, 2, 0, 1]
+
+
+def take_identities(groups, group_size=2, batch_size=4):
+    sampler = IdentitySampler(PEOPLE, group_size=group_size, batch_size=batch_size, seed=5)
+    return list(itertools.islice(sampler, groups * group_size))
+
+
+def test_identities_come_in_groups_and_each_once_per_epoch():
+    records = np.array(take_identities(groups=6)).reshape(6, 2)
+    people = np.array(PEOPLE)[records]
+    assert (people[:, 0] == people[:, 1]).all()
+    assert sorted(people[:3, 0]) == sorted(people[3:, 0]) == [0, 1, 2]
+    assert 3 not in records  # not labeled
+
+
+def test_a_group_repeats_records_only_if_the_identity_has_too_few():
+    records = np.array(take_identities(groups=3, group_size=4, batch_size=8)).reshape(3, 4)
+    for group in records:
+        available = PEOPLE.count(PEOPLE[group[0]])
+        assert len(set(group)) == min(available, 4)
+
+
+def test_a_second_pass_over_identities_repeats_the_first():
+    assert take_identities(groups=5) == take_identities(groups=5)
+
+
+@pytest.mark.parametrize(
+    ("group_size", "batch_size", "message"),
+    [
+        (3, 4, "IMS_PER_IDENTITY is 3; expected a divisor of 4"),
+        (0, 4, "IMS_PER_IDENTITY is 0"),
+        (2, 8, "batches of 4 identities, but DATASETS.TRAIN has 3; expected at most 6 images"),
+    ],
+)
+def test_a_batch_that_the_dataset_cannot_fill_is_refused(group_size, batch_size, message):
+    with pytest.raises(InputError, match=message):
+        take_identities(1, group_size, batch_size)
