@@ -117,18 +117,48 @@ def read_checkpoint(path: str) -> dict:
 
 
 def check_finite(path: str, tensors: Mapping[str, object]) -> None:
-    """Check that the numbers of all tensors and arrays are finite.
+    """Check that all tensors and arrays are plain ones of finite numbers.
 
     Raises:
-        InputError: one of them holds NaN or an infinity.
+        InputError: one of them is sparse, quantized or nested, is of a type without arithmetic, or
+            holds NaN or an infinity.
     """
     for name, value in tensors.items():
         tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if isinstance(tensor, torch.Tensor) and not tensor.isfinite().all():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        if form := _name_form(tensor):
+            raise InputError(f"{path}: {name!r} is a {form} tensor; expected plain weights")
+        if not _is_finite(tensor):
             raise InputError(
                 f"{path}: {name!r} holds NaN or infinity; expected finite weights: the training "
                 "diverged, or the file is damaged"
             )
+
+
+def _name_form(tensor: torch.Tensor) -> str:
+    """Return in which form a tensor is that is not plain, or ""."""
+    forms = {
+        "nested": tensor.is_nested,
+        "quantized": tensor.is_quantized,
+        "meta": tensor.is_meta,
+        "sparse": tensor.layout != torch.strided,
+        f"packed ({tensor.dtype})": not _can_convert(tensor.dtype),
+    }
+    return next((form for form, is_so in forms.items() if is_so), "")
+
+
+def _can_convert(dtype: torch.dtype) -> bool:
+    try:
+        torch.empty(1, dtype=dtype).to(torch.complex64)
+    except RuntimeError:  # packed numbers below a byte
+        return False
+    return True
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # not every small type knows isfinite; all of them fit into float32
+    return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())
 
 
 def _read_pickle(path: str) -> object:

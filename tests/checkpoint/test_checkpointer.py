@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from clsa_search.checkpoint import PersonSearchCheckpointer
+from clsa_search.checkpoint.safe_loading import check_finite
 from clsa_search.errors import InputError
 
 
@@ -58,6 +59,31 @@ def test_weights_that_are_not_finite_are_refused(tiny_cfg, checkpoint, value):
     for load in (checkpointer.load_weights, checkpointer.load_strictly):
         with pytest.raises(InputError, match=f"model.pth: '{name}' holds NaN or infinity"):
             load(str(checkpoint))
+
+
+@pytest.mark.parametrize(
+    ("form", "convert"),
+    [
+        ("sparse", lambda weight: weight.to_sparse()),
+        ("sparse", lambda weight: weight.reshape(8, -1).to_sparse_csr()),
+        ("quantized", lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)),
+        ("nested", lambda weight: torch.nested.nested_tensor([weight[0], weight[0, :2]])),
+        ("meta", lambda weight: weight.to("meta")),
+        ("packed", lambda weight: torch.empty(8, dtype=torch.bits8)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse CSR", "ignore:The PyTorch API of nested")
+def test_tensors_that_are_not_plain_are_refused_by_name(form, convert):
+    tensors = {"a.weight": torch.zeros(3), "b.weight": convert(torch.rand(8, 4, 3, 3))}
+    with pytest.raises(InputError, match=f"a.pth: 'b.weight' is a {form}.* tensor; expected plain"):
+        check_finite("a.pth", tensors)
+
+
+def test_plain_tensors_of_all_types_are_finite():
+    names = "float64 float16 bfloat16 float8_e4m3fn float8_e5m2 int8 uint8 bool int64 complex64"
+    check_finite("a.pth", {name: torch.ones(3).to(getattr(torch, name)) for name in names.split()})
+    with pytest.raises(InputError, match="'w' holds NaN"):
+        check_finite("a.pth", {"w": torch.tensor([float("nan")]).to(torch.float8_e5m2)})
 
 
 SHARED = ["MODEL.REID.NAME", "SharedBranch"]

@@ -2,7 +2,7 @@
 
 The layout is MathWorks' "MAT-File Format", version 5. An element is a tag (type, number of bytes)
 and data padded to 8 bytes. A matrix is an element with further elements as data: flags, dimensions,
-name, contents.
+name, contents. The order of bytes is "<" or ">" as in the module struct.
 """
 
 import io
@@ -24,6 +24,8 @@ NUMBER_TYPES = {
 }
 """NumPy types of the elements with numbers or letters."""
 
+_COMPLEX = 0x800  # a flag of matrices
+
 
 class BrokenError(Exception):
     """Bytes that do not follow the format."""
@@ -34,17 +36,25 @@ class Header(NamedTuple):
 
     Args:
         kind: class of the matrix.
-        rows: first dimension.
-        length: product of all dimensions.
+        dimensions: dimensions of the matrix.
         name: name of the variable, empty inside other matrices.
         fields: names of the fields of structs.
     """
 
     kind: int
-    rows: int
-    length: int
+    dimensions: tuple[int, ...]
     name: str
     fields: list[str]
+
+    @property
+    def rows(self) -> int:
+        """Return the first dimension."""
+        return self.dimensions[0]
+
+    @property
+    def length(self) -> int:
+        """Return the product of all dimensions."""
+        return math.prod(self.dimensions)
 
 
 def read_exactly(stream: BinaryIO, size: int) -> bytes:
@@ -55,60 +65,85 @@ def read_exactly(stream: BinaryIO, size: int) -> bytes:
     return data
 
 
-def read_element(stream: BinaryIO) -> tuple[int, bytes]:
+def read_order(file: BinaryIO) -> str:
+    """Return the order of bytes of a file, which is then behind its first header."""
+    start = file.read(128)
+    if start[124:] == b"\x00\x02IM" or start.startswith(b"\x89HDF"):
+        raise BrokenError("it is of version 7.3 (HDF5); expected 5 to 7, as `save -v7` writes")
+    if start[124:] == b"\x00\x01IM":
+        return "<"
+    if start[124:] == b"\x01\x00MI":
+        return ">"
+    raise BrokenError("it has another header than files of version 5 to 7")
+
+
+def read_tag(stream: BinaryIO, order: str = "<") -> int:
+    """Return the number of bytes of the matrix whose tag is next."""
+    kind, size = struct.unpack(order + "II", read_exactly(stream, 8))
+    if kind != MATRIX:
+        raise BrokenError(f"an element of type {kind}, expected a matrix")
+    return size
+
+
+def read_element(stream: BinaryIO, order: str = "<") -> tuple[int, bytes]:
     """Return type and data of the next element of a stream, which is not a matrix."""
     tag = read_exactly(stream, 8)
-    kind, size = struct.unpack("<II", tag)
+    kind, size = struct.unpack(order + "II", tag)
     if kind >> 16:  # small: type and size share a word, and the data are the other word
         return kind & 0xFFFF, tag[4 : 4 + (kind >> 16)]
     return kind, read_exactly(stream, size + -size % 8)[:size]
 
 
-def read_header(stream: BinaryIO) -> Header:
-    """Read the header of a matrix; the stream then is at the contents of the matrix."""
-    kind, _ = struct.unpack("<II", read_exactly(stream, 8))
-    if kind != MATRIX:
-        raise BrokenError(f"an element of type {kind}, expected a matrix")
-    flags, dimensions, name = (read_element(stream)[1] for _ in range(3))
-    rows, *others = struct.unpack(f"<{len(dimensions) // 4}i", dimensions)
-    fields = []
-    if flags[0] == STRUCT:
-        length = int.from_bytes(read_element(stream)[1], "little")
-        names = read_element(stream)[1]
+def read_header(stream: BinaryIO, order: str = "<") -> Header:
+    """Read the header of a matrix behind its tag; the stream then is at the contents."""
+    flags, dimensions, name = (read_element(stream, order)[1] for _ in range(3))
+    (flag,) = struct.unpack(order + "I", flags[:4])
+    if flag & _COMPLEX:
+        raise BrokenError("it holds complex numbers")
+    sizes = struct.unpack(f"{order}{len(dimensions) // 4}i", dimensions)
+    if len(sizes) < 2 or min(sizes) < 0:
+        raise BrokenError(f"a matrix has the dimensions {sizes}")
+    kind, fields = flag & 0xFF, []
+    if kind == STRUCT:
+        (width,) = struct.unpack(order + "i", read_element(stream, order)[1])
+        names = read_element(stream, order)[1]
         fields = [
-            names[i : i + length].split(b"\0")[0].decode("latin-1")
-            for i in range(0, len(names), length)
+            names[i : i + width].split(b"\0")[0].decode("latin-1")
+            for i in range(0, len(names), width)
         ]
-    return Header(flags[0], rows, rows * math.prod(others), name.decode("latin-1"), fields)
+    return Header(kind, sizes, name.decode("latin-1"), fields)
 
 
-def open_variable(file: BinaryIO, name: str) -> BinaryIO:
-    """Return a stream at the start of the matrix of a variable.
+def open_variable(file: BinaryIO, order: str, *names: str) -> BinaryIO:
+    """Return a stream at the tag of the first of some variables that a file has.
 
     Args:
-        file: a MATLAB file at its start.
-        name: name of the variable.
+        file: a MATLAB file behind its first header.
+        order: order of bytes.
+        names: names of variables.
     """
-    if file.read(128)[124:] != b"\x00\x01IM":
-        raise BrokenError("it has another header")
+    found = {}
     while tag := file.read(8):
-        kind, size = struct.unpack("<II", tag)
+        kind, size = struct.unpack(order + "II", tag)
         end = file.tell() + size
         start = file.tell() if kind == COMPRESSED else file.tell() - 8
-        if read_header(_open_element(file, start, kind, size)).name == name:
-            return _open_element(file, start, kind, size)
+        stream = _open_element(file, start, kind, size)
+        read_tag(stream, order)
+        found[read_header(stream, order).name] = start, kind, size
+        if names[0] in found:
+            break
         file.seek(end)
-    raise BrokenError(f"no variable {name!r}")
+    for name in names:
+        if name in found:
+            return _open_element(file, *found[name])
+    raise BrokenError(f"no variable {' or '.join(map(repr, names))}")
 
 
 def iterate_matrices(stream: BinaryIO, count: int) -> Iterator[bytes]:
-    """Yield the bytes of the next matrices of a stream, tags included."""
+    """Yield the bytes of the next matrices of a little-endian stream, tags included."""
     for _ in range(count):
-        tag = read_exactly(stream, 8)
-        kind, size = struct.unpack("<II", tag)
-        if kind != MATRIX:
-            raise BrokenError(f"an element of type {kind}, expected a matrix")
-        yield tag + read_exactly(stream, size)
+        size = read_tag(stream)
+        yield struct.pack("<II", MATRIX, size) + read_exactly(stream, size)
 
 
 def _open_element(file: BinaryIO, start: int, kind: int, size: int) -> BinaryIO:

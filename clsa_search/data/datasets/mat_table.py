@@ -1,7 +1,7 @@
 """Tables in MATLAB files: columns of texts and numbers, taken out of the bytes all at once.
 
-SciPy creates an array object for every field of every struct: minutes and tens of gigabytes for a
-published gallery with millions of (name, box, flag). This module finds the positions of all
+An array for every field of every struct takes minutes and tens of gigabytes for a published gallery
+with millions of (name, box, flag). This module finds the positions of all
 matrices of a table with NumPy and reads a whole column together. A position counts words of 8
 bytes, the alignment of all elements.
 """
@@ -22,6 +22,7 @@ from clsa_search.data.datasets.mat_elements import (
     BrokenError,
     read_element,
     read_header,
+    read_tag,
 )
 
 _CONTENTS = 6  # words from the tag of a plain matrix to its contents
@@ -40,6 +41,7 @@ class Table:
 
     def __init__(self, raw: bytes, columns: Sequence[str] = ("imname", "idlocate")) -> None:
         stream = io.BytesIO(raw)
+        read_tag(stream)
         header = read_header(stream)
         self._raw = raw
         self._words = np.frombuffer(raw, "<u8")
