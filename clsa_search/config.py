@@ -52,15 +52,54 @@ def _add_branch(cfg: CN) -> None:
     # DEPTH, NORM, STRIDE_IN_1X1 and so on. OUT_FEATURES is not read: the outputs are LEVELS.
     reid.BACKBONE.RESNETS = cfg.MODEL.RESNETS.clone()
     reid.BACKBONE.RESNETS.NORM = "BN"
+    _add_reid_resnet(reid.BACKBONE)
+    _add_crop_input(reid)
+    _add_head(reid)
 
-    # The head of each level: average pool, FC, norm, ReLU, FC. The paper does not give the widths.
+
+def _add_reid_resnet(backbone: CN) -> None:
+    # The next keys are for "build_reid_resnet_backbone": the ResNets of re-ID projects.
+    # Stride of res5: 2, or 1 for a grid of twice the size.
+    backbone.LAST_STRIDE = 2
+    # Max pool of the stem: "padded" (3 x 3 with padding), "ceil_mode" (3 x 3 without padding,
+    # rounded up) or "2x2".
+    backbone.STEM = CN()
+    backbone.STEM.POOL = "padded"
+    # Whether a ReLU follows the first convolution.
+    backbone.STEM.RELU = True
+    # Whether half of the channels have instance norm in res2 to res4 (IBN-a).
+    backbone.IBN = False
+    # Number of last blocks of res2 to res5 with a non-local block behind.
+    backbone.NON_LOCAL = [0, 0, 0, 0]
+
+
+def _add_crop_input(reid: CN) -> None:
+    # CropBranch: the pixels that its backbone expects; empty values are those of the detector.
+    reid.INPUT = CN()
+    # Order of the channels: "RGB" or "BGR", as INPUT.FORMAT.
+    reid.INPUT.FORMAT = ""
+    # Mean and standard deviation of each channel in this order, for pixels of 0 to 255.
+    reid.INPUT.PIXEL_MEAN = []
+    reid.INPUT.PIXEL_STD = []
+
+
+def _add_head(reid: CN) -> None:
+    # The head of each level: "CLSAHead" (average pool, FC, norm, ReLU, FC; the paper does not give
+    # the widths) or "PooledHead" (pool and neck, as most re-ID networks).
     reid.HEAD = CN()
-    # Width of the first FC layer.
-    reid.HEAD.HIDDEN_DIM = 512
-    # D: width of the embedding of a level.
+    reid.HEAD.NAME = "CLSAHead"
+    # D: width of the embedding of a level. PooledHead without FC: the channels of the level.
     reid.HEAD.EMBED_DIM = 256
-    # Any norm of Detectron2; "" for none.
+    # CLSAHead: width of the first FC layer.
+    reid.HEAD.HIDDEN_DIM = 512
+    # CLSAHead: any norm of Detectron2; "" for none.
     reid.HEAD.NORM = "BN"
+    # PooledHead: "avg" (average) or "gem" (generalized mean with a learned exponent).
+    reid.HEAD.POOL = "avg"
+    # PooledHead: exponent of the generalized mean before the training.
+    reid.HEAD.GEM_P = 3.0
+    # PooledHead: "none", "bn" (batch norm), "fc_bn" (FC, batch norm) or "fc_bn_relu".
+    reid.HEAD.NECK = "none"
 
 
 def _add_objective(reid: CN) -> None:

@@ -20,8 +20,10 @@ from detectron2.utils.registry import Registry
 from clsa_search.config import add_clsa_search_config
 from clsa_search.config_values import list_values
 from clsa_search.errors import InputError
+from clsa_search.modeling.heads import REID_HEAD_REGISTRY
 from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY
 from clsa_search.modeling.reid_branch import REID_BRANCH_REGISTRY
+from clsa_search.modeling.reid_resnet import STEM_POOLS
 from clsa_search.wording import count_noun, show_value
 
 
@@ -230,6 +232,20 @@ CHECKS = {
     "MODEL.REID.CROP_SIZE": _SIZE,
     "MODEL.REID.BACKBONE.NAME": _registered(BACKBONE_REGISTRY),
     "MODEL.REID.BACKBONE.FREEZE_AT": _STAGES,
+    "MODEL.REID.BACKBONE.LAST_STRIDE": _one_of(1, 2),
+    "MODEL.REID.BACKBONE.STEM.POOL": _one_of(*STEM_POOLS),
+    "MODEL.REID.BACKBONE.STEM.RELU": _one_of(False, True),
+    "MODEL.REID.BACKBONE.IBN": _one_of(False, True),
+    "MODEL.REID.BACKBONE.NON_LOCAL": _each(
+        Check(lambda x: isinstance(x, int) and x >= 0, lambda: "a whole number of 0 or more"), 4
+    ),
+    "MODEL.REID.INPUT.FORMAT": _one_of("", "RGB", "BGR"),
+    "MODEL.REID.INPUT.PIXEL_MEAN": _each(_at_least(0), 0, 3),
+    "MODEL.REID.INPUT.PIXEL_STD": _each(_POSITIVE, 0, 3),
+    "MODEL.REID.HEAD.NAME": _registered(REID_HEAD_REGISTRY),
+    "MODEL.REID.HEAD.POOL": _one_of("avg", "gem"),
+    "MODEL.REID.HEAD.GEM_P": _POSITIVE,
+    "MODEL.REID.HEAD.NECK": _one_of("none", "bn", "fc_bn", "fc_bn_relu"),
     "MODEL.REID.HEAD.HIDDEN_DIM": _COUNT,
     "MODEL.REID.HEAD.EMBED_DIM": _COUNT,
     "MODEL.REID.HEAD.NORM": _NORM,

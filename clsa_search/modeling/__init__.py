@@ -2,7 +2,7 @@
 
 from clsa_search.modeling.backbones import compute_features, feature_shapes
 from clsa_search.modeling.criterion import CLSACriterion
-from clsa_search.modeling.heads import CLSAHead, ReIDHeads
+from clsa_search.modeling.heads import REID_HEAD_REGISTRY, CLSAHead, PooledHead, ReIDHeads
 from clsa_search.modeling.id_classifier import (
     ID_CLASSIFIER_REGISTRY,
     IDClassifier,
@@ -24,12 +24,14 @@ from clsa_search.modeling.reid_branch import (
     SharedBranch,
     build_reid_branch,
 )
+from clsa_search.modeling.reid_resnet import build_reid_resnet_backbone
 from clsa_search.modeling.reid_sampling import FILLER, select_training_boxes
 
 __all__ = [
     "FILLER",
     "ID_CLASSIFIER_REGISTRY",
     "REID_BRANCH_REGISTRY",
+    "REID_HEAD_REGISTRY",
     "CLSACriterion",
     "CLSAHead",
     "CropBranch",
@@ -37,12 +39,14 @@ __all__ = [
     "OIMClassifier",
     "PersonReID",
     "PersonSearchRCNN",
+    "PooledHead",
     "ReIDBranch",
     "ReIDHeads",
     "SharedBranch",
     "SoftmaxClassifier",
     "alignment_loss",
     "build_reid_branch",
+    "build_reid_resnet_backbone",
     "compute_features",
     "decorrelation_loss",
     "feature_shapes",

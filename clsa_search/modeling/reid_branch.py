@@ -15,6 +15,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from clsa_search.errors import InputError
+from clsa_search.modeling.crop_normalization import build_crop_normalization
 from clsa_search.modeling.regions import to_regions
 from clsa_search.modeling.registries import find_class
 
@@ -79,13 +80,20 @@ class CropBranch(ReIDBranch):
         backbone: backbone with an output for each level.
         levels: outputs of the backbone to match, lowest first.
         crop_size: (height, width) of the crops in pixels.
+        normalization: change from the detector's normalization of pixels to the backbone's.
     """
 
     @configurable
     def __init__(
-        self, *, backbone: Backbone, levels: list[str], crop_size: tuple[int, int]
+        self,
+        *,
+        backbone: Backbone,
+        levels: list[str],
+        crop_size: tuple[int, int],
+        normalization: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.normalization = normalization or nn.Identity()
         self.backbone = backbone
         self.levels = levels
         self.crop = ROIAlign(crop_size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
@@ -98,6 +106,7 @@ class CropBranch(ReIDBranch):
             "backbone": backbone,
             "levels": _read_levels(cfg, backbone.output_shape()),
             "crop_size": tuple(cfg.MODEL.REID.CROP_SIZE),
+            "normalization": build_crop_normalization(cfg),
         }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
@@ -112,8 +121,11 @@ class CropBranch(ReIDBranch):
         return self.forward_crops(self.crop(images.tensor, to_regions(boxes)))
 
     def forward_crops(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Compute {level: (R, C, h, w)} from normalized crops (R, 3, height, width)."""
-        outputs = self.backbone(crops)
+        """Compute {level: (R, C, h, w)} from crops (R, 3, height, width).
+
+        The crops are normalized as the images of the detector.
+        """
+        outputs = self.backbone(self.normalization(crops))
         return {level: outputs[level] for level in self.levels}
 
 

@@ -13,7 +13,7 @@ from clsa_search.modeling import (
     SoftmaxClassifier,
 )
 from clsa_search.structures import UNLABELED
-from tests.support.level_features import LEVELS, level_features, level_shapes
+from tests.support.level_features import LEVELS, build_heads, level_features
 
 PIDS = torch.tensor([0, 1, UNLABELED, 4, 1, UNLABELED])
 
@@ -41,9 +41,7 @@ def build(levels=LEVELS, norm="BN", hidden_dim=12, **changes):
         "detach_source": False,
         "align_unlabeled": True,
     }
-    heads = ReIDHeads(
-        input_shape=level_shapes(levels), hidden_dim=hidden_dim, embed_dim=7, norm=norm
-    )
+    heads = ReIDHeads(heads=build_heads(levels, norm=norm, hidden_dim=hidden_dim))
     return Objective(heads, CLSACriterion(**(arguments | changes)))
 
 

@@ -4,13 +4,11 @@ import pytest
 import torch
 
 from clsa_search.modeling import ReIDHeads
-from tests.support.level_features import LEVELS, level_features, level_shapes
+from tests.support.level_features import LEVELS, build_heads, level_features
 
 
 def build(levels=LEVELS, norm="BN", hidden_dim=12):
-    return ReIDHeads(
-        input_shape=level_shapes(levels), hidden_dim=hidden_dim, embed_dim=7, norm=norm
-    )
+    return ReIDHeads(heads=build_heads(levels, norm=norm, hidden_dim=hidden_dim))
 
 
 def test_one_level_alone_gives_its_own_embedding():

@@ -1,15 +1,18 @@
 """Random feature maps of three re-ID levels for six boxes."""
 
 import torch
-from detectron2.layers import ShapeSpec
+
+from clsa_search.modeling import CLSAHead
 
 CHANNELS = {"res3": 6, "res4": 8, "res5": 10}
 LEVELS = tuple(CHANNELS)
 
 
-def level_shapes(levels=LEVELS):
-    """Return the shapes of levels as a re-ID branch gives them."""
-    return {level: ShapeSpec(channels=CHANNELS[level]) for level in levels}
+def build_heads(levels=LEVELS, **arguments):
+    """Return a head of the paper for each level, with embeddings of seven numbers."""
+    return {
+        level: CLSAHead(in_channels=CHANNELS[level], embed_dim=7, **arguments) for level in levels
+    }
 
 
 def level_features(rows=6, levels=LEVELS):

@@ -1,0 +1,143 @@
+"""Public re-ID networks: what their files do not say, and where to find them.
+
+Imports nothing heavy: commands show it in their help.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Mean and standard deviation of R, G and B for pixels of 0 to 255."""
+
+
+@dataclass(frozen=True)
+class EmbedderPreset:
+    """The properties of a public re-ID network that its tensors do not show.
+
+    Args:
+        title: name of the network for people.
+        layout: name of the layout of its tensors, see `reid_layouts`.
+        last_stride: stride of the last stage of the ResNet.
+        crop_size: (height, width) of the crops in pixels.
+        stem_pool: name of the stem's max pool, see MODEL.REID.BACKBONE.STEM.POOL.
+        stem_relu: whether the stem has a ReLU.
+        ibn_stem: `stem_pool` and `stem_relu` of the project's ResNets with IBN, if they differ.
+        gem_p: exponent of the generalized mean; None for the average. A learned one in the file
+            comes first.
+        license: license of the project's code.
+        published: accuracy in the project's own tables.
+    """
+
+    title: str
+    layout: str
+    last_stride: int
+    crop_size: tuple[int, int]
+    stem_pool: str
+    license: str
+    published: str
+    stem_relu: bool = True
+    ibn_stem: tuple[str, bool] | None = None
+    gem_p: float | None = None
+
+
+EMBEDDERS = {
+    "torchreid": EmbedderPreset(
+        "torchreid ResNet",
+        layout="torchreid",
+        last_stride=2,
+        crop_size=(256, 128),
+        stem_pool="padded",
+        license="MIT",
+        published="resnet50: Market-1501 rank-1 87.9, mAP 70.4; MSMT17 63.2, 33.9",
+    ),
+    "torchreid-fc512": EmbedderPreset(
+        "torchreid ResNet with FC",
+        layout="torchreid",
+        last_stride=1,
+        crop_size=(256, 128),
+        stem_pool="padded",
+        license="MIT",
+        published="resnet50_fc512: Market-1501 rank-1 90.8, mAP 75.3; MSMT17 69.6, 38.4",
+    ),
+    "fastreid-bot": EmbedderPreset(
+        "fast-reid BoT",
+        layout="fast-reid",
+        last_stride=1,
+        crop_size=(256, 128),
+        stem_pool="ceil_mode",
+        license="Apache-2.0",
+        published="R50: Market-1501 rank-1 94.4, mAP 86.1",
+    ),
+    "fastreid-agw": EmbedderPreset(
+        "fast-reid AGW",
+        layout="fast-reid",
+        last_stride=1,
+        crop_size=(256, 128),
+        stem_pool="ceil_mode",
+        gem_p=3.0,
+        license="Apache-2.0",
+        published="R50: Market-1501 rank-1 95.3, mAP 88.2",
+    ),
+    "fastreid-sbs": EmbedderPreset(
+        "fast-reid SBS",
+        layout="fast-reid",
+        last_stride=1,
+        crop_size=(384, 128),
+        stem_pool="ceil_mode",
+        gem_p=3.0,
+        license="Apache-2.0",
+        published="R50: Market-1501 rank-1 95.4, mAP 88.2",
+    ),
+    "strong-baseline": EmbedderPreset(
+        "strong baseline",
+        layout="baseline",
+        last_stride=1,
+        crop_size=(256, 128),
+        stem_pool="padded",
+        stem_relu=False,
+        ibn_stem=("padded", True),
+        license="MIT",
+        published="ResNet-50: Market-1501 rank-1 94.5, mAP 85.9",
+    ),
+    "transreid": EmbedderPreset(
+        "TransReID's ResNet",
+        layout="baseline",
+        last_stride=1,
+        crop_size=(384, 128),
+        stem_pool="2x2",
+        stem_relu=False,
+        license="MIT",
+        published="none for a ResNet",
+    ),
+    "solider": EmbedderPreset(
+        "SOLIDER-REID's ResNet",
+        layout="baseline",
+        last_stride=1,
+        crop_size=(384, 128),
+        stem_pool="2x2",
+        ibn_stem=("padded", True),
+        license="MIT",
+        published="none for a ResNet",
+    ),
+}
+"""Presets by their name for --reid-preset."""
+
+
+@dataclass(frozen=True)
+class EmbedderOptions:
+    """Choices of the user for what the file of a re-ID network does not say.
+
+    Args:
+        preset: name in EMBEDDERS; None to recognize it.
+        crop_size: (height, width) in pixels; None for that of the preset.
+        last_stride: 1 or 2; None for that of the preset.
+        before_neck: whether the embedding is that before the neck, which is left out.
+        drop: beginnings of the names of tensors to leave out.
+    """
+
+    preset: str | None = None
+    crop_size: tuple[int, int] | None = None
+    last_stride: int | None = None
+    before_neck: bool = False
+    drop: Sequence[str] = ()

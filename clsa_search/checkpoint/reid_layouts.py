@@ -1,0 +1,272 @@
+"""Recognize complete re-ID networks, and give them the names and the config of our model."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from detectron2.config import get_cfg
+
+from clsa_search.checkpoint.other_networks import ONNX_ADVICE, refuse_other_network
+from clsa_search.checkpoint.presets import (
+    EMBEDDERS,
+    EmbedderOptions,
+    EmbedderPreset,
+)
+from clsa_search.checkpoint.public_weights import (
+    UNUSED_SUFFIXES,
+    PublicEmbedder,
+    Tensors,
+    read_state_dict,
+)
+from clsa_search.checkpoint.reid_config import (
+    LEVEL,
+    PIXEL_STATISTICS,
+    describe_head,
+    describe_pixels,
+    describe_preset,
+    describe_resnet,
+    has_ibn,
+)
+from clsa_search.checkpoint.resnet_layouts import rename_torchvision
+from clsa_search.config import add_clsa_search_config
+from clsa_search.errors import InputError
+from clsa_search.modeling import CropBranch, ReIDHeads
+
+_BACKBONE = "reid_branch.backbone."
+_HEAD = f"reid_heads.{LEVEL}."
+_RESNET_NAMES = re.compile(r"(conv1|bn1|layer\d|NL_\d)\.")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """The names of a project's tensors.
+
+    Args:
+        resnet: prefix of the ResNet.
+        neck: pattern of names in the neck.
+        training: beginnings of the names of tensors that the embedding does not use.
+    """
+
+    resnet: str
+    neck: str
+    training: tuple[str, ...]
+
+
+LAYOUTS = {
+    "fast-reid": _Layout(
+        "backbone.",
+        r"heads\.(bottleneck|bnneck)\.",
+        ("heads.weight", "heads.classifier.", "heads.cls_layer."),
+    ),
+    "baseline": _Layout("base.", r"(fcneck|bottleneck)\.", ("classifier.", "base.fc.")),
+    "torchreid": _Layout("", r"fc\.\d\.", ("classifier.",)),
+}
+"""Layouts by their name in the presets."""
+
+
+@dataclass
+class _Parts:
+    """The tensors of a re-ID network by their use, in the names of the file.
+
+    Args:
+        resnet: ResNet, without its prefix.
+        neck: neck behind the pool.
+        gem_p: exponent of the pool.
+        pixels: statistics of the pixels by their name in PIXEL_STATISTICS.
+        dropped: names of tensors to leave out.
+        left_over: names of tensors without a place.
+    """
+
+    resnet: Tensors = field(default_factory=dict)
+    neck: Tensors = field(default_factory=dict)
+    gem_p: torch.Tensor | None = None
+    pixels: Tensors = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+
+
+def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEmbedder:
+    """Read a complete re-ID network.
+
+    Args:
+        path: see `read_state_dict`.
+        options: choices for what the file does not say.
+
+    Raises:
+        InputError: the file cannot be read, is no re-ID network that we can build, or has parts
+            without a place; the message names the option that decides.
+    """
+    options = options or EmbedderOptions()
+    state = {
+        name.removeprefix("module."): value.float()
+        for name, value in read_state_dict(path).tensors.items()
+        if not name.endswith(UNUSED_SUFFIXES)
+    }
+    refuse_other_network(path, state)
+    layout = _find_layout(path, state)
+    parts = _split(state, LAYOUTS[layout], options)
+    name = options.preset or _guess_preset(path, layout, parts)
+    preset = _find_preset(path, name, layout)
+    resnet, head = rename_torchvision(parts.resnet)[0], _name_head(parts, preset)
+    _check_left_over(path, preset, parts)
+    config = {
+        **describe_resnet(path, resnet),
+        **describe_head(resnet, head, preset),
+        **describe_preset(preset, options, is_ibn=has_ibn(resnet)),
+        **describe_pixels(parts.pixels),
+    }
+    tensors = {_BACKBONE + key: value for key, value in resnet.items()}
+    tensors |= {_HEAD + key: value for key, value in head.items()}
+    _check_filled(path, preset, tensors, config)
+    title = f"{preset.title}, R{config['MODEL.REID.BACKBONE.RESNETS.DEPTH']}"
+    title += "-ibn" if has_ibn(resnet) else ""
+    return PublicEmbedder(path, title, tensors, config, _report(name, options, parts, config))
+
+
+def _find_layout(path: str, state: Tensors) -> str:
+    for name, layout in LAYOUTS.items():
+        if f"{layout.resnet}layer1.0.conv1.weight" in state:
+            return name
+    raise InputError(
+        f"{path}: no re-ID network is recognized in its {len(state)} tensors ("
+        f"{', '.join([*state][:3])} ...); expected a ResNet of torchreid, fast-reid or the strong "
+        f"baseline; for others, {ONNX_ADVICE}"
+    )
+
+
+def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
+    parts = _Parts()
+    for name, value in state.items():
+        inner = name.removeprefix(layout.resnet)
+        is_neck = re.match(layout.neck, name)
+        if name.startswith((*layout.training, *options.drop)):
+            parts.dropped.append(name)
+        elif is_neck and options.before_neck:
+            parts.dropped.append(name)
+        elif is_neck:
+            parts.neck[name] = value
+        elif name == "heads.pool_layer.p":
+            parts.gem_p = value.reshape(1)
+        elif name in PIXEL_STATISTICS:
+            parts.pixels[name] = value
+        elif name.startswith(layout.resnet) and _RESNET_NAMES.match(inner):
+            parts.resnet[inner] = value
+        else:
+            parts.left_over.append(name)
+    return parts
+
+
+def _guess_preset(path: str, layout: str, parts: _Parts) -> str:
+    """Return the name of the preset, if the tensors decide it."""
+    has_non_local = any(name.startswith("NL_") for name in parts.resnet)
+    if layout == "fast-reid" and has_non_local:
+        return "fastreid-agw" if parts.gem_p is None else "fastreid-sbs"
+    if layout == "fast-reid" and parts.gem_p is None:
+        return "fastreid-bot"
+    if layout == "torchreid" and parts.neck:
+        return "torchreid-fc512"
+    if layout == "torchreid" and any(name.startswith("classifier.") for name in parts.dropped):
+        return "torchreid"
+    choices = [name for name, preset in EMBEDDERS.items() if preset.layout == layout]
+    what = (
+        "a ResNet without a re-ID classifier, such as ImageNet's, which tells no people apart"
+        if layout == "torchreid"
+        else f"of the layout of {' and '.join(choices)}, which compute different embeddings"
+    )
+    raise InputError(
+        f"{path}: is {what}, and its tensors do not tell how to use it; say it with "
+        f"--reid-preset {' or '.join(choices)}"
+    )
+
+
+def _find_preset(path: str, name: str, layout: str) -> EmbedderPreset:
+    choices = [known for known, preset in EMBEDDERS.items() if preset.layout == layout]
+    if name not in choices:
+        raise InputError(
+            f"{path}: its tensors have the names of {layout}, but --reid-preset is {name}; "
+            f"expected {' or '.join(choices)}"
+        )
+    return EMBEDDERS[name]
+
+
+def _check_left_over(path: str, preset: EmbedderPreset, parts: _Parts) -> None:
+    if not parts.left_over:
+        return
+    first = parts.left_over[0]
+    more = f" (and {len(parts.left_over) - 1} more)" if len(parts.left_over) > 1 else ""
+    prefixes = sorted({name.split(".")[0] for name in parts.left_over})
+    raise InputError(
+        f"{path}: {first!r}{more} is no part of {preset.title}; without it the embedding may be "
+        f"another. Leave it out with --reid-drop {' '.join(prefixes)}, or {ONNX_ADVICE}"
+    )
+
+
+def _name_head(parts: _Parts, preset: EmbedderPreset) -> Tensors:
+    """Return the tensors of the head in the names of `PooledHead`."""
+    linear = {
+        name.rpartition(".")[0]
+        for name, value in parts.neck.items()
+        if name.endswith(".weight") and value.dim() > 1
+    }
+    head = {}
+    for name, value in parts.neck.items():
+        module, _, last = name.rpartition(".")
+        place = ("0." if module in linear else "1.") if linear else ""
+        # fast-reid's FC layer is a 1 x 1 convolution
+        head[f"neck.{place}{last}"] = value.flatten(1) if value.dim() > 1 else value
+    if len(head) < len(parts.neck):
+        parts.left_over.extend(parts.neck)
+    if parts.gem_p is not None:
+        head["pool.p"] = parts.gem_p
+    elif preset.gem_p is not None:
+        head["pool.p"] = torch.tensor([preset.gem_p])
+    return head
+
+
+def _check_filled(
+    path: str, preset: EmbedderPreset, tensors: Tensors, config: dict[str, Any]
+) -> None:
+    """Check that tensors are exactly those of the branch and the heads of a config."""
+    cfg = get_cfg()
+    add_clsa_search_config(cfg)
+    cfg.merge_from_list([word for pair in config.items() for word in pair])
+    with torch.device("meta"):
+        branch = CropBranch(cfg, {})
+        heads = ReIDHeads(cfg, branch.output_shape())
+    modules = {"reid_branch": branch, "reid_heads": heads}
+    shapes = {
+        name: value.shape
+        for name, value in torch.nn.ModuleDict(modules).state_dict().items()
+        if not name.endswith(UNUSED_SUFFIXES)
+    }
+    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
+    wrong += [f"{name} has no place" for name in tensors if name not in shapes]
+    wrong += [
+        f"{name} has shape {(*value.shape,)}, not {(*shapes[name],)}"
+        for name, value in tensors.items()
+        if name in shapes and value.shape != shapes[name]
+    ]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise InputError(f"{path}: not the tensors of {preset.title}: {wrong[0]}{more}")
+
+
+def _report(
+    name: str, options: EmbedderOptions, parts: _Parts, config: dict[str, Any]
+) -> list[str]:
+    """Return the lines of the report: what was chosen and what was left out."""
+    preset = EMBEDDERS[name]
+    height, width = config["MODEL.REID.CROP_SIZE"]
+    lines = [
+        f"preset {name}{'' if options.preset else ' (recognized)'}: crops of {height} x {width} "
+        f"RGB, last stride {config['MODEL.REID.BACKBONE.LAST_STRIDE']}, embedding of "
+        f"{config['MODEL.REID.HEAD.EMBED_DIM']} numbers",
+        "the file does not say crop size and last stride; --crop-size and --last-stride change "
+        "those of the preset",
+        f"published for {preset.title}: {preset.published}; code under {preset.license}, the "
+        "training images are for research",
+    ]
+    if parts.dropped:
+        lines.append(f"left out: {', '.join(parts.dropped)}")
+    return lines

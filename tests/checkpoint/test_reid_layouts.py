@@ -1,0 +1,211 @@
+"""Complete public re-ID networks: equal embeddings, presets, and refused files."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+from torch import nn
+
+from clsa_search.checkpoint.presets import EMBEDDERS, EmbedderOptions
+from clsa_search.checkpoint.reid_layouts import read_embedder
+from clsa_search.engine import load_config
+from clsa_search.errors import InputError
+from clsa_search.export.exportable import CropEmbedder
+from clsa_search.modeling.optimize import optimize_for_inference
+from tests.support.public_reid import FastReID, StrongBaseline, Torchreid, embed, randomize
+from tests.support.tiny import ROOT, TINY_MODEL
+
+CONFIG_FILE = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
+DETECTORS = {
+    "BGR": [
+        *("INPUT.FORMAT", "BGR", "MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]"),
+        *("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"),
+    ],
+    "RGB": [
+        *("INPUT.FORMAT", "RGB", "MODEL.PIXEL_MEAN", "[123.675, 116.28, 103.53]"),
+        *("MODEL.PIXEL_STD", "[58.395, 57.12, 57.375]"),
+    ],
+    "RGB, other statistics": [
+        *("INPUT.FORMAT", "RGB", "MODEL.PIXEL_MEAN", "[127.5, 127.5, 127.5]"),
+        *("MODEL.PIXEL_STD", "[127.5, 127.5, 127.5]"),
+    ],
+}
+SMALL = EmbedderOptions(crop_size=(64, 32))
+TRANSREID = {"pool": "2x2", "relu": False}
+NETWORKS = {
+    "torchreid": (Torchreid, {}, None),
+    "torchreid-fc512": (Torchreid, {"fc": True}, None),
+    "fastreid-bot": (FastReID, {}, None),
+    "fastreid-bot ibn": (FastReID, {"ibn": True}, None),
+    "fastreid-bot R101": (FastReID, {"blocks": (3, 4, 23, 3)}, None),
+    "fastreid-agw": (FastReID, {"gem": 3.0, "non_local": True}, None),
+    "fastreid-sbs": (FastReID, {"gem": 2.3, "learned": True, "non_local": True}, None),
+    "fastreid-sbs ibn": (
+        FastReID,
+        {"gem": 2.3, "learned": True, "non_local": True, "ibn": True},
+        None,
+    ),
+    "strong-baseline": (StrongBaseline, {"pool": "padded", "relu": False}, "strong-baseline"),
+    "strong-baseline ibn": (StrongBaseline, {"pool": "padded", "ibn": True}, "strong-baseline"),
+    "strong-baseline no neck": (
+        StrongBaseline,
+        {"pool": "padded", "relu": False, "neck": False},
+        "strong-baseline",
+    ),
+    "transreid": (StrongBaseline, TRANSREID, "transreid"),
+    "solider": (StrongBaseline, {"pool": "2x2"}, "solider"),
+    "solider reduced": (StrongBaseline, {"pool": "2x2", "reduced": True}, "solider"),
+}
+
+
+def save(network, folder, **more):
+    """Write a checkpoint as training codes do: with DataParallel's prefix and NumPy's scalars."""
+    tensors = {f"module.{name}": value for name, value in network.state_dict().items()}
+    path = str(folder / "reid.pth.tar")
+    torch.save({"state_dict": {**tensors, **more}, "rank1": np.float64(0.9), "epoch": 60}, path)
+    return path
+
+
+def make(name):
+    torch.manual_seed(0)
+    kind, options, preset = NETWORKS[name]
+    return randomize(kind(**options)), preset
+
+
+def build(embedder, *opts):
+    """Return a model with the embedder, and its config."""
+    config = [word for pair in embedder.config.items() for word in pair]
+    cfg = load_config(CONFIG_FILE, [*TINY_MODEL, *map(str, config), *opts])
+    model = build_model(cfg).eval()
+    left = model.load_state_dict(embedder.tensors, strict=False)
+    assert not left.unexpected_keys
+    reid = ("reid_branch.", "reid_heads.")
+    missing = [name for name in left.missing_keys if name.startswith(reid)]
+    assert all(name.endswith("num_batches_tracked") for name in missing)
+    return model, cfg
+
+
+@torch.no_grad()
+def model_embeddings(model, cfg, crops):
+    """Return the model's embeddings of RGB crops."""
+    crops = crops if cfg.INPUT.FORMAT == "RGB" else crops.flip(1)
+    return CropEmbedder.from_model(model, cfg)(crops)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_embeddings_are_those_of_the_public_network(tmp_path, name):
+    network, preset = make(name)
+    embedder = read_embedder(
+        save(network, tmp_path), EmbedderOptions(preset=preset, crop_size=(64, 32))
+    )
+    assert EMBEDDERS[name.split()[0]].title in embedder.name
+    crops = torch.randint(0, 256, (3, 3, 64, 32)).float()
+    expected = embed(network, crops)
+    assert (expected @ expected.T).fill_diagonal_(0).max() < 0.99999  # crops differ
+    for opts in DETECTORS.values():
+        model, cfg = build(embedder, *opts)
+        torch.testing.assert_close(model_embeddings(model, cfg, crops), expected, rtol=0, atol=1e-5)
+        optimize_for_inference(model)
+        torch.testing.assert_close(model_embeddings(model, cfg, crops), expected, rtol=0, atol=1e-5)
+
+
+def test_presets_fix_what_a_file_does_not_say_and_options_change_it(tmp_path):
+    network, _ = make("fastreid-sbs")
+    path = save(network, tmp_path)
+    embedder = read_embedder(path)
+    assert embedder.config["MODEL.REID.CROP_SIZE"] == [384, 128]
+    assert embedder.config["MODEL.REID.BACKBONE.LAST_STRIDE"] == 1
+    assert any("--crop-size" in line for line in embedder.report)
+    changed = read_embedder(path, EmbedderOptions(crop_size=(64, 32), last_stride=2))
+    assert changed.config["MODEL.REID.CROP_SIZE"] == [64, 32]
+    assert changed.config["MODEL.REID.BACKBONE.LAST_STRIDE"] == 2
+
+
+def test_statistics_of_the_pixels_in_the_file_come_first(tmp_path):
+    network, _ = make("fastreid-bot")
+    statistics = {
+        "pixel_mean": torch.full((1, 3, 1, 1), 120.0),
+        "pixel_std": torch.ones(1, 3, 1, 1),
+    }
+    embedder = read_embedder(save(network, tmp_path, **statistics))
+    assert embedder.config["MODEL.REID.INPUT.PIXEL_MEAN"] == [120.0] * 3
+    assert embedder.config["MODEL.REID.INPUT.PIXEL_STD"] == [1.0] * 3
+
+
+def test_an_embedding_before_the_neck_is_asked_for_by_name(tmp_path):
+    network, _ = make("fastreid-bot")
+    embedder = read_embedder(
+        save(network, tmp_path), EmbedderOptions(crop_size=(64, 32), before_neck=True)
+    )
+    assert any("heads.bottleneck.0.weight" in line for line in embedder.report)
+    network.heads.bottleneck = nn.Identity()
+    crops = torch.randint(0, 256, (2, 3, 64, 32)).float()
+    model, cfg = build(embedder)
+    torch.testing.assert_close(
+        model_embeddings(model, cfg, crops), embed(network, crops), rtol=0, atol=1e-5
+    )
+
+
+def test_parts_without_a_place_need_an_option(tmp_path):
+    network, _ = make("torchreid")
+    path = save(network, tmp_path, **{"attention.weight": torch.ones(3)})
+    with pytest.raises(InputError, match=r"'attention.weight' is no part .* --reid-drop attention"):
+        read_embedder(path)
+    embedder = read_embedder(path, EmbedderOptions(drop=["attention"]))
+    assert any("attention.weight" in line for line in embedder.report)
+
+
+def test_networks_that_look_alike_need_a_preset(tmp_path):
+    network, _ = make("transreid")
+    path = save(network, tmp_path)
+    with pytest.raises(InputError, match="--reid-preset strong-baseline or transreid or solider"):
+        read_embedder(path)
+    with pytest.raises(InputError, match="--reid-preset is fastreid-bot; expected strong-baseline"):
+        read_embedder(path, EmbedderOptions(preset="fastreid-bot"))
+
+
+def test_a_resnet_of_imagenet_is_no_embedder(tmp_path):
+    network, _ = make("torchreid")
+    del network.classifier
+    network.fc = nn.Linear(2048, 3)
+    path = save(network, tmp_path)
+    with pytest.raises(InputError, match="such as ImageNet's"):
+        read_embedder(path)
+    with pytest.raises(InputError, match="--reid-drop fc"):
+        read_embedder(path, EmbedderOptions(preset="torchreid"))
+
+
+def test_a_learned_pool_without_non_local_blocks_needs_a_preset(tmp_path):
+    network = FastReID(gem=3.0, learned=True)
+    path = save(network, tmp_path)
+    with pytest.raises(InputError, match="--reid-preset fastreid-bot or fastreid-agw or"):
+        read_embedder(path)
+    assert read_embedder(path, EmbedderOptions(preset="fastreid-sbs")).tensors
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "network"),
+    [
+        ("conv2.0.conv2a.0.conv1.weight", (8, 8, 1, 1), "OSNet"),
+        ("base.layers.0.blocks.0.norm1.weight", (8,), "Swin"),
+        ("base.blocks.0.attn.qkv.weight", (8, 8), "ViT"),
+        ("image_encoder.conv1.weight", (8, 3, 4, 4), "CLIP"),
+        ("b1_head.bottleneck.0.weight", (8, 8, 1, 1), "MGN"),
+    ],
+)
+def test_other_networks_are_sent_to_onnx(tmp_path, name, tensor, network):
+    torch.save({name: torch.rand(tensor)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match=f"{network}.*--reid osnet.onnx"):
+        read_embedder(str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize("change", ["missing", "shape"])
+def test_incomplete_networks_are_refused(tmp_path, change):
+    network, _ = make("fastreid-bot")
+    tensors = dict(network.state_dict())
+    value = tensors.pop("backbone.layer3.1.conv2.weight")
+    if change == "shape":
+        tensors["backbone.layer3.1.conv2.weight"] = value[:, :-1]
+    torch.save(tensors, tmp_path / "broken.pth")
+    with pytest.raises(InputError, match=r"res4\.1\.conv2\.weight (is missing|has shape)"):
+        read_embedder(str(tmp_path / "broken.pth"))
