@@ -24,6 +24,11 @@ from clsa_search.commands.dataset_arguments import (
     check_dataset_options,
     register_dataset,
 )
+from clsa_search.commands.detections_arguments import (
+    add_detections_options,
+    check_detections_options,
+    read_dataset_detections,
+)
 from clsa_search.errors import reported_input_errors
 from clsa_search.evaluation.compat import COMPATIBILITIES
 from clsa_search.evaluation.parameter_checks import check_cbgm, check_k_reciprocal
@@ -41,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     # wrong names show before the slow imports
     check_model_files(args.weights, config_file=args.config_file)
     check_dataset_options(args.dataset, args)
-    check_readable(args.predictions, args.compare)
+    check_readable(args.predictions, args.compare, args.detections, args.detections_images)
     if args.cbgm:
         check_cbgm(*args.cbgm)
     if args.k_reciprocal:
@@ -57,8 +62,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and check the command line."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    if args.predictions and (args.weights or args.opts or args.gt_boxes):
-        parser.error("--predictions takes no --weights, no --gt-boxes and no KEY VALUE")
+    if args.predictions and (args.weights or args.opts or args.gt_boxes or args.detections):
+        parser.error(
+            "--predictions takes no --weights, no --gt-boxes, no --detections and no KEY VALUE"
+        )
+    check_detections_options(args)
     if args.k_reciprocal and len(args.k_reciprocal) != 3:
         parser.error(f"--k-reciprocal: {len(args.k_reciprocal)} numbers; expected K1 K2 LAMBDA")
     if args.predictions and args.sheets and not args.output_dir:
@@ -103,6 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="draw the rankings of N queries",
     )
     add_dataset_options(parser)
+    add_detections_options(parser)
     add("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
     return parser
 
@@ -143,7 +152,7 @@ def _run(args: argparse.Namespace) -> None:
         check_images_exist(records)
     protocols = load_protocols(args.dataset, records, args.protocols, build=options.build_protocol)
     old = _load_checked(args.compare, records) if args.compare else None
-    args.predictions = args.predictions or _extract(args)
+    args.predictions = args.predictions or _extract(args, records)
     predictions = load_predictions(args.predictions)
     evaluation = score_protocols(predictions, records, protocols, options, source=args.predictions)
     count = (predictions.detections.values.scores >= args.score_threshold).sum()
@@ -173,8 +182,9 @@ def _load_checked(path: Path, records: list[dict]) -> "Predictions":
     return predictions
 
 
-def _extract(args: argparse.Namespace) -> Path:
+def _extract(args: argparse.Namespace, records: list[dict]) -> Path:
     """Run the checkpoint over the dataset and return the predictions file."""
+    detections = read_dataset_detections(args, records)
     from clsa_search import engine
     from clsa_search.evaluation import PREDICTIONS_FILE
 
@@ -183,7 +193,14 @@ def _extract(args: argparse.Namespace) -> Path:
     args.eval_only = True
     cfg = engine.setup(args)
     engine.keep_freed_memory(cfg.MODEL.DEVICE)
-    engine.predict(cfg, args.dataset, cfg.OUTPUT_DIR, protocols=(), gt_boxes=args.gt_boxes)
+    engine.predict(
+        cfg,
+        args.dataset,
+        cfg.OUTPUT_DIR,
+        protocols=(),
+        gt_boxes=args.gt_boxes,
+        detections=detections,
+    )
     args.output_dir = Path(cfg.OUTPUT_DIR)
     return args.output_dir / PREDICTIONS_FILE
 

@@ -24,23 +24,26 @@ _PROBLEMS = 1  # exit status
 
 def index(args: argparse.Namespace) -> int:
     """Add files to a gallery; return the exit status."""
-    from clsa_search.retrieval.index_options import IndexOptions
+    from clsa_search.commands.detections_arguments import read_given_detections
+    from clsa_search.retrieval.index_options import DEFAULT_RATE, MAX_RATE, IndexOptions
     from clsa_search.retrieval.source_files import list_media
 
+    rate = args.rate or (MAX_RATE if args.detections else DEFAULT_RATE)
     options = IndexOptions(
-        rate=args.rate,
+        rate=rate,
         camera=args.camera,
         start_time=args.start_time,
         batch_size=args.batch_size,
     )
-    list_media(args.paths)  # report wrong paths before the store is created
+    media = list_media(args.paths)  # report wrong paths before the store is created
+    boxes = read_given_detections(args, media.images, media.videos)
 
     from tqdm import tqdm
 
     from clsa_search.retrieval import Indexer
 
     with _open(args, create=True, min_score=args.min_score) as gallery:
-        indexer = Indexer(gallery.predictor, gallery.store, options)
+        indexer = Indexer(gallery.predictor, gallery.store, options, boxes)
         total = indexer.plan(args.paths)
         try:
             with tqdm(total=total, unit="image", desc="indexing") as bar:

@@ -31,7 +31,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clsa_search.commands.argument_types import number, parsed_by, whole_number
-from clsa_search.commands.arguments import check_model_files, check_store
+from clsa_search.commands.arguments import check_model_files, check_readable, check_store
+from clsa_search.commands.detections_arguments import (
+    add_detections_options,
+    check_detections_options,
+)
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
@@ -107,6 +111,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of the command line."""
     parser = build_parser()
     args = parser.parse_args(join_negatives(argv))
+    if args.command == "index":
+        check_detections_options(args)
     if args.command == "query":
         if bool(args.image) == (args.id is not None):
             parser.error("query: expected one or more --image, or --id")
@@ -154,6 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     # wrong names show before the slow imports
     given = vars(args)
     check_model_files(given.get("weights"), config_file=given.get("config_file"))
+    check_readable(given.get("detections"), given.get("detections_images"))
     _check_galleries(args)
     from clsa_search.commands import gallery_actions
 
@@ -186,8 +193,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     add(
         "--rate",
         type=number(1e-6, 1000),
-        default=1.0,
-        help="sampled frames per second of a video (default 1)",
+        help="sampled frames per second of a video (default 1, or all that have --detections)",
     )
     add("--camera", help="camera name of all these files")
     add("--start-time", type=_to_time, default=0.0, metavar="TIME", help="time of the first frame")
@@ -198,6 +204,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         help="minimum detection score (default 0.5)",
     )
     add("--batch-size", type=whole_number(1, 4096), default=8, help="images in a batch (default 8)")
+    add_detections_options(parser)
 
 
 def _add_query(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances
 
+from clsa_search.data.given_detections import GivenBoxes
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 
@@ -63,7 +64,9 @@ class PersonSearchDatasetMapper:
             - `image`: (3, H, W) uint8 tensor;
             - in training `instances`: gt_boxes, gt_classes (0), gt_pids (or UNLABELED);
             - in tests, if the record has queries, `query_boxes` (Boxes) and `query_ids` (int64);
-            - in tests with `gt_boxes`, the ground-truth boxes as `gt_boxes` (Boxes).
+            - in tests with `gt_boxes`, the ground-truth boxes as `gt_boxes` (Boxes);
+            - in tests, if the record has boxes of another detector, `detections` (pred_boxes,
+              scores, pred_classes).
 
         Raises:
             InputError: the image is missing, unreadable or of another size than in the record.
@@ -82,7 +85,8 @@ class PersonSearchDatasetMapper:
 
         Args:
             image: (H, W, 3) uint8 in `image_format`.
-            record: needs only the boxes to use: `annotations`, `queries`.
+            record: needs only the boxes to use: `annotations`, `queries`, `detections` (GivenBoxes
+                in pixels of the image).
         """
         aug_input = T.AugInput(image)
         transforms = self.augmentations(aug_input)
@@ -98,12 +102,28 @@ class PersonSearchDatasetMapper:
             example["query_ids"] = torch.tensor([query["query_id"] for query in queries])
         if self.gt_boxes:
             example["gt_boxes"] = _to_boxes(record["annotations"], transforms, size)
+        if "detections" in record:
+            example["detections"] = _to_detections(record["detections"], transforms, size)
         return example
+
+
+def _to_detections(given: GivenBoxes, transforms: T.Transform, size: tuple[int, int]) -> Instances:
+    """Return boxes of another detector in the form of the model's detections."""
+    return Instances(
+        size,
+        pred_boxes=_transform(given.boxes, transforms, size),
+        scores=torch.as_tensor(given.scores, dtype=torch.float32),
+        pred_classes=torch.zeros(len(given), dtype=torch.int64),
+    )
 
 
 def _to_boxes(annotations: list[dict], transforms: T.Transform, size: tuple[int, int]) -> Boxes:
     """Return the boxes in the transformed image of size (height, width), clipped to it."""
     bboxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
+    return _transform(bboxes, transforms, size)
+
+
+def _transform(bboxes: np.ndarray, transforms: T.Transform, size: tuple[int, int]) -> Boxes:
     boxes = Boxes(torch.as_tensor(transforms.apply_box(bboxes), dtype=torch.float32))
     boxes.clip(size)
     return boxes

@@ -4,8 +4,10 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
@@ -14,7 +16,8 @@ from detectron2.utils import comm
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
 from clsa_search.data import get_records
-from clsa_search.data.build import build_mapper, build_test_loader
+from clsa_search.data.build import build_mapper, build_test_loader, uses_crops
+from clsa_search.data.given_detections import FileBoxes, GivenBoxes, hash_boxes
 from clsa_search.data.image_checks import check_images_exist
 from clsa_search.data.readable_batches import FaultMapper, ReadableBatches
 from clsa_search.engine.memory import reported_out_of_memory
@@ -24,6 +27,7 @@ from clsa_search.engine.trained_model import hash_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, format_table, load_protocols
 from clsa_search.evaluation.record_queries import check_queries, image_key
+from clsa_search.modeling import PersonSearchRCNN
 from clsa_search.wording import count_noun
 
 SHARD_SIZE = 200
@@ -39,6 +43,7 @@ def predict(
     *,
     protocols: Sequence[str] | None = None,
     gt_boxes: bool = False,
+    detections: Mapping[str, FileBoxes] | None = None,
 ) -> OrderedDict:
     """Evaluate MODEL.WEIGHTS on a dataset and write predictions.npz to a folder.
 
@@ -51,6 +56,8 @@ def predict(
         output_dir: folder of the predictions, also of an interrupted run's.
         protocols: names of protocols, see `load_protocols`; by default the dataset's own.
         gt_boxes: also embed ground-truth boxes, for the upper bound of the re-ID.
+        detections: boxes of another detector by the path of their image, in place of the model's
+            detections; other images have none.
 
     Returns:
         Results of the evaluator, on the main process.
@@ -65,13 +72,19 @@ def predict(
         model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
     records = _load_records(dataset_name, protocols)
+    meta = {"config": _dump_relevant(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)}
+    if detections is not None:
+        if uses_crops(cfg):
+            raise InputError("MODEL.META_ARCHITECTURE is PersonReID; expected a model of images")
+        records = _add_detections(records, detections)
+        meta["detections"] = hash_boxes({i: r["detections"] for i, r in enumerate(records)})
     prepare_for_inference(model.eval(), cfg)
     evaluator = PersonSearchEvaluator(
         dataset_name,
         output_dir=output_dir,
         protocols=protocols,
         gt_boxes=gt_boxes,
-        meta={"config": _dump_relevant(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)},
+        meta=meta,
         shard_size=SHARD_SIZE,
     )
     done = evaluator.restore()
@@ -83,7 +96,22 @@ def predict(
     mapper, rest = build_mapper(cfg, rest, is_train=False, gt_boxes=gt_boxes)
     loader = ReadableBatches(build_test_loader(cfg, rest, FaultMapper(mapper)))
     with reported_out_of_memory(f"TEST.IMS_PER_BATCH is {cfg.TEST.IMS_PER_BATCH}", "fewer images"):
-        return inference_on_dataset(model, loader, evaluator)
+        run = model if detections is None else partial(_use_detections, model)
+        return inference_on_dataset(run, loader, evaluator)
+
+
+def _add_detections(records: list[dict], detections: Mapping[str, FileBoxes]) -> list[dict]:
+    """Return records with the given boxes of their images."""
+    none = GivenBoxes(np.zeros((0, 4)), np.zeros(0))
+    given = [detections.get(os.path.abspath(r["file_name"]), {}).get(None, none) for r in records]
+    return [
+        {**record, "detections": boxes.fit(record["width"], record["height"])}
+        for record, boxes in zip(records, given, strict=True)
+    ]
+
+
+def _use_detections(model: PersonSearchRCNN, inputs: list[dict]) -> list[dict]:
+    return model.inference(inputs, [x["detections"] for x in inputs])
 
 
 def _load_records(dataset_name: str, protocols: Sequence[str] | None) -> list[dict]:

@@ -127,7 +127,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
         if detected_instances is None:
             features, detected_instances = self.detect(images)
         else:
-            features = self.extract_features(images)
+            features = self.extract_features(images) if self.reid_branch.in_features else {}
         outputs = [
             {"instances": x.to(self.device), **boxes}
             for x, boxes in zip(detected_instances, given, strict=True)

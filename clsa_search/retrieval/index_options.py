@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 from clsa_search.errors import InputError
 
+DEFAULT_RATE, MAX_RATE = 1.0, 1000.0
+"""Sampled frames per second of a video."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IndexOptions:
@@ -22,7 +25,7 @@ class IndexOptions:
         InputError: a value is out of range.
     """
 
-    rate: float = 1.0
+    rate: float = DEFAULT_RATE
     camera: str | None = None
     start_time: float = 0.0
     batch_size: int = 8
@@ -30,7 +33,7 @@ class IndexOptions:
 
     def __post_init__(self) -> None:
         for name, is_valid, expected in (
-            ("rate", 0 < self.rate <= 1000, "frames per second, above 0 and up to 1000"),
+            ("rate", 0 < self.rate <= MAX_RATE, "frames per second, above 0 and up to 1000"),
             ("start_time", abs(self.start_time) < 1e12, "seconds"),
             ("batch_size", self.batch_size >= 1, "1 or more"),
             ("threads", self.threads >= 1, "1 or more"),

@@ -1,12 +1,15 @@
 """Fill a gallery from images and videos; may be interrupted and repeated at any time."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
+from clsa_search.data.given_detections import FileBoxes, hash_boxes
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryImage, GalleryStore, IndexConflict, IndexProgress, Source
@@ -27,6 +30,7 @@ class _File(NamedTuple):
         is_video: whether it is a video.
         next_frame: frame to continue an interrupted video with.
         replaces: source of an older state in the gallery.
+        boxes: boxes of another detector; None to detect people.
     """
 
     path: str
@@ -34,6 +38,7 @@ class _File(NamedTuple):
     is_video: bool
     next_frame: int | None
     replaces: Source | None
+    boxes: FileBoxes | None
 
 
 class _Sample(NamedTuple):
@@ -41,7 +46,8 @@ class _Sample(NamedTuple):
 
     Args:
         file: its file.
-        model_input: prepared image; None at the end of a video and after a problem.
+        model_input: prepared image; None at the end of a video, for an image without given boxes,
+            and after a problem.
         frame: frame number; None for an image and for the end of a video.
         time: seconds; None for an image.
         problem: reason why this frame, or without a frame number the rest of the file, is missing.
@@ -65,6 +71,8 @@ class Indexer:
         predictor: model with the weights of the store.
         store: gallery, opened with weights.
         options: options of indexing.
+        boxes: boxes of another detector by real path, to use in place of the model's detector;
+            files and frames without boxes are not decoded. By default the model detects people.
     """
 
     def __init__(
@@ -72,10 +80,12 @@ class Indexer:
         predictor: PersonSearchPredictor,
         store: GalleryStore,
         options: IndexOptions | None = None,
+        boxes: Mapping[str, FileBoxes] | None = None,
     ) -> None:
         self.predictor = predictor
         self.store = store
         self.options = options or IndexOptions()
+        self.boxes = boxes
         self.report = IndexReport()
         self._files: list[_File] = []
         self._conflicts: set[str] = set()  # paths of files of other processes
@@ -105,10 +115,11 @@ class Indexer:
         files = [(path, False) for path in media.images] + [(path, True) for path in media.videos]
         for real_path, is_video in files:
             path = links.get(real_path, real_path)
-            file = self._plan_file(path, is_video, sources.get(path))
+            boxes = None if self.boxes is None else self.boxes.get(real_path, {})
+            file = self._plan_file(path, is_video, sources.get(path), boxes)
             if file is not None:
                 self._files.append(file)
-                expected += count_samples(path, self.options.rate) if is_video else 1
+                expected += self._count(file)
         return expected
 
     def run(self, on_stored: Callable[[int, int], None] = lambda images, detections: None) -> None:
@@ -131,11 +142,19 @@ class Indexer:
                 self.report.detections += detections
                 on_stored(images, detections)
 
-    def _plan_file(self, path: str, is_video: bool, stored: Source | None) -> _File | None:
+    def _count(self, file: _File) -> int:
+        """Estimate the number of images and frames of a file."""
+        if file.boxes is not None:
+            return len(file.boxes)
+        return count_samples(file.path, self.options.rate) if file.is_video else 1
+
+    def _plan_file(
+        self, path: str, is_video: bool, stored: Source | None, boxes: FileBoxes | None
+    ) -> _File | None:
         """Return the file if there is something to index; report it otherwise."""
         try:
             path.encode()  # galleries store paths as UTF-8
-            fingerprint = self._fingerprint(path, is_video)
+            fingerprint = self._fingerprint(path, is_video, boxes)
         except UnicodeEncodeError:
             self.report.problems.append((path, f"{ascii(path)}: has a name that is not UTF-8"))
             return None
@@ -143,24 +162,28 @@ class Indexer:
             self.report.problems.append((path, str(error)))
             return None
         if stored is None or stored.fingerprint != fingerprint:
-            return _File(path, fingerprint, is_video, next_frame=None, replaces=stored)
+            return _File(path, fingerprint, is_video, None, replaces=stored, boxes=boxes)
         if stored.is_complete:
             self.report.skipped += 1
             return None
-        return _File(path, fingerprint, is_video, stored.next_frame, replaces=None)
+        return _File(path, fingerprint, is_video, stored.next_frame, replaces=None, boxes=boxes)
 
-    def _fingerprint(self, path: str, is_video: bool) -> str:
-        """Return a text of the file's state and the options."""
+    def _fingerprint(self, path: str, is_video: bool, boxes: FileBoxes | None) -> str:
+        """Return a text of the file's state, the options and the given boxes."""
         options = self.options
+        given = "" if boxes is None else f", boxes {hash_boxes(boxes)}"
         sampling = f" {options.rate:g}/s from {options.start_time!r}" if is_video else ""
         return (
             f"{describe_file(path)}, score {self.predictor.min_score:g}, "
-            f"camera {options.camera!r}{sampling}"
+            f"camera {options.camera!r}{sampling}{given}"
         )
 
     def _read(self, files: Sequence[_File]) -> Iterator[Callable[[], _Sample]]:
         """Yield a task for each image and frame; videos are decoded here, in their order."""
         for file in files:
+            if file.boxes == {}:
+                yield partial(_Sample, file)
+                continue
             if not file.is_video:
                 yield partial(self._read_image, file)
                 continue
@@ -173,12 +196,14 @@ class Indexer:
         try:
             image = read_image(file.path, "RGB")
             check_image(image, file.path)
-            return _Sample(file, self.predictor.prepare(image))
+            return _Sample(file, self._prepare(image, file, None))
         except Exception as error:  # any fault of a decoder is the file's
             return _Sample(file, problem=_describe(error, file.path))
 
     def _read_video(self, file: _File) -> Iterator[Callable[[], _Sample]]:
-        for frame in sample_video(file.path, self.options.rate, file.next_frame or 0):
+        start = file.next_frame or 0
+        given = None if file.boxes is None else [n for n in file.boxes if n is not None]
+        for frame in sample_video(file.path, self.options.rate, start, given):
             if file.path in self._conflicts:
                 return
             check_image(frame.image, file.path)
@@ -188,10 +213,18 @@ class Indexer:
     def _prepare_frame(self, file: _File, frame: VideoFrame) -> _Sample:
         time = self.options.start_time + frame.time
         try:
-            return _Sample(file, self.predictor.prepare(frame.image), frame.number, time)
+            model_input = self._prepare(frame.image, file, frame.position)
+            return _Sample(file, model_input, frame.number, time)
         except Exception as error:  # such as no memory; the next frames go on
             problem = _describe(error, f"{file.path}: frame {frame.number}")
             return _Sample(file, None, frame.number, time, problem)
+
+    def _prepare(self, image: np.ndarray, file: _File, number: int | None) -> dict:
+        """Return the model input of an image or frame with its given boxes."""
+        if file.boxes is None:
+            return self.predictor.prepare(image)
+        height, width = image.shape[:2]
+        return self.predictor.prepare(image, detections=file.boxes[number].fit(width, height))
 
     def _index(self, batch: Sequence[_Sample]) -> tuple[int, int]:
         """Store a batch; return its numbers of images and detections."""
@@ -214,13 +247,15 @@ class Indexer:
         """Return the progress of each file after a batch."""
         progress: dict[str, IndexProgress] = {}
         for sample in samples:
-            path, fingerprint, _, after, replaces = sample.file
+            path, fingerprint, _, after, replaces, _ = sample.file
             if sample.frame is not None:
                 next_frame: int | None = sample.frame + 1
             elif sample.model_input is not None:
                 next_frame = None
-            elif path in progress or path in self._next_frames or after is not None:
+            elif sample.problem is None or path in progress or path in self._next_frames:
                 next_frame = None  # the end of a video, or of its readable part
+            elif after is not None:
+                next_frame = None
             else:
                 continue  # no part of the file was readable
             if path in self._next_frames:

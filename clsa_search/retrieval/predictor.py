@@ -6,7 +6,6 @@ Shape letters: m boxes of an image, D embedding width, H x W image size in pixel
 import os
 from collections.abc import Sequence
 from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from detectron2.structures import Boxes, Instances
 from numpy.typing import ArrayLike
 
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.data.given_detections import GivenBoxes
 from clsa_search.engine import TrainedModel, load_trained_model
 from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.precision import prepare_for_inference
@@ -75,12 +75,19 @@ class PersonSearchPredictor:
         """Device of the model."""
         return self.model.device
 
-    def prepare(self, image: np.ndarray, queries: Sequence[dict] = ()) -> dict:
+    def prepare(
+        self,
+        image: np.ndarray,
+        queries: Sequence[dict] = (),
+        detections: GivenBoxes | None = None,
+    ) -> dict:
         """Resize an image to the model's input; safe to call from several threads.
 
         Args:
             image: (H, W, 3) RGB uint8.
             queries: given boxes, as in a dataset record.
+            detections: boxes of another detector in pixels of the image, used by :meth:`detect`
+                in place of the model's detector.
 
         Returns:
             Input of the model, accepted by :meth:`detect`.
@@ -89,7 +96,9 @@ class PersonSearchPredictor:
             InputError: the array is not such an image.
         """
         check_image(image)
-        record = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
+        record: dict = {"height": image.shape[0], "width": image.shape[1], "queries": list(queries)}
+        if detections is not None:
+            record["detections"] = detections
         return self._mapper.convert(image[..., ::-1] if self._is_bgr else image, record)
 
     def detect(self, images: Sequence[np.ndarray | dict]) -> list[ImageDetections]:
@@ -105,9 +114,10 @@ class PersonSearchPredictor:
         """
         inputs = (image if isinstance(image, dict) else self.prepare(image) for image in images)
         detections: list[ImageDetections] = []
-        for _, group in groupby(inputs, key=itemgetter("height", "width")):
-            outputs = self._infer(list(group))
-            detections += [_to_detections(output["instances"]) for output in outputs]
+        for _, group in groupby(inputs, key=_batch_key):
+            batch = list(group)
+            given = [x["detections"] for x in batch] if "detections" in batch[0] else None
+            detections += [_to_detections(x["instances"]) for x in self._infer(batch, given)]
         return detections
 
     def embed(self, image: np.ndarray, boxes: ArrayLike) -> np.ndarray:
@@ -183,6 +193,10 @@ def check_boxes(boxes: ArrayLike, image: np.ndarray) -> np.ndarray:
             f"inside the image of {width} x {height}"
         )
     return clipped
+
+
+def _batch_key(x: dict) -> tuple[int, int, bool]:
+    return x["height"], x["width"], "detections" in x
 
 
 def _to_detections(instances: Instances) -> ImageDetections:

@@ -3,8 +3,9 @@
 H x W: size of an upright frame in pixels.
 """
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.retrieval.video_container import JOIN_SECONDS, has_one_timeline, is_whole
+from clsa_search.wording import count_noun
 
 _DEFAULT_FPS = 25.0  # OpenCV's own value for files without a frame rate
 _SEEK_FROM = 100  # frames ahead; nearer frames are reached faster by reading on
@@ -28,11 +30,13 @@ class VideoFrame(NamedTuple):
         number: frame number from 0, see :class:`Video`.
         time: seconds since the start of the video.
         image: (H, W, 3) RGB uint8.
+        position: number of frames up to this one, from 1, as other programs count them.
     """
 
     number: int
     time: float
     image: np.ndarray
+    position: int
 
 
 class Video:
@@ -170,31 +174,45 @@ class Video:
         self._open()
 
 
-def sample_video(path: str, rate: float, start: int = 0) -> Iterator[VideoFrame]:
+def sample_video(
+    path: str, rate: float, start: int = 0, positions: Iterable[int] | None = None
+) -> Iterator[VideoFrame]:
     """Yield the first frame of every 1 / rate seconds.
 
     Args:
         path: video file.
         rate: frames per second, at most; missing frames are not repeated.
         start: first frame to yield. The choice of frames does not depend on it.
+        positions: choose from these frames only, counted from 1; by default from all.
 
     Raises:
-        InputError: the file is not a readable video, or, after its last frame, the video ends a
-            second or more before the length in its header.
+        InputError: the file is not a readable video, or, after its last frame, the video ends
+            before the last of `positions`, or a second or more before the length in its header.
     """
+    wanted = None if positions is None else set(positions)
+    last_position = math.inf if wanted is None else max(wanted, default=0)
     with closing(Video(path)) as video:
         last_period, count = -1, 0
-        while video.grab():
+        while count < last_position and video.grab():
             count += 1
             period = int(video.time * rate + 1e-6)
             if period == last_period or not video.is_first:
                 continue
+            if wanted is not None and count not in wanted:
+                continue
             last_period = period
             if video.frame >= start:
-                yield VideoFrame(video.frame, video.time, video.retrieve())
+                yield VideoFrame(video.frame, video.time, video.retrieve(), count)
+        if count == last_position:
+            return
         if not count:
             raise InputError(f"{path}: has no frame that can be read; expected a video")
         _check_end(video, count)
+        if wanted is not None:
+            raise InputError(
+                f"{path}: ends after {count_noun(count, 'frame')}; expected frame {last_position}, "
+                "which has detections"
+            )
 
 
 def count_samples(path: str, rate: float) -> int:

@@ -21,6 +21,7 @@ import torchvision
 
 from clsa_search.data.builtin import SYNTHETIC_SPLITS
 from tests.data.datasets.test_mot import walk, write_sequence
+from tests.support.footage import write_video
 from tests.support.tiny import ROOT, TINY_MODEL
 
 COMMANDS = {
@@ -156,13 +157,17 @@ def open_page(words, folder):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A folder like the checkout, with a MOTChallenge folder and weights of others in it."""
+    """A folder like the checkout, with weights, videos and detections of others in it."""
     folder = tmp_path_factory.mktemp("workspace")
     for name in ("tools", "configs"):
         (folder / name).symlink_to(ROOT / name)
     for sequence in ("MOT17-02", "MOT17-04"):
         rows = [*walk(1, 1, 1, 1), *walk(2, 1, 1, 1, x=25)]
         write_sequence(folder / "MOT17" / "train", sequence, rows)
+    write_video(folder / "door.avi", [{0: 10}] * 5)
+    (folder / "det.txt").write_text("1,-1,10,20,14,40,0.9,-1,-1,-1\n")
+    box = {"image_id": "c1_00006", "category_id": 1, "bbox": [10, 10, 30, 50], "score": 0.9}
+    (folder / "results.json").write_text(json.dumps([box]))
     state = torchvision.models.resnet50(width_per_group=4).state_dict()
     torch.save(state, folder / "resnet50.pth")
     named = {f"module.base.{name}": value for name, value in state.items()}

@@ -482,3 +482,47 @@ def test_a_real_model_indexes_and_searches(tiny_cfg, tiny_data, tmp_path):
         result = gallery.search_by_id(1, k=3, per="match")
         assert result.matches[0].detection.detection_id == 1
         assert result.matches[0].similarity == pytest.approx(1, abs=1e-5)
+
+
+def test_detections_of_another_program_are_indexed(run, footage, tmp_path):
+    words = ["index", "--weights", "weights.pth", "--store", "street.db"]
+    lines = [f"{n},-1,{2 * n - 2},20,14,40,{s}" for n, s in ((1, 0.9), (6, 0.6), (8, 0.1))]
+    (tmp_path / "det.txt").write_text("\n".join(lines))
+    printed = run(*words, "--detections", "det.txt", footage / "door.avi").splitlines()
+    assert printed[:2] == [
+        "det.txt: 2 of 3 boxes used, in 2 images",
+        "street.db: 2 detections in 2 images added, 0 files already indexed",
+    ]
+    with open_store("street.db") as store:
+        assert sorted(d.frame for d in store.scan()) == [0, 5]
+    results = [
+        {"image_id": name, "category_id": 5, "bbox": [10, 20, 14, 40], "score": 0.8}
+        for name in ("one", "away", "away")
+    ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    options = ["--detections", "results.json", "--detections-category", "5"]
+    assert run(*words, *options, footage).splitlines()[:3] == [
+        "results.json: 1 of 3 boxes used, in 1 image",
+        "2 boxes of 1 image that are not among the files, such as 'away'",
+        "2 files without boxes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--detections", "none.txt"], "none.txt: cannot be read: No such file"),
+        (["--detections-images", "a.json"], "--detections-images tells how to read --detections"),
+        (["--detections", "det.txt"], "det.txt: line 1: 1 field; expected frame, track"),
+    ],
+)
+def test_wrong_detections_are_refused_before_a_gallery_is_made(
+    tool, footage, tmp_path, monkeypatch, capsys, options, expected
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "det.txt").write_text("person")
+    words = ["index", "--weights", "weights.pth", "--store", "street.db", *options]
+    with pytest.raises(SystemExit) as stop:
+        tool.main([*words, str(footage / "door.avi")])
+    assert stop.value.code == 2 and expected in capsys.readouterr().err
+    assert not (tmp_path / "street.db").exists()

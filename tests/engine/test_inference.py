@@ -1,5 +1,6 @@
 """Evaluation of a checkpoint: continued after an interruption, with ground-truth boxes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from detectron2.modeling import build_model
 from clsa_search import engine
 from clsa_search.data import get_records
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
+from clsa_search.data.given_detections import GivenBoxes
 from clsa_search.engine import inference
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator, load_predictions
@@ -144,3 +146,22 @@ def test_the_mapper_adds_ground_truth_boxes_only_on_request(model_cfg, gallery):
     assert both["query_boxes"].tensor.equal(plain["query_boxes"].tensor)
     assert len(both["query_boxes"]) == len(both["query_ids"]) == len(record["queries"])
     assert len(both["gt_boxes"]) == len(record["annotations"]) and "gt_boxes" not in plain
+
+
+def test_boxes_of_another_detector_replace_detections(model_cfg, gallery, tmp_path):
+    expected = engine.predict(model_cfg, gallery, str(tmp_path / "own"), gt_boxes=True)
+    own = load_predictions(tmp_path / "own" / "predictions.npz")
+    given = {}
+    for record in get_records(gallery):
+        boxes = np.array([a["bbox"] for a in record["annotations"]], dtype=float).reshape(-1, 4)
+        if len(boxes):
+            by_frame = {None: GivenBoxes(boxes, np.ones(len(boxes)))}
+            given[os.path.abspath(record["file_name"])] = by_frame
+    results = engine.predict(model_cfg, gallery, str(tmp_path / "given"), detections=given)
+    assert results["search"] == pytest.approx(expected["gt_boxes"])
+    assert results["search"]["mAP"] > 0 and results["detection"] == {"recall": 100, "AP": 100}
+    predictions = load_predictions(tmp_path / "given" / "predictions.npz")
+    one, other = predictions.detections.values, own.ground_truth.values
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+    np.testing.assert_allclose(one.embeddings, other.embeddings, atol=1e-5)
+    assert predictions.meta["detections"] and "detections" not in own.meta

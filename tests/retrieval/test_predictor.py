@@ -8,6 +8,7 @@ import torch
 from detectron2.modeling import build_model
 
 from clsa_search.data import get_records
+from clsa_search.data.given_detections import GivenBoxes
 from clsa_search.data.image_io import read_image
 from clsa_search.engine import load_trained_model, predict
 from clsa_search.errors import InputError
@@ -153,3 +154,23 @@ def test_embeddings_of_one_person_are_averaged():
         average_embeddings([])
     with pytest.raises(InputError, match="nothing in common"):
         average_embeddings([rows[0], -rows[0]])
+
+
+def test_boxes_of_another_detector_replace_detections(predictor, images, monkeypatch):
+    def detect(images):
+        raise AssertionError("the detector runs")
+
+    given = GivenBoxes(np.array([[4.0, 8, 20, 60], [30, 10, 60, 70]]), np.array([0.25, 0.75]))
+    none = GivenBoxes(np.zeros((0, 4)), np.zeros(0))
+    expected = predictor.embed(images[0], given.boxes)
+    detected = predictor.detect([images[1]])
+    inputs = [predictor.prepare(images[0], detections=x) for x in (given, none)]
+    mixed = predictor.detect([*inputs, images[1]])
+    monkeypatch.setattr(predictor.model, "detect", detect)
+    monkeypatch.setattr(predictor.model.backbone, "forward", detect)
+    found, empty = predictor.detect(inputs)
+    np.testing.assert_allclose(found.boxes, given.boxes, atol=1e-3)
+    np.testing.assert_array_equal(found.scores, np.float32([0.25, 0.75]))
+    np.testing.assert_allclose(found.embeddings, expected, atol=1e-5)
+    assert len(empty) == 0 and empty.embeddings.shape == (0, expected.shape[1])
+    np.testing.assert_allclose(mixed[2].boxes, detected[0].boxes, atol=1e-3)

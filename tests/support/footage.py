@@ -47,13 +47,13 @@ class BlockPredictor:
     def __init__(self):
         self.num_images = 0  # images so far
 
-    def prepare(self, image):
-        return {"image": image}
+    def prepare(self, image, detections=None):
+        return {"image": image, "detections": detections}
 
     def detect(self, images):
         self.num_images += len(images)
         return [
-            self._detect_one(image["image"] if isinstance(image, dict) else image)
+            self._detect_one(**image) if isinstance(image, dict) else self._detect_one(image)
             for image in images
         ]
 
@@ -64,7 +64,11 @@ class BlockPredictor:
             rows.append(embed_color(int(color_distances(center[None, None]).argmin())))
         return np.array(rows, dtype=np.float32)
 
-    def _detect_one(self, image):
+    def _detect_one(self, image, detections=None):
+        if detections is not None:
+            boxes, scores = (x.astype(np.float32) for x in (detections.boxes, detections.scores))
+            rows = self.embed(image, boxes) if len(boxes) else np.zeros((0, WIDTH), np.float32)
+            return ImageDetections(boxes, scores, rows)
         distances = color_distances(image)
         boxes, rows = [], []
         for color in range(len(COLORS)):

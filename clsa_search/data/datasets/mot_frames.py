@@ -1,6 +1,7 @@
 """The frames of a sequence: images and their frame numbers."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from clsa_search.data.image_io import IMAGE_SUFFIXES
@@ -26,9 +27,18 @@ def find_frames(folder: Path, suffix: str = "") -> dict[int, Path]:
         raise InputError(
             f"{folder}: no frames; expected *{suffix or '.jpg, *.png or other images'}"
         )
+    return number_frames(images)
+
+
+def number_frames(images: Sequence[Path]) -> dict[int, Path]:
+    """Return the image of each frame number, in order; see :func:`find_frames`.
+
+    Raises:
+        InputError: two images have one number.
+    """
     frames: dict[int, Path] = {}
     for path in images:
-        if _is_number(path.stem) and (other := frames.setdefault(int(path.stem), path)) != path:
+        if is_number(path.stem) and (other := frames.setdefault(int(path.stem), path)) != path:
             raise InputError(f"{path}: {other.name} has this number too; expected one of them")
     if frames:
         return dict(sorted(frames.items()))
@@ -42,11 +52,12 @@ def _list_files(folder: Path) -> list[Path]:
         return []
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a text consists of digits."""
     return re.fullmatch("[0-9]{1,18}", text) is not None
 
 
 def _natural_order(path: Path) -> list[tuple[bool, int, str]]:
     """Return a sort key with numbers inside of names: image2 comes before image10."""
     parts = re.split("([0-9]{1,18})", path.name)
-    return [(not _is_number(part), int(part) if _is_number(part) else 0, part) for part in parts]
+    return [(not is_number(part), int(part) if is_number(part) else 0, part) for part in parts]
