@@ -33,13 +33,16 @@ def _add_datasets(cfg: CN) -> None:
 def _add_branch(cfg: CN) -> None:
     cfg.MODEL.REID = reid = CN()
     # Source of the feature maps of a box: "CropBranch" (a second backbone on crops of the image, as
-    # in the paper) or "SharedBranch" (the feature maps of the detector's backbone, pooled).
+    # in the paper), "SharedBranch" (the feature maps of the detector's backbone, pooled) or
+    # "Res5Branch" (the detector's res4, pooled, and a second res5 on it).
     reid.NAME = "CropBranch"
     # Feature maps to match, lowest first: outputs of the backbone (SharedBranch: of the detector's
     # backbone or its pyramid). The last one is the source (the teacher) of the alignment.
     reid.LEVELS = ["res3", "res4", "res5"]
     # SharedBranch: (height, width) of the pooled feature map of every level, in cells.
     reid.POOL_SIZE = [16, 8]
+    # NAE and SeqNet: of two detections with a larger IoU, the less confident one is dropped.
+    reid.NMS_THRESH_TEST = 0.5
     # CropBranch: (height, width) of the crops in pixels.
     reid.CROP_SIZE = [256, 128]
 

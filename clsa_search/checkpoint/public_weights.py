@@ -45,6 +45,10 @@ class PublicEmbedder(PublicWeights):
     """A re-ID network: reid_branch.* and reid_heads.*."""
 
 
+class PublicSearcher(PublicWeights):
+    """A model that detects and embeds: all tensors of our model."""
+
+
 @dataclass(frozen=True)
 class StateDict:
     """The tensors of a checkpoint, in the names of its project.

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
+from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -28,6 +29,7 @@ from clsa_search.data.image_checks import check_images_exist
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
 from clsa_search.evaluation.record_queries import check_queries
+from clsa_search.modeling.registries import find_class
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     no_gpu = fall_back_to_cpu(cfg)
     register_json_files(cfg)
     if not args.eval_only:
+        check_trainable(cfg)
         # faults of the datasets show before a run, not in it
         records = load_training_records(cfg.DATASETS.TRAIN)
         cfg = with_identities(cfg, records)
@@ -128,6 +131,21 @@ def reported_building() -> Iterator[None]:
             f"the config cannot be built: {type(error).__name__}: {error}; expected values that "
             "fit each other and the machine"
         ) from error
+
+
+def check_trainable(cfg: CfgNode) -> None:
+    """Check that the model can be trained.
+
+    Raises:
+        InputError: it searches only.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    model = find_class(META_ARCH_REGISTRY, name, "MODEL.META_ARCHITECTURE")
+    if not getattr(model, "is_trainable", True):
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE is {name}, which searches with public weights and cannot be "
+            "trained here; expected PersonSearchRCNN"
+        )
 
 
 def register_json_files(cfg: CfgNode) -> None:

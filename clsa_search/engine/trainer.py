@@ -26,7 +26,7 @@ from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 from clsa_search.engine.resume import check_changes, find_changes, list_refused
-from clsa_search.engine.setup import reported_building, with_identities
+from clsa_search.engine.setup import check_trainable, reported_building, with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator
@@ -50,6 +50,7 @@ class PersonSearchTrainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode) -> None:
         check_config(cfg)
+        check_trainable(cfg)
         amp_dtype = read_amp_dtype(cfg)
         cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
         step = partial(

@@ -15,6 +15,7 @@ from clsa_search.modeling.losses import (
     identity_loss,
     same_person_loss,
 )
+from clsa_search.modeling.norm_aware import NAE, SeqNet
 from clsa_search.modeling.person_reid import PersonReID
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.reid_branch import (
@@ -26,6 +27,7 @@ from clsa_search.modeling.reid_branch import (
 )
 from clsa_search.modeling.reid_resnet import build_reid_resnet_backbone
 from clsa_search.modeling.reid_sampling import FILLER, select_training_boxes
+from clsa_search.modeling.res5 import MaxPooledRes5ROIHeads, Res5Branch
 
 __all__ = [
     "FILLER",
@@ -36,12 +38,16 @@ __all__ = [
     "CLSAHead",
     "CropBranch",
     "IDClassifier",
+    "MaxPooledRes5ROIHeads",
+    "NAE",
     "OIMClassifier",
     "PersonReID",
     "PersonSearchRCNN",
     "PooledHead",
     "ReIDBranch",
     "ReIDHeads",
+    "Res5Branch",
+    "SeqNet",
     "SharedBranch",
     "SoftmaxClassifier",
     "alignment_loss",

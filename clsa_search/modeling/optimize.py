@@ -127,7 +127,8 @@ def _parallelize_roi_align(model: nn.Module) -> None:
 def _large_modules(model: PersonSearchRCNN) -> list[nn.Module]:
     """Return the modules with nearly all arithmetic; other kinds of ROI heads have other ones."""
     rpn, roi_heads, branch = model.proposal_generator, model.roi_heads, model.reid_branch
-    names = (rpn, "rpn_head"), (roi_heads, "box_head"), (roi_heads, "res5"), (branch, "backbone")
+    names = [(rpn, "rpn_head"), (roi_heads, "box_head"), (roi_heads, "res5")]
+    names += [(branch, "backbone"), (branch, "res5")]
     modules = [model.backbone, *(getattr(owner, name, None) for owner, name in names)]
     # the box heads of a cascade are a list
     stages = (module if isinstance(module, nn.ModuleList) else [module] for module in modules)

@@ -200,10 +200,14 @@ class PersonSearchRCNN(GeneralizedRCNN):
     def _add_embeddings(
         self, images: ImageList, features: dict[str, torch.Tensor], outputs: list[dict]
     ) -> None:
-        """Add embeddings to all Instances of each image's output."""
-        boxes = [Boxes.cat([x.pred_boxes for x in output.values()]) for output in outputs]
+        """Add embeddings to all Instances of each image's output that have none."""
+        lacking = [[x for x in output.values() if not x.has("embeddings")] for output in outputs]
+        instances = [x for group in lacking for x in group]
+        if not instances:
+            return
+        no_boxes = Boxes(instances[0].pred_boxes.tensor[:0])
+        boxes = [Boxes.cat([no_boxes, *(x.pred_boxes for x in group)]) for group in lacking]
         embeddings = self.embed(images, features, boxes)
-        instances = [x for output in outputs for x in output.values()]
         counts = [len(x) for x in instances]
         for x, rows in zip(instances, embeddings.split(counts), strict=True):
             x.embeddings = rows

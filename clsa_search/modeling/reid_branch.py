@@ -104,7 +104,7 @@ class CropBranch(ReIDBranch):
         backbone = _build_reid_backbone(cfg)
         return {
             "backbone": backbone,
-            "levels": _read_levels(cfg, backbone.output_shape()),
+            "levels": read_levels(cfg, backbone.output_shape()),
             "crop_size": tuple(cfg.MODEL.REID.CROP_SIZE),
             "normalization": build_crop_normalization(cfg),
         }
@@ -159,7 +159,7 @@ class SharedBranch(ReIDBranch):
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         """Return the constructor arguments for a config and the detector's feature shapes."""
         return {
-            "input_shape": {level: input_shape[level] for level in _read_levels(cfg, input_shape)},
+            "input_shape": {level: input_shape[level] for level in read_levels(cfg, input_shape)},
             "pool_size": tuple(cfg.MODEL.REID.POOL_SIZE),
         }
 
@@ -190,7 +190,7 @@ def _build_reid_backbone(cfg: CfgNode) -> Backbone:
     return builder(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
 
 
-def _read_levels(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> list[str]:
+def read_levels(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> list[str]:
     """Return MODEL.REID.LEVELS, if they are among the given feature maps, lowest first."""
     levels = list(cfg.MODEL.REID.LEVELS)
     possible = sorted(shapes, key=lambda name: shapes[name].stride)
