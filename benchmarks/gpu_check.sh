@@ -1,21 +1,21 @@
 #!/bin/bash
-# Test and measure on a GPU, in at most six minutes:
+# Test and measure on a GPU, in at most five and a half minutes:
 #
 #   benchmarks/gpu_check.sh OUTPUT [WHEELS]
 #
-# OUTPUT  folder for the results: log, tests.xml and a JSON file of each table
+# OUTPUT  folder for the results: log, failures.txt, tests.xml and a JSON file of each table
 # WHEELS  folder of wheels that this Python lacks; they are installed into a temporary folder
 #
 # Each part has a time limit, so that one that hangs costs no other part. Environment:
 #   PYTHON=python3   interpreter, with torch and torchvision
-#   PARTS="tests query"   run only these parts; "compiled" is a further one
+#   PARTS="tests query"   run only these parts; "compiled" and "compiler-tests" are further ones
 #   SMALL=1          a small model and few repetitions, to try the script on a CPU
 set -u
 
 output=${1:?usage: gpu_check.sh OUTPUT [WHEELS]}
 wheels=${2:-}
 python=${PYTHON:-python3}
-parts=${PARTS:-tests query inference training index}
+parts=${PARTS:-inference query training tests index}
 mkdir -p "$output" || exit 1
 output=$(cd "$output" && pwd)
 [ -z "$wheels" ] || wheels=$(cd "$wheels" && pwd) || exit 1
@@ -23,8 +23,6 @@ cd "$(dirname "$0")/.." || exit 1
 exec > >(tee "$output/log") 2>&1
 export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
 unfinished=0
-workers=
-"$python" -c "import xdist" 2>/dev/null && workers="-n 4 --dist loadfile"
 
 # run SECONDS NAME COMMAND...
 run() {
@@ -66,13 +64,28 @@ if [ -n "$wheels" ]; then
   PYTHONPATH=$PYTHONPATH:$site
 fi
 
+processes=8  # of the tests; more threads than cores would wait for each other
+threads=$((($(nproc) + processes - 1) / processes))
+tests=(-m gpu -v --tb=short -p no:cacheprovider -p benchmarks.failure_log --durations=15
+  --continue-on-collection-errors --junitxml "$output/tests.xml")
+has() { "$python" -c "import $1" 2>/dev/null; }
+has xdist && tests+=(-n $processes --dist worksteal)
+has pytest_timeout && tests+=(--timeout 60)
+has pytest_benchmark && tests+=(-p no:benchmark)
+
+# run_tests SECONDS NAME CHOICE: the tests of a GPU whose names match a choice
+run_tests() {
+  run "$1" "$2" env OMP_NUM_THREADS=$threads FAILURE_LOG="$output/failures.txt" \
+    "$python" -m pytest "${tests[@]}" -k "$3"
+}
+
 for part in $parts; do
   case $part in
-    tests) run 100 tests "$python" -m pytest -m gpu $workers --continue-on-collection-errors \
-      --durations=10 --tb=short -p no:cacheprovider --junitxml "$output/tests.xml" ;;
-    query) benchmark 30 query query $query ;;
-    inference) benchmark 75 inference inference $inference ;;
-    training) benchmark 70 training training $training ;;
+    tests) run_tests 100 tests "not compiled" ;;
+    compiler-tests) run_tests 150 compiler-tests compiled ;;
+    query) benchmark 60 query query $query ;;
+    inference) benchmark 40 inference inference $inference ;;
+    training) benchmark 60 training training $training ;;
     compiled) benchmark 150 compiled training $training --opts SOLVER.COMPILE True ;;
     index) benchmark 50 index index $index ;;
     *) echo "unknown part: $part" && exit 1 ;;

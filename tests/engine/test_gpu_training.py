@@ -30,7 +30,8 @@ def test_a_resumed_run_continues(gpu_cfg, dtype):
     assert set(rest) == {3, 4, 5}
     # sums of gradients on a GPU come in any order
     assert rest[3] == pytest.approx(losses[3], rel=1e-3)
-    assert rest == pytest.approx({i: losses[i] for i in rest}, rel=0.1)
+    # a difference in the last digit may choose other boxes in the next steps
+    assert rest == pytest.approx({i: losses[i] for i in rest}, rel=0.3)
     scale = whole._trainer.grad_scaler.state_dict()
     assert resumed._trainer.grad_scaler.state_dict() == scale and bool(scale) == (
         dtype == "float16"

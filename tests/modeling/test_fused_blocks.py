@@ -86,7 +86,7 @@ def test_a_fused_pyramid_computes_the_same(tiny_cfg, top):
 def test_a_fused_rpn_head_computes_the_same(conv_dims, anchors):
     head = StandardRPNHead(in_channels=16, num_anchors=anchors, conv_dims=conv_dims)
     for parameter in head.parameters():
-        parameter.copy_(torch.randn_like(parameter))
+        parameter.copy_(torch.randn_like(parameter) / 8)
     maps = [torch.randn(2, 16, 20, 24), torch.randn(2, 16, 10, 12)]
     model = nn.Sequential(head)
     expected = model(maps)

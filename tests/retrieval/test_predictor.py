@@ -76,14 +76,16 @@ def test_detections_do_not_depend_on_the_batch(predictor, images):
     assert predictor.detect([]) == []
 
 
-def test_prepared_images_give_the_same_detections(predictor, images):
+def test_prepared_images_give_the_same_detections(predictor, images, device):
+    # a GPU computes sizes that it has seen before in another way, see `RecordedFunction`
+    atol = 0 if device.type == "cpu" else 1e-3
     mixed = [images[0], predictor.prepare(images[1]), predictor.prepare(images[2][:50])]
     for detections, expected in zip(
         predictor.detect(mixed), predictor.detect([*images[:2], images[2][:50]]), strict=True
     ):
         assert len(detections.scores) > 0
         for one, other in zip(arrays_of(detections), arrays_of(expected), strict=True):
-            np.testing.assert_array_equal(one, other)
+            np.testing.assert_allclose(one, other, atol=atol, rtol=0)
 
 
 def test_a_detection_and_an_equal_box_get_the_same_embedding(predictor, images, device):
