@@ -2,12 +2,18 @@
 
 from detectron2.config import CfgNode as CN
 
+from clsa_search.argument_checks import check_type
+
 
 def add_clsa_search_config(cfg: CN) -> None:
     """Add the keys with their defaults: CLSA of the paper (arXiv 1807.08582) with a ResNet-50.
 
     A comment says so if the paper does not give a value.
+
+    Raises:
+        InputError: `cfg` is no config.
     """
+    check_type("cfg", cfg, CN, "a config of Detectron2, as get_cfg() returns")
     # registers the models and datasets, which Detectron2 finds by name
     import clsa_search.data.catalog  # noqa: F401
     import clsa_search.modeling  # noqa: F401

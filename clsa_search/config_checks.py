@@ -17,6 +17,7 @@ from detectron2.modeling import (
 )
 from detectron2.utils.registry import Registry
 
+from clsa_search.argument_checks import check_type
 from clsa_search.config import add_clsa_search_config
 from clsa_search.config_values import list_values
 from clsa_search.errors import InputError
@@ -46,6 +47,7 @@ def check_config(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None
     Raises:
         InputError: a value is not allowed; the message names source, key, value and the choices.
     """
+    check_type("cfg", cfg, CfgNode, "a config, as load_config returns")
     defaults = get_cfg()
     add_clsa_search_config(defaults)
     values = dict(list_values(cfg))

@@ -17,6 +17,7 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from clsa_search.argument_checks import check_path, check_type
 from clsa_search.data.builtin import PUBLISHED_SPLITS, SYNTHETIC_SPLITS
 from clsa_search.data.dataset_files import dataset_path, existing_dataset_path
 from clsa_search.data.datasets.custom_json import load_custom_galleries, load_custom_json
@@ -48,10 +49,16 @@ def register_custom_json(
         category: name or id of the category of persons; None if the file has only one category.
 
     Raises:
-        InputError: the name belongs to another file, or to the file read in another way. The path
-            of the file is no such name: the last call counts.
+        InputError: an argument is of another type or empty; the name belongs to another file, or
+            to the file read in another way. The path of the file is no such name: the last call
+            counts.
     """
-    json_file = str(json_file)
+    check_type("name", name, str, "a text")
+    if not name:
+        raise InputError("name: is empty; expected a name for the dataset")
+    json_file = check_path("json_file", json_file)
+    if image_root is not None:
+        check_path("image_root", image_root)
     fields: dict[str, Any] = {
         "json_file": json_file,
         "image_root": str(image_root or Path(json_file).parent),

@@ -14,6 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from clsa_search.argument_checks import check_path, check_type
 from clsa_search.config import add_clsa_search_config
 from clsa_search.config_checks import check_config
 from clsa_search.config_files import check_weights, find_config, read_config
@@ -42,14 +43,16 @@ def load_config(config_file: str | os.PathLike = "", opts: Sequence = ()) -> Cfg
         opts: keys and values in turn, such as ("SOLVER.BASE_LR", 0.01).
 
     Raises:
-        InputError: the file or a base of it is missing or is not YAML, a key does not exist, or a
-            value does not fit its key, see :func:`.check_config`.
+        InputError: an argument is of another type, the file or a base of it is missing or is not
+            YAML, a key does not exist, or a value does not fit its key, see :func:`.check_config`.
     """
+    path = "" if config_file is None else check_path("config_file", config_file)
+    check_type("opts", opts, (list, tuple), "a list of keys and values in turn")
     cfg = get_cfg()
     add_clsa_search_config(cfg)
     sources: dict[str, str] = {}
-    for path, content in read_config(config_file) if config_file else ():
-        _merge(cfg, path, partial(set_nested, content=content), sources)
+    for file, content in read_config(path) if path else ():
+        _merge(cfg, file, partial(set_nested, content=content), sources)
     _merge(cfg, "command line", partial(set_pairs, opts=list(opts)), sources)
     check_config(cfg, sources)
     return cfg

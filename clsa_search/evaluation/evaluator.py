@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import Instances
 from detectron2.utils import comm
 
+from clsa_search.argument_checks import check_path, check_texts, check_type
 from clsa_search.data.catalog import get_records
 from clsa_search.errors import InputError
 from clsa_search.evaluation.dataset_protocols import load_protocols
@@ -64,8 +65,13 @@ class PersonSearchEvaluator(DatasetEvaluator):
         meta: Mapping[str, Any] | None = None,
         shard_size: int = 0,
     ) -> None:
+        check_type("dataset_name", dataset_name, str, "the name of a dataset")
+        if protocols is not None:
+            check_texts("protocols", protocols)
+        check_type("options", options, SearchOptions, "SearchOptions")
+        folder = None if output_dir is None else check_path("output_dir", output_dir)
         self._dataset_name = dataset_name
-        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._output_dir = None if folder is None else Path(folder)
         self._protocols = protocols
         self._options = options
         self._gt_boxes = gt_boxes

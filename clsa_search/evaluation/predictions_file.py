@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from clsa_search.argument_checks import check_path
 from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
 from clsa_search.evaluation.predictions import Predictions
@@ -66,7 +67,7 @@ def load_predictions(path: str | os.PathLike) -> Predictions:
             field; or a field has a wrong shape or type, non-finite values, rows without unit
             length, inverted boxes, wrong offsets, or repeated ids.
     """
-    path = Path(path)
+    path = Path(check_path("path", path))
     entries = read_arrays(path)
     version = entries.get("version")
     if version is not None and (version.shape or version != VERSION):

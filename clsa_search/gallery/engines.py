@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import torch
 
+from clsa_search.argument_checks import check_path
 from clsa_search.errors import InputError
 from clsa_search.gallery.milvus_server import SCHEMES
 from clsa_search.gallery.milvus_store import MilvusStore
@@ -39,7 +40,7 @@ def open_store(
             embeddings come from other weights, the address is malformed, or the server does not
             answer.
     """
-    address = os.fspath(address)
+    address = check_path("address", address)
     scheme, separator, _ = address.partition("://")
     if separator and scheme not in SCHEMES:
         raise InputError(

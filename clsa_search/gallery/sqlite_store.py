@@ -1,7 +1,8 @@
 """The embedded engine of the gallery store: one SQLite file, searched in memory."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,12 @@ class SQLiteStore(GalleryStore):
         check_listing(self.address, order_by, limit, offset)
         with self._tables.reading():
             return self.get(self._tables.list_ids(where, order_by, limit, offset))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See `GalleryStore`."""
+        with self._tables.reading():
+            yield
 
     def close(self) -> None:
         """See `GalleryStore`."""

@@ -4,7 +4,8 @@ Shape letters: Q queries, K matches of each query, D embedding width.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -163,6 +164,14 @@ class GalleryStore(ABC):
             after: last id of the previous call.
             limit: 1 to 10,000; fewer detections come back at the end only.
         """
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read one state of the gallery in the block, whatever other processes write.
+
+        An engine without transactions reads the newest state each time.
+        """
+        yield
 
     def remove_partial(self) -> int:
         """Remove detections of interrupted adds; no other process may be adding.

@@ -14,7 +14,7 @@ import numpy as np
 from clsa_search.errors import InputError
 from clsa_search.page.layout import Layout
 from clsa_search.page.page_images import draw_frame, draw_tile
-from clsa_search.page.request_checks import as_point, find_upload, pick
+from clsa_search.page.request_checks import as_point, find_upload, pick, read_index
 from clsa_search.page.service import PageService, choose_at
 from clsa_search.page.session import NO_RESULT, Query, QueryImage, SearchRequest, SessionState
 from clsa_search.page.source_list import browse, find_time
@@ -81,9 +81,9 @@ class Events:
             return {self.layout.upload: None}
         return {self.layout.upload: None, **self._show_query_image(state, query_image)}
 
-    def load_source(self, state: SessionState, event: gr.SelectData) -> Changes:
+    def load_source(self, state: SessionState, event: gr.EventData) -> Changes:
         """Show the detections of an indexed file."""
-        path = pick(state.paths, event.index)
+        path = pick(state.paths, read_index(event))
         return self._show_query_image(state, self.service.load_indexed(path))
 
     def jump_to_time(self, state: SessionState, text: str) -> Changes:
@@ -98,13 +98,13 @@ class Events:
         time = state.query_image.time if state.query_image else None
         return self._show_frame(state, None if time is None else time + _MOMENT)
 
-    def choose_by_click(self, state: SessionState, event: gr.SelectData) -> Changes:
+    def choose_by_click(self, state: SessionState, event: gr.EventData) -> Changes:
         """Choose the person at a point of the image with numbers."""
         shown = state.query_image
         if shown is None or not len(shown.detections):
             return gr.skip()
         scale = _draw_numbers(shown).shape[1] / shown.image.shape[1]
-        x, y = np.divide(as_point(event.index), scale)
+        x, y = np.divide(as_point(read_index(event)), scale)
         return self._choose(state, choose_at(shown.detections.boxes, x, y) + 1)
 
     def choose_by_number(self, state: SessionState, number: int | None) -> Changes:
@@ -140,15 +140,16 @@ class Events:
             layout.details_part: gr.update(visible=False),
         }
 
-    def open_match(self, state: SessionState, event: gr.SelectData) -> Changes:
+    def open_match(self, state: SessionState, event: gr.EventData) -> Changes:
         """Show the details of a match and its whole image."""
-        match = pick(state.result.matches, event.index)
+        index = read_index(event)
+        match = pick(state.result.matches, index)
         layout = self.layout
         return {
-            self.state: replace(state, opened=event.index),
+            self.state: replace(state, opened=index),
             layout.details_part: gr.update(visible=True),
             layout.frame: draw_frame(self.service.read_match(match.detection, state.result)),
-            layout.match_title: name_match(event.index + 1, match.detection),
+            layout.match_title: name_match(index + 1, match.detection),
             layout.details: describe_match(match.detection, match.similarity),
         }
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import gradio as gr
+
 from clsa_search.errors import InputError
 from clsa_search.page.folder import contains
 
@@ -25,6 +27,18 @@ def find_upload(folder: str, file: dict, name: str) -> str:
     if isinstance(path, str) and contains(folder, path) and os.path.isfile(path):
         return path
     raise InputError(f"{name}: is not there; expected a recently uploaded image")
+
+
+def read_index(event: gr.EventData) -> Any:
+    """Return which item or point was clicked.
+
+    Raises:
+        InputError: the request does not tell it.
+    """
+    try:
+        return event.index
+    except Exception as error:  # the data of the event may be anything
+        raise InputError("choice: is missing; expected a click on one of the items") from error
 
 
 def pick(items: Sequence[Any], index: object) -> Any:

@@ -1,5 +1,6 @@
 """Server of the page: on this machine only by default, and without the network."""
 
+import asyncio
 import ipaddress
 import os
 import tempfile
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
+from gradio.utils import LRUCache
 from starlette.middleware import Middleware
 
 from clsa_search.errors import InputError
@@ -51,6 +53,21 @@ class Page(gr.Blocks):
             ) from error
 
 
+class Sessions(LRUCache):
+    """Messages to each session; messages to a session that has ended are dropped.
+
+    Gradio prints a traceback if a browser leaves the page while a listener starts.
+    """
+
+    def __missing__(self, session: str) -> asyncio.Queue:
+        """Return a queue that nobody reads."""
+        return asyncio.Queue()
+
+    def __delitem__(self, session: str) -> None:
+        """Forget a session; it may have ended already."""
+        self.pop(session, None)
+
+
 def build_page(gallery: GallerySearch) -> gr.Blocks:
     """Build the page as Gradio Blocks, for your own app; `serve` adds its theme and limits.
 
@@ -64,7 +81,10 @@ def build_page(gallery: GallerySearch) -> gr.Blocks:
         delete_cache=(_FILE_SECONDS // 6, _FILE_SECONDS),
     ) as page:
         connect(Events(PageService(gallery), Layout()), page)
-    return page.queue(default_concurrency_limit=4, max_size=_MAX_SESSIONS)
+    page.queue(default_concurrency_limit=4, max_size=_MAX_SESSIONS)
+    known = page._queue.pending_messages_per_session
+    page._queue.pending_messages_per_session = Sessions(known.max_size)
+    return page
 
 
 def serve(

@@ -21,6 +21,7 @@ from clsa_search.page.page_images import (
 from clsa_search.page.session import MAX_MATCHES, Query, QueryImage, SearchRequest
 from clsa_search.page.source_list import list_frame_detections, match_sources
 from clsa_search.page.texts import describe_times
+from clsa_search.retrieval.filter_checks import check_times
 from clsa_search.retrieval.frame_reader import read_frame
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.result_images import read_person_images
@@ -75,9 +76,11 @@ class PageService:
         """Search the gallery.
 
         Raises:
-            InputError: a time is malformed, or the gallery has no detection at these times.
+            InputError: a time is malformed, "From" is later than "To", or the gallery has no
+                detection at these times.
         """
         count, where = min(max(int(request.count), 1), MAX_MATCHES), self._as_filter(request)
+        check_times(self.gallery.store, where, since="From", until="To")
         result = self.gallery.search_by_embedding(
             query.embedding,
             [query.person],

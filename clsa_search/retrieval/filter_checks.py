@@ -33,8 +33,16 @@ def check_filter(store: GalleryStore, where: Filter) -> None:
             raise InputError(f"source: {path} is not indexed; expected {known}")
 
 
-def check_times(store: GalleryStore, where: Filter) -> None:
+def check_times(
+    store: GalleryStore, where: Filter, *, since: str = "since", until: str = "until"
+) -> None:
     """Check the clock of a filter's times against the stored times.
+
+    Args:
+        store: gallery.
+        where: filter.
+        since: name of the first time for messages.
+        until: name of the last time for messages.
 
     Raises:
         InputError: the filter ends before it begins; it has a date but all its detections have
@@ -42,13 +50,13 @@ def check_times(store: GalleryStore, where: Filter) -> None:
     """
     if where.since is not None and where.until is not None and where.since > where.until:
         raise InputError(
-            f"since: {format_time(where.since)} is later than until: {format_time(where.until)}; "
+            f"{since}: {format_time(where.since)} is later than {until}: "
+            f"{format_time(where.until)}; "
             "expected an earlier time"
         )
     in_video = replace(where, since=None, until=math.nextafter(CALENDAR_FROM, 0))
     on_calendar = replace(where, since=CALENDAR_FROM, until=None)
-    for name in ("since", "until"):
-        bound = getattr(where, name)
+    for name, bound in ((since, where.since), (until, where.until)):
         if bound is None:
             continue
         is_date = bound >= CALENDAR_FROM

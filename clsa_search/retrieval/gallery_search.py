@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from clsa_search.argument_checks import check_path
 from clsa_search.config_files import find_config
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
@@ -85,16 +86,18 @@ class GallerySearch:
         Raises:
             InputError: there is no such detection, or see :meth:`search`.
         """
-        (detection,) = self.store.get([detection_id])
-        fingerprints = self._get_fingerprints([detection.source])
+        with self.store.snapshot():
+            (detection,) = self.store.get([detection_id])
+            title = f"detection {detection_id}"
+            result = self.search_by_embedding(detection.embedding, [], k, where, per, title)
+            fingerprints = self._get_fingerprints([detection.source])
         ((_, person),) = read_person_images([detection], fingerprints)
         name = os.path.basename(detection.source)
         if isinstance(person, InputError):
             person = make_placeholder(f"{name}, no image")
         else:
             person = replace(person, caption=name)
-        title = f"detection {detection_id}"
-        return self.search_by_embedding(detection.embedding, [person], k, where, per, title)
+        return replace(result, query_images=[person])
 
     def search_by_embedding(
         self,
@@ -119,11 +122,13 @@ class GallerySearch:
             InputError: the filter matches nothing, see :func:`check_filter` and
                 :func:`check_times`.
         """
-        if where is not None:
-            check_filter(self.store, where)
-            check_times(self.store, where)
-        (matches,) = self.store.search(np.array(embedding, dtype=np.float32)[None], k, where, per)
-        fingerprints = self._get_fingerprints({match.detection.source for match in matches})
+        query = np.array(embedding, dtype=np.float32)[None]
+        with self.store.snapshot():
+            if where is not None:
+                check_filter(self.store, where)
+                check_times(self.store, where)
+            (matches,) = self.store.search(query, k, where, per)
+            fingerprints = self._get_fingerprints({match.detection.source for match in matches})
         return QueryResult(title, query_images, matches, fingerprints)
 
     def close(self) -> None:
@@ -172,6 +177,7 @@ def open_gallery(
     Raises:
         InputError: there is no gallery, or its weights are missing or differ.
     """
+    address = check_path("address", address)
     if weights is None:
         weights, config_file = _find_weights(address, config_file, create)
     predictor = PersonSearchPredictor.load(

@@ -6,12 +6,14 @@ Shape letters: m boxes of an image, D embedding width, H x W image size in pixel
 import os
 from collections.abc import Sequence
 from itertools import groupby
+from numbers import Real
 
 import numpy as np
 import torch
 from detectron2.structures import Boxes, Instances
 from numpy.typing import ArrayLike
 
+from clsa_search.argument_checks import check_path, check_type
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
 from clsa_search.data.given_detections import GivenBoxes
 from clsa_search.engine import TrainedModel, load_trained_model
@@ -61,6 +63,10 @@ class PersonSearchPredictor:
         Raises:
             InputError: a value is out of range, or see :func:`load_trained_model`.
         """
+        weights = check_path("weights", weights)
+        if config_file is not None:
+            config_file = check_path("config_file", config_file)
+        check_type("min_score", min_score, Real, "a number")
         if not 0 <= min_score <= 1:
             raise InputError(f"min_score: {min_score}; expected a score from 0 to 1")
         opts: list = ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", min_score]

@@ -225,6 +225,30 @@ def test_values_of_another_type_change_nothing(client, capfd, field, value):
     assert client.do("path", "submit", *FIELDS)[0]
 
 
+@pytest.mark.parametrize("part", ["matches", "sources", "detections"])
+@pytest.mark.parametrize("data", [None, 5, "index", [], {}, {"value": 1}])
+def test_clicks_without_an_index_change_nothing(client, capfd, part, data):
+    listener = next(
+        one for one in client.listeners if [client.ids[part], "select"] in one["targets"]
+    )
+    message = {"data": [None], "fn_index": listener["id"], "session_hash": client.session}
+    answer = client.http.post("/gradio_api/queue/join", json={**message, "event_data": data})
+    assert answer.status_code == 200
+    assert client.do("path", "submit", *FIELDS)[0]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_browser_that_leaves_while_a_listener_starts_leaves_no_traceback(client, capfd):
+    """The stream of messages is closed while the next listeners of the session begin."""
+    for _ in range(30):
+        client.join("path", "submit", *FIELDS)
+        params = {"session_hash": client.session}
+        with client.http.stream("GET", "/gradio_api/queue/data", params=params):
+            client.join("path", "submit", *FIELDS)
+    assert client.http.get("/config").status_code == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("number", [-1, 10**18, None, "x", [0]])
 def test_listeners_that_do_not_exist_are_refused(client, capfd, number):
     message = {"data": [None, *FIELDS], "fn_index": number, "session_hash": client.session}

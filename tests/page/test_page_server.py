@@ -117,9 +117,9 @@ def test_sessions_stay_apart(url):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"<b>text</b>", "bad&lt;b&gt;.jpg: is not readable as an image; expected one of"),
+        (b"<b>text</b>", "bad&lt;b&gt;.jpg: not readable as an image; expected one of"),
         (encode_people(RED)[:150], "bad&lt;b&gt;.jpg: not readable as an image"),
-        (b"", "bad&lt;b&gt;.jpg: is not readable"),
+        (b"", "bad&lt;b&gt;.jpg: not readable"),
         (encode_people(), "bad&lt;b&gt;.jpg: no detection with a score of 0.5 or more"),
     ],
 )

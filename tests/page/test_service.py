@@ -99,14 +99,22 @@ def test_a_malformed_time_is_refused(gallery, time):
 def test_a_time_of_the_other_kind_is_reported(tmp_path, start, time):
     with make_gallery(tmp_path, start) as gallery:
         service = PageService(gallery)
-        for request_ in (SearchRequest(since=time), SearchRequest(until=time)):
-            with pytest.raises(InputError, match="expected a "):
+        for name, request_ in (
+            ("From", SearchRequest(since=time)),
+            ("To", SearchRequest(until=time)),
+        ):
+            with pytest.raises(InputError, match=f"^{name}: .* is a .*; expected a "):
                 service.search(choose_indexed(service), request_)
 
 
-@pytest.mark.parametrize(
-    "times", [{"since": "0:01:00"}, {"until": "0.5"}, {"since": "2", "until": "1"}]
-)
+def test_times_in_the_wrong_order_are_reported_by_the_names_of_the_page(gallery):
+    service = PageService(gallery)
+    request_ = SearchRequest(since="2", until="1")
+    with pytest.raises(InputError, match="^From: 0:00:02.0 is later than To: 0:00:01.0; expected"):
+        service.search(choose_indexed(service), request_)
+
+
+@pytest.mark.parametrize("times", [{"since": "0:01:00"}, {"until": "0.5"}])
 def test_times_without_any_detection_are_reported(gallery, times):
     service = PageService(gallery)
     query = choose_indexed(service)

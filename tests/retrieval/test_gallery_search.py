@@ -1,0 +1,61 @@
+"""Searches of a gallery beside other processes, and arguments of wrong types."""
+
+import pytest
+
+import clsa_search
+from clsa_search.errors import InputError
+from clsa_search.gallery.sqlite_store import SQLiteStore
+from clsa_search.retrieval.gallery_search import GallerySearch
+from tests.support.page_cases import make_gallery
+
+
+class WatchedStore(SQLiteStore):
+    """A store that tells when it has read detections."""
+
+    def get(self, ids):
+        found = super().get(ids)
+        self.on_read()
+        return found
+
+
+def test_a_search_by_id_beside_a_deletion_sees_one_state(tmp_path):
+    with make_gallery(tmp_path) as gallery:
+        (first, *_) = gallery.store.list()
+        with WatchedStore(tmp_path / "gallery.db", weights=gallery.store.weights) as store:
+            store.on_read = lambda: gallery.store.delete(first.source)
+            search = GallerySearch(store, gallery.predictor)
+            result = search.search_by_id(first.detection_id, per="match")
+            assert result.matches[0].detection.detection_id == first.detection_id
+            assert result.fingerprints[first.source]
+            store.on_read = lambda: None
+            with pytest.raises(InputError, match="gallery.db: .*1"):
+                search.search_by_id(first.detection_id)
+
+
+@pytest.mark.parametrize("value", [5, b"x", [], object(), float("nan"), "\0"])
+def test_arguments_that_are_no_paths_are_named(value):
+    for name, call in (
+        ("config_file", lambda: clsa_search.load_config(value)),
+        ("json_file", lambda: clsa_search.register_custom_json("name", value)),
+        ("path", lambda: clsa_search.load_predictions(value)),
+        ("address", lambda: clsa_search.open_gallery(value)),
+        ("weights", lambda: clsa_search.open_gallery("g.db", value, create=True)),
+        ("weights", lambda: clsa_search.PersonSearchPredictor.load(value)),
+        ("output_dir", lambda: clsa_search.PersonSearchEvaluator("name", output_dir=value)),
+    ):
+        with pytest.raises(InputError, match=f"^{name}: .*; ?expected a path|{name}: .* null"):
+            call()
+
+
+@pytest.mark.parametrize("value", [None, 5, b"x", object(), {}])
+def test_other_arguments_of_wrong_types_are_named(value):
+    for name, call in (
+        ("opts", lambda: clsa_search.load_config("", value)),
+        ("name", lambda: clsa_search.register_custom_json(value, "a.json")),
+        ("dataset_name", lambda: clsa_search.PersonSearchEvaluator(value)),
+        ("options", lambda: clsa_search.PersonSearchEvaluator("name", options=value)),
+        ("cfg", lambda: clsa_search.add_clsa_search_config(value)),
+        ("cfg", lambda: clsa_search.PersonSearchTrainer(value)),
+    ):
+        with pytest.raises(InputError, match=f"^{name}: is of type {type(value).__name__}; exp"):
+            call()
