@@ -196,9 +196,10 @@ def _check_left_over(path: str, preset: EmbedderPreset, parts: _Parts) -> None:
     first = parts.left_over[0]
     more = f" (and {len(parts.left_over) - 1} more)" if len(parts.left_over) > 1 else ""
     prefixes = sorted({name.split(".")[0] for name in parts.left_over})
+    drop = " ".join(f"--reid-drop {prefix}" for prefix in prefixes)
     raise InputError(
         f"{path}: {first!r}{more} is no part of {preset.title}; without it the embedding may be "
-        f"another. Leave it out with --reid-drop {' '.join(prefixes)}, or {ONNX_ADVICE}"
+        f"another. Leave it out with {drop}, or {ONNX_ADVICE}"
     )
 
 

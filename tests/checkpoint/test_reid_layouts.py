@@ -6,6 +6,7 @@ import torch
 from detectron2.modeling import build_model
 from torch import nn
 
+from clsa_search.checkpoint import convert_weights
 from clsa_search.checkpoint.presets import EMBEDDERS, EmbedderOptions
 from clsa_search.checkpoint.reid_layouts import read_embedder
 from clsa_search.engine import load_config
@@ -209,3 +210,26 @@ def test_incomplete_networks_are_refused(tmp_path, change):
     torch.save(tensors, tmp_path / "broken.pth")
     with pytest.raises(InputError, match=r"res4\.1\.conv2\.weight (is missing|has shape)"):
         read_embedder(str(tmp_path / "broken.pth"))
+
+
+@pytest.mark.parametrize("name", ["fastreid-bot", "fastreid-sbs ibn", "strong-baseline"])
+def test_complete_networks_fill_the_backbones_for_training(tmp_path, name):
+    network, _ = make(name)
+    options = NETWORKS[name][1]
+    narrow = {"WIDTH_PER_GROUP": "4", "STEM_OUT_CHANNELS": "64", "RES2_OUT_CHANNELS": "256"}
+    opts = [*TINY_MODEL, "MODEL.REID.BACKBONE.NAME", "build_reid_resnet_backbone"]
+    opts += ["MODEL.REID.BACKBONE.IBN", str(options.get("ibn", False))]
+    if "non_local" in options:
+        opts += ["MODEL.REID.BACKBONE.NON_LOCAL", "[0, 2, 3, 0]"]
+    for key, value in {**narrow, "STRIDE_IN_1X1": "False"}.items():
+        opts += [f"MODEL.RESNETS.{key}", value, f"MODEL.REID.BACKBONE.RESNETS.{key}", value]
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    torch.manual_seed(1)
+    imagenet = save(randomize(Torchreid()), plain)
+    cfg = load_config(CONFIG_FILE, [*opts, "MODEL.RESNETS.NORM", "BN"])
+    converted = convert_weights(cfg, imagenet, reid_source=save(network, tmp_path))
+    assert [len(x.tensors) == x.expected for x in converted] == [True, True]
+    resnet = network.backbone if hasattr(network, "backbone") else network.base
+    weight = resnet.layer3[5].conv2.weight
+    assert torch.equal(converted[1].tensors["res4.5.conv2.weight"], weight)
