@@ -91,6 +91,13 @@ def _add_crop_input(reid: CN) -> None:
     reid.INPUT.PIXEL_MEAN = []
     reid.INPUT.PIXEL_STD = []
 
+    # ONNXBranch: the ONNX file, relative to the folder of MODEL.WEIGHTS; "" for the file beside
+    # the weights with their name and the suffix .onnx. The only level is "onnx".
+    reid.ONNX = CN()
+    reid.ONNX.FILE = ""
+    # Name of the output with the embeddings; "" for the only output.
+    reid.ONNX.OUTPUT = ""
+
 
 def _add_head(reid: CN) -> None:
     # The head of each level: "CLSAHead" (average pool, FC, norm, ReLU, FC; the paper does not give

@@ -134,6 +134,10 @@ class EmbedderOptions:
         last_stride: 1 or 2; None for that of the preset.
         before_neck: whether the embedding is that before the neck, which is left out.
         drop: beginnings of the names of tensors to leave out.
+        mean: of an ONNX file, mean of each channel for pixels of 0 to 255; None for the preset's.
+        std: of an ONNX file, standard deviation of each channel, as `mean`.
+        format: of an ONNX file, order of the channels, "RGB" or "BGR".
+        output: of an ONNX file, name of the output with the embeddings; "" for the only one.
     """
 
     preset: str | None = None
@@ -141,3 +145,7 @@ class EmbedderOptions:
     last_stride: int | None = None
     before_neck: bool = False
     drop: Sequence[str] = ()
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    format: str | None = None
+    output: str = ""

@@ -28,6 +28,7 @@ class PublicWeights:
         tensors: float32 tensors by their full names in PersonSearchRCNN.
         config: config keys, such as "MODEL.RESNETS.DEPTH", and the values that the network needs.
         report: lines for the user: what was left out and what the file does not say.
+        files: contents of files to write beside the weights, by their suffix.
     """
 
     path: str
@@ -35,6 +36,7 @@ class PublicWeights:
     tensors: Tensors
     config: dict[str, Any]
     report: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class PublicDetector(PublicWeights):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from detectron2.config import get_cfg
 
+from clsa_search.checkpoint.onnx_embedder import read_onnx_embedder
 from clsa_search.checkpoint.other_networks import ONNX_ADVICE, refuse_other_network
 from clsa_search.checkpoint.presets import (
     EMBEDDERS,
@@ -90,7 +91,7 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
     """Read a complete re-ID network.
 
     Args:
-        path: see `read_state_dict`.
+        path: see `read_state_dict`; an ONNX file ends in .onnx.
         options: choices for what the file does not say.
 
     Raises:
@@ -98,6 +99,8 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
             without a place; the message names the option that decides.
     """
     options = options or EmbedderOptions()
+    if path.lower().endswith(".onnx"):
+        return read_onnx_embedder(path, options)
     state = {
         name.removeprefix("module."): value.float()
         for name, value in read_state_dict(path).tensors.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from clsa_search import __version__
 from clsa_search.atomic_io import replace_file
@@ -16,6 +17,7 @@ from clsa_search.errors import InputError
 from clsa_search.export import formats
 from clsa_search.export.choices import EXPORT_NAMES, FORMAT_NAMES
 from clsa_search.export.exportable import CropEmbedder, Exportable, ImagePredictor
+from clsa_search.modeling import ONNXBranch
 from clsa_search.output_checks import check_output_file, reported_writes
 
 EXPORTS: dict[str, type[Exportable]] = dict(
@@ -94,6 +96,7 @@ def export_model(
     _check_request(path, what, file_format, images)
     opts = [*opts, "MODEL.DEVICE", "cpu"] if what == "reid" else opts
     trained = load_trained_model(weights, config_file, opts)
+    _check_branch(trained.model.reid_branch)
     module = EXPORTS[what].from_model(trained.model, trained.cfg).requires_grad_(False)
     inputs = [*_generate_inputs(module), *_read_images(images, trained.cfg.INPUT.FORMAT)]
     about = describe_export(trained, what)
@@ -193,6 +196,14 @@ def _check_request(path: Path, what: str, file_format: str, images: Sequence) ->
             "model (model)"
         )
     check_output_file(path)
+
+
+def _check_branch(branch: nn.Module) -> None:
+    if isinstance(branch, ONNXBranch):
+        raise InputError(
+            f"MODEL.REID.NAME is ONNXBranch: {branch.path} is the export of its network; expected "
+            "a model with CropBranch or SharedBranch"
+        )
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -16,6 +16,7 @@ from clsa_search.modeling.losses import (
     same_person_loss,
 )
 from clsa_search.modeling.norm_aware import NAE, SeqNet
+from clsa_search.modeling.onnx_branch import ONNXBranch
 from clsa_search.modeling.person_reid import PersonReID
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.reid_branch import (
@@ -41,6 +42,7 @@ __all__ = [
     "MaxPooledRes5ROIHeads",
     "NAE",
     "OIMClassifier",
+    "ONNXBranch",
     "PersonReID",
     "PersonSearchRCNN",
     "PooledHead",
