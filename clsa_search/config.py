@@ -20,6 +20,10 @@ def add_clsa_search_config(cfg: CN) -> None:
 
     cfg.MODEL.META_ARCHITECTURE = "PersonSearchRCNN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = 1  # person
+    # PersonROIHeads: number of classes of the detector that the weights come from, without the
+    # background, and the position of the person among them.
+    cfg.MODEL.ROI_HEADS.PRETRAINED_CLASSES = 1
+    cfg.MODEL.ROI_HEADS.PERSON_CLASS = 0
     _add_datasets(cfg)
     _add_branch(cfg)
     _add_objective(cfg.MODEL.REID)

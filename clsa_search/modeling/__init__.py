@@ -18,6 +18,7 @@ from clsa_search.modeling.losses import (
 from clsa_search.modeling.norm_aware import NAE, SeqNet
 from clsa_search.modeling.onnx_branch import ONNXBranch
 from clsa_search.modeling.person_reid import PersonReID
+from clsa_search.modeling.person_roi_heads import PersonROIHeads
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.reid_branch import (
     REID_BRANCH_REGISTRY,
@@ -44,6 +45,7 @@ __all__ = [
     "OIMClassifier",
     "ONNXBranch",
     "PersonReID",
+    "PersonROIHeads",
     "PersonSearchRCNN",
     "PooledHead",
     "ReIDBranch",

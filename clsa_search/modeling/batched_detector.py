@@ -21,6 +21,7 @@ from clsa_search.modeling.batched_rpn import propose_boxes
 from clsa_search.modeling.gpu_ops import Tensors, send, to_float
 from clsa_search.modeling.graphs import RecordedFunction
 from clsa_search.modeling.padded_boxes import PaddedBoxes, clip_boxes, select_boxes
+from clsa_search.modeling.person_roi_heads import PersonOutputLayers, PersonROIHeads
 
 _SIZES = 6  # sizes of batches that are recorded
 _LARGEST = 8 * 3 * 1024 * 1536  # elements of the images: eight of 900 x 1500
@@ -46,9 +47,9 @@ class BatchedDetector:
         return (
             type(rpn) is RPN
             and rpn.anchor_generator.box_dim == 4
-            and type(heads) is StandardROIHeads
+            and type(heads) in (StandardROIHeads, PersonROIHeads)
             and not (heads.mask_on or heads.keypoint_on)
-            and type(heads.box_predictor) is FastRCNNOutputLayers
+            and type(heads.box_predictor) in (FastRCNNOutputLayers, PersonOutputLayers)
             and all(isinstance(x, ROIAlign) for x in heads.box_pooler.level_poolers)
         )
 
@@ -116,7 +117,7 @@ def _detect(
     logits, deltas = predictor(heads.box_head(_pool(heads.box_pooler, maps, proposals.boxes)))
     boxes = predictor.box2box_transform.apply_deltas(deltas, proposals.boxes.view(-1, 4))
     boxes = boxes.view(*proposals.valid.shape, -1, 4)
-    scores = logits.softmax(dim=-1).view(*proposals.valid.shape, -1)
+    scores = torch.stack(predictor.predict_probs((logits, deltas), list(proposals.boxes)))
     finite = boxes.flatten(2).isfinite().all(dim=2) & scores.isfinite().all(dim=2)
     boxes = clip_boxes(boxes, finite[..., None], limits[:, None, None])
     scores = scores[..., :-1].transpose(1, 2)

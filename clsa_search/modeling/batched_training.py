@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from clsa_search.modeling.batched_rpn import select_proposals
 from clsa_search.modeling.gpu_ops import send
+from clsa_search.modeling.person_roi_heads import PersonROIHeads
 
 _IGNORED = -1  # label of a box without a loss
 _NMS_IMAGES = 2  # images at once in NMS, which takes 320 MB for each with 2000 boxes of 5 levels
@@ -138,10 +139,10 @@ def batch_training(model: nn.Module) -> None:
         model: GeneralizedRCNN, changed in place. Its parameters and their names stay.
     """
     for module, standard, batched in (
-        (model.proposal_generator, RPN, BatchedRPN),
-        (model.roi_heads, StandardROIHeads, BatchedROIHeads),
+        (model.proposal_generator, (RPN,), BatchedRPN),
+        (model.roi_heads, (StandardROIHeads, PersonROIHeads), BatchedROIHeads),
     ):
-        if type(module) is standard:
+        if type(module) in standard:
             module.__class__ = batched
 
 
