@@ -14,12 +14,14 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
 from clsa_search.data import get_records, load_training_records
 from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
+from clsa_search.engine.clipping import clip_each_step
 from clsa_search.engine.hooks import DrawCurves, FinishStep, SeedEveryStep, SetProgress
 from clsa_search.engine.inference import inference_dir
 from clsa_search.engine.memory import reported_out_of_memory
@@ -166,6 +168,19 @@ class PersonSearchTrainer(DefaultTrainer):
         model = super().build_model(cfg)
         prepare_for_training(model, cfg)
         return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
+        """Build Detectron2's optimizer, with fast clipping to a norm."""
+        clip = cfg.SOLVER.CLIP_GRADIENTS
+        if not clip.ENABLED or clip.CLIP_TYPE != "norm":
+            return super().build_optimizer(cfg, model)
+        bare = cfg.clone()
+        bare.defrost()
+        bare.SOLVER.CLIP_GRADIENTS.ENABLED = False
+        optimizer = super().build_optimizer(bare, model)
+        clip_each_step(optimizer, cfg)
+        return optimizer
 
     @classmethod
     def build_train_loader(

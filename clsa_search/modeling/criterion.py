@@ -144,14 +144,16 @@ class CLSACriterion(nn.Module):
         labeled = pids >= 0
         aligned = pids != FILLER if self.align_unlabeled else labeled
         counts = mean_count(torch.stack([labeled.sum(), aligned.sum()]))
+        # a selection by a mask waits for a GPU each time
+        known, compared = labeled.nonzero().squeeze(1), aligned.nonzero().squeeze(1)
         losses = {}
         for level in self.id_levels:
-            loss = identity_loss(logits[level][labeled], pids[labeled], count=counts[0])
+            loss = identity_loss(logits[level][known], pids[known], count=counts[0])
             losses[f"loss_id_{level}"] = self.id_weight * loss
-        source = logits[list(logits)[-1]][aligned]
+        source = logits[list(logits)[-1]][compared]
         source = source.detach() if self.detach_source else source
         for level in self.align_targets:
-            target = logits[level][aligned]
+            target = logits[level][compared]
             loss = alignment_loss(source, target, temperature=self.temperature, count=counts[1])
             losses[f"loss_align_{level}"] = self._ramped(self.align_weight) * loss
         return losses

@@ -6,6 +6,8 @@ G ground-truth boxes of an image, S sampled proposals of an image, R boxes over 
 import torch
 from detectron2.structures import Boxes, Instances
 
+from clsa_search.modeling.gpu_ops import send
+
 FILLER = -2
 """Identity of a row without a person; it only keeps batch norm and the gradient path alive."""
 
@@ -29,8 +31,9 @@ def select_training_boxes(
         Boxes of each image in pixels of the network's input, and their (R,) int64 identities.
     """
     boxes, pids = [], []
-    for target, sampled in zip(targets, proposals, strict=True):
-        chosen = _sample_foreground(sampled, proposals_per_image)
+    foreground = _find_foreground(proposals)
+    for target, sampled, rows in zip(targets, proposals, foreground, strict=True):
+        chosen = [] if rows is None else [_sample(sampled, rows, proposals_per_image)]
         boxes.append(Boxes.cat([target.gt_boxes, *(x.proposal_boxes for x in chosen)]))
         pids += [target.gt_pids, *(x.gt_pids for x in chosen)]
     missing = 2 - sum(len(b) for b in boxes)
@@ -43,14 +46,24 @@ def select_training_boxes(
     return boxes, torch.cat(pids)
 
 
-def _sample_foreground(sampled: Instances, limit: int) -> list[Instances]:
-    """Return a list of at most `limit` random foreground proposals, or an empty list.
+def _find_foreground(proposals: list[Instances]) -> list[torch.Tensor | None]:
+    """Return the rows of each image's foreground proposals, on the CPU; a GPU is awaited once.
 
     Detectron2 appends the ground-truth boxes to the proposals, so they are left out here. An image
-    without ground-truth boxes has no gt_pids.
+    without ground-truth boxes has no gt_pids, and None.
     """
-    if not sampled.has("gt_pids"):
-        return []
-    different = (sampled.proposal_boxes.tensor != sampled.gt_boxes.tensor).any(dim=1)
-    rows = torch.nonzero((sampled.gt_classes == 0) & different).squeeze(1)
-    return [sampled[rows[torch.randperm(len(rows), device=rows.device)[:limit]]]]
+    masks = [
+        (x.gt_classes == 0) & (x.proposal_boxes.tensor != x.gt_boxes.tensor).any(dim=1)
+        for x in proposals
+        if x.has("gt_pids")
+    ]
+    if not masks:
+        return [None] * len(proposals)
+    rows = iter(torch.cat(masks).cpu().split([len(mask) for mask in masks]))
+    return [next(rows).nonzero().squeeze(1) if x.has("gt_pids") else None for x in proposals]
+
+
+def _sample(sampled: Instances, rows: torch.Tensor, limit: int) -> Instances:
+    """Return at most `limit` random rows of the proposals."""
+    chosen = rows[torch.randperm(len(rows))[:limit]]
+    return sampled[send(chosen, sampled.gt_classes.device)]
