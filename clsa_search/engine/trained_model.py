@@ -40,8 +40,8 @@ def load_trained_model(
 
     Args:
         weights: path of the checkpoint.
-        config_file: path or name, see :func:`.find_config`; by default the `config.yaml` that
-            training wrote beside the weights.
+        config_file: path or name, see :func:`.find_config`; by default the one beside the weights:
+            of the same name with the suffix .yaml, else the `config.yaml` of a training.
         opts: KEY VALUE pairs. MODEL.DEVICE falls back to the CPU without a GPU.
 
     Raises:
@@ -50,13 +50,7 @@ def load_trained_model(
     path = os.fspath(weights)
     if not os.path.isfile(path):
         raise InputError(f"weights {path!r} do not exist; expected a checkpoint")
-    beside = os.path.join(os.path.dirname(path), CONFIG_FILE)
-    if config_file is None and not os.path.isfile(beside):
-        raise InputError(
-            f"{beside} does not exist; expected the config of the training beside the weights, "
-            "or --config-file"
-        )
-    cfg = load_config(config_file or beside, opts)
+    cfg = load_config(config_file or _find_config_beside(path), opts)
     cfg.MODEL.WEIGHTS = path
     cfg.MODEL.REID.NUM_IDS = 0  # classifiers are for training only
     fall_back_to_cpu(cfg)
@@ -66,6 +60,18 @@ def load_trained_model(
         model = build_model(cfg).eval()
     PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
     return TrainedModel(model, cfg, hash_file(path))
+
+
+def _find_config_beside(weights: str) -> str:
+    own = f"{os.path.splitext(weights)[0]}.yaml"
+    of_training = os.path.join(os.path.dirname(weights), CONFIG_FILE)
+    for path in (own, of_training):
+        if os.path.isfile(path):
+            return path
+    raise InputError(
+        f"{of_training} does not exist; expected the config of the training beside the weights, "
+        f"{own}, or --config-file"
+    )
 
 
 def hash_file(path: str | os.PathLike) -> str:
