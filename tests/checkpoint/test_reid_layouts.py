@@ -110,6 +110,16 @@ def test_embeddings_are_those_of_the_public_network(tmp_path, name):
         torch.testing.assert_close(model_embeddings(model, cfg, crops), expected, rtol=0, atol=1e-5)
 
 
+def test_another_preset_stem_or_stride_gives_other_embeddings(tmp_path):
+    network, _ = make("transreid")
+    path, crops = save(network, tmp_path), torch.randint(0, 256, (3, 3, 64, 32)).float()
+    expected = embed(network, crops)
+    for preset, stride in (("transreid", 2), ("strong-baseline", 1), ("solider", 1)):
+        options = EmbedderOptions(preset=preset, crop_size=(64, 32), last_stride=stride)
+        actual = model_embeddings(*build(read_embedder(path, options)), crops)
+        assert (actual - expected).abs().max() > 1e-3
+
+
 def test_presets_fix_what_a_file_does_not_say_and_options_change_it(tmp_path):
     network, _ = make("fastreid-sbs")
     path = save(network, tmp_path)
@@ -233,3 +243,11 @@ def test_complete_networks_fill_the_backbones_for_training(tmp_path, name):
     resnet = network.backbone if hasattr(network, "backbone") else network.base
     weight = resnet.layer3[5].conv2.weight
     assert torch.equal(converted[1].tensors["res4.5.conv2.weight"], weight)
+
+
+def test_the_documentation_has_every_preset():
+    table = (ROOT / "docs" / "weights.md").read_text()
+    for name, preset in EMBEDDERS.items():
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{name}` |"))
+        assert f"| {preset.crop_size[0]} x {preset.crop_size[1]} |" in row
+        assert row.endswith(f"| {preset.license} |")
