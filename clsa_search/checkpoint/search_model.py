@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,10 +36,12 @@ class SearchModel:
     Args:
         tensors: tensors of PersonSearchRCNN, with every name of its state dict.
         config: config keys and the values that its parts and the user give.
+        files: contents of files beside the checkpoint, by their suffix.
     """
 
     tensors: Tensors
     config: dict[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def join_search_model(
@@ -70,14 +72,16 @@ def join_search_model(
         tensors |= part.tensors
         _check_filled(part, shapes)
     return SearchModel(
-        {name: tensors.get(name, torch.zeros((), dtype=torch.int64)) for name in shapes}, config
+        {name: tensors.get(name, torch.zeros((), dtype=torch.int64)) for name in shapes},
+        config,
+        {**detector.files, **embedder.files},
     )
 
 
 def save_search_model(model: SearchModel, path: str) -> str:
-    """Write the checkpoint, and the config beside it with the suffix .yaml.
+    """Write the checkpoint, its files, and the config beside it with the suffix .yaml.
 
-    A killed process leaves both files, or no config.
+    A killed process leaves all files, or no config.
 
     Returns:
         The path of the config.
@@ -90,6 +94,9 @@ def save_search_model(model: SearchModel, path: str) -> str:
     config_file = f"{path.removesuffix('.pth')}.yaml"
     if os.path.exists(config_file):
         os.remove(config_file)  # never the config of other weights
+    for suffix, data in model.files.items():
+        with replace_file(f"{path.removesuffix('.pth')}{suffix}") as file:
+            file.write(data)
     with replace_file(path) as file:
         torch.save({"model": model.tensors, VALUES: model.config}, file)
     with replace_file(config_file) as file:

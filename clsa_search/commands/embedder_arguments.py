@@ -2,8 +2,9 @@
 
 import argparse
 
+from clsa_search.checkpoint.onnx_presets import ONNX_EMBEDDERS
 from clsa_search.checkpoint.presets import EMBEDDERS, EmbedderOptions
-from clsa_search.commands.argument_types import whole_number
+from clsa_search.commands.argument_types import number, whole_number
 
 
 def add_embedder_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,8 +13,14 @@ def add_embedder_arguments(parser: argparse.ArgumentParser) -> None:
         "re-ID network with --detector", "what its file does not say; presets fix most of it"
     )
     add = group.add_argument
-    names = ", ".join(EMBEDDERS)
-    add("--reid-preset", metavar="NAME", choices=EMBEDDERS, help=f"project of the network: {names}")
+    presets = [*EMBEDDERS, *ONNX_EMBEDDERS]
+    add(
+        "--reid-preset",
+        metavar="NAME",
+        choices=presets,
+        help=f"project of the network: {', '.join(EMBEDDERS)}; of an ONNX file: "
+        f"{', '.join(ONNX_EMBEDDERS)}",
+    )
     add(
         "--crop-size",
         nargs=2,
@@ -30,6 +37,16 @@ def add_embedder_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PREFIX",
         help="leave out the tensors whose names begin so; may be repeated",
     )
+    for option, kind in (("--reid-mean", "mean"), ("--reid-std", "standard deviation")):
+        add(
+            option,
+            nargs=3,
+            type=number(0, 255),
+            metavar=("C1", "C2", "C3"),
+            help=f"ONNX file: {kind} of each channel, for pixels of 0 to 255",
+        )
+    add("--reid-format", choices=("RGB", "BGR"), help="ONNX file: order of the channels")
+    add("--reid-output", default="", metavar="NAME", help="ONNX file: output of the embeddings")
 
 
 def read_embedder_options(args: argparse.Namespace) -> EmbedderOptions:
@@ -40,4 +57,8 @@ def read_embedder_options(args: argparse.Namespace) -> EmbedderOptions:
         last_stride=args.last_stride,
         before_neck=args.before_neck,
         drop=tuple(args.reid_drop),
+        mean=args.reid_mean,
+        std=args.reid_std,
+        format=args.reid_format,
+        output=args.reid_output,
     )

@@ -28,7 +28,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from clsa_search.commands.argument_types import number, parsed_by, whole_number
 from clsa_search.commands.arguments import check_model_files, check_readable, check_store
@@ -36,6 +36,7 @@ from clsa_search.commands.detections_arguments import (
     add_detections_options,
     check_detections_options,
 )
+from clsa_search.commands.first_use import FIRST_USE
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
@@ -83,12 +84,21 @@ class _ChoosePerson(argparse.Action):
             parser.error(f"{image.path}: box: {error}")
 
 
+class _Subparser(argparse.ArgumentParser):
+    """Parser that shows which weights there are if none are given."""
+
+    def error(self, message: str) -> NoReturn:
+        if "required" in message and "--weights" in message:
+            print(FIRST_USE)
+        super().error(message)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all subcommands."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Subparser)
     _add_index(commands.add_parser("index", help="add images and videos to a store"))
     _add_query(commands.add_parser("query", help="search for a person"))
     _add_serve(commands.add_parser("serve", help="search in a browser"))

@@ -526,3 +526,16 @@ def test_wrong_detections_are_refused_before_a_gallery_is_made(
         tool.main([*words, str(footage / "door.avi")])
     assert stop.value.code == 2 and expected in capsys.readouterr().err
     assert not (tmp_path / "street.db").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["my_videos"], ["--store", "a.db", "my_videos"]])
+def test_index_without_weights_shows_the_way_to_them(tool, capsys, words):
+    with pytest.raises(SystemExit) as stop:
+        tool.main(["index", *words])
+    printed = capsys.readouterr()
+    assert stop.value.code == 2
+    assert "https://" in printed.out and "CC BY-SA 3.0" in printed.out
+    assert "clsa-convert-weights --detector model_final_280758.pkl" in printed.out
+    assert "clsa-search index --weights weights/street.pth" in printed.out
+    last = printed.err.splitlines()[-1]
+    assert "the following arguments are required: " in last and "--weights" in last

@@ -82,6 +82,7 @@ def test_an_unknown_option_is_refused_quickly(tool):
         "search_gallery",
         "search_gallery find",
         "search_gallery query gallery.db --top many",
+        "search_gallery index",
         "check_dataset",
         "convert_weights",
         "import_mot",
