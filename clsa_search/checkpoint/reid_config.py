@@ -81,18 +81,25 @@ def describe_head(resnet: Tensors, head: Tensors, preset: EmbedderPreset) -> dic
     }
 
 
+def choose_stem(preset: EmbedderPreset, resnet: Tensors, is_early: bool) -> tuple[str, bool]:
+    """Return the max pool of the stem and whether there is a ReLU.
+
+    fast-reid padded its max pool until November 2020, and renamed its neck two months before.
+    """
+    if has_ibn(resnet) and preset.ibn_stem:
+        return preset.ibn_stem
+    return "padded" if is_early else preset.stem_pool, preset.stem_relu
+
+
 def describe_preset(
-    preset: EmbedderPreset, options: EmbedderOptions, *, is_ibn: bool
+    preset: EmbedderPreset, options: EmbedderOptions, *, stem: tuple[str, bool]
 ) -> dict[str, Any]:
     """Return the config of what the file does not say."""
-    pool, relu = preset.stem_pool, preset.stem_relu
-    if is_ibn and preset.ibn_stem:
-        pool, relu = preset.ibn_stem
     return {
         "MODEL.REID.CROP_SIZE": list(options.crop_size or preset.crop_size),
         "MODEL.REID.BACKBONE.LAST_STRIDE": options.last_stride or preset.last_stride,
-        "MODEL.REID.BACKBONE.STEM.POOL": pool,
-        "MODEL.REID.BACKBONE.STEM.RELU": relu,
+        "MODEL.REID.BACKBONE.STEM.POOL": stem[0],
+        "MODEL.REID.BACKBONE.STEM.RELU": stem[1],
     }
 
 

@@ -23,6 +23,7 @@ from clsa_search.checkpoint.public_weights import (
 from clsa_search.checkpoint.reid_config import (
     LEVEL,
     PIXEL_STATISTICS,
+    choose_stem,
     describe_head,
     describe_pixels,
     describe_preset,
@@ -36,6 +37,7 @@ from clsa_search.modeling import CropBranch, ReIDHeads
 
 _BACKBONE = "reid_branch.backbone."
 _HEAD = f"reid_heads.{LEVEL}."
+_EARLY = "heads.bnneck."  # called heads.bottleneck later
 _RESNET_NAMES = re.compile(r"(conv1|bn1|layer\d|NL_\d)\.")
 
 
@@ -75,6 +77,7 @@ class _Parts:
         neck: neck behind the pool.
         gem_p: exponent of the pool.
         pixels: statistics of the pixels by their name in PIXEL_STATISTICS.
+        is_early: whether the file is of fast-reid before September 2020, as those of its model zoo.
         dropped: names of tensors to leave out.
         left_over: names of tensors without a place.
     """
@@ -83,6 +86,7 @@ class _Parts:
     neck: Tensors = field(default_factory=dict)
     gem_p: torch.Tensor | None = None
     pixels: Tensors = field(default_factory=dict)
+    is_early: bool = False
     dropped: list[str] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
 
@@ -116,7 +120,7 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
     config = {
         **describe_resnet(path, resnet),
         **describe_head(resnet, head, preset),
-        **describe_preset(preset, options, is_ibn=has_ibn(resnet)),
+        **describe_preset(preset, options, stem=choose_stem(preset, resnet, parts.is_early)),
         **describe_pixels(parts.pixels),
     }
     tensors = {_BACKBONE + key: value for key, value in resnet.items()}
@@ -139,7 +143,7 @@ def _find_layout(path: str, state: Tensors) -> str:
 
 
 def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
-    parts = _Parts()
+    parts = _Parts(is_early=any(name.startswith(_EARLY) for name in state))
     for name, value in state.items():
         inner = name.removeprefix(layout.resnet)
         is_neck = re.match(layout.neck, name)
@@ -163,15 +167,19 @@ def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
 def _guess_preset(path: str, layout: str, parts: _Parts) -> str:
     """Return the name of the preset, if the tensors decide it."""
     has_non_local = any(name.startswith("NL_") for name in parts.resnet)
+    choices = [name for name, preset in EMBEDDERS.items() if preset.layout == layout]
     if layout == "fast-reid" and has_non_local:
-        return "fastreid-agw" if parts.gem_p is None else "fastreid-sbs"
-    if layout == "fast-reid" and parts.gem_p is None:
+        if parts.gem_p is None:
+            return "fastreid-agw"
+        if not parts.is_early:
+            return "fastreid-sbs"
+        choices.remove("fastreid-bot")
+    elif layout == "fast-reid" and parts.gem_p is None:
         return "fastreid-bot"
     if layout == "torchreid" and parts.neck:
         return "torchreid-fc512"
     if layout == "torchreid" and any(name.startswith("classifier.") for name in parts.dropped):
         return "torchreid"
-    choices = [name for name, preset in EMBEDDERS.items() if preset.layout == layout]
     what = (
         "a ResNet without a re-ID classifier, such as ImageNet's, which tells no people apart"
         if layout == "torchreid"
@@ -271,6 +279,8 @@ def _report(
         f"published for {preset.title}: {preset.published}; code under {preset.license}, the "
         "training images are for research",
     ]
+    if parts.is_early:
+        lines.append("of fast-reid before September 2020: the max pool of the stem has padding")
     if parts.dropped:
         lines.append(f"left out: {', '.join(parts.dropped)}")
     return lines

@@ -31,21 +31,20 @@ DETECTORS = {
         *("MODEL.PIXEL_STD", "[127.5, 127.5, 127.5]"),
     ],
 }
-SMALL = EmbedderOptions(crop_size=(64, 32))
 TRANSREID = {"pool": "2x2", "relu": False}
+GEM = {"gem": 2.3, "learned": True, "non_local": True}
 NETWORKS = {
     "torchreid": (Torchreid, {}, None),
     "torchreid-fc512": (Torchreid, {"fc": True}, None),
     "fastreid-bot": (FastReID, {}, None),
     "fastreid-bot ibn": (FastReID, {"ibn": True}, None),
     "fastreid-bot R101": (FastReID, {"blocks": (3, 4, 23, 3)}, None),
+    "fastreid-bot 0.1.1": (FastReID, {"early": True}, None),
+    "fastreid-agw 0.1.1": (FastReID, {"early": True, **GEM}, "fastreid-agw"),
+    "fastreid-sbs 0.1.1": (FastReID, {"early": True, **GEM}, "fastreid-sbs"),
     "fastreid-agw": (FastReID, {"gem": 3.0, "non_local": True}, None),
-    "fastreid-sbs": (FastReID, {"gem": 2.3, "learned": True, "non_local": True}, None),
-    "fastreid-sbs ibn": (
-        FastReID,
-        {"gem": 2.3, "learned": True, "non_local": True, "ibn": True},
-        None,
-    ),
+    "fastreid-sbs": (FastReID, GEM, None),
+    "fastreid-sbs ibn": (FastReID, {**GEM, "ibn": True}, None),
     "strong-baseline": (StrongBaseline, {"pool": "padded", "relu": False}, "strong-baseline"),
     "strong-baseline ibn": (StrongBaseline, {"pool": "padded", "ibn": True}, "strong-baseline"),
     "strong-baseline no neck": (
@@ -173,6 +172,9 @@ def test_networks_that_look_alike_need_a_preset(tmp_path):
         read_embedder(path)
     with pytest.raises(InputError, match="--reid-preset is fastreid-bot; expected strong-baseline"):
         read_embedder(path, EmbedderOptions(preset="fastreid-bot"))
+    network, _ = make("fastreid-sbs 0.1.1")
+    with pytest.raises(InputError, match="--reid-preset fastreid-agw or fastreid-sbs$"):
+        read_embedder(save(network, tmp_path))
 
 
 def test_a_resnet_of_imagenet_is_no_embedder(tmp_path):

@@ -98,14 +98,26 @@ class Torchreid(PublicResNet):
 
 
 class FastReID(nn.Module):
-    """fast-reid's Baseline: BoT, AGW (gem) and SBS (gem, learned)."""
+    """fast-reid's Baseline: BoT, AGW (gem) and SBS (gem, learned).
 
-    def __init__(self, *, gem=None, learned=False, **options):
+    Version 0.1.1 (early), which the files of the model zoo are of, pads the max pool, learns every
+    GeM and has other names; its files hold the statistics of the pixels.
+    """
+
+    def __init__(self, *, gem=None, learned=False, early=False, **options):
         super().__init__()
-        self.backbone = PublicResNet(last_stride=1, pool="ceil_mode", **options)
+        self.backbone = PublicResNet(
+            last_stride=1, pool="padded" if early else "ceil_mode", **options
+        )
         self.heads = nn.Module()
-        self.heads.bottleneck = nn.Sequential(nn.BatchNorm2d(2048))
-        self.heads.weight = nn.Parameter(torch.randn(3, 2048))
+        if early:
+            self.heads.bnneck = nn.BatchNorm2d(2048)
+            self.heads.classifier = nn.Linear(2048, 3, bias=False)
+            self.register_buffer("pixel_mean", 255 * IMAGENET_MEAN[None])
+            self.register_buffer("pixel_std", 255 * IMAGENET_STD[None])
+        else:
+            self.heads.bottleneck = nn.Sequential(nn.BatchNorm2d(2048))
+            self.heads.weight = nn.Parameter(torch.randn(3, 2048))
         self.heads.pool_layer = nn.Module()
         self.gem = gem
         if learned:
@@ -118,7 +130,8 @@ class FastReID(nn.Module):
         else:
             pooled = x.clamp(min=1e-6).pow(self.gem).mean(dim=(2, 3), keepdim=True)
             pooled = pooled.pow(1 / self.gem)
-        return self.heads.bottleneck(pooled).flatten(1)
+        neck = self.heads.bnneck if hasattr(self.heads, "bnneck") else self.heads.bottleneck
+        return neck(pooled).flatten(1)
 
 
 class StrongBaseline(nn.Module):
