@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clsa_search.commands.argument_types import whole_number
 from clsa_search.commands.dataset_arguments import (
     add_dataset_options,
     check_dataset_options,
@@ -37,7 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="read only the headers of images; cut and damaged files are overlooked",
     )
-    parser.add_argument("--draw", type=int, default=0, metavar="N", help="draw N sample images")
+    parser.add_argument(
+        "--draw", type=whole_number(), default=0, metavar="N", help="draw N sample images"
+    )
     parser.add_argument(
         "--output-dir",
         type=Path,
@@ -49,8 +52,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_dataset_options(parser)
     args = parser.parse_args(argv)
-    if args.draw < 0:
-        parser.error(f"--draw is {args.draw}; expected 0 or more")
     if args.make_queries and not (
         args.name.endswith(".json") and args.make_queries.suffix == ".json"
     ):

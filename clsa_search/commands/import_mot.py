@@ -9,10 +9,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clsa_search.commands.argument_types import number, whole_number
 from clsa_search.commands.arguments import check_readable
 from clsa_search.data.datasets.mot_split import SPLITS
 from clsa_search.errors import reported_input_errors
-from clsa_search.output_checks import check_output_folder, reported_writes
+from clsa_search.output_checks import check_output_file, check_output_folder, reported_writes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,19 +35,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--test-sequences", nargs="+", default=[], metavar="NAME", help="sequences to hold out"
     )
-    parser.add_argument("--test-fraction", type=float, default=0.3, help="share to hold out")
+    parser.add_argument("--test-fraction", type=number(0, 1), default=0.3, help="share to hold out")
     parser.add_argument(
-        "--min-visibility", type=float, default=0.3, help="less visible persons become unlabeled"
+        "--min-visibility",
+        type=number(0, 1),
+        default=0.3,
+        help="less visible persons become unlabeled",
     )
     parser.add_argument(
         "--label", metavar="NAME", help="class of persons in gt/labels.txt, if it is not person"
     )
-    parser.add_argument("--frame-step", type=int, default=1, help="step between frames; 1: all")
     parser.add_argument(
-        "--frame-rate", type=float, metavar="FPS", help="frames per second, without seqinfo.ini"
+        "--frame-step", type=whole_number(1), default=1, help="step between frames; 1: all"
+    )
+    parser.add_argument(
+        "--frame-rate", type=number(0), metavar="FPS", help="frames per second, without seqinfo.ini"
     )
     parser.add_argument("--copy", action="store_true", help="copy the frames to OUTPUT_DIR/images")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random choices")
+    parser.add_argument("--seed", type=whole_number(), default=0, help="seed of the random choices")
     return parser.parse_args(argv)
 
 
@@ -56,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     check_readable(args.source)
     check_output_folder(args.output_dir)
+    for name in ("train.json", "gallery.json"):
+        check_output_file(Path(args.output_dir) / name)
     from tabulate import tabulate
 
     from clsa_search.data.datasets.mot import import_mot

@@ -10,6 +10,7 @@ import argparse
 import os
 from functools import partial
 
+from clsa_search.commands.argument_types import whole_number
 from clsa_search.commands.dataset_arguments import add_dataset_options, list_config_options
 from clsa_search.config_files import check_weights, describe_configs, get_value, read_config
 from clsa_search.errors import InputError, reported_input_errors
@@ -25,9 +26,27 @@ def build_parser() -> argparse.ArgumentParser:
     add("--config-file", default="", metavar="FILE", help="path or name of a packaged config")
     add("--resume", action="store_true", help="continue the run in OUTPUT_DIR, if there is one")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS on DATASETS.TEST")
-    add("--num-gpus", type=int, default=1, metavar="N", help="GPUs per machine (default 1)")
-    add("--num-machines", type=int, default=1, metavar="N", help="number of machines (default 1)")
-    add("--machine-rank", type=int, default=0, metavar="I", help="number of this machine, from 0")
+    add(
+        "--num-gpus",
+        type=whole_number(),
+        default=1,
+        metavar="N",
+        help="GPUs per machine (default 1)",
+    )
+    add(
+        "--num-machines",
+        type=whole_number(1),
+        default=1,
+        metavar="N",
+        help="number of machines (default 1)",
+    )
+    add(
+        "--machine-rank",
+        type=whole_number(),
+        default=0,
+        metavar="I",
+        help="number of this machine, from 0",
+    )
     add(
         "--dist-url",
         default=f"tcp://127.0.0.1:{_choose_port()}",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventWriter, get_event_storage
 
 from clsa_search.atomic_io import replace_file
 from clsa_search.checkpoint.checkpointer import RUN_CHECKPOINT
@@ -97,6 +97,9 @@ def set_aside(output_dir: str) -> None:
 class DeferredWriters(EventWriter):
     """Writers that are opened at the first write, after the output folder is in order.
 
+    They write iterations in ascending order. In the order of Detectron2, an evaluation comes behind
+    a later iteration: a resumed run that keeps the first and repeats the second swaps them.
+
     Args:
         build: function that opens the writers.
     """
@@ -109,12 +112,20 @@ class DeferredWriters(EventWriter):
         """Write the latest metrics with every writer."""
         self._writers = self._writers or self._build()
         for writer in self._writers:
+            _sort_by_iteration(get_event_storage().latest())  # a writer may add scalars
             writer.write()
 
     def close(self) -> None:
         """Close the writers."""
         for writer in self._writers:
             writer.close()
+
+
+def _sort_by_iteration(latest: dict[str, tuple[float, int]]) -> None:
+    """Sort (value, iteration) by iteration, in place."""
+    ordered = sorted(latest.items(), key=lambda scalar: scalar[1][1])
+    latest.clear()
+    latest.update(ordered)
 
 
 def _read_iteration(line: bytes) -> float:

@@ -17,10 +17,9 @@ CLOCKS = {"time", "data_time", "eta_seconds"}
 
 
 def read_metrics(folder):
-    """Return the lines of metrics.json by iteration, without times."""
+    """Return the lines of metrics.json without times."""
     lines = map(json.loads, (Path(folder) / "metrics.json").read_text().splitlines())
-    kept = [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
-    return sorted(kept, key=lambda line: line["iteration"])
+    return [{key: value for key, value in line.items() if key not in CLOCKS} for line in lines]
 
 
 def check_equal(folder, expected):
@@ -70,6 +69,23 @@ def test_metrics_after_a_resume_are_those_of_an_uninterrupted_run(tiny_cfg, tmp_
     losses = resume_copy(tiny_cfg, whole, tmp_path / "b", "model_0000029.pth", without=final)
     assert set(losses) == {30, 31, 32, 33}
     check_equal(tmp_path / "b", whole)
+
+
+def test_lines_that_were_written_together_keep_their_order(tiny_cfg, tmp_path):
+    """An evaluation is kept, and the iteration of the same write is done again."""
+    tiny_cfg.merge_from_list(
+        ["SOLVER.MAX_ITER", 22, "SOLVER.CHECKPOINT_PERIOD", 4, "TEST.EVAL_PERIOD", 15]
+    )
+    train(tiny_cfg)
+    whole = Path(tiny_cfg.OUTPUT_DIR)
+    assert [line["iteration"] for line in read_metrics(whole)] == [14, 19, 21, 22]
+    final = ["model_final.pth", "curves.png"]
+    for name in ("model_0000011.pth", "model_0000015.pth", "model_0000019.pth"):
+        for lines in (0, 2):
+            folder = tmp_path / f"{name}_{lines}"
+            if (name, lines) != ("model_0000019.pth", 0):  # the write was before the checkpoint
+                resume_copy(tiny_cfg, whole, folder, name, lines=lines, without=final)
+                check_equal(folder, whole)
 
 
 @pytest.mark.parametrize(
