@@ -43,7 +43,7 @@ ONNX_EMBEDDERS = {
     "clip-reid": ONNXPreset(
         "CLIP-ReID ViT-B/16",
         crop_size=(256, 128),
-        license="MIT",
+        license="see its repository",
         published="Market-1501 rank-1 95.5, mAP 89.6; MSMT17 88.7, 73.4",
         mean=_HALF,
         std=_HALF,
