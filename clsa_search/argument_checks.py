@@ -36,6 +36,18 @@ def check_path(name: str, path: object) -> str:
     return text
 
 
+def resolve_path(path: str | os.PathLike) -> str:
+    """Return the absolute path without links.
+
+    Raises:
+        InputError: the text cannot be the name of a file.
+    """
+    try:
+        return os.path.realpath(path)
+    except ValueError as error:  # a null character, or half of a character
+        raise InputError(f"{str(path)!r}: {error}; expected the path of a file") from error
+
+
 def check_texts(name: str, texts: object) -> None:
     """Check that an argument is a sequence of texts.
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from clsa_search.argument_checks import resolve_path
 from clsa_search.data.image_io import IMAGE_SUFFIXES
 from clsa_search.errors import InputError
 
@@ -116,7 +117,7 @@ def _add_files(paths: Sequence[str], media: MediaFiles) -> None:
 
 def _follow_links(path: str) -> str:
     """Return the real path of a file; a link to nowhere keeps its name."""
-    real_path = os.path.realpath(path)
+    real_path = resolve_path(path)
     return real_path if real_path == path or os.path.exists(real_path) else path
 
 
@@ -128,7 +129,7 @@ def _walk(folder: str, problems: list[tuple[str, str]]) -> Iterator[str]:
 
     seen = set()
     for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
-        real_path = os.path.realpath(parent)
+        real_path = resolve_path(parent)
         if real_path in seen:  # a link back
             folders.clear()
             continue

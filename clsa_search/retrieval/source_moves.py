@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from clsa_search.argument_checks import resolve_path
 from clsa_search.errors import InputError
 from clsa_search.gallery import Source
 from clsa_search.retrieval.source_files import FILE_STATE, describe_file
@@ -36,7 +37,7 @@ def find_source(path: str | os.PathLike, stored: Collection[str]) -> str:
         path: absolute or relative path, also one with links.
         stored: paths of all sources.
     """
-    absolute, real = os.path.abspath(path), os.path.realpath(path)
+    absolute, real = os.path.abspath(path), resolve_path(path)
     if absolute in stored:
         return absolute
     return real if real in stored else resolve_links(stored).get(real, absolute)
@@ -100,12 +101,12 @@ def plan_moves(
 
 def _follow(path: str, old: str | os.PathLike, new: str | os.PathLike) -> str | None:
     """Return the path after a move; None if the source was elsewhere."""
-    for start in (os.path.abspath(old), os.path.realpath(old)):
+    for start in (os.path.abspath(old), resolve_path(old)):
         if path == start:
             name = os.path.basename(path) if os.path.isdir(new) else ""
-            return os.path.realpath(os.path.join(new, name) if name else new)
+            return resolve_path(os.path.join(new, name) if name else new)
         if path.startswith(os.path.join(start, "")):
-            return os.path.realpath(os.path.join(new, os.path.relpath(path, start)))
+            return resolve_path(os.path.join(new, os.path.relpath(path, start)))
     return None
 
 

@@ -86,3 +86,9 @@ def test_moves_from_or_to_nowhere_are_refused(tmp_path):
         plan_moves([source], tmp_path / "a.mp4", tmp_path / "gone")
     with pytest.raises(InputError, match="a.mp: is not indexed, and no indexed file lies below"):
         plan_moves([source], tmp_path / "a.mp", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_texts_that_are_no_names_of_files_are_refused(name):
+    with pytest.raises(InputError, match="expected the path of a file"):
+        find_source(name, ["/a.jpg"])

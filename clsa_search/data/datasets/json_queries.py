@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clsa_search.argument_checks import resolve_path
 from clsa_search.data.datasets.custom_json import CustomSplit, find_file_name, parse_split
 from clsa_search.data.datasets.foreign_labels import PERSON_ID
 from clsa_search.data.datasets.json_reader import read_document
@@ -43,7 +44,7 @@ def make_queries(
         InputError: the file is not in the format, has queries, or shows no person again.
     """
     path, output = Path(json_file), Path(output_file)
-    if os.path.realpath(path) == os.path.realpath(output):
+    if resolve_path(path) == resolve_path(output):
         raise InputError(f"{output}: is the file to read; expected another file to write")
     document = read_document(path)
     split = parse_split(document, path, id_field=id_field, category=category)
