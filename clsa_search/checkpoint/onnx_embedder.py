@@ -18,6 +18,11 @@ def read_onnx_embedder(path: str, options: EmbedderOptions) -> PublicEmbedder:
     Raises:
         InputError: the file is not such a network, or the options do not say how crops enter it.
     """
+    if options.last_stride or options.before_neck or options.drop:
+        raise InputError(
+            f"{path}: --last-stride, --before-neck and --reid-drop are for ResNets; an ONNX file "
+            "is run as it is"
+        )
     preset = _choose_preset(path, options)
     data = read_onnx_file(path)
     network = ONNXNetwork(data, path, options.output)

@@ -144,12 +144,12 @@ class EmbedderOptions:
     Args:
         preset: name in EMBEDDERS; None to recognize it.
         crop_size: (height, width) in pixels; None for that of the preset.
-        last_stride: 1 or 2; None for that of the preset.
-        before_neck: whether the embedding is that before the neck, which is left out.
-        drop: beginnings of the names of tensors to leave out.
-        mean: of an ONNX file, mean of each channel for pixels of 0 to 255; None for the preset's.
-        std: of an ONNX file, standard deviation of each channel, as `mean`.
-        format: of an ONNX file, order of the channels, "RGB" or "BGR".
+        last_stride: of a ResNet, 1 or 2; None for that of the preset.
+        before_neck: of a ResNet, whether the embedding is that before the neck, which is left out.
+        drop: of a ResNet, beginnings of the names of tensors to leave out.
+        mean: mean of each channel for pixels of 0 to 255; None for that of file or preset.
+        std: standard deviation of each channel, as `mean`.
+        format: order of the channels, "RGB" or "BGR".
         output: of an ONNX file, name of the output with the embeddings; "" for the only one.
     """
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from detectron2.config import get_cfg
 
 from clsa_search.checkpoint.onnx_embedder import read_onnx_embedder
 from clsa_search.checkpoint.other_networks import ONNX_ADVICE, refuse_other_network
@@ -23,6 +22,7 @@ from clsa_search.checkpoint.public_weights import (
 from clsa_search.checkpoint.reid_config import (
     LEVEL,
     PIXEL_STATISTICS,
+    check_filled,
     choose_stem,
     describe_head,
     describe_pixels,
@@ -31,9 +31,7 @@ from clsa_search.checkpoint.reid_config import (
     has_ibn,
 )
 from clsa_search.checkpoint.resnet_layouts import rename_torchvision
-from clsa_search.config import add_clsa_search_config
 from clsa_search.errors import InputError
-from clsa_search.modeling import CropBranch, ReIDHeads
 
 _BACKBONE = "reid_branch.backbone."
 _HEAD = f"reid_heads.{LEVEL}."
@@ -112,6 +110,7 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
     }
     refuse_other_network(path, state)
     layout = _find_layout(path, state)
+    _check_options(path, state, LAYOUTS[layout], options)
     parts = _split(state, LAYOUTS[layout], options)
     name = options.preset or _guess_preset(path, layout, parts)
     preset = _find_preset(path, name, layout)
@@ -121,11 +120,11 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
         **describe_resnet(path, resnet),
         **describe_head(resnet, head, preset),
         **describe_preset(preset, options, stem=choose_stem(preset, resnet, parts.is_early)),
-        **describe_pixels(parts.pixels),
+        **describe_pixels(parts.pixels, options),
     }
     tensors = {_BACKBONE + key: value for key, value in resnet.items()}
     tensors |= {_HEAD + key: value for key, value in head.items()}
-    _check_filled(path, preset, tensors, config)
+    check_filled(path, preset, tensors, config)
     title = f"{preset.title}, R{config['MODEL.REID.BACKBONE.RESNETS.DEPTH']}"
     title += "-ibn" if has_ibn(resnet) else ""
     return PublicEmbedder(path, title, tensors, config, _report(name, options, parts, config))
@@ -140,6 +139,17 @@ def _find_layout(path: str, state: Tensors) -> str:
         f"{', '.join([*state][:3])} ...); expected a ResNet of torchreid, fast-reid or the strong "
         f"baseline; for others, {ONNX_ADVICE}"
     )
+
+
+def _check_options(path: str, state: Tensors, layout: _Layout, options: EmbedderOptions) -> None:
+    """Check that every option has an effect."""
+    if options.output:
+        raise InputError(f"{path}: --reid-output is for ONNX files; leave it out")
+    if options.before_neck and not any(re.match(layout.neck, name) for name in state):
+        raise InputError(f"{path}: has no neck; leave out --before-neck")
+    for prefix in options.drop:
+        if not any(name.startswith(prefix) for name in state):
+            raise InputError(f"{path}: has no tensor of --reid-drop {prefix}; leave it out")
 
 
 def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
@@ -236,34 +246,6 @@ def _name_head(parts: _Parts, preset: EmbedderPreset) -> Tensors:
     return head
 
 
-def _check_filled(
-    path: str, preset: EmbedderPreset, tensors: Tensors, config: dict[str, Any]
-) -> None:
-    """Check that tensors are exactly those of the branch and the heads of a config."""
-    cfg = get_cfg()
-    add_clsa_search_config(cfg)
-    cfg.merge_from_list([word for pair in config.items() for word in pair])
-    with torch.device("meta"):
-        branch = CropBranch(cfg, {})
-        heads = ReIDHeads(cfg, branch.output_shape())
-    modules = {"reid_branch": branch, "reid_heads": heads}
-    shapes = {
-        name: value.shape
-        for name, value in torch.nn.ModuleDict(modules).state_dict().items()
-        if not name.endswith(UNUSED_SUFFIXES)
-    }
-    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
-    wrong += [f"{name} has no place" for name in tensors if name not in shapes]
-    wrong += [
-        f"{name} has shape {(*value.shape,)}, not {(*shapes[name],)}"
-        for name, value in tensors.items()
-        if name in shapes and value.shape != shapes[name]
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise InputError(f"{path}: not the tensors of {preset.title}: {wrong[0]}{more}")
-
-
 def _report(
     name: str, options: EmbedderOptions, parts: _Parts, config: dict[str, Any]
 ) -> list[str]:
@@ -272,7 +254,8 @@ def _report(
     height, width = config["MODEL.REID.CROP_SIZE"]
     lines = [
         f"preset {name}{'' if options.preset else ' (recognized)'}: crops of {height} x {width} "
-        f"RGB, last stride {config['MODEL.REID.BACKBONE.LAST_STRIDE']}, embedding of "
+        f"{config['MODEL.REID.INPUT.FORMAT']}, last stride "
+        f"{config['MODEL.REID.BACKBONE.LAST_STRIDE']}, embedding of "
         f"{config['MODEL.REID.HEAD.EMBED_DIM']} numbers",
         "the file does not say crop size and last stride; --crop-size and --last-stride change "
         "those of the preset",

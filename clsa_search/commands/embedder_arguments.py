@@ -43,9 +43,9 @@ def add_embedder_arguments(parser: argparse.ArgumentParser) -> None:
             nargs=3,
             type=number(0, 255),
             metavar=("C1", "C2", "C3"),
-            help=f"ONNX file: {kind} of each channel, for pixels of 0 to 255",
+            help=f"{kind} of each channel, for pixels of 0 to 255",
         )
-    add("--reid-format", choices=("RGB", "BGR"), help="ONNX file: order of the channels")
+    add("--reid-format", choices=("RGB", "BGR"), help="order of the channels")
     add("--reid-output", default="", metavar="NAME", help="ONNX file: output of the embeddings")
 
 

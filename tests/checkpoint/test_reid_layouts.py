@@ -141,6 +141,12 @@ def test_statistics_of_the_pixels_in_the_file_come_first(tmp_path):
     assert embedder.config["MODEL.REID.INPUT.PIXEL_MEAN"] == [120.0] * 3
     assert embedder.config["MODEL.REID.INPUT.PIXEL_STD"] == [1.0] * 3
 
+    options = EmbedderOptions(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), format="BGR")
+    chosen = read_embedder(embedder.path, options).config
+    assert [chosen[f"MODEL.REID.INPUT.{key}"] for key in ("FORMAT", "PIXEL_MEAN", "PIXEL_STD")] == [
+        *("BGR", [1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    ]
+
 
 def test_an_embedding_before_the_neck_is_asked_for_by_name(tmp_path):
     network, _ = make("fastreid-bot")
@@ -154,6 +160,20 @@ def test_an_embedding_before_the_neck_is_asked_for_by_name(tmp_path):
     torch.testing.assert_close(
         model_embeddings(model, cfg, crops), embed(network, crops), rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"before_neck": True}, "has no neck; leave out --before-neck"),
+        ({"drop": ["attention"]}, "has no tensor of --reid-drop attention"),
+        ({"output": "embedding"}, "--reid-output is for ONNX files"),
+    ],
+)
+def test_options_without_effect_are_refused(tmp_path, options, message):
+    path = save(make("torchreid")[0], tmp_path)
+    with pytest.raises(InputError, match=message):
+        read_embedder(path, EmbedderOptions(**options))
 
 
 def test_parts_without_a_place_need_an_option(tmp_path):

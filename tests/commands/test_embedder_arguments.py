@@ -26,7 +26,7 @@ def test_every_argument_is_read():
 
 
 @pytest.mark.parametrize(
-    "line", ["--reid-preset osnet", "--crop-size 0 64", "--crop-size 64", "--last-stride 3"]
+    "line", ["--reid-preset vgg", "--crop-size 0 64", "--crop-size 64", "--last-stride 3"]
 )
 def test_wrong_values_are_refused(line):
     with pytest.raises(SystemExit):
