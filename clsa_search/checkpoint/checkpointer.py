@@ -7,11 +7,13 @@ import re
 import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.config import CfgNode
 
 from clsa_search.atomic_io import remove_partial_files, replace_file
 from clsa_search.checkpoint.conversion import RESNET_KEYS
 from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES
 from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
+from clsa_search.checkpoint.search_model import check_values
 from clsa_search.errors import InputError
 
 RUN_CHECKPOINT = re.compile(r"model_(\d{7}|final)\.pth")
@@ -24,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 class PersonSearchCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with atomic writes and strict loading."""
+
+    cfg: CfgNode | None = None
+    """Config to compare the detectors of other projects with; see `check_values`."""
 
     def save(self, name: str, **kwargs: object) -> None:
         """Save a checkpoint as fvcore does; a killed process leaves the earlier ones intact."""
@@ -174,6 +179,8 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
                     f"model; {_CONVERT}"
                 )
         check_finite(filename, loaded["model"])
+        if self.cfg is not None:
+            check_values(self.cfg, filename, loaded)
         return loaded
 
     def _load_model(self, checkpoint: dict) -> object:

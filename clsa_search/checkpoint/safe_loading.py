@@ -7,6 +7,7 @@ any memory. Stand-ins replace them, and accept arrays of numbers only.
 import os
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -99,6 +100,12 @@ def read_checkpoint(path: str) -> dict:
     """
     if not os.path.isfile(path):
         raise InputError(f"checkpoint {path!r} does not exist")
+    if _is_program(path):
+        raise InputError(
+            f"{path}: refused, because it is a TorchScript archive: a program, and a checkpoint "
+            "must not run code; expected tensors, as torch.save(network.state_dict(), path) of its "
+            "project writes them"
+        )
     try:
         loaded = _replace_stand_ins(
             _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
@@ -159,6 +166,15 @@ def _can_convert(dtype: torch.dtype) -> bool:
 def _is_finite(tensor: torch.Tensor) -> bool:
     # not every small type knows isfinite; all of them fit into float32
     return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())
+
+
+def _is_program(path: str) -> bool:
+    """Return whether a file is an archive of TorchScript."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except Exception:  # most checkpoints of old versions are no archives
+        return False
 
 
 def _read_pickle(path: str) -> object:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from clsa_search.checkpoint.public_weights import (
     UNUSED_SUFFIXES,
     PublicDetector,
     PublicEmbedder,
+    PublicWeights,
     StateDict,
     Tensors,
 )
@@ -34,52 +35,48 @@ class SearchModel:
     """A complete model that searches.
 
     Args:
-        tensors: tensors of PersonSearchRCNN, with every name of its state dict.
+        tensors: every tensor of the model's state dict.
         config: config keys and the values that its parts and the user give.
-        files: contents of files beside the checkpoint, by their suffix.
+        files: contents of files to write beside the weights, by their suffix.
     """
 
     tensors: Tensors
     config: dict[str, Any]
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes]
 
 
-def join_search_model(
-    detector: PublicDetector, embedder: PublicEmbedder, opts: Sequence = ()
-) -> SearchModel:
-    """Join a detector and an embedder.
+def join_search_model(parts: Sequence[PublicWeights], opts: Sequence = ()) -> SearchModel:
+    """Join a detector and an embedder, or take a searcher alone.
 
     Args:
-        detector: network that finds people.
-        embedder: network that computes their embeddings.
-        opts: KEY VALUE pairs that win over the values of the two.
+        parts: the public networks.
+        opts: KEY VALUE pairs that win over the values of the networks.
 
     Raises:
         InputError: a key or value is wrong, or the networks do not fill a model exactly.
     """
     cfg = get_cfg()
     add_clsa_search_config(cfg)
-    config = {**detector.config, **embedder.config}
+    config = {key: value for part in parts for key, value in part.config.items()}
     for key, value in config.items():
         set_value(cfg, key, value)
     set_pairs(cfg, opts)
     check_config(cfg)
     final = dict(list_values(cfg))
-    config = {key: final[key] for key in [*config, *map(str, opts[::2])]}
-    shapes = _read_state(cfg)
-    tensors: Tensors = {}
-    for part in (detector, embedder):
-        tensors |= part.tensors
+    shapes = _read_shapes(cfg)
+    for part in parts:
         _check_filled(part, shapes)
+    given = {name: value for part in parts for name, value in part.tensors.items()}
     return SearchModel(
-        {name: tensors.get(name, torch.zeros((), dtype=torch.int64)) for name in shapes},
-        config,
-        {**detector.files, **embedder.files},
+        # public files often lack the counts of batches, which have no effect
+        tensors={name: given.get(name, torch.tensor(0)) for name in shapes},
+        config={key: final[key] for key in [*config, *map(str, opts[::2])]},
+        files={suffix: data for part in parts for suffix, data in part.files.items()},
     )
 
 
 def save_search_model(model: SearchModel, path: str) -> str:
-    """Write the checkpoint, its files, and the config beside it with the suffix .yaml.
+    """Write the checkpoint, and beside it the config with the suffix .yaml and other files.
 
     A killed process leaves all files, or no config.
 
@@ -91,11 +88,12 @@ def save_search_model(model: SearchModel, path: str) -> str:
     """
     if not path.endswith(".pth"):
         raise InputError(f"output {path!r}: expected a name that ends in .pth")
-    config_file = f"{path.removesuffix('.pth')}.yaml"
+    stem = path.removesuffix(".pth")
+    config_file = f"{stem}.yaml"
     if os.path.exists(config_file):
         os.remove(config_file)  # never the config of other weights
     for suffix, data in model.files.items():
-        with replace_file(f"{path.removesuffix('.pth')}{suffix}") as file:
+        with replace_file(f"{stem}{suffix}") as file:
             file.write(data)
     with replace_file(path) as file:
         torch.save({"model": model.tensors, VALUES: model.config}, file)
@@ -141,7 +139,7 @@ def _plain(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def _read_state(cfg: CfgNode) -> dict[str, torch.Size]:
+def _read_shapes(cfg: CfgNode) -> dict[str, torch.Size]:
     """Return the names and shapes of a model for inference."""
     cfg = cfg.clone()
     cfg.MODEL.DEVICE = "meta"
@@ -151,16 +149,15 @@ def _read_state(cfg: CfgNode) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in state.items()}
 
 
-def _check_filled(part: PublicDetector | PublicEmbedder, shapes: dict[str, torch.Size]) -> None:
+def _check_filled(part: PublicWeights, shapes: dict[str, torch.Size]) -> None:
     """Check that a part has exactly the tensors of its modules in the model."""
-    is_embedder = isinstance(part, PublicEmbedder)
     own = {
         name: shape
         for name, shape in shapes.items()
-        if name.startswith("reid_") == is_embedder and not name.endswith(UNUSED_SUFFIXES)
+        if _is_part(part, name) and not name.endswith(UNUSED_SUFFIXES)
     }
     wrong = [f"{name} is missing" for name in own if name not in part.tensors]
-    wrong += [f"{name} has no place in the model" for name in part.tensors if name not in own]
+    wrong += [f"{name} has no place in it" for name in part.tensors if name not in own]
     wrong += [
         f"{name} has shape {tuple(value.shape)}, but {tuple(own[name])} in the model"
         for name, value in part.tensors.items()
@@ -169,6 +166,14 @@ def _check_filled(part: PublicDetector | PublicEmbedder, shapes: dict[str, torch
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise InputError(f"{part.path}: not a complete {part.name}: {wrong[0]}{more}")
+
+
+def _is_part(part: PublicWeights, name: str) -> bool:
+    """Return whether a tensor of the model belongs to a kind of network."""
+    is_reid = name.startswith("reid_")
+    if isinstance(part, PublicDetector):
+        return not is_reid
+    return is_reid or not isinstance(part, PublicEmbedder)
 
 
 def _format_config(config: Mapping[str, Any]) -> str:

@@ -1,16 +1,19 @@
-"""Convert pretrained ResNets of other projects to a checkpoint for the backbones of a model.
+"""Convert public weights: to a model that searches, or to backbones to train from.
 
+clsa-convert-weights --detector model_final_280758.pkl --reid market_bot_R50.pth weights/street.pth
+clsa-convert-weights --search epoch_19.pth weights/seqnet.pth
 clsa-convert-weights resnet50.pth weights/r50_imagenet.pth
 clsa-convert-weights resnet50.pth weights/r50_reid.pth --reid reid_resnet50.pth.tar
-clsa-convert-weights --search epoch_19.pth weights/seqnet.pth
 
-The last form takes a complete searching model, SeqNet or NAE, and writes its config beside it,
-weights/seqnet.yaml: `clsa-search index --weights weights/seqnet.pth` works at once. The other forms
-give weights to train from.
+--detector joins a public detector (Faster R-CNN of Detectron2's model zoo or of torchvision) and a
+public re-ID network. --search takes SeqNet or NAE, which do both. Each writes a config beside the
+weights, such as weights/street.yaml, and `clsa-search index --weights weights/street.pth` works at
+once. docs/weights.md lists all files.
 
-Accepted are tensors with the names of torchvision, of re-ID projects (with any prefix), and of
-Detectron2 and Caffe2 (.pkl). Code in a file is never run. The command reports the loaded, missing
-and unused tensors, and the config keys that the weights depend on.
+The other forms give backbones to train from. Accepted are tensors with the names of torchvision,
+of re-ID projects (with any prefix), and of Detectron2 and Caffe2 (.pkl). The command reports the
+loaded, missing and unused tensors, and the config keys that the weights depend on. Code in a file
+is never run.
 """
 
 import argparse
@@ -18,15 +21,24 @@ import shlex
 from typing import TYPE_CHECKING
 
 from clsa_search.checkpoint.conventions import CONVENTION_NAMES
+from clsa_search.commands.argument_types import whole_number
 from clsa_search.commands.arguments import check_model_files
+from clsa_search.commands.embedder_arguments import add_embedder_arguments, read_embedder_options
 from clsa_search.errors import InputError, reported_input_errors
 from clsa_search.output_checks import check_output_file
+from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
     from clsa_search.checkpoint.conversion import ConvertedBackbone
+    from clsa_search.checkpoint.public_weights import PublicWeights
 
 CONFIG = "Base-CLSA-R50-FPN-ImageNet"
 _SHOWN_NAMES = 8
+_NEEDS_REID = (
+    "add --reid with a public re-ID network, such as market_bot_R50.pth of fast-reid "
+    "(github.com/JDAI-CV/fast-reid, MODEL_ZOO.md) or resnet50 of torchreid "
+    "(kaiyangzhou.github.io/deep-person-reid, Model Zoo)"
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -35,14 +47,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
+    add("source", nargs="?", help="checkpoint with a ResNet for both backbones")
+    add("output", help="checkpoint to write (.pth)")
+    add("--detector", metavar="SOURCE", help="complete detector; needs --reid")
     add(
-        "source",
-        nargs="?",
-        help="checkpoint with a ResNet for both backbones; not with --search",
+        "--person-class",
+        type=whole_number(0),
+        metavar="N",
+        help="number of the person among the classes of --detector; known for COCO and LVIS",
     )
-    add("output", help="checkpoint to write (.pth), for MODEL.WEIGHTS")
     add("--search", metavar="SOURCE", help="checkpoint of SeqNet or NAE")
-    add("--reid", metavar="SOURCE", help="another checkpoint for the backbone of the re-ID branch")
+    add("--reid", metavar="SOURCE", help="re-ID network of --detector, or of the re-ID backbone")
     add("--config-file", default=CONFIG, help=f"path or name of the model's config ({CONFIG})")
     for option, source in (("--convention", "source"), ("--reid-convention", "--reid")):
         add(
@@ -53,17 +68,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         )
     add("--partial", action="store_true", help="accept a ResNet with only some of the tensors")
     add("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
+    add_embedder_arguments(parser)
     return _assign_files(parser, parser.parse_intermixed_args(argv))
 
 
 def _assign_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
-    """Read the first words by the form of the command: --search takes the place of the source."""
-    if args.search is None:
+    """Read the first words by the form of the command: a complete network is the source."""
+    if args.search is None and args.detector is None:
         if args.source is None:
             parser.error("the following arguments are required: source, output")
         return args
-    if args.reid or args.convention or args.reid_convention or args.partial:
-        parser.error("--search takes a complete model, and none of the options for backbones")
+    if args.search and (args.detector or args.reid):
+        parser.error("--search takes a model that detects and embeds; leave out the other networks")
+    if args.detector and not args.reid:
+        parser.error(f"--detector finds people, but cannot tell them apart; {_NEEDS_REID}")
+    if args.convention or args.reid_convention or args.partial or args.config_file != CONFIG:
+        parser.error("a complete network brings its config, and takes no options for backbones")
     if args.source is not None:
         args.source, args.output, args.opts = None, args.source, [args.output, *args.opts]
     return args
@@ -103,35 +123,43 @@ def main(argv: list[str] | None = None) -> None:
     """Convert the weights and print a report."""
     args = parse_args(argv)
     # wrong names show before the slow imports
-    check_model_files(args.search, args.source, args.reid, config_file=args.config_file)
+    sources = args.detector, args.search, args.source, args.reid
+    check_model_files(*sources, config_file=args.config_file)
     check_output_file(args.output)
-    if args.search:
-        _convert_searcher(args)
+    if args.search or args.detector:
+        _convert_networks(args)
     else:
         _convert_backbones(args)
 
 
-def _convert_searcher(args: argparse.Namespace) -> None:
+def _convert_networks(args: argparse.Namespace) -> None:
     if not args.output.endswith(".pth"):
         raise InputError(f"output {args.output!r}: expected a name that ends in .pth")
     check_output_file(f"{args.output.removesuffix('.pth')}.yaml")
-    from clsa_search.checkpoint.searcher_file import check_filled, read_searcher, save_searcher
-    from clsa_search.config_values import list_values
-    from clsa_search.engine import load_config
+    from clsa_search.checkpoint.search_model import join_search_model, save_search_model
 
-    searcher = read_searcher(args.search)
-    cfg = load_config("", [*(x for pair in searcher.config.items() for x in pair), *args.opts])
-    check_filled(searcher, cfg)
-    values = dict(list_values(cfg))
-    keys = [*searcher.config, *args.opts[::2]]
-    config_file = save_searcher(searcher, {key: values[key] for key in keys}, args.output)
-    print(
-        f"{args.search}: {searcher.name}, {len(searcher.tensors)} tensors",
-        *searcher.report,
-        sep="\n",
-    )
+    parts = _read_networks(args)
+    config_file = save_search_model(join_search_model(parts, args.opts), args.output)
+    for part in parts:
+        print(f"{part.path}: {part.name}, {count_noun(len(part.tensors), 'tensor')}")
+        print(*(f"  {line}\n" for line in part.report), sep="", end="")
     print(f"wrote {args.output} and its config {config_file}")
     print(f"search with: {shlex.join(['clsa-search', 'index', '--weights', args.output])} ...")
+
+
+def _read_networks(args: argparse.Namespace) -> "list[PublicWeights]":
+    from clsa_search.checkpoint.detector_layouts import read_detector
+    from clsa_search.checkpoint.onnx_embedder import read_onnx_embedder
+    from clsa_search.checkpoint.reid_layouts import read_embedder
+    from clsa_search.checkpoint.searcher_file import read_searcher
+
+    if args.search:
+        return [read_searcher(args.search)]
+    read_reid = read_onnx_embedder if args.reid.endswith(".onnx") else read_embedder
+    return [
+        read_detector(args.detector, person_class=args.person_class),
+        read_reid(args.reid, read_embedder_options(args)),
+    ]
 
 
 def _convert_backbones(args: argparse.Namespace) -> None:

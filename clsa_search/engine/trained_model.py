@@ -58,7 +58,9 @@ def load_trained_model(
     # the initialization is random, on the CPU
     with reported_building(), torch.random.fork_rng(devices=[]):
         model = build_model(cfg).eval()
-    PersonSearchCheckpointer(model).load_strictly(path, checkpointables=[])
+    checkpointer = PersonSearchCheckpointer(model)
+    checkpointer.cfg = cfg
+    checkpointer.load_strictly(path, checkpointables=[])
     return TrainedModel(model, cfg, hash_file(path))
 
 

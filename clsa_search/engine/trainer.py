@@ -91,6 +91,7 @@ class PersonSearchTrainer(DefaultTrainer):
         if path:
             self._resume(path)
         elif self.cfg.MODEL.WEIGHTS:
+            self.checkpointer.cfg = self.cfg
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
         self.data_loader.start_iter = self.start_iter
         comm.synchronize()  # the weights may be one of the files that move

@@ -35,7 +35,7 @@ ZOO = {
 
 def build_ours(detector, *opts):
     """Return our model with a detector and a small embedder."""
-    model = join_search_model(detector, build_small_embedder(), [*FEW, *opts])
+    model = join_search_model([detector, build_small_embedder()], [*FEW, *opts])
     cfg = get_cfg()
     add_clsa_search_config(cfg)
     for key, value in model.config.items():
