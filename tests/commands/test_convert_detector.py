@@ -10,6 +10,8 @@ import torch
 
 from clsa_search.engine import PersonSearchTrainer, load_config, load_trained_model
 from clsa_search.errors import InputError
+from clsa_search.gallery import open_store
+from tests.support.onnx_files import CROP, embed_in_torch, write_onnx
 from tests.support.public_detectors import build_zoo_model, save_zoo_file
 from tests.support.public_reid import FastReID, Torchreid, randomize
 from tests.support.tiny import load_tool
@@ -162,3 +164,36 @@ def test_wrong_files_and_options_are_one_line(run, capsys):
             run(*words)
         assert message in capsys.readouterr().err
     assert not Path("a.pth").exists()
+
+
+def test_an_onnx_file_beside_a_detector_indexes_detections_of_others(run, public, capsys):
+    pytest.importorskip("onnxruntime")
+    data = write_onnx(Path("a.onnx")).read_bytes()
+    pixels = ["--reid-mean", "9", "8", "7", "--reid-std", "2", "3", "4", "--reid-format", "BGR"]
+    size = ["--crop-size", *map(str, CROP)]
+    run("--detector", "zoo.pkl", "--reid", "a.onnx", *size, *pixels, "weights/street.pth", *FEW)
+    assert Path("weights/street.onnx").read_bytes() == data
+    assert "an ONNX file is a program that is run: SHA-256" in capsys.readouterr().out
+    assert_same_people(
+        load_trained_model("weights/street.pth", opts=["MODEL.DEVICE", "cpu"]).model, public
+    )
+    Path("images").mkdir()
+    Path("labels").mkdir()
+    write_image("images/a.png")
+    Path("labels/a.txt").write_text("0 0.25 0.25 0.1 0.25 0.9\n0 0.5 0.5 0.2 0.5 0.8\n")
+    search = load_tool("search_gallery")
+    options = ["--weights", "weights/street.pth", "--device", "cpu", "--store", "g.db"]
+    search.main(["index", *options, "--detections", "labels", "images"])
+    with open_store("g.db") as store:
+        first, second = sorted(store.scan(), key=lambda found: found.box)
+        assert second.box == pytest.approx((64, 32, 96, 96)) and second.score == pytest.approx(0.8)
+        crop = torch.from_numpy(cv2.imread("images/a.png")[16:48, 32:48].transpose(2, 0, 1))
+        statistics = torch.tensor([[9.0, 8, 7], [2, 3, 4]]).view(2, 3, 1, 1)
+        expected = embed_in_torch(((crop - statistics[0]) / statistics[1])[None])[0]
+        assert first.box == pytest.approx((32, 16, 48, 48))
+        np.testing.assert_allclose(first.embedding, expected / expected.norm(), atol=1e-5)
+    search.main(["query", "--device", "cpu", "--store", "g.db", "--id", "1"])
+    Path("weights/street.onnx").write_bytes(data + b"\0")
+    with pytest.raises(SystemExit):
+        search.main(["query", "--device", "cpu", "--store", "g.db", "--id", "1"])
+    assert "street.onnx: is another file than that of the weights" in capsys.readouterr().err
