@@ -31,7 +31,10 @@ def public(request):
 def run(monkeypatch, tmp_path, public):
     """Run the command in a folder with the public checkpoint."""
     monkeypatch.chdir(tmp_path)
-    torch.save({"model": public.state_dict(), "epoch": 19}, "epoch_19.pth")
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.003)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [16])
+    training = {"optimizer": optimizer.state_dict(), "lr_scheduler": scheduler.state_dict()}
+    torch.save({"model": public.state_dict(), "epoch": 19, **training}, "epoch_19.pth")
     return lambda *argv: load_tool("convert_weights").main([str(word) for word in argv])
 
 
