@@ -135,7 +135,8 @@ class IBN(nn.Module):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.split = channels // 2
-        self.instance = nn.InstanceNorm2d(self.split, affine=True)
+        # a group for each channel is an instance norm that also takes no crops at all
+        self.instance = nn.GroupNorm(self.split, self.split)
         self.batch = get_norm(norm, channels - self.split)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:

@@ -105,7 +105,9 @@ def test_embeddings_are_those_of_the_public_network(tmp_path, name):
     for opts in DETECTORS.values():
         model, cfg = build(embedder, *opts)
         torch.testing.assert_close(model_embeddings(model, cfg, crops), expected, rtol=0, atol=1e-5)
+        assert model_embeddings(model, cfg, crops[:0]).shape == (0, expected.shape[1])
         optimize_for_inference(model)
+        assert model_embeddings(model, cfg, crops[:0]).shape == (0, expected.shape[1])
         torch.testing.assert_close(model_embeddings(model, cfg, crops), expected, rtol=0, atol=1e-5)
 
 
