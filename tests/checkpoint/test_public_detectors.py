@@ -75,7 +75,6 @@ def test_people_of_the_zoo_are_its_own(config, tmp_path):
     assert detector.config["MODEL.ROI_HEADS.PERSON_CLASS"] == person
     assert bool(detector.report) == ("COCO-Detection" not in config)
     inputs = generate_inputs((128, 160), (96, 140))
-    public.roi_heads.mask_on = public.roi_heads.keypoint_on = False
     expected = find_people(public, inputs, person)
     ours = build_ours(detector, *ALL)
     assert_same_detections([x["instances"] for x in ours(inputs)], expected)
