@@ -240,9 +240,7 @@ CHECKS = {
     "MODEL.REID.BACKBONE.STEM.POOL": _one_of(*STEM_POOLS),
     "MODEL.REID.BACKBONE.STEM.RELU": _one_of(False, True),
     "MODEL.REID.BACKBONE.IBN": _one_of(False, True),
-    "MODEL.REID.BACKBONE.NON_LOCAL": _each(
-        Check(lambda x: isinstance(x, int) and x >= 0, lambda: "a whole number of 0 or more"), 4
-    ),
+    "MODEL.REID.BACKBONE.NON_LOCAL": _each(Check(lambda x: x in range(37), lambda: "0 to 36"), 4),
     "MODEL.REID.INPUT.FORMAT": _one_of("", "RGB", "BGR"),
     "MODEL.REID.INPUT.PIXEL_MEAN": _each(_at_least(0), 0, 3),
     "MODEL.REID.INPUT.PIXEL_STD": _each(_POSITIVE, 0, 3),
