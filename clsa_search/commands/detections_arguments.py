@@ -110,8 +110,8 @@ def _print_summary(
     if unused:
         boxes = sum(len(given.boxes[name]) for name in unused)
         print(
-            f"{count_noun(boxes, 'box', 'boxes')} of {count_noun(len(unused), 'image')} that are "
-            f"not among the files, such as {unused[0]!r}"
+            f"not among the files: {count_noun(len(unused), 'image')} with "
+            f"{count_noun(boxes, 'box', 'boxes')}, such as {unused[0]!r}"
         )
     if without := num_files - sum(map(bool, kept.values())):
         print(f"{count_noun(without, 'file')} without boxes")

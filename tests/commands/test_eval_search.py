@@ -93,6 +93,30 @@ def test_score_threshold_counts(run, dataset, predictions_file):
     assert "detection      0.00    0.00" in lines
 
 
+def test_results_of_another_detector_are_evaluated(
+    run, fails, dataset, demo_config_file, tiny_cfg, tiny_opts, tmp_path
+):
+    output = Path(tiny_cfg.OUTPUT_DIR)
+    output.mkdir()
+    PersonSearchCheckpointer(build_model(tiny_cfg), str(output)).save("model")
+    results = [
+        {"image_id": box["image_id"], "category_id": 1, "bbox": box["bbox"], "score": 0.9}
+        for box in json.loads(dataset.read_text())["annotations"]
+    ]
+    detections = tmp_path / "results.json"
+    away = results[0] | {"image_id": 999}
+    detections.write_text(json.dumps([*results, away]))
+    weights = ("--weights", output / "model.pth", "--output-dir", tmp_path / "out")
+    arguments = ("--config-file", demo_config_file, "--dataset", dataset, *weights)
+    lines = run(*arguments, "--detections", detections, *tiny_opts)
+    assert lines[0].startswith(f"{detections}: {len(results)} of {len(results) + 1} boxes used")
+    assert lines[1].startswith("not among the files: 1 image with 1 box, such as 999")
+    assert "detection    100.00  100.00" in lines
+    detections.write_text(json.dumps([results[0] | {"score": 3}]))
+    message = fails(*arguments, "--detections", detections, *tiny_opts)
+    assert "results[0]: 'score' is 3; expected a number from 0 to 1" in message
+
+
 def test_a_checkpoint_is_evaluated(run, fails, dataset, demo_config_file, tiny_cfg, tiny_opts):
     output = Path(tiny_cfg.OUTPUT_DIR)
     output.mkdir()

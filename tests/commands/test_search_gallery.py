@@ -503,7 +503,7 @@ def test_detections_of_another_program_are_indexed(run, footage, tmp_path):
     options = ["--detections", "results.json", "--detections-category", "5"]
     assert run(*words, *options, footage).splitlines()[:3] == [
         "results.json: 1 of 3 boxes used, in 1 image",
-        "2 boxes of 1 image that are not among the files, such as 'away'",
+        "not among the files: 1 image with 2 boxes, such as 'away'",
         "2 files without boxes",
     ]
 
