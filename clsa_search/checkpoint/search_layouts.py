@@ -15,6 +15,7 @@ from clsa_search.checkpoint.public_weights import (
     PublicSearcher,
     StateDict,
     Tensors,
+    read_state_dict,
 )
 from clsa_search.checkpoint.resnet_layouts import rename_torchvision
 from clsa_search.errors import InputError
@@ -69,6 +70,23 @@ _CONFIG = {
 """What the programs fix, and their own test settings."""
 
 _NMS_THRESH_TEST = {"NAE": 0.4, "SeqNet": 0.5}
+
+
+def read_searcher(path: str) -> PublicSearcher:
+    """Read the searching model in a file.
+
+    Raises:
+        InputError: the file cannot be read, or holds no such model; see :func:`find_searcher`.
+    """
+    file = read_state_dict(path)
+    searcher = find_searcher(file)
+    if searcher is None:
+        raise InputError(
+            f"{path}: holds no searching model: none of its {len(file.tensors)} tensors "
+            f"({', '.join([*file.tensors][:3])} ...) is below roi_heads.embedding_head; expected a "
+            "checkpoint of SeqNet or NAE"
+        )
+    return searcher
 
 
 def find_searcher(file: StateDict) -> PublicSearcher | None:

@@ -151,7 +151,7 @@ def _read_networks(args: argparse.Namespace) -> "list[PublicWeights]":
     from clsa_search.checkpoint.detector_layouts import read_detector
     from clsa_search.checkpoint.onnx_embedder import read_onnx_embedder
     from clsa_search.checkpoint.reid_layouts import read_embedder
-    from clsa_search.checkpoint.searcher_file import read_searcher
+    from clsa_search.checkpoint.search_layouts import read_searcher
 
     if args.search:
         return [read_searcher(args.search)]
