@@ -44,6 +44,7 @@ SMALL = {
     "train_net": [
         *TINY_MODEL,
         *("SOLVER.MAX_ITER", "2", "SOLVER.STEPS", "()", "TEST.EVAL_PERIOD", "0"),
+        *("DATALOADER.IMS_PER_IDENTITY", "2"),
     ],
     "eval_search": TINY_MODEL,
     "import_mot": [],
