@@ -155,7 +155,7 @@ _MOMENTUM = Check(lambda x: 0 <= x < 1, lambda: "a number from 0 to less than 1"
 _TEXT = Check(lambda x: isinstance(x, str) and x != "", lambda: "a text that is not empty")
 _NAMES = _each(_TEXT)
 _SIZE = _each(_COUNT, 2)
-_NORM = _one_of("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN")
+_NORM = _one_of("", "BN", "SyncBN", "FrozenBN", "GN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")
 _STAGES = Check(lambda x: x in range(6), lambda: "a number of stages from 0 to 5")
 _OFF = _one_of(False)  # parts of Detectron2 that person search does not use
 _BOX_LOSS = _one_of("smooth_l1", "giou", "diou", "ciou")

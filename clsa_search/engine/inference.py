@@ -68,6 +68,7 @@ def predict(
             model.
     """
     check_config(cfg)
+    records = _load_records(dataset_name, protocols)
     with reported_building():
         model = build_model(cfg)
     PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
@@ -144,10 +145,10 @@ def predict_test_sets(cfg: CfgNode) -> OrderedDict:
     """
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty; expected the names of test sets")
-    if not cfg.MODEL.WEIGHTS:
-        raise InputError("checkpoint '' does not exist; set MODEL.WEIGHTS to one")
     for name in cfg.DATASETS.TEST:
         _load_records(name, protocols=None)  # faults of all show before the work
+    if not cfg.MODEL.WEIGHTS:
+        raise InputError("checkpoint '' does not exist; set MODEL.WEIGHTS to one")
     results: OrderedDict = OrderedDict()
     for name in cfg.DATASETS.TEST:
         results[name] = predict(cfg, name, inference_dir(cfg, name))

@@ -2,7 +2,7 @@
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import ResNet
+from detectron2.modeling import GeneralizedRCNN, ResNet
 from torch import nn
 from torch.nn import functional as F
 
@@ -50,7 +50,7 @@ def prepare_for_training(model: PersonSearchRCNN, cfg: CfgNode) -> None:
     is_cpu = model.device.type == "cpu"
     if read_amp_dtype(cfg) or is_cpu:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not is_cpu:
+    if not is_cpu and isinstance(model, GeneralizedRCNN):
         batch_training(model)
     if cfg.SOLVER.COMPILE:
         _compile_stages(model, cfg)

@@ -198,7 +198,7 @@ def test_an_empty_store_has_no_matches(store_address):
         ((make_embeddings(1, width=64), 3), r"shape \(1, 64\); expected \(Q, 16\)"),
         ((NAN, 3), "queries: row 0 is not of unit length"),
         ((QUERIES * 3, 3), "queries: row 0 is not of unit length"),
-        ((QUERIES, 0), "k: 0; expected 1"),
+        ((QUERIES, 0), "k: 0; expected an integer, 1 or more"),
         ((QUERIES, 3, None, "person"), "per: 'person'; expected"),
     ],
 )

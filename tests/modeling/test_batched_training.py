@@ -174,4 +174,7 @@ def test_losses_and_gradients_equal_detectron2s(models, device):
     for name, loss in losses.items():
         torch.testing.assert_close(loss, expected[name], rtol=1e-4, atol=1e-6, msg=name)
     for gradient, other in zip(gradients, expected_gradients, strict=True):
-        torch.testing.assert_close(gradient, other, rtol=1e-2, atol=1e-4 * other.abs().max().item())
+        # a GPU adds the gradients of RoIAlign in another order at each run
+        share = 1e-4 if device.type == "cpu" else 2e-3
+        scale = other.abs().max().item()
+        torch.testing.assert_close(gradient, other, rtol=1e-2, atol=share * scale)

@@ -143,7 +143,7 @@ def test_a_bad_upload_is_reported_and_changes_nothing(screen):
     screen.upload(encode(draw_blocks({BLUE: 30})))  # alone, so that the search begins at once
     screen.expect("#result", "person 1 of person.png")
     screen.upload(b"not a picture at all", "broken.png")
-    screen.expect(".toast-wrap", "broken.png: is not readable as an image")
+    screen.expect(".toast-wrap", "broken.png: not readable as an image")
     screen.expect("#result", "person 1 of person.png")
 
 
