@@ -135,7 +135,9 @@ def main(argv: list[str] | None = None) -> None:
 def _convert_networks(args: argparse.Namespace) -> None:
     if not args.output.endswith(".pth"):
         raise InputError(f"output {args.output!r}: expected a name that ends in .pth")
-    check_output_file(f"{args.output.removesuffix('.pth')}.yaml")
+    suffixes = [".yaml", ".onnx"] if (args.reid or "").endswith(".onnx") else [".yaml"]
+    for suffix in suffixes:
+        check_output_file(f"{args.output.removesuffix('.pth')}{suffix}")
     from clsa_search.checkpoint.search_model import join_search_model, save_search_model
 
     parts = _read_networks(args)

@@ -166,6 +166,15 @@ def test_wrong_files_and_options_are_one_line(run, capsys):
     assert not Path("a.pth").exists()
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".yaml", ".onnx"])
+def test_each_file_to_write_is_checked_before_the_networks_are_read(run, capsys, suffix):
+    Path("a.onnx").touch()  # would be an error of its own
+    Path(f"street{suffix}").mkdir()
+    with pytest.raises(SystemExit):
+        run("--detector", "zoo.pkl", "--reid", "a.onnx", "street.pth")
+    assert f"street{suffix}: is a folder; expected" in capsys.readouterr().err
+
+
 def test_an_onnx_file_beside_a_detector_indexes_detections_of_others(run, public, capsys):
     pytest.importorskip("onnxruntime")
     data = write_onnx(Path("a.onnx")).read_bytes()
