@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
-from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.modeling import META_ARCH_REGISTRY, ROI_HEADS_REGISTRY
+from detectron2.modeling.roi_heads import Res5ROIHeads
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -30,6 +31,7 @@ from clsa_search.data.image_checks import check_images_exist
 from clsa_search.engine.output_dir import kept_config
 from clsa_search.errors import InputError
 from clsa_search.evaluation.record_queries import check_queries
+from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.registries import find_class
 
 logger = logging.getLogger(__name__)
@@ -137,10 +139,10 @@ def reported_building() -> Iterator[None]:
 
 
 def check_trainable(cfg: CfgNode) -> None:
-    """Check that the model can be trained.
+    """Check that the model and its ROI heads can be trained.
 
     Raises:
-        InputError: it searches only.
+        InputError: one of them searches only.
     """
     name = cfg.MODEL.META_ARCHITECTURE
     model = find_class(META_ARCH_REGISTRY, name, "MODEL.META_ARCHITECTURE")
@@ -148,6 +150,17 @@ def check_trainable(cfg: CfgNode) -> None:
         raise InputError(
             f"MODEL.META_ARCHITECTURE is {name}, which searches with public weights and cannot be "
             "trained here; expected PersonSearchRCNN"
+        )
+    heads = cfg.MODEL.ROI_HEADS.NAME
+    builder = find_class(ROI_HEADS_REGISTRY, heads, "MODEL.ROI_HEADS.NAME")
+    if (
+        model is PersonSearchRCNN
+        and isinstance(builder, type)
+        and issubclass(builder, Res5ROIHeads)
+    ):
+        raise InputError(
+            f"MODEL.ROI_HEADS.NAME is {heads}, which returns no boxes to train the re-ID branch "
+            "with; expected StandardROIHeads, CascadeROIHeads or PersonROIHeads"
         )
 
 

@@ -45,6 +45,15 @@ def test_wrong_options_are_errors(demo_config_file, opts, message):
         load_config(demo_config_file, opts)
 
 
+@pytest.mark.parametrize("heads", ["Res5ROIHeads", "MaxPooledRes5ROIHeads"])
+def test_roi_heads_without_samples_are_refused_before_training(demo_config_file, tiny_opts, heads):
+    opts = [*tiny_opts, "MODEL.ROI_HEADS.NAME", heads]
+    message = f"MODEL.ROI_HEADS.NAME is {heads}, .*; expected StandardROIHeads"
+    with pytest.raises(InputError, match=message):
+        setup(arguments(demo_config_file, opts))
+    setup(arguments(demo_config_file, opts, eval_only=True))
+
+
 def test_wrong_config_files_are_errors(tmp_path):
     with pytest.raises(InputError, match="nowhere.yaml"):
         load_config("nowhere.yaml")
