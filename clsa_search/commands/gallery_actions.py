@@ -82,7 +82,7 @@ def query(args: argparse.Namespace) -> None:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with _open(args, half=args.half) as gallery:
         if args.source:
-            stored = {source.path for source in gallery.store.sources()}
+            stored = set(gallery.store.paths())
             where = replace(where, sources=[find_source(path, stored) for path in args.source])
         check_filter(gallery.store, where)
         per: Literal["image", "match"] = "match" if args.every_match else "image"
@@ -141,7 +141,7 @@ def delete(args: argparse.Namespace) -> None:
     from clsa_search.retrieval.source_moves import find_source
 
     with open_store(args.store) as store:
-        indexed = {source.path for source in store.sources()}
+        indexed = set(store.paths())
         paths = [find_source(path, indexed) for path in args.files]
         for path in paths:
             if path not in indexed:

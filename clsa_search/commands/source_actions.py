@@ -9,20 +9,20 @@ _PROBLEMS = 1  # exit status
 
 def prune(args: argparse.Namespace) -> int:
     """Delete the sources whose files are gone, or list them; return the exit status."""
-    from clsa_search.gallery import open_store
+    from clsa_search.gallery import Filter, open_store
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.source_moves import find_gone
 
     with open_store(args.store) as store:
-        sources = store.sources()
-        gone, unreachable = find_gone(sources)
-        for source in gone:
-            count = store.delete(source.path) if args.yes else source.detections
+        paths = store.paths()
+        gone, unreachable = find_gone(paths)
+        for path in gone:
+            count = store.delete(path) if args.yes else store.count(Filter(sources=[path]))
             done = " deleted" if args.yes else ""
-            print(f"{printable(source.path)}: {count_noun(count, 'detection')}{done}")
+            print(f"{printable(path)}: {count_noun(count, 'detection')}{done}")
     for reason in unreachable:
         print(f"problem: {printable(reason)}; it is kept")
-    found = f"{len(gone):,} of {count_noun(len(sources), 'file')} gone"
+    found = f"{len(gone):,} of {count_noun(len(paths), 'file')} gone"
     if args.yes or not gone:
         print(f"{args.store}: {found}")
     else:

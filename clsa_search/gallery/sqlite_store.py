@@ -138,6 +138,10 @@ class SQLiteStore(GalleryStore):
         """See `GalleryStore`."""
         return self._tables.read_sources()
 
+    def paths(self) -> list[str]:
+        """See `GalleryStore`."""
+        return self._tables.list_paths()
+
     def cameras(self) -> list[str]:
         """See `GalleryStore`."""
         return self._tables.list_cameras()

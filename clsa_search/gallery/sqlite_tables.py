@@ -80,6 +80,11 @@ class SQLiteTables(SQLiteFile):
             for source, path, fingerprint, next_frame in rows
         ]
 
+    def list_paths(self) -> list[str]:
+        """Return the paths of all sources in the order of adding, damaged sources included."""
+        rows = self.select("path FROM sources WHERE typeof(path) = 'text' ORDER BY id")
+        return [row[0] for row in rows]
+
     def find_sources(self, paths: Sequence[str]) -> list[int]:
         """Return the ids of the known ones of some sources."""
         with self.reading():
@@ -91,9 +96,10 @@ class SQLiteTables(SQLiteFile):
         return found
 
     def delete_source(self, path: str) -> int:
-        """Delete a source and its detections; return their number."""
+        """Delete a source and its detections, damaged or not; return their number."""
         count = 0
-        for source in self.find_sources([path]):
+        stored = [row[0] for row in self.select("id FROM sources WHERE path = ?", path)]
+        for source in stored or self.find_sources([path]):
             query = "SELECT id FROM detections WHERE source = ?"
             self.execute(f"DELETE FROM checksums WHERE id IN ({query})", source)
             count = self.execute("DELETE FROM detections WHERE source = ?", source)

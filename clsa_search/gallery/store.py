@@ -107,6 +107,10 @@ class GalleryStore(ABC):
     def sources(self) -> list[Source]:
         """Return all sources in the order of adding."""
 
+    def paths(self) -> list[str]:
+        """Return the paths of all sources, of a damaged gallery too."""
+        return [source.path for source in self.sources()]
+
     @abstractmethod
     def cameras(self) -> list[str]:
         """Return the sorted names of the cameras."""

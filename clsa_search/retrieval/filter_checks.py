@@ -27,7 +27,7 @@ def check_filter(store: GalleryStore, where: Filter) -> None:
     for path in where.sources or ():
         if store.count(Filter(sources=[path])):
             continue
-        paths = [source.path for source in store.sources()]
+        paths = store.paths()
         if path not in paths:  # a source without detections is fine
             path, known = printable(path), _join_names(paths)
             raise InputError(f"source: {path} is not indexed; expected {known}")

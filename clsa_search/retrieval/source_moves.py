@@ -43,21 +43,21 @@ def find_source(path: str | os.PathLike, stored: Collection[str]) -> str:
     return real if real in stored else resolve_links(stored).get(real, absolute)
 
 
-def find_gone(sources: Iterable[Source]) -> tuple[list[Source], list[str]]:
-    """Find the sources without a file.
+def find_gone(paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Find the paths of sources without a file.
 
     Returns:
-        Sources whose file or folder does not exist, and a reason for each file that cannot be
+        Paths whose file or folder does not exist, and a reason for each file that cannot be
         reached for other reasons.
     """
     gone, unreachable = [], []
-    for source in sources:
+    for path in paths:
         try:
-            os.stat(source.path)
+            os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
-            gone.append(source)
+            gone.append(path)
         except (OSError, ValueError) as error:  # the latter: no name of a file
-            unreachable.append(f"{source.path}: {getattr(error, 'strerror', error)}")
+            unreachable.append(f"{path}: {getattr(error, 'strerror', error)}")
     return gone, unreachable
 
 

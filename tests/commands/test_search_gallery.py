@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -318,6 +319,19 @@ def test_files_are_listed_and_deleted(run, fails, gallery, footage):
     assert "8 detections deleted" in run("delete", gallery, "footage/door.avi")
     assert "3 detections in 2 files" in run("list", gallery)
     assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
+
+
+def test_files_of_a_damaged_gallery_are_deleted(run, fails, gallery, footage):
+    connection = sqlite3.connect(gallery, isolation_level=None)
+    connection.execute("DELETE FROM checksums WHERE id IN (SELECT max(id) FROM checksums)")
+    connection.close()
+    assert "numbers of detections disagree; expected a gallery" in fails("list", gallery)
+    for name, count in (("one.png", 2), ("two.png", 1)):
+        (footage / name).unlink()
+        assert f"{footage / name}: {count} detection" in run("prune", gallery)
+        assert f": {count} detection" in run("delete", gallery, f"footage/{name}")
+    assert "door.avi: 8 detections deleted" in run("delete", gallery, "footage/door.avi")
+    assert "0 detections in 0 files" in run("list", gallery)
 
 
 def test_gone_files_are_listed_and_then_deleted(run, gallery, footage):

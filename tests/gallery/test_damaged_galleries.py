@@ -144,6 +144,29 @@ def test_a_damaged_file_of_a_gallery_can_be_deleted(tmp_path):
         assert np.isfinite(store.search_ids(QUERIES, 5).similarities).all()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM checksums WHERE id = 1",
+        "UPDATE detections SET score = 'x' WHERE id = 1",
+        "UPDATE sources SET fingerprint = 'x' WHERE id = 1",
+    ],
+)
+def test_deleting_the_damaged_file_makes_a_gallery_whole(tmp_path, statement):
+    path = tmp_path / "gallery.db"
+    with new_store(path) as store:
+        store.add(make_images(30, width=64))
+        number = store.count(Filter(sources=["video_0.mp4"]))
+    change(path, statement)
+    with pytest.raises(InputError, match="expected a gallery that is whole"):
+        answer(path)
+    with open_store(path) as store:
+        paths = store.paths()
+        assert store.delete("video_0.mp4") == number
+        assert store.paths() == [source.path for source in store.sources()] == paths[1:]
+    assert answer(path)
+
+
 def make_version_3(path):
     change(
         path,

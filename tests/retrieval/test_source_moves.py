@@ -33,7 +33,8 @@ def test_a_file_is_found_by_every_path(tmp_path, monkeypatch):
 
 
 def test_only_missing_files_are_gone(tmp_path, monkeypatch):
-    sources = [make_source(tmp_path / name) for name in ("a.png", "b/c.png", "d.png", "e/f.png")]
+    names = "a.png", "b/c.png", "d.png", "e/f.png"
+    paths = [make_source(tmp_path / name).path for name in names]
     (tmp_path / "a.png").unlink()
     (tmp_path / "b" / "c.png").unlink()
     (tmp_path / "b").rmdir()
@@ -45,8 +46,8 @@ def test_only_missing_files_are_gone(tmp_path, monkeypatch):
         return stat(path, *args, **options)
 
     monkeypatch.setattr(os, "stat", deny)
-    gone, unreachable = find_gone(sources)
-    assert gone == sources[:2]
+    gone, unreachable = find_gone(paths)
+    assert gone == paths[:2]
     assert unreachable == [f"{tmp_path}/e/f.png: Permission denied"]
 
 
