@@ -145,6 +145,7 @@ def delete(args: argparse.Namespace) -> None:
         paths = [find_source(path, indexed) for path in args.files]
         for path in paths:
             if path not in indexed:
+                store.sources()  # a damaged gallery may have lost it
                 raise InputError(
                     f"{args.store}: {printable(path)} is not indexed; expected a file of `list`"
                 )

@@ -20,6 +20,7 @@ def prune(args: argparse.Namespace) -> int:
             count = store.delete(path) if args.yes else store.count(Filter(sources=[path]))
             done = " deleted" if args.yes else ""
             print(f"{printable(path)}: {count_noun(count, 'detection')}{done}")
+        store.sources()  # damage is reported, after the work that it does not concern
     for reason in unreachable:
         print(f"problem: {printable(reason)}; it is kept")
     found = f"{len(gone):,} of {count_noun(len(paths), 'file')} gone"
