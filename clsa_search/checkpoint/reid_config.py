@@ -3,21 +3,24 @@
 import re
 from typing import Any
 
-import torch
-from detectron2.config import get_cfg
-
 from clsa_search.checkpoint.presets import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     EmbedderOptions,
     EmbedderPreset,
 )
-from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors
+from clsa_search.checkpoint.public_weights import Tensors
 from clsa_search.checkpoint.resnet_layouts import count_children
-from clsa_search.config import add_clsa_search_config
 from clsa_search.errors import InputError
-from clsa_search.modeling import CropBranch, ReIDHeads
 from clsa_search.modeling.reid_resnet import BLOCKS
+
+EMBEDDER_KEYS = (
+    *("MODEL.REID.NAME", "MODEL.REID.ONNX.OUTPUT", "MODEL.REID.HEAD.POOL", "MODEL.REID.HEAD.NECK"),
+    *(f"MODEL.REID.INPUT.{x}" for x in ("FORMAT", "PIXEL_MEAN", "PIXEL_STD")),
+    *(f"MODEL.REID.BACKBONE.{x}" for x in ("LAST_STRIDE", "STEM.POOL", "STEM.RELU")),
+    "MODEL.REID.BACKBONE.RESNETS.STRIDE_IN_1X1",
+)
+"""Keys whose other values change the embedding of crops, while the tensors of a file still fit."""
 
 LEVEL = "res5"
 """The one re-ID level of public re-ID networks."""
@@ -118,35 +121,3 @@ def describe_pixels(pixels: Tensors, options: EmbedderOptions) -> dict[str, Any]
         "MODEL.REID.INPUT.PIXEL_MEAN": list(options.mean or mean or IMAGENET_MEAN),
         "MODEL.REID.INPUT.PIXEL_STD": list(options.std or std or IMAGENET_STD),
     }
-
-
-def check_filled(
-    path: str, preset: EmbedderPreset, tensors: Tensors, config: dict[str, Any]
-) -> None:
-    """Check that tensors are exactly those of the branch and the heads of a config.
-
-    Raises:
-        InputError: a tensor is missing, has no place or has another shape.
-    """
-    cfg = get_cfg()
-    add_clsa_search_config(cfg)
-    cfg.merge_from_list([word for pair in config.items() for word in pair])
-    with torch.device("meta"):
-        branch = CropBranch(cfg, {})
-        heads = ReIDHeads(cfg, branch.output_shape())
-    modules = {"reid_branch": branch, "reid_heads": heads}
-    shapes = {
-        name: value.shape
-        for name, value in torch.nn.ModuleDict(modules).state_dict().items()
-        if not name.endswith(UNUSED_SUFFIXES)
-    }
-    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
-    wrong += [f"{name} has no place" for name in tensors if name not in shapes]
-    wrong += [
-        f"{name} has shape {(*value.shape,)}, not {(*shapes[name],)}"
-        for name, value in tensors.items()
-        if name in shapes and value.shape != shapes[name]
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise InputError(f"{path}: not the tensors of {preset.title}: {wrong[0]}{more}")

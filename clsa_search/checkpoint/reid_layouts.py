@@ -22,7 +22,6 @@ from clsa_search.checkpoint.public_weights import (
 from clsa_search.checkpoint.reid_config import (
     LEVEL,
     PIXEL_STATISTICS,
-    check_filled,
     choose_stem,
     describe_head,
     describe_pixels,
@@ -36,6 +35,7 @@ from clsa_search.errors import InputError
 _BACKBONE = "reid_branch.backbone."
 _HEAD = f"reid_heads.{LEVEL}."
 _EARLY = "heads.bnneck."  # called heads.bottleneck later
+_GEM_P = "heads.pool_layer.p"
 _RESNET_NAMES = re.compile(r"(conv1|bn1|layer\d|NL_\d)\.")
 
 
@@ -108,12 +108,16 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
         for name, value in read_state_dict(path).tensors.items()
         if not name.endswith(UNUSED_SUFFIXES)
     }
+    if any(name.startswith("roi_heads.") for name in state):
+        raise InputError(
+            f"{path}: is a network that finds people; expected it after --detector or --search, "
+            "and after --reid a network that compares them, such as fast-reid's market_bot_R50.pth"
+        )
     refuse_other_network(path, state)
     layout = _find_layout(path, state)
-    _check_options(path, state, LAYOUTS[layout], options)
-    parts = _split(state, LAYOUTS[layout], options)
-    name = options.preset or _guess_preset(path, layout, parts)
-    preset = _find_preset(path, name, layout)
+    _check_options(path, state, layout, options)
+    name = _choose_preset(path, layout, state, options.preset)
+    parts, preset = _split(state, LAYOUTS[layout], options), EMBEDDERS[name]
     resnet, head = rename_torchvision(parts.resnet)[0], _name_head(parts, preset)
     _check_left_over(path, preset, parts)
     config = {
@@ -124,7 +128,6 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
     }
     tensors = {_BACKBONE + key: value for key, value in resnet.items()}
     tensors |= {_HEAD + key: value for key, value in head.items()}
-    check_filled(path, preset, tensors, config)
     title = f"{preset.title}, R{config['MODEL.REID.BACKBONE.RESNETS.DEPTH']}"
     title += "-ibn" if has_ibn(resnet) else ""
     return PublicEmbedder(path, title, tensors, config, _report(name, options, parts, config))
@@ -141,11 +144,11 @@ def _find_layout(path: str, state: Tensors) -> str:
     )
 
 
-def _check_options(path: str, state: Tensors, layout: _Layout, options: EmbedderOptions) -> None:
+def _check_options(path: str, state: Tensors, layout: str, options: EmbedderOptions) -> None:
     """Check that every option has an effect."""
     if options.output:
         raise InputError(f"{path}: --reid-output is for ONNX files; leave it out")
-    if options.before_neck and not any(re.match(layout.neck, name) for name in state):
+    if options.before_neck and not _has_neck(layout, state):
         raise InputError(f"{path}: has no neck; leave out --before-neck")
     for prefix in options.drop:
         if not any(name.startswith(prefix) for name in state):
@@ -163,7 +166,7 @@ def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
             parts.dropped.append(name)
         elif is_neck:
             parts.neck[name] = value
-        elif name == "heads.pool_layer.p":
+        elif name == _GEM_P:
             parts.gem_p = value.reshape(1)
         elif name in PIXEL_STATISTICS:
             parts.pixels[name] = value
@@ -174,22 +177,17 @@ def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
     return parts
 
 
-def _guess_preset(path: str, layout: str, parts: _Parts) -> str:
-    """Return the name of the preset, if the tensors decide it."""
-    has_non_local = any(name.startswith("NL_") for name in parts.resnet)
-    choices = [name for name, preset in EMBEDDERS.items() if preset.layout == layout]
-    if layout == "fast-reid" and has_non_local:
-        if parts.gem_p is None:
-            return "fastreid-agw"
-        if not parts.is_early:
-            return "fastreid-sbs"
-        choices.remove("fastreid-bot")
-    elif layout == "fast-reid" and parts.gem_p is None:
-        return "fastreid-bot"
-    if layout == "torchreid" and parts.neck:
-        return "torchreid-fc512"
-    if layout == "torchreid" and any(name.startswith("classifier.") for name in parts.dropped):
-        return "torchreid"
+def _choose_preset(path: str, layout: str, state: Tensors, name: str | None) -> str:
+    """Return the preset with a name, if the tensors allow it, or the one that they tell."""
+    choices = _list_presets(layout, state)
+    name = name or _recognize_preset(layout, state)
+    if name in choices:
+        return name
+    if name is not None:
+        raise InputError(
+            f"{path}: --reid-preset is {name}; expected {' or '.join(choices)}, as the names of "
+            "its tensors tell"
+        )
     what = (
         "a ResNet without a re-ID classifier, such as ImageNet's, which tells no people apart"
         if layout == "torchreid"
@@ -201,14 +199,38 @@ def _guess_preset(path: str, layout: str, parts: _Parts) -> str:
     )
 
 
-def _find_preset(path: str, name: str, layout: str) -> EmbedderPreset:
-    choices = [known for known, preset in EMBEDDERS.items() if preset.layout == layout]
-    if name not in choices:
-        raise InputError(
-            f"{path}: its tensors have the names of {layout}, but --reid-preset is {name}; "
-            f"expected {' or '.join(choices)}"
-        )
-    return EMBEDDERS[name]
+def _list_presets(layout: str, state: Tensors) -> list[str]:
+    """Return the names of the presets that the tensors of a file allow."""
+    if layout == "torchreid":
+        return ["torchreid-fc512" if _has_neck(layout, state) else "torchreid"]
+    choices = [name for name, preset in EMBEDDERS.items() if preset.layout == layout]
+    if layout == "fast-reid" and _has_non_local(state):
+        choices.remove("fastreid-bot")
+    if layout == "fast-reid" and _GEM_P not in state:
+        choices.remove("fastreid-sbs")
+    return choices
+
+
+def _recognize_preset(layout: str, state: Tensors) -> str | None:
+    """Return the name of the preset, if the tensors decide it in the files of the project."""
+    if layout == "torchreid" and _has_neck(layout, state):
+        return "torchreid-fc512"
+    if layout == "torchreid" and any(name.startswith("classifier.") for name in state):
+        return "torchreid"
+    if layout == "fast-reid" and _GEM_P not in state:
+        return "fastreid-agw" if _has_non_local(state) else "fastreid-bot"
+    is_early = any(name.startswith(_EARLY) for name in state)
+    if layout == "fast-reid" and _has_non_local(state) and not is_early:
+        return "fastreid-sbs"
+    return None
+
+
+def _has_non_local(state: Tensors) -> bool:
+    return any(name.startswith("backbone.NL_") for name in state)
+
+
+def _has_neck(layout: str, state: Tensors) -> bool:
+    return any(re.match(LAYOUTS[layout].neck, name) for name in state)
 
 
 def _check_left_over(path: str, preset: EmbedderPreset, parts: _Parts) -> None:

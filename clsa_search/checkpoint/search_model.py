@@ -21,6 +21,7 @@ from clsa_search.checkpoint.public_weights import (
     StateDict,
     Tensors,
 )
+from clsa_search.checkpoint.reid_config import EMBEDDER_KEYS
 from clsa_search.config import add_clsa_search_config
 from clsa_search.config_checks import check_config
 from clsa_search.config_values import list_values, set_pairs, set_value
@@ -103,9 +104,10 @@ def save_search_model(model: SearchModel, path: str) -> str:
 
 
 def check_values(cfg: CfgNode, path: str, checkpoint: Mapping) -> None:
-    """Check that a config has the values that the detector in a checkpoint needs.
+    """Check that a config has the values that the networks in a checkpoint need.
 
-    Tensors of the same shapes would be loaded, and find other boxes.
+    Tensors of the same shapes would be loaded, and find other boxes or compute other embeddings. A
+    config with another kind of re-ID head takes what fits of a re-ID network, to train from it.
 
     Args:
         cfg: config of the model that loads the checkpoint.
@@ -124,10 +126,14 @@ def check_values(cfg: CfgNode, path: str, checkpoint: Mapping) -> None:
         config = detector.config
         remedy = f"run: clsa-convert-weights --detector {path} --reid RE-ID-FILE OUTPUT.pth"
     values = dict(list_values(cfg))
-    for key in NEEDED_KEYS:
+    keys, head = list(NEEDED_KEYS), "MODEL.REID.HEAD.NAME"
+    if config.get(head) == values[head]:
+        keys += EMBEDDER_KEYS
+    for key in keys:
         if key in config and _plain(config[key]) != _plain(values[key]):
+            network = "re-ID network" if key in EMBEDDER_KEYS else "detector"
             raise InputError(
-                f"{path}: its detector needs {key} {config[key]!r}, but the config has "
+                f"{path}: its {network} needs {key} {config[key]!r}, but the config has "
                 f"{values[key]!r}; {remedy}"
             )
 

@@ -17,18 +17,25 @@ is never run.
 """
 
 import argparse
+import os
 import shlex
 from typing import TYPE_CHECKING
 
 from clsa_search.checkpoint.conventions import CONVENTION_NAMES
 from clsa_search.commands.argument_types import whole_number
 from clsa_search.commands.arguments import check_model_files
-from clsa_search.commands.embedder_arguments import add_embedder_arguments, read_embedder_options
+from clsa_search.commands.embedder_arguments import (
+    EMBEDDER_OPTIONS,
+    add_embedder_arguments,
+    read_embedder_options,
+)
 from clsa_search.errors import InputError, reported_input_errors
 from clsa_search.output_checks import check_output_file
 from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from clsa_search.checkpoint.conversion import ConvertedBackbone
     from clsa_search.checkpoint.public_weights import PublicWeights
 
@@ -74,6 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _assign_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> argparse.Namespace:
     """Read the first words by the form of the command: a complete network is the source."""
+    _refuse_unused_options(parser, args)
     if args.search is None and args.detector is None:
         if args.source is None:
             parser.error("the following arguments are required: source, output")
@@ -87,6 +95,14 @@ def _assign_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     if args.source is not None:
         args.source, args.output, args.opts = None, args.source, [args.output, *args.opts]
     return args
+
+
+def _refuse_unused_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    names = ("person_class", *EMBEDDER_OPTIONS)
+    if given := [name for name in names if getattr(args, name) != parser.get_default(name)]:
+        if not args.detector:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            parser.error(f"only --detector with --reid takes {options}; leave it out")
 
 
 def format_report(converted: "list[ConvertedBackbone]") -> str:
@@ -126,10 +142,17 @@ def main(argv: list[str] | None = None) -> None:
     sources = args.detector, args.search, args.source, args.reid
     check_model_files(*sources, config_file=args.config_file)
     check_output_file(args.output)
+    _keep_sources(args.output, sources)
     if args.search or args.detector:
         _convert_networks(args)
     else:
         _convert_backbones(args)
+
+
+def _keep_sources(output: str, sources: "Iterable[str | None]") -> None:
+    for source in sources:
+        if source and os.path.exists(output) and os.path.samefile(source, output):
+            raise InputError(f"output {output!r}: is the file to convert; expected another name")
 
 
 def _convert_networks(args: argparse.Namespace) -> None:

@@ -6,6 +6,12 @@ from clsa_search.checkpoint.onnx_presets import ONNX_EMBEDDERS
 from clsa_search.checkpoint.presets import EMBEDDERS, EmbedderOptions
 from clsa_search.commands.argument_types import number, whole_number
 
+EMBEDDER_OPTIONS = (
+    *("reid_preset", "crop_size", "last_stride", "before_neck", "reid_drop"),
+    *("reid_mean", "reid_std", "reid_format", "reid_output"),
+)
+"""Names of the arguments."""
+
 
 def add_embedder_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `read_embedder_options` reads."""

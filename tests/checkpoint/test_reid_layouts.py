@@ -9,6 +9,7 @@ from torch import nn
 from clsa_search.checkpoint import convert_weights
 from clsa_search.checkpoint.presets import EMBEDDERS, EmbedderOptions
 from clsa_search.checkpoint.reid_layouts import read_embedder
+from clsa_search.checkpoint.search_model import join_search_model
 from clsa_search.engine import load_config
 from clsa_search.errors import InputError
 from clsa_search.export.exportable import CropEmbedder
@@ -199,6 +200,42 @@ def test_networks_that_look_alike_need_a_preset(tmp_path):
         read_embedder(save(network, tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("name", "preset", "expected"),
+    [
+        ("fastreid-agw", "fastreid-bot", "fastreid-agw,"),
+        ("fastreid-sbs", "fastreid-bot", "fastreid-agw or fastreid-sbs,"),
+        ("fastreid-bot", "fastreid-sbs", "fastreid-bot or fastreid-agw,"),
+        ("torchreid", "torchreid-fc512", "torchreid,"),
+        ("torchreid-fc512", "torchreid", "torchreid-fc512,"),
+        ("torchreid", "osnet", "torchreid,"),
+    ],
+)
+def test_a_preset_that_the_tensors_contradict_is_refused(tmp_path, name, preset, expected):
+    path = save(make(name)[0], tmp_path)
+    with pytest.raises(InputError, match=f"--reid-preset is {preset}; expected {expected}"):
+        read_embedder(path, EmbedderOptions(preset=preset))
+
+
+def test_a_file_without_its_neck_keeps_the_stride_of_its_project(tmp_path):
+    network, _ = make("torchreid-fc512")
+    path, crops = save(network, tmp_path), torch.randint(0, 256, (2, 3, 64, 32)).float()
+    network.fc = None
+    for left_out in ({"before_neck": True}, {"drop": ["fc."]}):
+        embedder = read_embedder(path, EmbedderOptions(crop_size=(64, 32), **left_out))
+        torch.testing.assert_close(
+            model_embeddings(*build(embedder), crops), embed(network, crops), rtol=0, atol=1e-5
+        )
+
+
+def test_a_detector_is_no_embedder(tmp_path):
+    path = str(tmp_path / "detector.pth")
+    names = ["backbone.body.layer1.0.conv1.weight", "roi_heads.box_predictor.cls_score.weight"]
+    torch.save(dict.fromkeys(names, torch.ones(1)), path)
+    with pytest.raises(InputError, match="finds people; expected it after --detector or --search"):
+        read_embedder(path)
+
+
 def test_a_resnet_of_imagenet_is_no_embedder(tmp_path):
     network, _ = make("torchreid")
     del network.classifier
@@ -243,7 +280,7 @@ def test_incomplete_networks_are_refused(tmp_path, change):
         tensors["backbone.layer3.1.conv2.weight"] = value[:, :-1]
     torch.save(tensors, tmp_path / "broken.pth")
     with pytest.raises(InputError, match=r"res4\.1\.conv2\.weight (is missing|has shape)"):
-        read_embedder(str(tmp_path / "broken.pth"))
+        join_search_model([read_embedder(str(tmp_path / "broken.pth"))])
 
 
 @pytest.mark.parametrize("name", ["fastreid-bot", "fastreid-sbs ibn", "strong-baseline"])

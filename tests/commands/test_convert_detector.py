@@ -143,6 +143,23 @@ def test_weights_whose_detector_needs_other_values_are_refused(weights, tiny_dat
         load_trained_model(weights, opts=["MODEL.DEVICE", "cpu", key, value])
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL.REID.BACKBONE.LAST_STRIDE", "1"),
+        ("MODEL.REID.BACKBONE.STEM.RELU", "False"),
+        ("MODEL.REID.INPUT.FORMAT", "BGR"),
+    ],
+)
+def test_weights_whose_embedder_needs_other_values_are_refused(weights, tiny_data, key, value):
+    message = f"re-ID network needs {key} .*weights/street.yaml"
+    trainer = PersonSearchTrainer(training_config(weights, tiny_data, key, value))
+    with pytest.raises(InputError, match=message):
+        trainer.resume_or_load(resume=False)
+    with pytest.raises(InputError, match=message):
+        load_trained_model(weights, opts=["MODEL.DEVICE", "cpu", key, value])
+
+
 def test_wrong_files_and_options_are_one_line(run, capsys):
     torch.jit.script(torch.nn.Linear(2, 2)).save("program.pt")
     torch.save({"layer1.0.conv1.weight": torch.ones(2, 2)}, "resnet.pth")
@@ -151,6 +168,11 @@ def test_wrong_files_and_options_are_one_line(run, capsys):
         (["--detector", "zoo.pkl", "a.pth"], "add --reid with a public re-ID network"),
         (["--detector", "zoo.pkl", *reid, "a.pt"], "expected a name that ends in .pth"),
         (["--detector", "zoo.pkl", *reid, "a.pth", "--partial"], "no options for backbones"),
+        (["resnet.pth", "a.pth", *reid, "--reid-drop", "fc"], "only --detector with --reid takes"),
+        (["resnet.pth", "a.pth", "--person-class", "0"], "takes --person-class; leave it out"),
+        (["--search", "resnet.pth", "a.pth", "--crop-size", "4", "4"], "takes --crop-size; leave"),
+        (["--detector", "zoo.pkl", *reid, "torchreid.pth.tar"], "is the file to convert"),
+        (["resnet.pth", "resnet.pth"], "'resnet.pth': is the file to convert; expected another"),
         (["--detector", "resnet.pth", *reid, "a.pth"], "resnet.pth: a ResNet alone; expected"),
         (
             ["--detector", "program.pt", *reid, "a.pth"],
