@@ -18,7 +18,7 @@ class ONNXPreset:
         title: name of the network for people.
         crop_size: (height, width) of the crops in pixels.
         license: license of the project's code.
-        published: accuracy in the project's own tables.
+        published: accuracy in the project's own tables, or "not checked".
         mean: mean of each channel, for pixels of 0 to 255, in the order of `format`.
         std: standard deviation of each channel.
         format: order of the channels, "RGB" or "BGR".
@@ -44,7 +44,7 @@ ONNX_EMBEDDERS = {
         "CLIP-ReID ViT-B/16",
         crop_size=(256, 128),
         license="see its repository",
-        published="Market-1501 rank-1 95.5, mAP 89.6; MSMT17 88.7, 73.4",
+        published="Market-1501 rank-1 95.5, mAP 89.6; MSMT17 88.7, 73.4 (not checked)",
         mean=_HALF,
         std=_HALF,
     ),
@@ -68,7 +68,7 @@ ONNX_EMBEDDERS = {
         "Intel person-reidentification-retail-0287",
         crop_size=(256, 128),
         license="Apache-2.0",
-        published="Market-1501 rank-1 92.9, mAP 76.6",
+        published="Market-1501 rank-1 92.9, mAP 76.6 (not checked)",
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         format="BGR",

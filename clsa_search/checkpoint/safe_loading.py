@@ -18,6 +18,8 @@ import torch
 
 from clsa_search.errors import InputError
 
+_EXPECTED = "expected tensors, as torch.save(network.state_dict(), path) of its project writes them"
+
 
 class _Dtype:
     """A stand-in for numpy.dtype of numbers."""
@@ -103,9 +105,10 @@ def read_checkpoint(path: str) -> dict:
     if _is_program(path):
         raise InputError(
             f"{path}: refused, because it is a TorchScript archive: a program, and a checkpoint "
-            "must not run code; expected tensors, as torch.save(network.state_dict(), path) of its "
-            "project writes them"
+            f"must not run code; {_EXPECTED}"
         )
+    if path.lower().endswith(".onnx"):
+        raise InputError(f"{path}: an ONNX file has no place here; expected it as --reid")
     try:
         loaded = _replace_stand_ins(
             _read_pickle(path) if path.endswith(".pkl") else _read_torch(path)
@@ -113,7 +116,9 @@ def read_checkpoint(path: str) -> dict:
     except Exception as error:  # errors of broken pickles and archives have no other base
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code is None:
-            raise InputError(f"{path}: not a readable checkpoint: {error}") from error
+            raise InputError(
+                f"{path}: not a readable checkpoint: {_shorten(str(error))}; {_EXPECTED}"
+            ) from error
         raise InputError(
             f"{path}: refused, because reading it would call {code[1]}, and a checkpoint must not "
             "run code; if you trust the file, save only its tensors with torch.save"
@@ -141,6 +146,14 @@ def check_finite(path: str, tensors: Mapping[str, object]) -> None:
                 f"{path}: {name!r} holds NaN or infinity; expected finite weights: the training "
                 "diverged, or the file is damaged"
             )
+
+
+def _shorten(reason: str) -> str:
+    """Return the reason in a message of torch, without its advice to switch safety off."""
+    if "weights_only" not in reason:
+        return reason
+    found = re.search(r"WeightsUnpickler error: ([^\n]+)", reason)
+    return found[1].strip() if found else "it holds more than tensors and plain values"
 
 
 def _name_form(tensor: torch.Tensor) -> str:

@@ -174,16 +174,14 @@ def _convert_networks(args: argparse.Namespace) -> None:
 
 def _read_networks(args: argparse.Namespace) -> "list[PublicWeights]":
     from clsa_search.checkpoint.detector_layouts import read_detector
-    from clsa_search.checkpoint.onnx_embedder import read_onnx_embedder
     from clsa_search.checkpoint.reid_layouts import read_embedder
     from clsa_search.checkpoint.search_layouts import read_searcher
 
     if args.search:
         return [read_searcher(args.search)]
-    read_reid = read_onnx_embedder if args.reid.endswith(".onnx") else read_embedder
     return [
         read_detector(args.detector, person_class=args.person_class),
-        read_reid(args.reid, read_embedder_options(args)),
+        read_embedder(args.reid, read_embedder_options(args)),
     ]
 
 

@@ -37,6 +37,18 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, suffix):
         read_checkpoint(str(path))
 
 
+@pytest.mark.parametrize("content", [b"\x08\x09 network", b"text", pickle.dumps([1]), b""])
+def test_other_files_are_refused_without_advice_to_run_code(tmp_path, content):
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a.pth: .*expected") as raised:
+        read_checkpoint(str(path))
+    assert "weights_only" not in str(raised.value) and "\n" not in str(raised.value)
+    path.rename(tmp_path / "a.onnx")
+    with pytest.raises(InputError, match=r"a.onnx: an ONNX file .* expected it as --reid"):
+        read_checkpoint(str(tmp_path / "a.onnx"))
+
+
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_pickled_arrays_are_read_unchanged(tmp_path, protocol):
     grid = np.arange(6, dtype=np.float32).reshape(2, 3)
