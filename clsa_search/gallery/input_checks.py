@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from clsa_search.argument_checks import check_type
 from clsa_search.errors import InputError
-from clsa_search.gallery.store_records import GalleryImage, IndexConflict, IndexProgress
+from clsa_search.gallery.store_records import Filter, GalleryImage, IndexConflict, IndexProgress
 from clsa_search.structures import UNIT_TOLERANCE, ImageDetections, Ragged
 
 MAX_FRAME = 2**31 - 1
@@ -94,7 +95,9 @@ def check_queries(
         InputError: see `GalleryStore.search_ids`.
     """
     try:
-        queries = torch.as_tensor(queries).detach().float()
+        # copied, as PyTorch warns of arrays that cannot be written
+        rows = queries if isinstance(queries, torch.Tensor) else np.array(queries)
+        queries = torch.as_tensor(rows).detach().float()
     except (TypeError, ValueError, RuntimeError) as error:
         given = type(queries).__name__
         raise InputError(f"{address}: queries: a {given}; expected an array (Q, D)") from error
@@ -109,6 +112,15 @@ def check_queries(
     if per not in ("image", "match"):
         raise InputError(f"{address}: per: {per!r}; expected 'image' or 'match'")
     return queries
+
+
+def check_where(where: Filter | None) -> None:
+    """Check the type of a condition on detections.
+
+    Raises:
+        InputError: it is neither a filter nor None.
+    """
+    check_type("where", where, (Filter, type(None)), "a Filter, or None")
 
 
 def check_ids(address: str, ids: Sequence[int] | np.ndarray) -> list[int]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clsa_search.gallery.input_checks import check_where
 from clsa_search.gallery.milvus_table import MAX_ROWS, Table, join_conditions, make_key
 from clsa_search.gallery.store_records import Filter, SearchHits
 
@@ -35,6 +36,7 @@ class _Page(NamedTuple):
 
 def write_condition(where: Filter | None) -> str:
     """Return a filter in the language of Milvus; comparisons with null are false there."""
+    check_where(where)
     if where is None:
         return ""
     min_score = None if where.min_score is None else float(np.float32(where.min_score))

@@ -17,6 +17,7 @@ from clsa_search.gallery.input_checks import (
     check_queries,
     check_relink,
     check_weights,
+    check_where,
     join_images,
     select_filled,
 )
@@ -210,6 +211,7 @@ class SQLiteStore(GalleryStore):
         self._index = None
 
     def _select(self, index: EmbeddingIndex, where: Filter) -> Selection:
+        check_where(where)
         return index.select(where, self._tables.find_sources(where.sources or ()))
 
     def _load_index(self) -> EmbeddingIndex | None:

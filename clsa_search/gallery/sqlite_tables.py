@@ -12,6 +12,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.checksums import check_searched, check_stored, sum_rows, sum_source
+from clsa_search.gallery.input_checks import check_where
 from clsa_search.gallery.sqlite_file import SQLiteFile
 from clsa_search.gallery.sqlite_schema import IMAGE
 from clsa_search.gallery.store_records import (
@@ -237,6 +238,7 @@ class SQLiteTables(SQLiteFile):
 
     def _write_condition(self, where: Filter | None) -> tuple[str, list[object]]:
         """Return a filter as WHERE clause and its values."""
+        check_where(where)
         if where is None:
             return "", []
         sources = None if where.sources is None else self.find_sources(where.sources)

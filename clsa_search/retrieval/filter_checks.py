@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore
+from clsa_search.gallery.input_checks import check_where
 from clsa_search.retrieval.results import printable
 from clsa_search.retrieval.time_format import CALENDAR_FROM, format_time
 
@@ -18,6 +19,7 @@ def check_filter(store: GalleryStore, where: Filter) -> None:
     Raises:
         InputError: a camera or a source is unknown, or the minimum score is out of range.
     """
+    check_where(where)
     if where.min_score is not None and not 0 <= where.min_score <= 1:
         raise InputError(f"min_score: {where.min_score:g}; expected a score from 0 to 1")
     for camera in where.cameras or ():

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from clsa_search.argument_checks import check_path
+from clsa_search.argument_checks import check_path, check_type
 from clsa_search.config_files import find_config
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
@@ -65,6 +65,8 @@ class GallerySearch:
             InputError: there is no image, a box lies outside its image, or the filter's times
                 cannot match, see :func:`check_times`.
         """
+        for one in persons:
+            check_type("persons", one, PersonImage, "a list of PersonImage")
         persons = [replace(one, box=check_boxes([one.box], one.image)[0]) for one in persons]
         rows = [self.predictor.embed(one.image, [one.box])[0] for one in persons]
         title = title or " + ".join(filter(None, (one.caption for one in persons))) or "query"

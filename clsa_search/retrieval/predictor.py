@@ -172,7 +172,7 @@ def check_image(image: np.ndarray, name: str = "image") -> None:
         given = f"{np.shape(image)} {getattr(image, 'dtype', type(image).__name__)}"
         raise InputError(f"{name}: {given}; expected (H, W, 3) RGB uint8")
     height, width = image.shape[:2]
-    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
+    if max(height, width, 1) > MAX_ASPECT_RATIO * min(height, width):
         raise InputError(
             f"{name}: {width} x {height} pixels; expected a longer side of at most "
             f"{MAX_ASPECT_RATIO} times the shorter side"

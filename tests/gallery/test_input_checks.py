@@ -54,6 +54,28 @@ def test_arguments_of_a_store(store_address, call, words):
         assert len(store.search(ROWS, 5)[0]) == 2  # it works on
 
 
+@pytest.mark.parametrize("where", ["north", {"cameras": ["north"]}, 5])
+def test_a_condition_that_is_no_filter(store_address, where):
+    with new_store(store_address) as store:
+        store.add([make_image(ROWS)])
+        for call in (
+            lambda: store.count(where),
+            lambda: store.list(where),
+            lambda: store.search(ROWS, 3, where),
+        ):
+            with pytest.raises(InputError, match="^where: is of type .*; expected a Filter"):
+                call()
+
+
+def test_embeddings_of_a_store_are_queries_as_they_are(store_address, recwarn):
+    with new_store(store_address) as store:
+        store.add([make_image(ROWS)])
+        (first, *_) = store.scan()
+        (matches,) = store.search(first.embedding[None], 1)
+        assert matches[0].detection.detection_id == first.detection_id
+    assert not [warning for warning in recwarn if "not writable" in str(warning.message)]
+
+
 def test_a_closed_store(tmp_path):
     store = new_store(tmp_path / "gallery.db")
     store.add([make_image(ROWS)])

@@ -32,6 +32,14 @@ def test_a_search_by_id_beside_a_deletion_sees_one_state(tmp_path):
                 search.search_by_id(first.detection_id)
 
 
+def test_wrong_arguments_of_a_search_are_named(tmp_path):
+    with make_gallery(tmp_path) as gallery:
+        with pytest.raises(InputError, match="^persons: is of type str; expected a list of Person"):
+            gallery.search("person.jpg")
+        with pytest.raises(InputError, match="^where: is of type str; expected a Filter"):
+            gallery.search_by_id(gallery.store.list()[0].detection_id, where="north")
+
+
 @pytest.mark.parametrize("value", [5, b"x", [], object(), float("nan"), "\0"])
 def test_arguments_that_are_no_paths_are_named(value):
     for name, call in (

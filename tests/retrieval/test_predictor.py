@@ -121,6 +121,8 @@ def test_too_narrow_images_are_refused(predictor):
     assert len(predictor.detect([np.zeros((3, 300, 3), np.uint8)])) == 1
     with pytest.raises(InputError, match="image: 301 x 3 pixels; expected a longer side"):
         predictor.detect([np.zeros((3, 301, 3), np.uint8)])
+    with pytest.raises(InputError, match="image: 0 x 0 pixels; expected"):
+        predictor.detect([np.zeros((0, 0, 3), np.uint8)])
 
 
 def test_detections_below_the_minimum_score_are_dropped(weights, images):
