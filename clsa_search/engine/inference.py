@@ -71,7 +71,9 @@ def predict(
     records = _load_records(dataset_name, protocols)
     with reported_building():
         model = build_model(cfg)
-    PersonSearchCheckpointer(model).load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
+    checkpointer = PersonSearchCheckpointer(model)
+    checkpointer.cfg = cfg
+    checkpointer.load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
     records = _load_records(dataset_name, protocols)
     meta = {"config": _dump_relevant(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)}
     if detections is not None:

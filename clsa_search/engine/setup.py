@@ -33,6 +33,7 @@ from clsa_search.errors import InputError
 from clsa_search.evaluation.record_queries import check_queries
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
 from clsa_search.modeling.registries import find_class
+from clsa_search.modeling.reid_branch import REID_BRANCH_REGISTRY
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def reported_building() -> Iterator[None]:
 
 
 def check_trainable(cfg: CfgNode) -> None:
-    """Check that the model and its ROI heads can be trained.
+    """Check that the model, its re-ID branch and its ROI heads can be trained.
 
     Raises:
         InputError: one of them searches only.
@@ -151,6 +152,9 @@ def check_trainable(cfg: CfgNode) -> None:
             f"MODEL.META_ARCHITECTURE is {name}, which searches with public weights and cannot be "
             "trained here; expected PersonSearchRCNN"
         )
+    name = cfg.MODEL.REID.NAME
+    if not getattr(find_class(REID_BRANCH_REGISTRY, name, "MODEL.REID.NAME"), "is_trainable", True):
+        raise InputError(f"MODEL.REID.NAME is {name}, which cannot be trained; expected CropBranch")
     heads = cfg.MODEL.ROI_HEADS.NAME
     builder = find_class(ROI_HEADS_REGISTRY, heads, "MODEL.ROI_HEADS.NAME")
     if (

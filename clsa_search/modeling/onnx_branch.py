@@ -38,6 +38,7 @@ class ONNXBranch(ReIDBranch):
         normalization: change from the detector's normalization of pixels to the network's.
     """
 
+    is_trainable = False
     sha256: torch.Tensor
 
     @configurable

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from clsa_search.engine import PersonSearchTrainer, load_config, load_trained_model
+from clsa_search.engine.inference import predict
 from clsa_search.errors import InputError
 from clsa_search.gallery import open_store
 from tests.support.onnx_files import CROP, embed_in_torch, write_onnx
@@ -158,6 +159,10 @@ def test_weights_whose_embedder_needs_other_values_are_refused(weights, tiny_dat
         trainer.resume_or_load(resume=False)
     with pytest.raises(InputError, match=message):
         load_trained_model(weights, opts=["MODEL.DEVICE", "cpu", key, value])
+    trainer.cfg.defrost()
+    trainer.cfg.MODEL.WEIGHTS = weights
+    with pytest.raises(InputError, match=message):
+        predict(trainer.cfg, str(tiny_data / "gallery.json"), "out")
 
 
 def test_wrong_files_and_options_are_one_line(run, capsys):

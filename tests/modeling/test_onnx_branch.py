@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.engine import load_trained_model
+from clsa_search.engine.setup import check_trainable, load_config
 from clsa_search.errors import InputError
 from clsa_search.export import export_model
 from clsa_search.modeling.onnx_branch import ONNXBranch, hash_onnx
@@ -120,6 +121,8 @@ def test_it_is_not_trained_and_needs_its_weights(tmp_path):
     boxes = [Boxes(torch.tensor([[0.0, 0, 16, 32]]))]
     with pytest.raises(InputError, match="is ONNXBranch, which cannot be trained"):
         branch(images, {}, boxes)
+    with pytest.raises(InputError, match="is ONNXBranch, which cannot be trained"):
+        check_trainable(load_config("", ["MODEL.REID.NAME", "ONNXBranch"]))
     with pytest.raises(InputError, match="a.onnx: is not open; expected MODEL.WEIGHTS"):
         branch.eval()(images, {}, boxes)
 
