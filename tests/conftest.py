@@ -1,10 +1,12 @@
 """Fixtures of all tests: a tiny dataset, a tiny model, and addresses of galleries."""
 
+import logging
 import uuid
 
 import numpy as np
 import pytest
 import torch
+from detectron2.utils.logger import setup_logger
 
 from clsa_search.engine import load_config
 from tests.support.tiny import ROOT, TINY_MODEL, make_split
@@ -15,6 +17,15 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker("gpu"):
                 item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(autouse=True)
+def loggers():
+    """Take away the handlers that a test's command gave to loggers: their stream is closed."""
+    yield
+    setup_logger.cache_clear()
+    for name in ("detectron2", "fvcore", "clsa_search"):
+        logging.getLogger(name).handlers.clear()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from clsa_search.errors import InputError
         ("MODEL.META_ARCHITECTURE", "RetinaNet", "'PersonSearchRCNN'"),
         ("MODEL.BACKBONE.NAME", "build_vit", "'build_resnet_fpn_backbone'"),
         ("MODEL.REID.BACKBONE.NAME", "build_vit", "'build_resnet_backbone'"),
-        ("MODEL.REID.NAME", "Branch", "'CropBranch', 'SharedBranch'"),
+        ("MODEL.REID.NAME", "Branch", "'CropBranch', 'ONNXBranch', 'Res5Branch', 'SharedBranch'"),
         ("MODEL.REID.CLASSIFIER", "OIM", "'OIMClassifier', 'SoftmaxClassifier'"),
         ("MODEL.REID.CROP_SIZE", "(0, 0)", "a list, 2 of: a whole number of 1 or more"),
         ("MODEL.REID.CROP_SIZE", "(64, 32, 3)", "a list, 2 of"),

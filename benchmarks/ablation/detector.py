@@ -7,6 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 
 from clsa_search.atomic_io import replace_file
+from clsa_search.checkpoint.search_model import VALUES
 from clsa_search.errors import InputError
 
 DETECTOR_FILE = "detector.pth"
@@ -41,7 +42,8 @@ def write_detector_weights(cfg: CfgNode, source: str | Path, target: Path) -> No
             )
         return
     with replace_file(target) as file:
-        torch.save({"model": state}, file)
+        # no values to compare: a config that fits this detector is checked above
+        torch.save({"model": state, VALUES: {}}, file)
 
 
 def _read_detector(path: str | Path) -> State:

@@ -15,7 +15,7 @@ from detectron2.utils import comm
 
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
-from clsa_search.data import get_records
+from clsa_search.data import get_records, resolve_dataset
 from clsa_search.data.build import build_mapper, build_test_loader, uses_crops
 from clsa_search.data.given_detections import FileBoxes, GivenBoxes, hash_boxes
 from clsa_search.data.image_checks import check_images_exist
@@ -148,9 +148,11 @@ def predict_test_sets(cfg: CfgNode) -> OrderedDict:
     if not cfg.DATASETS.TEST:
         raise InputError("DATASETS.TEST is empty; expected the names of test sets")
     for name in cfg.DATASETS.TEST:
-        _load_records(name, protocols=None)  # faults of all show before the work
+        resolve_dataset(name)
     if not cfg.MODEL.WEIGHTS:
         raise InputError("checkpoint '' does not exist; set MODEL.WEIGHTS to one")
+    for name in cfg.DATASETS.TEST:
+        _load_records(name, protocols=None)  # faults of all show before the work
     results: OrderedDict = OrderedDict()
     for name in cfg.DATASETS.TEST:
         results[name] = predict(cfg, name, inference_dir(cfg, name))

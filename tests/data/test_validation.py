@@ -156,7 +156,7 @@ def test_an_unreadable_dataset_ends_with_one_line(root, monkeypatch, capsys):
 
 def test_faults_of_the_samples_end_with_one_line(root, tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, "cuhk_sysu_train", "--draw", "-3") == 2
-    assert "--draw is -3; expected 0 or more" in capsys.readouterr().err
+    assert "argument --draw: '-3'; expected a whole number from 0" in capsys.readouterr().err
     (tmp_path / "file").write_text("in the way")
     assert run(monkeypatch, "cuhk_sysu_train", "--draw", 1, "--output-dir", tmp_path / "file") == 2
     assert "file: is not a folder; expected a folder" in capsys.readouterr().err.splitlines()[-1]
