@@ -182,9 +182,9 @@ def build_test_loader(
     if batch_size < 1:
         raise InputError(f"TEST.IMS_PER_BATCH is {batch_size}; expected 1 or more")
     _check_memory(cfg, estimate_test_memory(cfg, records))
-    records = sorted(records, key=_size)
-    if mapper is None:
+    if mapper is None:  # before the sorting: the crops of an image are cut together
         mapper, records = build_mapper(cfg, records, is_train=False)
+    records = sorted(records, key=_size)
     sizes = [(0, 0) if uses_crops(cfg) else _size(record) for record in records]
     return WorkerLoader(
         MapDataset(DatasetFromList(records, copy=False), mapper),

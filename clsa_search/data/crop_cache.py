@@ -19,6 +19,8 @@ from clsa_search.data.crop_mapper import CropMapper
 from clsa_search.data.image_io import THREADS, read_image
 from clsa_search.errors import InputError
 
+_GROUPS = 64  # files that are read ahead
+
 logger = logging.getLogger(__name__)
 
 
@@ -91,7 +93,3 @@ def _write(path: Path, records: Sequence[dict], mapper: CropMapper, shape: tuple
         for start in range(0, len(groups), _GROUPS):
             for crops in pool.map(cut, groups[start : start + _GROUPS]):
                 file.writelines(crops)
-
-
-_GROUPS = 64
-"""Number of files that are read ahead."""

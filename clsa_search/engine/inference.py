@@ -74,7 +74,6 @@ def predict(
     checkpointer = PersonSearchCheckpointer(model)
     checkpointer.cfg = cfg
     checkpointer.load_strictly(cfg.MODEL.WEIGHTS, checkpointables=[])
-    records = _load_records(dataset_name, protocols)
     meta = {"config": _dump_relevant(cfg), "weights_sha256": hash_file(cfg.MODEL.WEIGHTS)}
     if detections is not None:
         if uses_crops(cfg):
