@@ -144,7 +144,10 @@ def _add_objective(reid: CN) -> None:
     reid.ID_WEIGHT = 1.0
     # Levels with an identity cross-entropy; [] for every level.
     reid.ID_LEVELS = []
+    _add_alignment(reid)
 
+
+def _add_alignment(reid: CN) -> None:
     # Cross-level semantic alignment: WEIGHT * T^2 * KL(source || target) for each target.
     reid.ALIGN = CN()
     reid.ALIGN.WEIGHT = 1.0

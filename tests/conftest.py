@@ -6,6 +6,7 @@ import uuid
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
 from clsa_search.engine import load_config
@@ -41,6 +42,16 @@ def fails(run, capsys):
         return error.splitlines()[-1]
 
     return fails
+
+
+@pytest.fixture
+def forget_new_names():
+    """Remove the datasets that a test registers."""
+    before = set(DatasetCatalog.list())
+    yield
+    for name in set(DatasetCatalog.list()) - before:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ Imports nothing heavy: commands show it in their help.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from clsa_search.checkpoint.conventions import CONVENTIONS
+
+IMAGENET_MEAN = CONVENTIONS["torchvision"].mean
+IMAGENET_STD = CONVENTIONS["torchvision"].std
 """Mean and standard deviation of R, G and B for pixels of 0 to 255."""
 
 

@@ -4,21 +4,13 @@ import argparse
 import json
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from clsa_search import engine
 from clsa_search.commands import check_dataset, eval_search, train_net
 from clsa_search.data import get_records
 from tests.support.tiny import make_split
 
-
-@pytest.fixture(autouse=True)
-def forget_new_names():
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+pytestmark = pytest.mark.usefixtures("forget_new_names")
 
 
 @pytest.fixture

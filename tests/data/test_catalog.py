@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 from clsa_search.data import (
     count_identities,
@@ -22,14 +22,7 @@ from clsa_search.data.builtin import PUBLISHED_SPLITS, SYNTHETIC_SPLITS
 from clsa_search.errors import InputError
 from clsa_search.structures import UNLABELED
 
-
-@pytest.fixture(autouse=True)
-def forget_new_names():
-    before = set(DatasetCatalog.list())
-    yield
-    for name in set(DatasetCatalog.list()) - before:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+pytestmark = pytest.mark.usefixtures("forget_new_names")
 
 
 def write(path, person_ids, queries=()):
