@@ -22,11 +22,16 @@ from clsa_search.evaluation import (
     load_protocols,
     score_protocols,
 )
+from clsa_search.evaluation.breakdown import SCALE_RATIOS, evaluate_scale_ratios
 from clsa_search.evaluation.summary import collect_details, name_bucket
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 RunMetrics = dict[str, dict[str, float]]
-"""{group: {name: value}} of `evaluate_run`, percent but for "correlation" and "targets_by_*"."""
+"""{group: {name: value}} of `evaluate_run`, in percent but for correlations and numbers of targets.
+"""
+
+SCALES = ("far", "similar", "near")
+"""Ranges of target height / query height: under 0.354, up to 2.83, and from there on."""
 
 
 def evaluate_run(
@@ -43,8 +48,9 @@ def evaluate_run(
     Returns:
         "detection", "search", "gt_boxes" and "chance" of `Evaluation`; mAP by "scale_ratio" and
         "target_height" for buckets with positives, and their numbers of positives in
-        "targets_by_scale_ratio" and "targets_by_target_height"; "level" (mAP of each level alone);
-        "agreement" and "correlation" of each pair of levels, see :func:`compare_levels`.
+        "targets_by_scale_ratio" and "targets_by_target_height"; mAP by "scale" in three ranges, see
+        SCALES; "level" (mAP of each level alone); "agreement", "correlation" and "rho" of each pair
+        of levels, see :func:`compare_levels`.
 
     Raises:
         InputError: if the file is missing, broken, of another dataset, or of other levels.
@@ -58,16 +64,21 @@ def evaluate_run(
     evaluation = score_protocols(predictions, records, protocols, options, source=path)
     details = collect_details(evaluation, records)
     alone = {level: evaluate_search(part, protocols[0], options) for level, part in parts.items()}
-    agreement, correlation = compare_levels(list(parts.values()), protocols[0])
+    agreement, correlation, rho = compare_levels(list(parts.values()), protocols[0])
     metrics = dict(evaluation.results)
     for kind in ("scale_ratio", "target_height"):
         buckets = {name_bucket(bucket): bucket for bucket in details[kind] if bucket.targets}
         metrics[kind] = {name: bucket.mAP for name, bucket in buckets.items()}
         metrics[f"targets_by_{kind}"] = {name: b.targets for name, b in buckets.items()}
+    scales = evaluate_scale_ratios(
+        evaluation.searches[0], protocols[0], records, edges=(SCALE_RATIOS[1], SCALE_RATIOS[-2])
+    )
+    metrics["scale"] = {n: b.mAP for n, b in zip(SCALES, scales, strict=True) if b.targets}
     return metrics | {
         "level": {level: result.metrics()["mAP"] for level, result in alone.items()},
         "agreement": _name_pairs(100 * agreement, levels),
         "correlation": _name_pairs(correlation, levels),
+        "rho": _name_pairs(rho, levels),
     }
 
 
@@ -112,7 +123,7 @@ def compare_levels(
     protocol: SearchProtocol,
     *,
     score_threshold: float = DEFAULT_SCORE_THRESHOLD,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compare the search results of levels.
 
     Args:
@@ -125,6 +136,8 @@ def compare_levels(
             ties); NaN without a query with detections in its gallery.
         correlation: (L, L) Pearson correlation of the similarities of all queries with all
             detections of their galleries; NaN for constant similarities.
+        rho: (L, L) the same over the gallery images without the query's person, so over pairs of
+            different people.
     """
     aligned = [
         part.align(protocol.image_ids, protocol.query_ids, score_threshold=score_threshold)
@@ -133,17 +146,21 @@ def compare_levels(
     embeddings = np.stack([part.detections.values.embeddings for part in aligned])  # (L, M, D)
     queries = np.stack([part.queries.embeddings for part in aligned])  # (L, Q, D)
     best = [np.zeros((0, len(parts)), dtype=np.int64)]
-    sums = np.zeros((1 + len(parts), 1 + len(parts)))  # products of (1, similarities)
+    # products of (1, similarities)
+    sums, others = np.zeros((2, 1 + len(parts), 1 + len(parts)))
     for query in range(len(protocol.query_ids)):
-        _, rows = aligned[0].detections.expand(protocol.galleries.row(query))
+        gallery = protocol.galleries.row(query)
+        owners, rows = aligned[0].detections.expand(gallery)
         similarities = (embeddings @ queries[:, query, :, None])[:, rows, 0].astype(np.float64)
         terms = np.vstack([np.ones(len(rows)), similarities])
         sums += terms @ terms.T
+        terms = terms[:, ~np.isin(gallery[owners], protocol.targets.row(query).images)]
+        others += terms @ terms.T
         if len(rows):
             best.append(rows[similarities.argmax(axis=1)][None])
     matches = np.concatenate(best)  # (Q, L)
     agreement = (matches[:, :, None] == matches[:, None, :]).sum(axis=0)
-    return agreement / _zero_to_nan(len(matches)), _correlate(sums)
+    return agreement / _zero_to_nan(len(matches)), _correlate(sums), _correlate(others)
 
 
 def _correlate(sums: np.ndarray) -> np.ndarray:

@@ -1,8 +1,15 @@
-"""Runs of the ablation: training and evaluation of each variant and seed in own processes."""
+"""Runs of the ablation: training and evaluation of each variant and seed in own processes.
 
+A run of crops is one training, which evaluates at its end. A run of images evaluates in a second
+process, with ground-truth boxes too.
+"""
+
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +17,18 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from benchmarks.ablation.variants import Variant
+from benchmarks.ablation.variants import VARIANTS, Variant
 from clsa_search.atomic_io import replace_file
+from clsa_search.data.build import uses_crops
 from clsa_search.engine import load_config
+from clsa_search.engine.inference import inference_dir
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PREDICTIONS_FILE
 
 REQUESTED_FILE = "requested.yaml"
 LOG_FILE = "output.log"
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_NEVER = 10**9  # iterations
 _MACHINE_KEYS = {"OUTPUT_DIR", "MODEL.DEVICE", "DATALOADER.NUM_WORKERS"}  # do not affect the model
 
 
@@ -34,7 +45,8 @@ class Run:
         seed: value of SEED.
         cfg: complete config.
         folder: output folder.
-        commands: training and evaluation; both resume interrupted work.
+        commands: training and evaluation; both resume interrupted work. Empty for a run that is
+            only read.
     """
 
     variant: Variant
@@ -46,7 +58,12 @@ class Run:
     @property
     def eval_dir(self) -> Path:
         """Return the folder of the evaluation."""
-        return self.folder / "eval"
+        if not uses_crops(self.cfg):
+            return self.folder / "eval"
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.OUTPUT_DIR = str(self.folder)
+        return Path(inference_dir(cfg, cfg.DATASETS.TEST[0]))
 
     @property
     def is_finished(self) -> bool:
@@ -95,8 +112,62 @@ def plan_runs(
     return runs
 
 
-def execute(run: Run) -> None:
+def find_finished(output_dir: Path) -> list[Run]:
+    """Return the finished runs in a folder, of all variants and seeds.
+
+    Raises:
+        InputError: the folder holds none.
+    """
+    runs = []
+    for variant in VARIANTS.values():
+        for requested in sorted((output_dir / variant.name).glob(f"seed*/{REQUESTED_FILE}")):
+            cfg = CfgNode(yaml.safe_load(requested.read_text(encoding="utf-8")))
+            run = Run(variant, cfg.SEED, cfg, requested.parent, [])
+            if run.is_finished:
+                runs.append(run)
+    if not runs:
+        raise InputError(f"{output_dir}: holds no finished run; expected the folder of a grid")
+    return runs
+
+
+def execute_all(
+    runs: Sequence[Run], jobs: int = 1, *, keep_weights: bool = True
+) -> Iterator[tuple[Run, float, RunFailure | None]]:
+    """Execute runs; yield each with its seconds and its failure when it ends.
+
+    Args:
+        runs: runs to execute.
+        jobs: number of runs at a time; each of several has one thread.
+        keep_weights: whether runs of crops keep their last checkpoint.
+    """
+    threads = 1 if jobs > 1 else None
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        pending = {pool.submit(_try_run, run, threads, keep_weights): run for run in runs}
+        for future in as_completed(pending):
+            yield pending[future], *future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _try_run(run: Run, threads: int | None, keep_weights: bool) -> tuple[float, RunFailure | None]:
+    start, failure = time.monotonic(), None
+    try:
+        execute(run, threads)
+        if not keep_weights and uses_crops(run.cfg):
+            for path in (*run.folder.glob("*.pth"), run.folder / "last_checkpoint"):
+                path.unlink(missing_ok=True)
+    except RunFailure as error:
+        failure = error
+    return time.monotonic() - start, failure
+
+
+def execute(run: Run, threads: int | None = None) -> None:
     """Train and evaluate in own processes, from the point of an earlier interruption.
+
+    Args:
+        run: run to execute.
+        threads: threads of a process; None for PyTorch's own choice.
 
     Raises:
         RunFailure: if a command fails; the message has the last line of its output.
@@ -105,9 +176,12 @@ def execute(run: Run) -> None:
     if not requested.exists():
         with replace_file(requested) as file:
             file.write(run.cfg.dump().encode())
+    limits = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
     for command in run.commands:
         with log.open("ab") as file:
-            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+            done = subprocess.run(
+                command, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **limits}
+            )
         if done.returncode:
             last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
             name = Path(command[1]).name
@@ -120,8 +194,11 @@ def _make_commands(
     if len(cfg.DATASETS.TEST) != 1:
         raise InputError(f"DATASETS.TEST is {cfg.DATASETS.TEST}; expected exactly one dataset")
     train = ["train_net.py", "--config-file", config_file, "--num-gpus", str(num_gpus), "--resume"]
-    # The second command evaluates, with ground-truth boxes too.
-    train += [*words, "DATASETS.TEST", "()", "OUTPUT_DIR", str(folder)]
+    train += [*words, "OUTPUT_DIR", str(folder)]
+    if uses_crops(cfg):  # it evaluates at its end; only then its predictions exist
+        train += ["TEST.EVAL_PERIOD", "0", "SOLVER.CHECKPOINT_PERIOD", str(_NEVER)]
+        return [[sys.executable, str(tools / train[0]), *train[1:]]]
+    train += ["DATASETS.TEST", "()"]
     evaluate = ["eval_search.py", "--config-file", config_file, "--dataset", cfg.DATASETS.TEST[0]]
     evaluate += ["--weights", str(folder / "model_final.pth"), "--output-dir", str(folder / "eval")]
     evaluate += ["--gt-boxes", *words]

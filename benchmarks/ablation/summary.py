@@ -1,10 +1,11 @@
-"""Metrics of a variant: mean and deviation over its seeds, and the change to its baseline."""
+"""Metrics of a variant: mean and interval over its seeds, and the change to its baseline."""
 
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from benchmarks.ablation.run_metrics import RunMetrics
 from benchmarks.ablation.variants import Variant
@@ -16,10 +17,12 @@ class Spread(NamedTuple):
     Args:
         mean: mean value.
         deviation: standard deviation of the sample (n - 1); NaN for a single seed.
+        margin: half of the 95 % interval of the mean, by Student's t; NaN for a single seed.
     """
 
     mean: float
     deviation: float
+    margin: float
 
 
 Spreads = dict[str, dict[str, Spread]]
@@ -86,8 +89,11 @@ def _compute_spreads(runs: Sequence[RunMetrics]) -> Spreads:
 
 
 def _compute_spread(values: Sequence[float]) -> Spread:
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return Spread(float(np.mean(values)), deviation)
+    mean, count = float(np.mean(values)), len(values)
+    if count == 1:
+        return Spread(mean, math.nan, math.nan)
+    deviation = float(np.std(values, ddof=1))
+    return Spread(mean, deviation, float(stats.t.ppf(0.975, count - 1)) * deviation / count**0.5)
 
 
 def _subtract(run: RunMetrics, baseline: RunMetrics) -> RunMetrics:

@@ -3,10 +3,11 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.ablation.summary import Spread, Spreads, VariantSummary
-from benchmarks.ablation.variants import GRIDS
+from benchmarks.ablation.variants import GRIDS, VARIANTS
 from clsa_search.evaluation.summary import finite_or_none
 from clsa_search.visualize import draw_bucket_lines
 
@@ -28,7 +29,7 @@ def write_tables(
     (folder / "ablation.md").write_text(format_markdown(summaries, about), encoding="utf-8")
     plotted = [s for s in summaries if s.variant.name in GRIDS["main"]] or summaries
     draw_bucket_lines(
-        {s.variant.label: list(s.spread["scale_ratio"].values()) for s in plotted},
+        {s.variant.label: [v[:2] for v in s.spread["scale_ratio"].values()] for s in plotted},
         list(plotted[0].spread["scale_ratio"]),
         "scale_ratio",
         folder / "scale_ratio.png",
@@ -74,9 +75,11 @@ def format_markdown(summaries: Sequence[VariantSummary], about: Mapping[str, str
     seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     parts = [
         "\n".join(f"- {key}: {value}" for key, value in about.items()),
-        "In percent: mean ± standard deviation of the sample over the seeds "
-        f"({seeds} per variant); differences are taken seed by seed.",
-        _format_overview(summaries),
+        "In percent: mean ± half of its 95 % interval over the seeds (Student's t; "
+        f"{seeds} per variant). Differences are taken seed by seed. far, near: targets less than "
+        "0.354 times and at least 2.83 times as tall as the query. rho: correlation of the lowest "
+        "and the highest level's similarities over pairs of different people.",
+        *_format_comparisons(summaries),
     ]
     for kind, title in BUCKETS.items():
         parts += [f"mAP by {title}:", _format_buckets(summaries, kind)]
@@ -90,28 +93,53 @@ def format_markdown(summaries: Sequence[VariantSummary], about: Mapping[str, str
         "levels, and correlation of their similarities over all pairs of query and detection:",
         _format_levels(summaries),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _format_overview(summaries: Sequence[VariantSummary]) -> str:
-    columns = ["variant", "seeds", "mAP", "top-1", "difference in mAP", "to"]
-    columns += ["mAP, ground-truth boxes", "detection AP"]
-    lines = []
+def _format_comparisons(summaries: Sequence[VariantSummary]) -> list[str]:
+    """Return a title and a table for each baseline: its own line, then all compared with it."""
+    parts = []
     labels = {summary.variant.name: summary.variant.label for summary in summaries}
-    for variant, runs, spread, change, _ in summaries:
-        lines.append(
-            [
-                variant.label,
-                ", ".join(map(str, runs)),
-                _show(spread["search"]["mAP"]),
-                _show(spread["search"]["top1"]),
-                _show(change["search"]["mAP"], signed=True) if change else "",
-                labels[variant.baseline] if change else "",
-                _show(spread["gt_boxes"]["mAP"]),
-                _show(spread["detection"]["AP"]),
-            ]
-        )
+    for baseline in dict.fromkeys(summary.variant.baseline for summary in summaries):
+        own = [s for s in summaries if s.variant.name == baseline]
+        rest = [s for s in summaries if s.variant.baseline == baseline and s not in own]
+        if rest or own:
+            parts.append(f"Compared with *{labels.get(baseline, VARIANTS[baseline].label)}*:")
+            parts.append(_format_overview(own + rest, baseline))
+    return parts
+
+
+def _format_overview(summaries: Sequence[VariantSummary], baseline: str) -> str:
+    levels = sorted({level for summary in summaries for level in summary.spread["level"]})
+    images = all("gt_boxes" in summary.spread for summary in summaries)
+    columns = ["variant", "seeds", "mAP", "difference", "top-1", "far", "difference", "near"]
+    columns += ["difference", "rho", *(f"{level} alone" for level in levels)]
+    columns += ["mAP, ground-truth boxes", "detection AP"] if images else []
+    lines = []
+    for summary in summaries:
+        compared = summary.variant.name != baseline
+        change = (summary.change if compared else None) or {}
+        show = partial(_show_metric, summary.spread)
+        differ = partial(_show_metric, change, signed=True)
+        line = [summary.variant.label, ", ".join(map(str, summary.runs))]
+        line += [show("search", "mAP"), differ("search", "mAP"), show("search", "top1")]
+        line += [show("scale", "far"), differ("scale", "far")]
+        line += [show("scale", "near"), differ("scale", "near")]
+        line += [_show_rho(summary), *(show("level", level) for level in levels)]
+        line += [show("gt_boxes", "mAP"), show("detection", "AP")] if images else []
+        lines.append(line)
     return _format_table(columns, lines)
+
+
+def _show_rho(summary: VariantSummary) -> str:
+    """Return the correlation of the lowest and the highest level."""
+    pairs, levels = summary.spread["rho"], list(summary.spread["level"])
+    return _show(pairs[f"{levels[0]}, {levels[-1]}"], digits=2) if pairs else ""
+
+
+def _show_metric(spread: Spreads, group: str, name: str, *, signed: bool = False) -> str:
+    metrics = spread.get(group, {})
+    return _show(metrics[name], signed=signed) if name in metrics else ""
 
 
 def _format_buckets(summaries: Sequence[VariantSummary], kind: str, *, change: bool = False) -> str:
@@ -156,7 +184,7 @@ def _show(spread: Spread, *, signed: bool = False, digits: int = 1) -> str:
     if not math.isfinite(spread.mean):
         return "–"
     mean = f"{spread.mean:{'+' if signed else ''}.{digits}f}"
-    return f"{mean} ± {spread.deviation:.{digits}f}" if math.isfinite(spread.deviation) else mean
+    return f"{mean} ± {spread.margin:.{digits}f}" if math.isfinite(spread.margin) else mean
 
 
 def _as_dicts(spread: Spreads) -> dict[str, dict[str, dict[str, float]]]:

@@ -1,12 +1,18 @@
 """Variants of the ablation, and grids of several variants.
 
-A variant states its changes to a config. The unchanged config is the variant "alignment".
+A variant states alignment, heads and losses in full, so that it stays the same model when a default
+changes. All other keys are those of the config.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clsa_search.errors import InputError
+
+Changes = dict[str, object]
+
+BASELINE = "no_alignment"
+RECIPE = "recipe"
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Variant:
     name: str
     label: str
     changes: Mapping[str, object]
-    baseline: str = "no_alignment"
+    baseline: str = BASELINE
 
     @property
     def opts(self) -> list[str]:
@@ -31,30 +37,94 @@ class Variant:
         return [word for key, value in self.changes.items() for word in (key, str(value))]
 
 
-_NO_ALIGNMENT: dict[str, object] = {"MODEL.REID.ALIGN.WEIGHT": 0.0}
-_SHARED: dict[str, object] = {"MODEL.REID.NAME": "SharedBranch"}
-_OIM: dict[str, object] = {"MODEL.REID.CLASSIFIER": "OIMClassifier"}
+def _reid(**changes: object) -> Changes:
+    """Return keys below MODEL.REID; "__" stands for a dot."""
+    return {f"MODEL.REID.{key.replace('__', '.')}": value for key, value in changes.items()}
+
+
+_PLAIN = _reid(
+    ALIGN__WEIGHT=0.0,
+    ALIGN__SAME_PERSON_WEIGHT=0.0,
+    ALIGN__DECORRELATION_WEIGHT=0.0,
+    ALIGN__RAMP=0.0,
+)
+"""Cross-entropy on every level and nothing else."""
+
+_KL = _PLAIN | _reid(ALIGN__WEIGHT=1.0)
+_SAME_PERSON = _reid(ALIGN__SAME_PERSON_WEIGHT=1.0, ALIGN__RAMP=0.25)
+_DECORRELATION = _reid(ALIGN__DECORRELATION_WEIGHT=1.0, ALIGN__RAMP=0.25)
+_OIM = _reid(CLASSIFIER="OIMClassifier")
+_SHARED = _reid(NAME="SharedBranch")
+_SINGLE = _reid(LEVELS=["res5"])
+_LAST_STRIDE = _reid(BACKBONE__NAME="build_reid_resnet_backbone", BACKBONE__LAST_STRIDE=1)
+
+_INGREDIENTS: dict[str, tuple[str, Changes]] = {
+    "same_person": ("S: same-person alignment", _SAME_PERSON),
+    "decorrelation": ("D: decorrelation", _DECORRELATION),
+    "last_stride": ("last stride 1", _LAST_STRIDE),
+    "oim": ("OIM", _OIM),
+}
+"""{name: (label, changes)} of all that is tried alone."""
+
+_RECIPE = ("same_person", "decorrelation", "last_stride")
+"""Ingredients of the recipe, each left out once."""
+
+
+def _combine(names: Sequence[str]) -> Changes:
+    changes = dict(_PLAIN)
+    for name in names:
+        changes |= _INGREDIENTS[name][1]
+    return changes
+
+
+_ALONE = tuple(
+    Variant(name, label, _PLAIN | changes) for name, (label, changes) in _INGREDIENTS.items()
+)
+_LEFT_OUT = tuple(
+    Variant(
+        f"without_{left_out}",
+        f"without {_INGREDIENTS[left_out][0]}",
+        _combine([name for name in _RECIPE if name != left_out]),
+        RECIPE,
+    )
+    for left_out in _RECIPE
+)
+_ADDED = tuple(
+    Variant(f"with_{name}", f"with {label}", _combine(_RECIPE) | changes, RECIPE)
+    for name, (label, changes) in _INGREDIENTS.items()
+    if name not in _RECIPE
+)
 _VARIANTS = (
-    Variant("single", "single level, res5", {"MODEL.REID.LEVELS": ["res5"]}),
-    Variant("no_alignment", "all levels, no alignment", _NO_ALIGNMENT),
-    Variant("alignment", "all levels, alignment", {}),
-    Variant("free", "source with gradient", {"MODEL.REID.ALIGN.DETACH_SOURCE": False}),
-    Variant("t1", "T = 1", {"MODEL.REID.ALIGN.TEMPERATURE": 1.0}),
-    Variant("t3", "T = 3", {"MODEL.REID.ALIGN.TEMPERATURE": 3.0}),
-    Variant("t6", "T = 6", {"MODEL.REID.ALIGN.TEMPERATURE": 6.0}),
-    Variant("top_only", "cross-entropy on res5 only", {"MODEL.REID.ID_LEVELS": ["res5"]}),
-    Variant("labeled_only", "labeled people aligned only", {"MODEL.REID.ALIGN.UNLABELED": False}),
-    Variant("shared_no_alignment", "shared branch, no alignment", _SHARED | _NO_ALIGNMENT),
-    Variant("shared", "shared branch, alignment", _SHARED, "shared_no_alignment"),
-    Variant("oim_no_alignment", "OIM, no alignment", _OIM | _NO_ALIGNMENT),
-    Variant("oim", "OIM, alignment", _OIM, "oim_no_alignment"),
+    Variant(BASELINE, "all levels, no alignment", _PLAIN),
+    Variant("single", "single level, res5", _PLAIN | _SINGLE),
+    Variant("alignment", "KL to the detached source (CLSA)", _KL),
+    Variant("ramp", "the same, weight rising over a quarter", _KL | _reid(ALIGN__RAMP=0.25)),
+    Variant("free", "KL, source with gradient", _KL | _reid(ALIGN__DETACH_SOURCE=False)),
+    Variant("t1", "KL, T = 1", _KL | _reid(ALIGN__TEMPERATURE=1.0)),
+    Variant("t3", "KL, T = 3", _KL | _reid(ALIGN__TEMPERATURE=3.0)),
+    Variant("t6", "KL, T = 6", _KL | _reid(ALIGN__TEMPERATURE=6.0)),
+    Variant("top_only", "KL, cross-entropy on res5 only", _KL | _reid(ID_LEVELS=["res5"])),
+    Variant("labeled_only", "KL of labeled people only", _KL | _reid(ALIGN__UNLABELED=False)),
+    Variant("sd", "S + D", _PLAIN | _SAME_PERSON | _DECORRELATION),
+    Variant("sd_kl", "S + D + KL", _KL | _SAME_PERSON | _DECORRELATION),
+    *_ALONE,
+    Variant("oim_alignment", "OIM, KL", _KL | _OIM, "oim"),
+    Variant("shared", "shared branch", _PLAIN | _SHARED),
+    Variant("shared_alignment", "shared branch, KL", _KL | _SHARED, "shared"),
+    Variant(RECIPE, "the recipe", _combine(_RECIPE)),
+    *_LEFT_OUT,
+    *_ADDED,
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
+_ALIGNMENTS = ("alignment", "ramp", "free", "sd", "sd_kl")
 GRIDS = {
-    "main": ("single", "no_alignment", "alignment", "free"),
+    "main": (BASELINE, "single", "alignment", "sd", RECIPE),
     "full": tuple(name for name in VARIANTS if name != "t3"),  # the configs have T = 3
+    "alone": (BASELINE, "single", *_ALIGNMENTS, *(variant.name for variant in _ALONE), RECIPE),
+    "left_out": (BASELINE, RECIPE, *(variant.name for variant in _LEFT_OUT + _ADDED)),
 }
+GRIDS["crops"] = tuple(dict.fromkeys(GRIDS["alone"] + GRIDS["left_out"]))
 
 
 def select_variants(names: Sequence[str]) -> list[Variant]:

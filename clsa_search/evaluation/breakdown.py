@@ -65,7 +65,11 @@ class GallerySize:
 
 
 def evaluate_scale_ratios(
-    result: SearchResult, protocol: SearchProtocol, records: Sequence[dict]
+    result: SearchResult,
+    protocol: SearchProtocol,
+    records: Sequence[dict],
+    *,
+    edges: Sequence[float] = SCALE_RATIOS,
 ) -> list[Bucket]:
     """Return mAP by target height / query height, the question of the CLSA paper.
 
@@ -73,11 +77,12 @@ def evaluate_scale_ratios(
         result: result of `evaluate_search` under the protocol.
         protocol: protocol with the target boxes.
         records: records with the query boxes.
+        edges: lowest ratio of each bucket but the first.
     """
     boxes = query_boxes(records)
     heights = [boxes[query_id][3] - boxes[query_id][1] for query_id in protocol.query_ids.tolist()]
     of_query = np.array(heights, dtype=np.float64)[result.positives.images.owners]
-    return _fill_buckets(result, _target_heights(result, protocol) / of_query, SCALE_RATIOS)
+    return _fill_buckets(result, _target_heights(result, protocol) / of_query, edges)
 
 
 def evaluate_target_heights(result: SearchResult, protocol: SearchProtocol) -> list[Bucket]:

@@ -26,18 +26,19 @@ from clsa_search.evaluation import (
 )
 from tests.support import reference_metrics
 from tests.support.ablation_cases import make_predictions
-from tests.support.tiny import ROOT, load_tool
+from tests.support.tiny import ROOT, TINY_MODEL, load_tool
 
 
 @pytest.fixture
 def processes(monkeypatch, tiny_data):
     """Stands for training and evaluation; `started` tells what was, `broken` what fails."""
 
-    processes = SimpleNamespace(started=[], broken="")
+    processes = SimpleNamespace(started=[], broken="", threads=set())
 
-    def run(command, stdout, stderr):
+    def run(command, stdout, stderr, env):
         words = command[1:]
         processes.started.append(words)
+        processes.threads.add(env.get("OMP_NUM_THREADS"))
         if processes.broken and any(processes.broken in word for word in words):
             stdout.write(b"two lines\nerror: out of memory\n")
             return subprocess.CompletedProcess(command, 3)
@@ -71,6 +72,25 @@ def ablate(demo_config_file, tiny_opts, tmp_path, capsys):
     return ablate
 
 
+@pytest.fixture
+def ablate_crops(tiny_data, tmp_path, capsys):
+    """Runs the command on crops into tmp_path / "grid"; returns what it printed."""
+    tool = load_tool("ablate")
+    sets = {name: f"('crops:{tiny_data / name}.json',)" for name in ("train", "gallery")}
+
+    def ablate_crops(*argv):
+        words = ["--config-file", "reid_small_synthetic_demo", *argv, *TINY_MODEL]
+        words += ["DATASETS.TRAIN", sets["train"], "DATASETS.TEST", sets["gallery"]]
+        words += ["SOLVER.IMS_PER_BATCH", "4", "DATALOADER.IMS_PER_IDENTITY", "2"]
+        words += ["SOLVER.MAX_ITER", "2"]
+        position = words.index("MODEL.DEVICE")
+        words[position:position] = ["--output-dir", str(tmp_path / "grid")]
+        tool.main(words)
+        return capsys.readouterr().out
+
+    return ablate_crops
+
+
 TWO_BY_TWO = ["--variants", "no_alignment", "alignment", "--seeds", "1", "2"]
 
 
@@ -102,9 +122,12 @@ def test_two_variants_by_two_seeds_agree_with_the_literal_reference(
     assert variants["no_alignment"]["change"] is None, "its own baseline"
 
     table = (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
-    line = next(line for line in table.splitlines() if line.startswith("| all levels, alignment"))
-    assert f" {spread['mean']:.1f} ± {spread['deviation']:.1f} |" in line
-    assert f" {change['mean']:+.1f} ± {change['deviation']:.1f} |" in line
+    line = next(line for line in table.splitlines() if line.startswith("| KL to the detached"))
+    assert "Compared with *all levels, no alignment*:" in table
+    for found in (spread, change):  # the interval of two seeds by Student's t
+        assert found["margin"] == pytest.approx(12.7062 * found["deviation"] / 2**0.5, rel=1e-5)
+    assert f" {spread['mean']:.1f} ± {spread['margin']:.1f} |" in line
+    assert f" {change['mean']:+.1f} ± {change['margin']:.1f} |" in line
     assert " 1, 2 |" in line
     assert (tmp_path / "grid" / "scale_ratio.png").stat().st_size > 10_000
 
@@ -157,19 +180,14 @@ def test_a_dry_run_prints_the_commands_and_does_nothing(ablate, processes, tmp_p
 def test_every_variant_is_another_model(name, tiny_cfg):
     def is_built(cfg):
         model = build_model(cfg)
-        heads, criterion = model.reid_heads, model.reid_criterion
-        reid = cfg.MODEL.REID
-        return {
-            "levels": list(heads),
-            "classifier": type(criterion.classifiers["res5"]).__name__,
-            "weight": criterion.align_weight if len(heads) > 1 else None,
-            "settings": (
-                criterion.temperature,
-                criterion.detach_source,
-                criterion.align_unlabeled,
-            ),
-            "cross-entropy": list(criterion.id_levels),
-            "branch": reid.NAME,
+        criterion = model.reid_criterion
+        settings = {key: value for key, value in vars(criterion).items() if key[0] != "_"}
+        return settings | {
+            "levels": list(model.reid_heads),
+            "heads": repr(model.reid_heads),
+            "classifier": repr(criterion.classifiers),
+            "branch": cfg.MODEL.REID.NAME,
+            "backbone": repr(model.reid_branch),
         }
 
     reference = is_built(tiny_cfg)
@@ -177,15 +195,19 @@ def test_every_variant_is_another_model(name, tiny_cfg):
     changed = {key for key, value in is_built(tiny_cfg).items() if value != reference[key]}
     assert bool(changed) == (name != "alignment")
     assert ("branch" in changed) == name.startswith("shared")
-    assert ("classifier" in changed) == name.startswith("oim")
+    assert ("classifier" in changed) == ("oim" in name or "single" in name)
     assert ("levels" in changed) == (name == "single")
-    assert ("weight" in changed) == (name == "single" or "no_alignment" in name)
+    assert ("align_weight" in changed) == (VARIANTS[name].changes["MODEL.REID.ALIGN.WEIGHT"] == 0)
 
 
 @pytest.mark.parametrize(
     ("argv", "opts", "message"),
     [
-        (["--variants", "aligned"], [], "variant 'aligned' is unknown; expected some of single"),
+        (
+            ["--variants", "aligned"],
+            [],
+            "'aligned' is unknown; expected some of no_alignment",
+        ),
         (["--variants", "alignment", "t3"], [], "'alignment' and 't3' are the same model"),
         (["--seeds", "-1"], [], "--seeds: -1"),
         ([], ["DATASETS.TEST", "('a.json', 'b.json')"], "DATASETS.TEST is"),
@@ -225,6 +247,57 @@ def test_the_log_keeps_the_output_of_a_failed_process(tmp_path):
     with pytest.raises(RunFailure, match=r"crash.py ended with status 1: error: no more memory"):
         execute(Run(VARIANTS["alignment"], 1, cfg, tmp_path / "run", [command, command]))
     assert (tmp_path / "run" / "output.log").read_text().count("before") == 1
+
+
+CROPS = ["--variants", "no_alignment", "sd", "--seeds", "1", "2", "--jobs", "2"]
+
+
+def test_a_run_of_crops_is_one_training_with_its_evaluation(ablate_crops, tmp_path):
+    out = ablate_crops(*CROPS)
+    assert out.count("mAP") == 4
+    folder = tmp_path / "grid" / "sd" / "seed2"
+    assert len([*folder.glob("inference/*/predictions.npz")]) == 1
+    assert not (folder / "eval").exists()
+    assert not [*folder.glob("*.pth")], "weights of crops are not kept"
+    losses = json.loads((folder / "metrics.json").read_text().splitlines()[0])
+    assert {"loss_same_res3", "loss_decorrelation"} <= losses.keys()
+    text = (tmp_path / "grid" / "ablation.json").read_text()
+    summary = json.loads(text)["variants"]["sd"]
+    assert list(summary["runs"]) == ["1", "2"] and summary["change_seeds"] == [1, 2]
+    assert set(summary["spread"]["rho"]) == {"res3, res4", "res3, res5", "res4, res5"}
+    assert "gt_boxes" not in summary["spread"], "crops are ground-truth boxes"
+    assert "finished before" in ablate_crops(*CROPS)
+    table = (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
+    assert "ground-truth boxes" not in table and "| rho |" in table
+
+
+def test_finished_runs_of_a_folder_are_summarized(ablate, processes, tmp_path, capsys):
+    ablate(*TWO_BY_TWO)
+    before = json.loads((tmp_path / "grid" / "ablation.json").read_text())["variants"]
+    for name in ("no_alignment/seed2", "alignment/seed1"):
+        (tmp_path / "grid" / name / "eval" / "predictions.npz").unlink()
+    processes.started.clear()
+    load_tool("ablate").main(["--summary", "--output-dir", str(tmp_path / "grid")])
+    assert processes.started == []
+    after = json.loads((tmp_path / "grid" / "ablation.json").read_text())["variants"]
+    assert after["no_alignment"]["runs"] == {"1": before["no_alignment"]["runs"]["1"]}
+    assert after["alignment"]["runs"] == {"2": before["alignment"]["runs"]["2"]}
+    assert after["alignment"]["change"] is None, "no common seed"
+
+
+def test_a_summary_of_no_run_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        load_tool("ablate").main(["--summary", "--output-dir", str(tmp_path)])
+    assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_several_jobs_have_one_thread_each(ablate, processes, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    ablate(*TWO_BY_TWO, "--jobs", "3")
+    assert processes.threads == {"1"} and len(processes.started) == 8
+    processes.threads.clear()
+    ablate("--variants", "single", "--seeds", "1")
+    assert processes.threads == {None}, "PyTorch's own choice"
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ def test_levels_are_compared_like_by_hand(seed):
         for rows in (predictions.detections.values, predictions.queries)
     )
     parts = split_levels(predictions.replace_embeddings(embeddings, queries), LEVELS, width)
-    agreement, correlation = compare_levels(list(parts.values()), protocol)
-    best, pairs = [], []
+    agreement, correlation, rho = compare_levels(list(parts.values()), protocol)
+    best, pairs, others = [], [], []
     for q, query_id in enumerate(protocol.query_ids.tolist()):
         query = queries[predictions.queries.ids.tolist().index(query_id)].reshape(count, width)
         mine = []
@@ -37,6 +37,8 @@ def test_levels_are_compared_like_by_hand(seed):
                 if predictions.detections.values.scores[d] >= 0.5:
                     sims = (embeddings[d].reshape(count, width) * query).sum(axis=1)
                     mine.append((sims.tolist(), d))
+                    if image not in protocol.targets.row(q).images:
+                        others.append(sims.tolist())
         pairs += [sims for sims, _ in mine]
         if mine:
             best.append([max(mine, key=lambda match: match[0][i])[1] for i in range(count)])
@@ -45,6 +47,8 @@ def test_levels_are_compared_like_by_hand(seed):
             same = statistics.mean(row[i] == row[j] for row in best)
             assert agreement[i, j] == pytest.approx(same)
     np.testing.assert_allclose(correlation, np.corrcoef(np.array(pairs).T), atol=1e-6)
+    np.testing.assert_allclose(rho, np.corrcoef(np.array(others).T), atol=1e-6)
+    assert 0 < len(others) < len(pairs)
 
 
 def test_metrics_of_a_run_agree_with_the_reference(tiny_data, tmp_path):
@@ -75,6 +79,9 @@ def test_metrics_of_a_run_agree_with_the_reference(tiny_data, tmp_path):
     assert sum(metrics["targets_by_target_height"].values()) == targets
     assert list(metrics["agreement"]) == ["res3, res4", "res3, res5", "res4, res5"]
     assert 0 < metrics["correlation"]["res4, res5"] < 1
+    assert metrics["rho"]["res3, res5"] < metrics["correlation"]["res3, res5"]
+    assert set(metrics["scale"]) <= {"far", "similar", "near"}
+    assert metrics["scale"]["similar"] > 0
 
 
 def test_a_run_without_detections_has_metrics(tiny_data, tmp_path):
@@ -84,7 +91,8 @@ def test_a_run_without_detections_has_metrics(tiny_data, tmp_path):
     save_predictions(predictions, tmp_path / "predictions.npz")
     metrics = evaluate_run(tmp_path, str(dataset), LEVELS, WIDTH)
     assert metrics["search"]["mAP"] == 0
-    assert np.isnan([*metrics["agreement"].values(), *metrics["correlation"].values()]).all()
+    for group in ("agreement", "correlation", "rho"):
+        assert np.isnan([*metrics[group].values()]).all()
 
 
 def test_differences_are_paired_by_hand():
@@ -101,8 +109,14 @@ def test_differences_are_paired_by_hand():
         },
     }
     base, gain = summarize([VARIANTS["single"], base, gain], by_variant)
-    assert (base.spread["search"]["mAP"], base.change) == ((55, pytest.approx(50**0.5)), None)
+    # half of the interval of two values: 12.706 deviations / sqrt(2)
+    spread = (55, pytest.approx(50**0.5), pytest.approx(12.7062 * 5, rel=1e-5))
+    assert (base.spread["search"]["mAP"], base.change) == (spread, None)
     assert list(gain.runs) == [1, 2, 3] and gain.spread["search"]["mAP"].mean == 68
     assert gain.change_seeds == [1, 2], "the third seed has no counterpart"
-    assert gain.change["search"]["mAP"] == (2, pytest.approx(2**0.5))
-    assert gain.change["level"] == {"res5": (2.5, pytest.approx(4.5**0.5))}
+    assert gain.change["search"]["mAP"][:2] == (2, pytest.approx(2**0.5))
+    assert gain.change["level"]["res5"][:2] == (2.5, pytest.approx(4.5**0.5))
+    assert list(gain.change["level"]) == ["res5"]
+    # of three values: 4.302653 deviations / sqrt(3)
+    three = gain.spread["search"]["mAP"]
+    assert three.margin == pytest.approx(4.302653 * three.deviation / 3**0.5, rel=1e-5)

@@ -63,6 +63,7 @@ def test_buckets_agree_with_the_reference(seed):
             ratios[q, image] = heights[q, image] / (boxes[query_id][3] - boxes[query_id][1])
     for buckets, values, edges in (
         (evaluate_scale_ratios(result, protocol, records), ratios, SCALE_RATIOS),
+        (evaluate_scale_ratios(result, protocol, records, edges=(0.7, 1.4)), ratios, (0.7, 1.4)),
         (evaluate_target_heights(result, protocol), heights, TARGET_HEIGHTS),
     ):
         expected = find_buckets(ranked, values, edges)
