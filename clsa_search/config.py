@@ -25,6 +25,7 @@ def add_clsa_search_config(cfg: CN) -> None:
     cfg.MODEL.ROI_HEADS.PRETRAINED_CLASSES = 1
     cfg.MODEL.ROI_HEADS.PERSON_CLASS = 0
     _add_datasets(cfg)
+    _add_staged_backbones(cfg.MODEL)
     _add_branch(cfg)
     _add_objective(cfg.MODEL.REID)
     _add_computation(cfg)
@@ -38,6 +39,28 @@ def _add_datasets(cfg: CN) -> None:
     cfg.DATASETS.ID_FIELD = "person_id"
     # Name or id of the category of persons; "" if a file has only one.
     cfg.DATASETS.CATEGORY = ""
+
+
+def _add_staged_backbones(node: CN) -> None:
+    # ConvNeXt and Swin: MODEL.BACKBONE.NAME "build_convnext_fpn_backbone" and
+    # "build_swin_fpn_backbone", MODEL.REID.BACKBONE.NAME "build_convnext_backbone" and
+    # "build_swin_backbone". FREEZE_AT is read as for a ResNet.
+    for name in ("CONVNEXT", "SWIN"):
+        node[name] = CN()
+        # Share of the images that skip the last block in training; blocks below skip fewer ones.
+        node[name].DROP_PATH = 0.1
+        # Number of blocks of each of the four stages, and channels of res2; [] and 0 for those of
+        # SIZE.
+        node[name].DEPTHS = []
+        node[name].WIDTH = 0
+        # Outputs. A feature pyramid needs its IN_FEATURES; the re-ID branch reads LEVELS instead.
+        node[name].OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    # "tiny", "small", "base" or "large".
+    node.CONVNEXT.SIZE = "tiny"
+    # "t", "s" or "b".
+    node.SWIN.SIZE = "t"
+    # 1, or 2 for Swin V2.
+    node.SWIN.VERSION = 1
 
 
 def _add_branch(cfg: CN) -> None:
@@ -65,15 +88,17 @@ def _add_branch(cfg: CN) -> None:
     # DEPTH, NORM, STRIDE_IN_1X1 and so on. OUT_FEATURES is not read: the outputs are LEVELS.
     reid.BACKBONE.RESNETS = cfg.MODEL.RESNETS.clone()
     reid.BACKBONE.RESNETS.NORM = "BN"
+    _add_staged_backbones(reid.BACKBONE)
     _add_reid_resnet(reid.BACKBONE)
     _add_crop_input(reid)
     _add_head(reid)
 
 
 def _add_reid_resnet(backbone: CN) -> None:
-    # The next keys are for "build_reid_resnet_backbone": the ResNets of re-ID projects.
-    # Stride of res5: 2, or 1 for a grid of twice the size.
+    # Stride of res5: 2, or 1 for a grid of twice the size; the latter with
+    # "build_reid_resnet_backbone" and "build_convnext_backbone".
     backbone.LAST_STRIDE = 2
+    # The next keys are for "build_reid_resnet_backbone": the ResNets of re-ID projects.
     # Max pool of the stem: "padded" (3 x 3 with padding), "ceil_mode" (3 x 3 without padding,
     # rounded up) or "2x2".
     backbone.STEM = CN()

@@ -45,6 +45,8 @@ from clsa_search.modeling.heads import REID_HEAD_REGISTRY
 from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY
 from clsa_search.modeling.reid_branch import REID_BRANCH_REGISTRY
 from clsa_search.modeling.reid_resnet import STEM_POOLS
+from clsa_search.modeling.staged_backbone import CONVNEXTS, SWINS
+from clsa_search.modeling.staged_backbone import STAGES as STAGE_NAMES
 from clsa_search.wording import show_value
 
 CHECKS = {
@@ -74,6 +76,19 @@ CHECKS = {
     "MODEL.RESNETS.STEM_OUT_CHANNELS": COUNT,
     "MODEL.RESNETS.DEFORM_ON_PER_STAGE": each(one_of(False, True), 4),
     "MODEL.RESNETS.DEFORM_NUM_GROUPS": COUNT,
+    "MODEL.CONVNEXT.SIZE": one_of(*CONVNEXTS),
+    "MODEL.CONVNEXT.DROP_PATH": MOMENTUM,
+    "MODEL.CONVNEXT.DEPTHS": each(COUNT, 0, 4),
+    "MODEL.CONVNEXT.WIDTH": COUNT,
+    "MODEL.CONVNEXT.OUT_FEATURES": some(each(one_of(*STAGE_NAMES))),
+    "MODEL.SWIN.SIZE": one_of(*SWINS),
+    "MODEL.SWIN.VERSION": one_of(1, 2),
+    "MODEL.SWIN.DROP_PATH": MOMENTUM,
+    "MODEL.SWIN.DEPTHS": each(COUNT, 0, 4),
+    "MODEL.SWIN.WIDTH": Check(
+        lambda x: x in range(32, 4096, 32), lambda: "a multiple of 32, or 0 for that of SIZE"
+    ),
+    "MODEL.SWIN.OUT_FEATURES": some(each(one_of(*STAGE_NAMES))),
     "MODEL.PROPOSAL_GENERATOR.NAME": registered(PROPOSAL_GENERATOR_REGISTRY, "RPN"),
     "MODEL.ANCHOR_GENERATOR.NAME": registered(ANCHOR_GENERATOR_REGISTRY, "DefaultAnchorGenerator"),
     "MODEL.ANCHOR_GENERATOR.SIZES": some(each(some(each(POSITIVE)))),
@@ -182,7 +197,7 @@ CHECKS = {
     ),
     "TEST.IMS_PER_BATCH": COUNT,
 }
-"""Checks by key; the keys of MODEL.REID.BACKBONE.RESNETS are those of MODEL.RESNETS."""
+"""Checks by key; those of a ResNet, ConvNeXt or Swin hold below MODEL.REID.BACKBONE too."""
 
 
 def check_config(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None:
@@ -204,7 +219,7 @@ def check_config(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None
     for key, default in list_values(defaults):
         if key not in values or values[key] == default:
             continue
-        check = CHECKS.get(key.replace("MODEL.REID.BACKBONE.RESNETS", "MODEL.RESNETS"), PLAIN)
+        check = CHECKS.get(key, CHECKS.get(key.replace("MODEL.REID.BACKBONE.", "MODEL."), PLAIN))
         if not _accepts(check, values[key]):
             source = (sources or {}).get(key)
             raise InputError(

@@ -30,6 +30,11 @@ from clsa_search.modeling.reid_branch import (
 from clsa_search.modeling.reid_resnet import build_reid_resnet_backbone
 from clsa_search.modeling.reid_sampling import FILLER, select_training_boxes
 from clsa_search.modeling.res5 import MaxPooledRes5ROIHeads, Res5Branch
+from clsa_search.modeling.staged_backbone import (
+    StagedBackbone,
+    build_convnext_backbone,
+    build_swin_backbone,
+)
 
 __all__ = [
     "FILLER",
@@ -54,9 +59,12 @@ __all__ = [
     "SeqNet",
     "SharedBranch",
     "SoftmaxClassifier",
+    "StagedBackbone",
     "alignment_loss",
+    "build_convnext_backbone",
     "build_reid_branch",
     "build_reid_resnet_backbone",
+    "build_swin_backbone",
     "compute_features",
     "decorrelation_loss",
     "feature_shapes",

@@ -18,15 +18,14 @@ from clsa_search.errors import InputError
 from clsa_search.modeling.crop_normalization import build_crop_normalization
 from clsa_search.modeling.regions import to_regions
 from clsa_search.modeling.registries import find_class
+from clsa_search.modeling.reid_resnet import build_reid_resnet_backbone
+from clsa_search.modeling.staged_backbone import BACKBONE_NODES, STAGES, StagedBackbone
 
 REID_BRANCH_REGISTRY = Registry("REID_BRANCH")
 REID_BRANCH_REGISTRY.__doc__ = """
 Registry of re-ID branches: subclasses of ReIDBranch, built from a config and the shapes of the
 detector's feature maps {name: ShapeSpec}.
 """
-
-RESNET_STAGES = ("res2", "res3", "res4", "res5")
-"""Stages of Detectron2's ResNet, lowest first."""
 
 
 class ReIDBranch(nn.Module):
@@ -181,13 +180,34 @@ def _build_reid_backbone(cfg: CfgNode) -> Backbone:
     cfg.defrost()
     reid = cfg.MODEL.REID
     builder = find_class(BACKBONE_REGISTRY, reid.BACKBONE.NAME, "MODEL.REID.BACKBONE.NAME")
-    # Detectron2's builders read the keys of the detector's backbone
-    cfg.MODEL.RESNETS = reid.BACKBONE.RESNETS
-    cfg.MODEL.BACKBONE.FREEZE_AT = reid.BACKBONE.FREEZE_AT
     levels = list(reid.LEVELS)
-    stages = levels if levels and set(levels) <= set(RESNET_STAGES) else list(RESNET_STAGES)
-    cfg.MODEL.RESNETS.OUT_FEATURES = stages
-    return builder(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+    stages = levels if levels and set(levels) <= set(STAGES) else list(STAGES)
+    # the builders read the keys of the detector's backbone
+    cfg.MODEL.BACKBONE.FREEZE_AT = reid.BACKBONE.FREEZE_AT
+    for name in BACKBONE_NODES:
+        cfg.MODEL[name] = reid.BACKBONE[name]
+        cfg.MODEL[name].OUT_FEATURES = stages
+    backbone = builder(cfg, ShapeSpec(channels=len(cfg.MODEL.PIXEL_MEAN)))
+    if isinstance(backbone, StagedBackbone):
+        _check_crop_size(cfg, backbone)
+    if reid.BACKBONE.LAST_STRIDE == 1 and builder is not build_reid_resnet_backbone:
+        if not isinstance(backbone, StagedBackbone):
+            raise InputError(
+                f"MODEL.REID.BACKBONE.LAST_STRIDE is 1, but {reid.BACKBONE.NAME} does not read it; "
+                "expected 2, or MODEL.REID.BACKBONE.NAME 'build_reid_resnet_backbone'"
+            )
+        backbone.use_last_stride_1()
+    return backbone
+
+
+def _check_crop_size(cfg: CfgNode, backbone: StagedBackbone) -> None:
+    """Check that the smallest maps of a backbone have a cell; a ResNet pads to one."""
+    needed = max(shape.stride for shape in backbone.output_shape().values())
+    if min(cfg.MODEL.REID.CROP_SIZE) < needed:
+        raise InputError(
+            f"MODEL.REID.CROP_SIZE is {list(cfg.MODEL.REID.CROP_SIZE)}; expected sides of {needed} "
+            f"pixels or more with {cfg.MODEL.REID.BACKBONE.NAME}, the stride of its last level"
+        )
 
 
 def read_levels(cfg: CfgNode, shapes: dict[str, ShapeSpec]) -> list[str]:
