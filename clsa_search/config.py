@@ -139,11 +139,13 @@ def _add_head(reid: CN) -> None:
     reid.HEAD.HIDDEN_DIM = 512
     # CLSAHead: any norm of Detectron2; "" for none.
     reid.HEAD.NORM = "BN"
-    # PooledHead: "avg" (average) or "gem" (generalized mean with a learned exponent).
+    # "avg" (average) or "gem" (generalized mean with a learned exponent).
     reid.HEAD.POOL = "avg"
-    # PooledHead: exponent of the generalized mean before the training.
+    # Exponent of the generalized mean before the training.
     reid.HEAD.GEM_P = 3.0
-    # PooledHead: "none", "bn" (batch norm), "fc_bn" (FC, batch norm) or "fc_bn_relu".
+    # What follows the embedding: "none" or "bn" (batch norm; CLSAHead's has no bias: BNNeck, Luo et
+    # al., arXiv 1903.07071). PooledHead also has "fc_bn" (FC, batch norm) and "fc_bn_relu". People
+    # are classified and ranked by the embeddings behind the neck.
     reid.HEAD.NECK = "none"
 
 
@@ -169,6 +171,15 @@ def _add_objective(reid: CN) -> None:
     reid.ID_WEIGHT = 1.0
     # Levels with an identity cross-entropy; [] for every level.
     reid.ID_LEVELS = []
+    # Batch-hard triplet loss (Hermans et al., arXiv 1703.07737) of ID_LEVELS, before the neck, over
+    # the boxes of all processes and the OIM lookup table. 0: none.
+    reid.TRIPLET = CN()
+    reid.TRIPLET.WEIGHT = 0.0
+    # Smallest wanted difference of the distances; 0 for the soft margin.
+    reid.TRIPLET.MARGIN = 0.3
+    # Whether the distances are those of embeddings of unit length, from 0 to 2. With OIMClassifier
+    # they always are.
+    reid.TRIPLET.NORMALIZE = False
     _add_alignment(reid)
 
 
@@ -191,6 +202,8 @@ def _add_alignment(reid: CN) -> None:
     # Beyond the paper: weight of the squared correlation of the levels' similarities over pairs of
     # different people. 0: none.
     reid.ALIGN.DECORRELATION_WEIGHT = 0.0
+    # Whether these two losses see the embeddings behind the neck (MODEL.REID.HEAD.NECK).
+    reid.ALIGN.BEHIND_NECK = False
     # Share of the training in which all three alignment weights rise from 0 to their value.
     reid.ALIGN.RAMP = 0.0
 

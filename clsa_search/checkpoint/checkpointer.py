@@ -19,7 +19,7 @@ from clsa_search.errors import InputError
 RUN_CHECKPOINT = re.compile(r"model_(\d{7}|final)\.pth")
 """File names of the checkpoints of a training run."""
 
-_CLASSIFIERS = "reid_criterion.classifiers."
+_CRITERION = "reid_criterion."
 _CONVERT = "clsa-convert-weights converts a ResNet of another project for the backbones"
 logger = logging.getLogger(__name__)
 
@@ -184,10 +184,10 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         return loaded
 
     def _load_model(self, checkpoint: dict) -> object:
-        if not any(key.startswith(_CLASSIFIERS) for key in self.model.state_dict()):
-            # a model for inference has no classifiers, so they are no reason for a warning
+        if not any(key.startswith(_CRITERION) for key in self.model.state_dict()):
+            # a model for inference has no classifiers and tables; they are no reason for a warning
             kept = checkpoint["model"].items()
-            kept = {key: value for key, value in kept if not key.startswith(_CLASSIFIERS)}
+            kept = {key: value for key, value in kept if not key.startswith(_CRITERION)}
             checkpoint = {**checkpoint, "model": kept}
         self.incompatible = super()._load_model(checkpoint)
         return self.incompatible

@@ -2,7 +2,14 @@
 
 from clsa_search.modeling.backbones import compute_features, feature_shapes
 from clsa_search.modeling.criterion import CLSACriterion
-from clsa_search.modeling.heads import REID_HEAD_REGISTRY, CLSAHead, PooledHead, ReIDHeads
+from clsa_search.modeling.heads import (
+    REID_HEAD_REGISTRY,
+    CLSAHead,
+    LevelEmbeddings,
+    PooledHead,
+    ReIDHead,
+    ReIDHeads,
+)
 from clsa_search.modeling.id_classifier import (
     ID_CLASSIFIER_REGISTRY,
     IDClassifier,
@@ -11,12 +18,14 @@ from clsa_search.modeling.id_classifier import (
 )
 from clsa_search.modeling.losses import (
     alignment_loss,
+    batch_hard_triplet_loss,
     decorrelation_loss,
     identity_loss,
     same_person_loss,
 )
 from clsa_search.modeling.norm_aware import NAE, SeqNet
 from clsa_search.modeling.onnx_branch import ONNXBranch
+from clsa_search.modeling.pair_criterion import PairCriterion
 from clsa_search.modeling.person_reid import PersonReID
 from clsa_search.modeling.person_roi_heads import PersonROIHeads
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
@@ -45,15 +54,18 @@ __all__ = [
     "CLSAHead",
     "CropBranch",
     "IDClassifier",
+    "LevelEmbeddings",
     "MaxPooledRes5ROIHeads",
     "NAE",
     "OIMClassifier",
     "ONNXBranch",
+    "PairCriterion",
     "PersonReID",
     "PersonROIHeads",
     "PersonSearchRCNN",
     "PooledHead",
     "ReIDBranch",
+    "ReIDHead",
     "ReIDHeads",
     "Res5Branch",
     "SeqNet",
@@ -61,6 +73,7 @@ __all__ = [
     "SoftmaxClassifier",
     "StagedBackbone",
     "alignment_loss",
+    "batch_hard_triplet_loss",
     "build_convnext_backbone",
     "build_reid_branch",
     "build_reid_resnet_backbone",

@@ -8,19 +8,11 @@ from detectron2.config import CfgNode, configurable
 from torch import nn
 
 from clsa_search.errors import InputError
-from clsa_search.modeling.distributed import mean_count, scale_gradient
-from clsa_search.modeling.id_classifier import (
-    ID_CLASSIFIER_REGISTRY,
-    IDClassifier,
-    OIMClassifier,
-)
-from clsa_search.modeling.level_pairs import pair_boxes
-from clsa_search.modeling.losses import (
-    alignment_loss,
-    decorrelation_loss,
-    identity_loss,
-    same_person_loss,
-)
+from clsa_search.modeling.distributed import mean_count
+from clsa_search.modeling.heads import LevelEmbeddings
+from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY, IDClassifier
+from clsa_search.modeling.losses import alignment_loss, identity_loss
+from clsa_search.modeling.pair_criterion import PairCriterion
 from clsa_search.modeling.registries import find_class
 from clsa_search.modeling.reid_sampling import FILLER
 
@@ -41,8 +33,7 @@ class CLSACriterion(nn.Module):
         temperature: temperature T of the alignment.
         detach_source: whether the alignment has no gradient for the source.
         align_unlabeled: whether the KL also uses boxes of unknown identity.
-        same_person_weight: weight of `same_person_loss`; 0 leaves it out.
-        decorrelation_weight: weight of `decorrelation_loss`; 0 leaves it out.
+        pairs: losses of pairs of boxes; none by default.
         ramp: share of the training in which the weights of all alignment losses rise from 0.
     """
 
@@ -60,8 +51,7 @@ class CLSACriterion(nn.Module):
         temperature: float,
         detach_source: bool,
         align_unlabeled: bool,
-        same_person_weight: float = 0.0,
-        decorrelation_weight: float = 0.0,
+        pairs: PairCriterion | None = None,
         ramp: float = 0.0,
     ) -> None:
         super().__init__()
@@ -73,8 +63,7 @@ class CLSACriterion(nn.Module):
         self.temperature = temperature
         self.detach_source = detach_source
         self.align_unlabeled = align_unlabeled
-        self.same_person_weight = same_person_weight
-        self.decorrelation_weight = decorrelation_weight
+        self.pairs = pairs
         self.ramp = ramp
         # set before each step of a training, so it need not be saved
         self.register_buffer("progress", torch.ones(()), persistent=False)
@@ -102,8 +91,7 @@ class CLSACriterion(nn.Module):
             "temperature": reid.ALIGN.TEMPERATURE,
             "detach_source": reid.ALIGN.DETACH_SOURCE,
             "align_unlabeled": reid.ALIGN.UNLABELED,
-            "same_person_weight": reid.ALIGN.SAME_PERSON_WEIGHT,
-            "decorrelation_weight": reid.ALIGN.DECORRELATION_WEIGHT,
+            "pairs": PairCriterion(cfg, levels, align_targets=targets, id_levels=id_levels),
             "ramp": reid.ALIGN.RAMP,
         }
 
@@ -111,35 +99,35 @@ class CLSACriterion(nn.Module):
         """Set the share of the training that is done, from 0 to 1; without a call it is 1."""
         self.progress.fill_(share)
 
-    def forward(
-        self, embeddings: dict[str, torch.Tensor], pids: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def forward(self, embeddings: LevelEmbeddings, pids: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute the losses in float32 and update the classifiers that learn without a gradient.
 
         The losses are sums divided by the mean count over all processes. So several processes
         train as one process on all images would.
 
         Args:
-            embeddings: {level: (R, D)} of `ReIDHeads`.
+            embeddings: those of `ReIDHeads`, R boxes.
             pids: (R,) int64 identities, UNLABELED (alignment at most) or FILLER (no loss).
 
         Returns:
-            loss_id_<level> for `id_levels`, loss_align_<level> for `align_targets`, and with
-            their weights loss_same_<level> for `align_targets` and loss_decorrelation.
+            loss_id_<level> for `id_levels`, loss_align_<level> for `align_targets`, and the losses
+            of `PairCriterion`.
         """
         with torch.autocast(pids.device.type, enabled=False):  # softmax needs all digits
+            ranked, share = embeddings.behind_neck, self._align_share()
             logits = {
-                level: classifier(embeddings[level])
-                for level, classifier in self.classifiers.items()
+                level: classifier(ranked[level]) for level, classifier in self.classifiers.items()
             }
-            losses = self._losses(logits, pids) | self._pair_losses(embeddings, pids)
+            losses = self._losses(logits, pids, share)
+            if self.pairs is not None:
+                losses |= self.pairs(embeddings, pids, self.classifiers, align_share=share)
             for level, classifier in self.classifiers.items():
                 assert isinstance(classifier, IDClassifier)
-                classifier.update(embeddings[level], pids)
+                classifier.update(ranked[level], pids)
         return losses
 
     def _losses(
-        self, logits: dict[str, torch.Tensor], pids: torch.Tensor
+        self, logits: dict[str, torch.Tensor], pids: torch.Tensor, share: torch.Tensor | float
     ) -> dict[str, torch.Tensor]:
         labeled = pids >= 0
         aligned = pids != FILLER if self.align_unlabeled else labeled
@@ -155,34 +143,12 @@ class CLSACriterion(nn.Module):
         for level in self.align_targets:
             target = logits[level][compared]
             loss = alignment_loss(source, target, temperature=self.temperature, count=counts[1])
-            losses[f"loss_align_{level}"] = self._ramped(self.align_weight) * loss
+            losses[f"loss_align_{level}"] = self.align_weight * share * loss
         return losses
 
-    def _pair_losses(
-        self, embeddings: dict[str, torch.Tensor], pids: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Compute the losses on similarities; no pair at all gives 0 with a gradient path."""
-        if not (self.same_person_weight or self.decorrelation_weight):
-            return {}
-        tables = {
-            level: classifier.lookup_table
-            for level, classifier in self.classifiers.items()
-            if isinstance(classifier, OIMClassifier)
-        }
-        similarities, same, different = pair_boxes(embeddings, pids, tables)
-        losses = {}
-        if self.same_person_weight:
-            source = list(similarities.values())[-1].detach()
-            for level in self.align_targets:
-                loss = same_person_loss(source, similarities[level], same)
-                losses[f"loss_same_{level}"] = self._ramped(self.same_person_weight) * loss
-        if self.decorrelation_weight:
-            loss = decorrelation_loss(list(similarities.values()), different)
-            losses["loss_decorrelation"] = self._ramped(self.decorrelation_weight) * loss
-        return {name: scale_gradient(loss) for name, loss in losses.items()}
-
-    def _ramped(self, weight: float) -> torch.Tensor | float:
-        return weight * (self.progress / self.ramp).clamp(max=1) if self.ramp else weight
+    def _align_share(self) -> torch.Tensor | float:
+        """Return the factor of the weights of the alignment at this step."""
+        return (self.progress / self.ramp).clamp(max=1) if self.ramp else 1.0
 
 
 def _read_choice(key: str, chosen: list[str], levels: list[str]) -> list[str]:

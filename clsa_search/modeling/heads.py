@@ -3,6 +3,8 @@
 R boxes, L levels, D embedding width of a level, C channels, h x w grid of a level.
 """
 
+from typing import NamedTuple
+
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
@@ -11,31 +13,85 @@ from torch import nn
 from torch.nn import functional as F
 
 from clsa_search.errors import InputError
+from clsa_search.modeling.global_pools import build_pool
 from clsa_search.modeling.registries import find_class
 
 REID_HEAD_REGISTRY = Registry("REID_HEAD")
 REID_HEAD_REGISTRY.__doc__ = """
-Registry of re-ID heads: modules from the feature maps (R, C, h, w) of a level to its embeddings
-(R, D), built from a config and the level's ShapeSpec. D is MODEL.REID.HEAD.EMBED_DIM.
+Registry of re-ID heads: subclasses of ReIDHead, built from a config and the ShapeSpec of a level. D
+is MODEL.REID.HEAD.EMBED_DIM.
 """
 
 
-@REID_HEAD_REGISTRY.register()
-class CLSAHead(nn.Module):
-    """The head of the paper: global average pool, FC, norm, ReLU, FC.
+class LevelEmbeddings(NamedTuple):
+    """The embeddings of all levels, twice: before the necks of the heads and behind them.
 
-    It computes in float32 under autocast too, because an embedding may overflow half precision.
+    They are equal without a neck. People are classified and ranked by those behind the neck.
+
+    Args:
+        before_neck: {level: (R, D)}, lowest level first.
+        behind_neck: as `before_neck`.
+    """
+
+    before_neck: dict[str, torch.Tensor]
+    behind_neck: dict[str, torch.Tensor]
+
+
+class ReIDHead(nn.Module):
+    """The interface of re-ID heads.
+
+    A head computes in float32 under autocast too, because an embedding may overflow half precision.
+    """
+
+    def compute(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings before the neck, (R, D), from feature maps (R, C, h, w)."""
+        raise NotImplementedError
+
+    def apply_neck(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings behind the neck, (R, D); by default there is no neck."""
+        return embeddings
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings behind the neck, (R, D), from feature maps (R, C, h, w)."""
+        return self.apply_neck(self.compute(features))
+
+
+@REID_HEAD_REGISTRY.register()
+class CLSAHead(ReIDHead):
+    """The head of the paper: global pool, FC, norm, ReLU, FC.
+
+    Its neck may be a batch norm without a bias: BNNeck of Luo et al., CVPR Workshops 2019 (arXiv
+    1903.07071), section 3.5.
 
     Args:
         in_channels: channels C of the level.
         hidden_dim: width of the first FC layer.
         embed_dim: width D of the embedding.
         norm: any norm of Detectron2's `get_norm`; "" for none.
+        pool: see `build_pool`; the paper has the average.
+        gem_p: see `build_pool`.
+        neck: "none" as in the paper, or "bn".
     """
 
     @configurable
-    def __init__(self, *, in_channels: int, hidden_dim: int, embed_dim: int, norm: str) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        hidden_dim: int,
+        embed_dim: int,
+        norm: str,
+        pool: str = "avg",
+        gem_p: float = 3.0,
+        neck: str = "none",
+    ) -> None:
         super().__init__()
+        if neck not in ("none", "bn"):
+            raise InputError(
+                f"MODEL.REID.HEAD.NECK is {neck!r}; expected 'none' or 'bn' with "
+                "MODEL.REID.HEAD.NAME CLSAHead, which has FC layers of its own"
+            )
+        self.pool = build_pool(pool, gem_p)
         # an FC layer as a 1 x 1 convolution, because Detectron2's norms expect feature maps
         self.reduce = Conv2d(
             in_channels,
@@ -46,6 +102,9 @@ class CLSAHead(nn.Module):
             activation=F.relu,
         )
         self.embed = nn.Linear(hidden_dim, embed_dim)
+        self.neck = nn.Identity() if neck == "none" else nn.BatchNorm1d(embed_dim)
+        if isinstance(self.neck, nn.BatchNorm1d):
+            self.neck.bias.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict:
@@ -56,57 +115,33 @@ class CLSAHead(nn.Module):
             "hidden_dim": head.HIDDEN_DIM,
             "embed_dim": head.EMBED_DIM,
             "norm": head.NORM,
+            "pool": head.POOL,
+            "gem_p": head.GEM_P,
+            "neck": head.NECK,
         }
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Compute embeddings (R, D) from feature maps (R, C, h, w)."""
+    def compute(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings before the neck; see `ReIDHead`."""
         with torch.autocast(features.device.type, enabled=False):
-            hidden = self.reduce(features.mean(dim=(2, 3), keepdim=True, dtype=torch.float32))
-            return self.embed(hidden.flatten(1))
+            return self.embed(self.reduce(self.pool(features)[:, :, None, None]).flatten(1))
 
-
-class AveragePool(nn.Module):
-    """Global average pool."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Compute (R, C) from feature maps (R, C, h, w)."""
-        return features.mean(dim=(2, 3))
-
-
-class GeneralizedMeanPool(nn.Module):
-    """Global pool by the generalized mean, with a learned exponent.
-
-    Source: Radenovic et al., TPAMI 2018 (arXiv 1711.02512), equation 3.
-
-    Args:
-        p: exponent at the start; 1 is the average, infinity the maximum.
-    """
-
-    MIN = 1e-6
-    """Smaller values are raised to this, because a power needs positive ones."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = nn.Parameter(torch.tensor([float(p)]))
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Compute (R, C) from feature maps (R, C, h, w)."""
-        return features.clamp(min=self.MIN).pow(self.p).mean(dim=(2, 3)).pow(1 / self.p)
+    def apply_neck(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings behind the neck; see `ReIDHead`."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.neck(embeddings)
 
 
 @REID_HEAD_REGISTRY.register()
-class PooledHead(nn.Module):
-    """The head of most re-ID networks: a global pool and a neck.
-
-    It computes in float32 under autocast too.
+class PooledHead(ReIDHead):
+    """The head of most re-ID networks: a global pool, an FC layer or none, and a neck.
 
     Args:
         in_channels: channels C of the level.
         embed_dim: width D of the embedding.
-        pool: "avg" for the average, "gem" for `GeneralizedMeanPool`.
-        gem_p: exponent of the latter at the start.
+        pool: see `build_pool`.
+        gem_p: see `build_pool`.
         neck: "none", "bn" (batch norm), "fc_bn" (FC, batch norm) or "fc_bn_relu"; D is C without
-            an FC layer.
+            an FC layer. The neck begins behind the FC layer.
     """
 
     @configurable
@@ -119,7 +154,7 @@ class PooledHead(nn.Module):
                 f"MODEL.REID.HEAD.EMBED_DIM is {embed_dim}; expected the {in_channels} channels of "
                 f"the level, because MODEL.REID.HEAD.NECK is {neck!r}"
             )
-        self.pool = GeneralizedMeanPool(gem_p) if pool == "gem" else AveragePool()
+        self.pool = build_pool(pool, gem_p)
         self.neck = _build_neck(neck, in_channels, embed_dim)
 
     @classmethod
@@ -134,10 +169,17 @@ class PooledHead(nn.Module):
             "neck": head.NECK,
         }
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Compute embeddings (R, D) from feature maps (R, C, h, w)."""
+    def compute(self, features: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings before the neck; see `ReIDHead`."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.neck(self.pool(features.float()))
+            pooled = self.pool(features)
+            return self.neck[0](pooled) if isinstance(self.neck, nn.Sequential) else pooled
+
+    def apply_neck(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Compute the embeddings behind the neck; see `ReIDHead`."""
+        layers = self.neck[1:] if isinstance(self.neck, nn.Sequential) else self.neck
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return layers(embeddings)
 
 
 class ReIDHeads(nn.ModuleDict):
@@ -148,7 +190,7 @@ class ReIDHeads(nn.ModuleDict):
     """
 
     @configurable
-    def __init__(self, *, heads: dict[str, nn.Module]) -> None:
+    def __init__(self, *, heads: dict[str, ReIDHead]) -> None:
         super().__init__(heads)
 
     @classmethod
@@ -157,14 +199,19 @@ class ReIDHeads(nn.ModuleDict):
         head = find_class(REID_HEAD_REGISTRY, cfg.MODEL.REID.HEAD.NAME, "MODEL.REID.HEAD.NAME")
         return {"heads": {level: head(cfg, shape) for level, shape in input_shape.items()}}
 
-    def forward(self, level_features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Compute {level: embeddings (R, D)} from {level: feature maps (R, C, h, w)}."""
-        return {level: head(level_features[level]) for level, head in self.items()}
+    def forward(self, level_features: dict[str, torch.Tensor]) -> LevelEmbeddings:
+        """Compute the embeddings of {level: feature maps (R, C, h, w)}."""
+        embeddings = LevelEmbeddings({}, {})
+        for level, head in self.items():
+            assert isinstance(head, ReIDHead)
+            embeddings.before_neck[level] = rows = head.compute(level_features[level])
+            embeddings.behind_neck[level] = head.apply_neck(rows)
+        return embeddings
 
     @staticmethod
-    def concatenate(embeddings: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Concatenate the unit embeddings of all levels to unit rows (R, L * D)."""
-        levels = [F.normalize(embedding, dim=1) for embedding in embeddings.values()]
+    def concatenate(embeddings: LevelEmbeddings) -> torch.Tensor:
+        """Concatenate the unit embeddings of all levels behind their necks, to (R, L * D)."""
+        levels = [F.normalize(embedding, dim=1) for embedding in embeddings.behind_neck.values()]
         return F.normalize(torch.cat(levels, dim=1), dim=1)
 
 

@@ -1,4 +1,4 @@
-"""The pairs of boxes that the losses between levels compare.
+"""The pairs of boxes that the losses of similarities and distances compare.
 
 R boxes of all processes, D embedding width of a level, P identities, C = R + P columns.
 """
@@ -25,34 +25,95 @@ class LevelPairs(NamedTuple):
     different: torch.Tensor
 
 
+class LevelDistances(NamedTuple):
+    """The distances of each box to all others at every level.
+
+    Args:
+        distances: {level: (R, C) float32}, lowest level first.
+        same: (R, C) bool, other boxes of the row's person.
+        different: (R, C) bool, boxes of other people.
+    """
+
+    distances: dict[str, torch.Tensor]
+    same: torch.Tensor
+    different: torch.Tensor
+
+
 def pair_boxes(
     embeddings: dict[str, torch.Tensor], pids: torch.Tensor, tables: dict[str, torch.Tensor]
 ) -> LevelPairs:
     """Pair the labeled boxes of all processes, and each with the rows of a lookup table.
 
-    A table gives every box a partner, also in a batch where nobody appears twice.
+    Each pair comes once. A table gives every box a partner, also in a batch where nobody appears
+    twice.
 
     Args:
         embeddings: {level: (R of this process, D)}, lowest level first.
         pids: (R of this process,) int64; only identities from 0 on form pairs.
         tables: {level: (P, D) unit rows of the identities, zero where empty}; may be empty.
     """
-    rows = {level: gather_rows_with_gradient(values) for level, values in embeddings.items()}
-    units = {level: F.normalize(values.float(), dim=1) for level, values in rows.items()}
-    pids = gather_rows(pids)
+    rows = _gather_units(embeddings)
+    same, different = _find_pairs(gather_rows(pids), tables)
+    similarities = {level: x @ _with_table(x, level, tables).T for level, x in rows.items()}
+    # the first R columns hold each pair of two boxes twice
+    once = torch.ones_like(same).triu(diagonal=1)
+    once[:, len(same) :] = True
+    return LevelPairs(similarities, same & once, different & once)
+
+
+def measure_distances(
+    embeddings: dict[str, torch.Tensor],
+    pids: torch.Tensor,
+    tables: dict[str, torch.Tensor],
+    *,
+    normalize: bool,
+) -> LevelDistances:
+    """Measure the distances of the boxes of all processes to each other and to a lookup table.
+
+    Args:
+        embeddings: {level: (R of this process, D)}, lowest level first.
+        pids: (R of this process,) int64; only identities from 0 on are compared.
+        tables: {level: (P, D) unit rows of the identities, zero where empty}; may be empty.
+        normalize: whether embeddings are scaled to unit length; with tables they always are.
+    """
+    gather = _gather_units if normalize or tables else _gather
+    distances = {
+        level: torch.cdist(rows, _with_table(rows, level, tables))
+        for level, rows in gather(embeddings).items()
+    }
+    return LevelDistances(distances, *_find_pairs(gather_rows(pids), tables))
+
+
+def _gather(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the rows of all processes in float32; those of this process keep their gradient."""
+    return {level: gather_rows_with_gradient(x).float() for level, x in embeddings.items()}
+
+
+def _gather_units(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {level: F.normalize(rows, dim=1) for level, rows in _gather(embeddings).items()}
+
+
+def _with_table(rows: torch.Tensor, level: str, tables: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([rows, tables[level]]) if tables else rows
+
+
+def _find_pairs(
+    pids: torch.Tensor, tables: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which boxes and filled table rows are of the person of a box, and which of others.
+
+    Args:
+        pids: (R,) int64.
+        tables: see `pair_boxes`.
+
+    Returns:
+        Two masks (R, C); a box is no pair with itself.
+    """
     labeled = pids >= 0
-    # each pair of boxes once
-    is_pair = (labeled[:, None] & labeled).triu(diagonal=1)
-    is_same = pids[:, None] == pids
-    similarities = {level: unit @ unit.T for level, unit in units.items()}
-    if tables:
-        any_table = next(iter(tables.values()))
-        is_filled = any_table.any(dim=1)
-        is_pair = torch.cat([is_pair, labeled[:, None] & is_filled], dim=1)
-        ids = torch.arange(len(any_table), device=pids.device)
-        is_same = torch.cat([is_same, pids[:, None] == ids], dim=1)
-        similarities = {
-            level: torch.cat([values, units[level] @ tables[level].T], dim=1)
-            for level, values in similarities.items()
-        }
-    return LevelPairs(similarities, is_pair & is_same, is_pair & ~is_same)
+    ids, is_partner = pids, (labeled[:, None] & labeled).fill_diagonal_(False)
+    for table in list(tables.values())[:1]:  # those of all levels have the same rows
+        is_filled = table.any(dim=1)
+        ids = torch.cat([ids, torch.arange(len(table), device=pids.device)])
+        is_partner = torch.cat([is_partner, labeled[:, None] & is_filled], dim=1)
+    is_same = pids[:, None] == ids
+    return is_partner & is_same, is_partner & ~is_same

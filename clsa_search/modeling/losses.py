@@ -1,4 +1,4 @@
-"""The losses as pure functions: of logits (CLSA), and of similarities (alignment of the levels).
+"""The losses as pure functions: of logits, and of similarities and distances of boxes.
 
 R boxes, P identities, C boxes to compare with, L levels; logits may have further columns that are
 no identity.
@@ -96,3 +96,29 @@ def decorrelation_loss(similarities: list[torch.Tensor], different: torch.Tensor
     for first, second in combinations(units, 2):
         total = total + (first @ second) ** 2
     return total
+
+
+def batch_hard_triplet_loss(
+    distances: torch.Tensor, same: torch.Tensor, different: torch.Tensor, *, margin: float
+) -> torch.Tensor:
+    """Compute the mean of max(0, margin + farthest positive - nearest negative) over the anchors.
+
+    A row is an anchor if it has a positive and a negative. Without anchors the loss is 0 with a
+    gradient path. A margin of 0 is the soft margin: softplus in place of the maximum.
+    Source: Hermans et al. (arXiv 1703.07737), section 2 and equation 5.
+
+    Args:
+        distances: (R, C) of 0 or more, any float dtype; the loss is computed in float32.
+        same: (R, C) bool, positives of each row.
+        different: (R, C) bool, negatives of each row.
+        margin: smallest wanted difference, in the unit of `distances`.
+    """
+    distances = distances.float()
+    if not distances.numel():
+        return distances.sum()
+    farthest = distances.where(same, 0).amax(dim=1)
+    nearest = distances.where(different, torch.finfo(torch.float32).max).amin(dim=1)
+    gaps = margin + farthest - nearest
+    losses = gaps.clamp(min=0) if margin else F.softplus(gaps)
+    is_anchor = same.any(dim=1) & different.any(dim=1)
+    return losses.where(is_anchor, 0).sum() / is_anchor.sum().clamp(min=1)

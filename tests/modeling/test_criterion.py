@@ -9,6 +9,7 @@ from clsa_search.modeling import (
     FILLER,
     CLSACriterion,
     OIMClassifier,
+    PairCriterion,
     ReIDHeads,
     SoftmaxClassifier,
 )
@@ -28,6 +29,11 @@ class Objective(nn.Module):
 
     def forward(self, features, pids):
         return self.criterion(self.heads(features), pids)
+
+
+def pair_losses(levels=LEVELS, **changes):
+    arguments = {"align_targets": list(levels[:-1]), "triplet_levels": list(levels)}
+    return PairCriterion(**(arguments | changes))
 
 
 def build(levels=LEVELS, norm="BN", hidden_dim=12, **changes):
@@ -181,7 +187,7 @@ def test_config_errors_name_key_and_value(tiny_cfg, opts, message):
 
 def test_losses_between_levels_have_their_keys_and_train_their_levels():
     inputs = level_features()
-    objective = build(same_person_weight=1.0, decorrelation_weight=1.0)
+    objective = build(pairs=pair_losses(same_person_weight=1.0, decorrelation_weight=1.0))
     losses = objective(inputs, PIDS)
     assert {"loss_same_res3", "loss_same_res4", "loss_decorrelation"} <= losses.keys()
     assert trained_levels(losses, "loss_decorrelation", inputs) == set(LEVELS)
@@ -190,7 +196,7 @@ def test_losses_between_levels_have_their_keys_and_train_their_levels():
 
 
 def test_a_batch_without_pairs_has_the_same_keys():
-    objective = build(same_person_weight=1.0, decorrelation_weight=1.0)
+    objective = build(pairs=pair_losses(same_person_weight=1.0, decorrelation_weight=1.0))
     usual = objective(level_features(), PIDS)
     for pids in ([UNLABELED] * 6, [0] + [UNLABELED] * 5, [1] * 6):
         losses = objective(level_features(), torch.tensor(pids))
@@ -200,7 +206,10 @@ def test_a_batch_without_pairs_has_the_same_keys():
 
 
 def test_alignment_weights_rise_over_the_first_share_of_the_training():
-    objective, inputs = build(same_person_weight=2.0, ramp=0.25), level_features()
+    objective, inputs = (
+        build(pairs=pair_losses(same_person_weight=2.0), ramp=0.25),
+        level_features(),
+    )
     full = objective(inputs, PIDS)
     for progress, share in [(0.0, 0.0), (0.125, 0.5), (0.25, 1.0), (0.9, 1.0)]:
         objective.criterion.set_progress(progress)
@@ -218,6 +227,6 @@ def test_oim_pairs_each_box_with_its_lookup_table():
     for seed, classifier in enumerate(oim.values()):
         rows = torch.randn(5, 7, generator=torch.Generator().manual_seed(seed))
         classifier.update(rows, torch.arange(5))
-    objective = build(classifiers=oim, same_person_weight=1.0)
+    objective = build(classifiers=oim, pairs=pair_losses(same_person_weight=1.0))
     alone = torch.tensor([0, 1, 2, 3, 4, UNLABELED])  # nobody is twice in the batch
     assert objective(level_features(), alone)["loss_same_res3"].item() > 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from clsa_search.modeling import CLSACriterion
+from clsa_search.modeling import CLSACriterion, LevelEmbeddings
 from clsa_search.modeling.batched_training import batch_training
 from tests.support.model_inputs import compute_losses, inference_input, training_input
 
@@ -60,20 +60,26 @@ def test_losses_and_gradients(models, tolerance, batched):
     assert difference(on_gpu, on_cpu.detach()) < min(50 * tolerance, 0.7)
 
 
+def name_levels(levels, rows):
+    """Return the embeddings of rows (2, L, R, D)."""
+    return LevelEmbeddings(*(dict(zip(levels, x, strict=True)) for x in rows))
+
+
 @pytest.mark.parametrize("classifier", ["SoftmaxClassifier", "OIMClassifier"])
 def test_every_loss_of_the_criterion(tiny_cfg, classifier):
     reid = tiny_cfg.MODEL.REID
     reid.CLASSIFIER, reid.ALIGN.SAME_PERSON_WEIGHT = classifier, 1.0
-    reid.ALIGN.DECORRELATION_WEIGHT = 1.0
+    reid.ALIGN.DECORRELATION_WEIGHT = reid.TRIPLET.WEIGHT = 1.0
+    reid.HEAD.NECK = "bn"  # with OIM, the embeddings before it have tables of their own
     levels = ["res3", "res4", "res5"]
     on_cpu = CLSACriterion(tiny_cfg, levels)
     on_gpu = copy.deepcopy(on_cpu).cuda()
     generator = torch.Generator().manual_seed(0)
     for _ in range(3):  # OIM learns at each step
-        rows = torch.randn(3, 9, reid.HEAD.EMBED_DIM, generator=generator)
+        rows = torch.randn(2, 3, 9, reid.HEAD.EMBED_DIM, generator=generator)
         pids = torch.randint(-2, 3, (9,), generator=generator)
-        expected = on_cpu(dict(zip(levels, rows, strict=True)), pids)
-        losses = on_gpu(dict(zip(levels, rows.cuda(), strict=True)), pids.cuda())
+        expected = on_cpu(name_levels(levels, rows), pids)
+        losses = on_gpu(name_levels(levels, rows.cuda()), pids.cuda())
         assert losses.keys() == expected.keys()
         for name, loss in losses.items():
             torch.testing.assert_close(loss.cpu(), expected[name], atol=1e-5, rtol=1e-4)

@@ -43,6 +43,15 @@ def test_necks():
         torch.testing.assert_close(head(features), expected, rtol=1e-4, atol=0)
 
 
+def test_the_neck_begins_behind_the_fc_layer():
+    features = torch.tensor([[[[1.0]], [[-3.0]]]])
+    head = build(neck="fc_bn_relu", embed_dim=1)
+    before = head.compute(features)
+    torch.testing.assert_close(before, head.neck[0](features.flatten(1)))
+    torch.testing.assert_close(head.apply_neck(before), head(features))
+    torch.testing.assert_close(build(neck="bn").compute(features), features.flatten(1))
+
+
 def test_without_fc_the_width_is_that_of_the_level():
     with pytest.raises(InputError, match=r"EMBED_DIM is 5; expected the 2 channels .* 'bn'"):
         build(neck="bn", embed_dim=5)
