@@ -156,8 +156,15 @@ def _add_objective(reid: CN) -> None:
     # boxes. A proposal needs an IoU of ROI_HEADS.IOU_THRESHOLDS. The paper uses all proposals.
     reid.PROPOSALS_PER_IMAGE = 16
 
-    # Embeddings to logits over the identities: "SoftmaxClassifier" or "OIMClassifier".
+    # Embeddings to logits over the identities: "SoftmaxClassifier", "CosineClassifier" or
+    # "OIMClassifier".
     reid.CLASSIFIER = "SoftmaxClassifier"
+    # CosineClassifier: scaled cosines with a margin (CosFace, Wang et al., CVPR 2018, arXiv
+    # 1801.09414). s: factor of the cosines; the paper has 64, for faces.
+    reid.COSINE = CN()
+    reid.COSINE.SCALE = 30.0
+    # m: margin of the true identity's cosine in the identity loss. 0: a plain cosine softmax.
+    reid.COSINE.MARGIN = 0.35
     # OIMClassifier: online instance matching (Xiao et al., CVPR 2017, arXiv 1604.01850).
     reid.OIM = CN()
     # Q: number of slots of the circular queue of unlabeled embeddings, used as further negatives.
@@ -169,6 +176,8 @@ def _add_objective(reid: CN) -> None:
 
     # Weight of the identity cross-entropy of each level.
     reid.ID_WEIGHT = 1.0
+    # Label smoothing of the cross-entropy: share of the target that is spread over all identities.
+    reid.LABEL_SMOOTHING = 0.0
     # Levels with an identity cross-entropy; [] for every level.
     reid.ID_LEVELS = []
     # Batch-hard triplet loss (Hermans et al., arXiv 1703.07737) of ID_LEVELS, before the neck, over

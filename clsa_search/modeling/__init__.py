@@ -12,6 +12,7 @@ from clsa_search.modeling.heads import (
 )
 from clsa_search.modeling.id_classifier import (
     ID_CLASSIFIER_REGISTRY,
+    CosineClassifier,
     IDClassifier,
     OIMClassifier,
     SoftmaxClassifier,
@@ -52,6 +53,7 @@ __all__ = [
     "REID_HEAD_REGISTRY",
     "CLSACriterion",
     "CLSAHead",
+    "CosineClassifier",
     "CropBranch",
     "IDClassifier",
     "LevelEmbeddings",

@@ -33,6 +33,7 @@ class CLSACriterion(nn.Module):
         temperature: temperature T of the alignment.
         detach_source: whether the alignment has no gradient for the source.
         align_unlabeled: whether the KL also uses boxes of unknown identity.
+        smoothing: label smoothing of the identity losses.
         pairs: losses of pairs of boxes; none by default.
         ramp: share of the training in which the weights of all alignment losses rise from 0.
     """
@@ -51,6 +52,7 @@ class CLSACriterion(nn.Module):
         temperature: float,
         detach_source: bool,
         align_unlabeled: bool,
+        smoothing: float = 0.0,
         pairs: PairCriterion | None = None,
         ramp: float = 0.0,
     ) -> None:
@@ -63,6 +65,7 @@ class CLSACriterion(nn.Module):
         self.temperature = temperature
         self.detach_source = detach_source
         self.align_unlabeled = align_unlabeled
+        self.smoothing = smoothing
         self.pairs = pairs
         self.ramp = ramp
         # set before each step of a training, so it need not be saved
@@ -91,6 +94,7 @@ class CLSACriterion(nn.Module):
             "temperature": reid.ALIGN.TEMPERATURE,
             "detach_source": reid.ALIGN.DETACH_SOURCE,
             "align_unlabeled": reid.ALIGN.UNLABELED,
+            "smoothing": reid.LABEL_SMOOTHING,
             "pairs": PairCriterion(cfg, levels, align_targets=targets, id_levels=id_levels),
             "ramp": reid.ALIGN.RAMP,
         }
@@ -136,7 +140,15 @@ class CLSACriterion(nn.Module):
         known, compared = labeled.nonzero().squeeze(1), aligned.nonzero().squeeze(1)
         losses = {}
         for level in self.id_levels:
-            loss = identity_loss(logits[level][known], pids[known], count=counts[0])
+            classifier = self.classifiers[level]
+            assert isinstance(classifier, IDClassifier)
+            loss = identity_loss(
+                classifier.penalize(logits[level][known], pids[known]),
+                pids[known],
+                count=counts[0],
+                smoothing=self.smoothing,
+                num_ids=classifier.num_ids,
+            )
             losses[f"loss_id_{level}"] = self.id_weight * loss
         source = logits[list(logits)[-1]][compared]
         source = source.detach() if self.detach_source else source

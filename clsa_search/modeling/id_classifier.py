@@ -36,6 +36,15 @@ class IDClassifier(nn.Module):
         """Compute logits (R, P or more) from embeddings (R, D); the first P are the identities."""
         raise NotImplementedError
 
+    def penalize(self, logits: torch.Tensor, pids: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the identity loss, for classifiers with a margin; by default as is.
+
+        Args:
+            logits: those of labeled rows, (R, P or more).
+            pids: (R,) int64 identities, from 0 on.
+        """
+        return logits
+
     def update(self, embeddings: torch.Tensor, pids: torch.Tensor) -> None:
         """Learn without a gradient, once in each step; by default do nothing.
 
@@ -64,6 +73,52 @@ class SoftmaxClassifier(nn.Linear, IDClassifier):
     def from_config(cls, cfg: CfgNode) -> dict:
         """Return the constructor arguments for a config."""
         return {"embed_dim": cfg.MODEL.REID.HEAD.EMBED_DIM, "num_ids": cfg.MODEL.REID.NUM_IDS}
+
+
+@ID_CLASSIFIER_REGISTRY.register()
+class CosineClassifier(IDClassifier):
+    """Scaled cosines with a learned row of each identity; the identity loss has a margin.
+
+    The alignment compares the cosines without the margin.
+    Source: CosFace (Wang et al., CVPR 2018, arXiv 1801.09414), equation 4. A margin of 0 is a plain
+    cosine softmax.
+
+    Args:
+        embed_dim: width D of the embeddings.
+        num_ids: number P of identities.
+        scale: factor s of the cosines.
+        margin: margin m that is taken from the cosine of the true identity.
+    """
+
+    @configurable
+    def __init__(self, *, embed_dim: int, num_ids: int, scale: float, margin: float) -> None:
+        super().__init__()
+        self.num_ids = num_ids
+        self.scale = scale
+        self.margin = margin
+        self.weight = nn.Parameter(torch.empty(num_ids, embed_dim))
+        nn.init.normal_(self.weight)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        """Return the constructor arguments for a config."""
+        cosine = cfg.MODEL.REID.COSINE
+        return {
+            "embed_dim": cfg.MODEL.REID.HEAD.EMBED_DIM,
+            "num_ids": cfg.MODEL.REID.NUM_IDS,
+            "scale": cosine.SCALE,
+            "margin": cosine.MARGIN,
+        }
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Compute logits (R, P) from embeddings (R, D)."""
+        unit = F.normalize(embeddings.float(), dim=1, eps=MIN_NORM)
+        with torch.autocast(unit.device.type, enabled=False):
+            return self.scale * unit @ F.normalize(self.weight, dim=1).T
+
+    def penalize(self, logits: torch.Tensor, pids: torch.Tensor) -> torch.Tensor:
+        """Take the margin from the true identity's logit; see `IDClassifier`."""
+        return logits - self.scale * self.margin * F.one_hot(pids, self.num_ids)
 
 
 @ID_CLASSIFIER_REGISTRY.register()

@@ -16,16 +16,30 @@ MIN_SPREAD = 1e-2
 
 
 def identity_loss(
-    logits: torch.Tensor, pids: torch.Tensor, *, count: torch.Tensor | None = None
+    logits: torch.Tensor,
+    pids: torch.Tensor,
+    *,
+    count: torch.Tensor | None = None,
+    smoothing: float = 0.0,
+    num_ids: int | None = None,
 ) -> torch.Tensor:
     """Compute the cross-entropy of the labeled rows; 0 with a gradient path if there are none.
+
+    Label smoothing: Szegedy et al., CVPR 2016 (arXiv 1512.00567), section 7.
 
     Args:
         logits: (R, P or more), any float dtype; the loss is computed in float32.
         pids: (R,) int64 in [0, P), or UNLABELED.
         count: divisor of the sum, above 0; the default is the number of labeled rows.
+        smoothing: share of the target that is spread evenly over all identities, in [0, 1).
+        num_ids: number P of identities; the default is the number of columns.
     """
-    total = F.cross_entropy(logits.float(), pids, ignore_index=UNLABELED, reduction="sum")
+    logits = logits.float()
+    total = F.cross_entropy(logits, pids, ignore_index=UNLABELED, reduction="sum")
+    if smoothing:
+        evenly = -logits.log_softmax(dim=1)[:, :num_ids].mean(dim=1)
+        evenly = evenly.where(pids != UNLABELED, 0).sum()
+        total = (1 - smoothing) * total + smoothing * evenly
     count = (pids != UNLABELED).sum().clamp(min=1) if count is None else count
     return total / count
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from clsa_search.modeling import (
     alignment_loss,
@@ -197,3 +198,26 @@ def test_equal_similarities_correlate_with_nothing():
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-9)
     assert torch.isfinite(equal.grad).all()
+
+
+def test_smoothing_spreads_its_share_over_all_identities():
+    logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(6))
+    pids = torch.tensor([0, UNLABELED, 3, 3])
+    expected = F.cross_entropy(logits[pids >= 0], pids[pids >= 0], label_smoothing=0.1)
+    torch.testing.assert_close(identity_loss(logits, pids, smoothing=0.1), expected)
+
+
+def test_smoothing_by_hand_gives_no_share_to_other_columns():
+    # two identities and a slot of the queue; probabilities 1/2, 1/4, 1/4
+    logits = torch.tensor([[0.5, 0.25, 0.25]]).log()
+    loss = identity_loss(logits, torch.tensor([0]), smoothing=0.2, num_ids=2)
+    assert loss.item() == pytest.approx(-(0.9 * math.log(0.5) + 0.1 * math.log(0.25)))
+
+
+@pytest.mark.parametrize("pids", [[], [UNLABELED, UNLABELED]])
+def test_smoothing_without_labels_is_zero_with_a_gradient_path(pids):
+    logits = torch.randn(len(pids), 4, requires_grad=True)
+    loss = identity_loss(logits, torch.tensor(pids, dtype=torch.int64), smoothing=0.1)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None and not logits.grad.any()
