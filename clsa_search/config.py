@@ -120,6 +120,12 @@ def _add_crop_input(reid: CN) -> None:
     reid.INPUT.PIXEL_MEAN = []
     reid.INPUT.PIXEL_STD = []
 
+    # CropBranch, in training only: probability that a crop loses a random rectangle (Zhong et al.,
+    # arXiv 1708.04896), and probability that it is scaled down and up again.
+    reid.AUGMENT = CN()
+    reid.AUGMENT.ERASING = 0.0
+    reid.AUGMENT.BLUR = 0.0
+
     # ONNXBranch: the ONNX file, relative to the folder of MODEL.WEIGHTS; "" for the file beside
     # the weights with their name and the suffix .onnx. The only level is "onnx".
     reid.ONNX = CN()

@@ -40,6 +40,8 @@ from clsa_search.errors import InputError
         ("MODEL.REID.HEAD.NECK", "'BNNeck'", "'none', 'bn', 'fc_bn', 'fc_bn_relu'"),
         ("MODEL.REID.TRIPLET.WEIGHT", "-1", "finite numbers of 0 or more"),
         ("MODEL.REID.TRIPLET.MARGIN", "-0.3", "finite numbers of 0 or more"),
+        ("MODEL.REID.AUGMENT.ERASING", "1.5", "from 0 to 1"),
+        ("MODEL.REID.AUGMENT.BLUR", "-0.1", "from 0 to 1"),
         ("MODEL.REID.LABEL_SMOOTHING", "1.0", "less than 1"),
         ("MODEL.REID.COSINE.SCALE", "0.0", "above 0"),
         ("MODEL.REID.COSINE.MARGIN", "-0.1", "from 0 to less than 1"),

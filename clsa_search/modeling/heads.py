@@ -102,8 +102,10 @@ class CLSAHead(ReIDHead):
             activation=F.relu,
         )
         self.embed = nn.Linear(hidden_dim, embed_dim)
-        self.neck = nn.Identity() if neck == "none" else nn.BatchNorm1d(embed_dim)
-        if isinstance(self.neck, nn.BatchNorm1d):
+        self.neck = None
+        if neck == "bn":
+            # statistics over all processes if those of the other norm are
+            self.neck = get_norm(norm if "Sync" in norm else "BN", embed_dim)
             self.neck.bias.requires_grad_(False)
 
     @classmethod
@@ -127,8 +129,10 @@ class CLSAHead(ReIDHead):
 
     def apply_neck(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Compute the embeddings behind the neck; see `ReIDHead`."""
+        if self.neck is None:
+            return embeddings
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.neck(embeddings)
+            return self.neck(embeddings[:, :, None, None]).flatten(1)
 
 
 @REID_HEAD_REGISTRY.register()

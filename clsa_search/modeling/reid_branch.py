@@ -15,6 +15,7 @@ from detectron2.utils.registry import Registry
 from torch import nn
 
 from clsa_search.errors import InputError
+from clsa_search.modeling.crop_augmentation import build_crop_augmentation
 from clsa_search.modeling.crop_normalization import build_crop_normalization
 from clsa_search.modeling.regions import to_regions
 from clsa_search.modeling.registries import find_class
@@ -62,9 +63,17 @@ def build_reid_branch(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> ReIDBr
         input_shape: shapes of the detector's feature maps.
 
     Raises:
-        InputError: no branch has this name, or it does not have one of MODEL.REID.LEVELS.
+        InputError: no branch has this name, it does not have one of MODEL.REID.LEVELS, or it has no
+            crops to augment.
     """
     branch = find_class(REID_BRANCH_REGISTRY, cfg.MODEL.REID.NAME, "MODEL.REID.NAME")
+    if getattr(branch, "is_trainable", True) and not issubclass(branch, CropBranch):
+        for key, probability in cfg.MODEL.REID.AUGMENT.items():
+            if probability:
+                raise InputError(
+                    f"MODEL.REID.AUGMENT.{key} is {probability}; expected 0.0, or MODEL.REID.NAME "
+                    f"CropBranch, because {cfg.MODEL.REID.NAME} cuts no crops"
+                )
     return branch(cfg, input_shape)
 
 
@@ -80,6 +89,7 @@ class CropBranch(ReIDBranch):
         levels: outputs of the backbone to match, lowest first.
         crop_size: (height, width) of the crops in pixels.
         normalization: change from the detector's normalization of pixels to the backbone's.
+        augmentation: random changes of the crops, in training only; see `build_crop_augmentation`.
     """
 
     @configurable
@@ -90,9 +100,11 @@ class CropBranch(ReIDBranch):
         levels: list[str],
         crop_size: tuple[int, int],
         normalization: nn.Module | None = None,
+        augmentation: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.normalization = normalization or nn.Identity()
+        self.augmentation = nn.Identity() if augmentation is None else augmentation
         self.backbone = backbone
         self.levels = levels
         self.crop = ROIAlign(crop_size, spatial_scale=1.0, sampling_ratio=0, aligned=True)
@@ -106,6 +118,7 @@ class CropBranch(ReIDBranch):
             "levels": read_levels(cfg, backbone.output_shape()),
             "crop_size": tuple(cfg.MODEL.REID.CROP_SIZE),
             "normalization": build_crop_normalization(cfg),
+            "augmentation": build_crop_augmentation(cfg),
         }
 
     def output_shape(self) -> dict[str, ShapeSpec]:
@@ -124,7 +137,7 @@ class CropBranch(ReIDBranch):
 
         The crops are normalized as the images of the detector.
         """
-        outputs = self.backbone(self.normalization(crops))
+        outputs = self.backbone(self.normalization(self.augmentation(crops)))
         return {level: outputs[level] for level in self.levels}
 
 

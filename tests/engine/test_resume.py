@@ -27,7 +27,16 @@ def six_steps(tiny_cfg):
     return tiny_cfg
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(six_steps):
+RECIPE = [
+    *("MODEL.REID.AUGMENT.ERASING", "0.5", "MODEL.REID.AUGMENT.BLUR", "0.5"),
+    *("MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.HEAD.NECK", "bn"),
+    *("MODEL.REID.TRIPLET.WEIGHT", "1.0", "MODEL.REID.LABEL_SMOOTHING", "0.1"),
+]
+
+
+@pytest.mark.parametrize("opts", [[], RECIPE], ids=["default", "recipe"])
+def test_a_resumed_run_equals_an_uninterrupted_one(six_steps, opts):
+    six_steps.merge_from_list(opts)
     whole, losses = train(six_steps)
     folder = Path(six_steps.OUTPUT_DIR)
     (folder / "last_checkpoint").write_text("model_0000002.pth")

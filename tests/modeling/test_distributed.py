@@ -62,7 +62,7 @@ def run_steps(model, inputs):
             if parameter.grad is not None:
                 name = f"gradient of {name.removeprefix('module.')} in step {step}"
                 results[name] = parameter.grad.clone()
-    buffers = {name: value for name, value in model.named_buffers() if "classifiers" in name}
+    buffers = {name: value for name, value in model.named_buffers() if "reid_criterion" in name}
     return results | {name.removeprefix("module."): value for name, value in buffers.items()}
 
 
@@ -78,8 +78,13 @@ def run_share(rank, opts, folder):
         [],
         ["MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.OIM.QUEUE_SIZE", "7"],
         ["MODEL.REID.NAME", "SharedBranch"],
+        [
+            *("MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.HEAD.NECK", "bn"),
+            *("MODEL.REID.TRIPLET.WEIGHT", "1.0", "MODEL.REID.ALIGN.SAME_PERSON_WEIGHT", "1.0"),
+            *("MODEL.REID.ALIGN.DECORRELATION_WEIGHT", "1.0", "MODEL.REID.HEAD.POOL", "gem"),
+        ],
     ],
-    ids=["crop", "oim", "shared"],
+    ids=["crop", "oim", "shared", "pairs"],
 )
 def test_two_processes_train_as_one_process(opts, tmp_path):
     # norms with statistics over the rows of both processes
