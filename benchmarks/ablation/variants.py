@@ -47,27 +47,47 @@ _PLAIN = _reid(
     ALIGN__SAME_PERSON_WEIGHT=0.0,
     ALIGN__DECORRELATION_WEIGHT=0.0,
     ALIGN__RAMP=0.0,
+    ALIGN__BEHIND_NECK=False,
+    HEAD__NECK="none",
+    HEAD__POOL="avg",
+    TRIPLET__WEIGHT=0.0,
+    LABEL_SMOOTHING=0.0,
+    AUGMENT__ERASING=0.0,
+    AUGMENT__BLUR=0.0,
 )
 """Cross-entropy on every level and nothing else."""
 
 _KL = _PLAIN | _reid(ALIGN__WEIGHT=1.0)
-_SAME_PERSON = _reid(ALIGN__SAME_PERSON_WEIGHT=1.0, ALIGN__RAMP=0.25)
-_DECORRELATION = _reid(ALIGN__DECORRELATION_WEIGHT=1.0, ALIGN__RAMP=0.25)
+_RAMP = _reid(ALIGN__RAMP=0.25)
+_SAME_PERSON = _reid(ALIGN__SAME_PERSON_WEIGHT=1.0) | _RAMP
+_DECORRELATION = _reid(ALIGN__DECORRELATION_WEIGHT=1.0) | _RAMP
+_SD = _SAME_PERSON | _DECORRELATION
+_NECK = _reid(HEAD__NECK="bn")
 _OIM = _reid(CLASSIFIER="OIMClassifier")
 _SHARED = _reid(NAME="SharedBranch")
 _SINGLE = _reid(LEVELS=["res5"])
-_LAST_STRIDE = _reid(BACKBONE__NAME="build_reid_resnet_backbone", BACKBONE__LAST_STRIDE=1)
 
 _INGREDIENTS: dict[str, tuple[str, Changes]] = {
     "same_person": ("S: same-person alignment", _SAME_PERSON),
     "decorrelation": ("D: decorrelation", _DECORRELATION),
-    "last_stride": ("last stride 1", _LAST_STRIDE),
+    "neck": ("BNNeck", _NECK),
+    "triplet": ("batch-hard triplet", _reid(TRIPLET__WEIGHT=1.0)),
+    "smoothing": ("label smoothing", _reid(LABEL_SMOOTHING=0.1)),
+    "gem": ("GeM", _reid(HEAD__POOL="gem")),
+    "last_stride": (
+        "last stride 1",
+        _reid(BACKBONE__NAME="build_reid_resnet_backbone", BACKBONE__LAST_STRIDE=1),
+    ),
+    "kl": ("KL", _reid(ALIGN__WEIGHT=1.0)),
+    "cosine": ("cosine classifier", _reid(CLASSIFIER="CosineClassifier")),
     "oim": ("OIM", _OIM),
+    "erasing": ("random erasing", _reid(AUGMENT__ERASING=0.5)),
+    "blur": ("blur", _reid(AUGMENT__BLUR=0.5)),
 }
-"""{name: (label, changes)} of all that is tried alone."""
+"""{name: (label, changes)} of all that is tried alone and in the recipe."""
 
-_RECIPE = ("same_person", "decorrelation", "last_stride")
-"""Ingredients of the recipe, each left out once."""
+_RECIPE = ("same_person", "decorrelation", "neck", "triplet", "smoothing")
+"""Ingredients of the recipe, each left out once; the others are added once."""
 
 
 def _combine(names: Sequence[str]) -> Changes:
@@ -78,7 +98,9 @@ def _combine(names: Sequence[str]) -> Changes:
 
 
 _ALONE = tuple(
-    Variant(name, label, _PLAIN | changes) for name, (label, changes) in _INGREDIENTS.items()
+    Variant(name, label, _PLAIN | changes)
+    for name, (label, changes) in _INGREDIENTS.items()
+    if name != "kl"  # that is the variant "alignment"
 )
 _LEFT_OUT = tuple(
     Variant(
@@ -90,9 +112,15 @@ _LEFT_OUT = tuple(
     for left_out in _RECIPE
 )
 _ADDED = tuple(
-    Variant(f"with_{name}", f"with {label}", _combine(_RECIPE) | changes, RECIPE)
-    for name, (label, changes) in _INGREDIENTS.items()
+    Variant(f"with_{name}", f"with {label}", _combine((*_RECIPE, name)), RECIPE)
+    for name, (label, _) in _INGREDIENTS.items()
     if name not in _RECIPE
+)
+_BEHIND_NECK = Variant(
+    "recipe_behind_neck",
+    "S + D behind the BNNeck",
+    _combine(_RECIPE) | _reid(ALIGN__BEHIND_NECK=True),
+    RECIPE,
 )
 _VARIANTS = (
     Variant(BASELINE, "all levels, no alignment", _PLAIN),
@@ -105,8 +133,15 @@ _VARIANTS = (
     Variant("t6", "KL, T = 6", _KL | _reid(ALIGN__TEMPERATURE=6.0)),
     Variant("top_only", "KL, cross-entropy on res5 only", _KL | _reid(ID_LEVELS=["res5"])),
     Variant("labeled_only", "KL of labeled people only", _KL | _reid(ALIGN__UNLABELED=False)),
-    Variant("sd", "S + D", _PLAIN | _SAME_PERSON | _DECORRELATION),
-    Variant("sd_kl", "S + D + KL", _KL | _SAME_PERSON | _DECORRELATION),
+    Variant("sd", "S + D", _PLAIN | _SD),
+    Variant("sd3", "S + 3 D", _PLAIN | _SD | _reid(ALIGN__DECORRELATION_WEIGHT=3.0)),
+    Variant("sd_kl", "S + D + KL", _KL | _SD),
+    Variant("sd_neck", "S + D, BNNeck", _PLAIN | _SD | _NECK),
+    Variant(
+        "sd_behind_neck",
+        "S + D behind the BNNeck",
+        _PLAIN | _SD | _NECK | _reid(ALIGN__BEHIND_NECK=True),
+    ),
     *_ALONE,
     Variant("oim_alignment", "OIM, KL", _KL | _OIM, "oim"),
     Variant("shared", "shared branch", _PLAIN | _SHARED),
@@ -114,15 +149,19 @@ _VARIANTS = (
     Variant(RECIPE, "the recipe", _combine(_RECIPE)),
     *_LEFT_OUT,
     *_ADDED,
+    _BEHIND_NECK,
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
-_ALIGNMENTS = ("alignment", "ramp", "free", "sd", "sd_kl")
+_ALIGNMENTS = ("alignment", "ramp", "free", "sd", "sd3", "sd_kl", "sd_neck", "sd_behind_neck")
 GRIDS = {
     "main": (BASELINE, "single", "alignment", "sd", RECIPE),
     "full": tuple(name for name in VARIANTS if name != "t3"),  # the configs have T = 3
     "alone": (BASELINE, "single", *_ALIGNMENTS, *(variant.name for variant in _ALONE), RECIPE),
-    "left_out": (BASELINE, RECIPE, *(variant.name for variant in _LEFT_OUT + _ADDED)),
+    "left_out": (
+        *(BASELINE, RECIPE),
+        *(variant.name for variant in (*_LEFT_OUT, *_ADDED, _BEHIND_NECK)),
+    ),
 }
 GRIDS["crops"] = tuple(dict.fromkeys(GRIDS["alone"] + GRIDS["left_out"]))
 
