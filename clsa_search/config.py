@@ -223,6 +223,19 @@ def _add_alignment(reid: CN) -> None:
     reid.ALIGN.RAMP = 0.0
 
 
+def _add_solver(solver: CN) -> None:
+    # "SGD", or "AdamW" with MOMENTUM as its beta 1 and decoupled WEIGHT_DECAY.
+    solver.OPTIMIZER = "SGD"
+    # Factor of the learning rate per layer of a backbone, from its end to the input: 1.0 none.
+    # The layers of a ResNet are its stem and stages, those of other backbones their blocks.
+    solver.LAYER_DECAY = 1.0
+    # Exponential moving average of the weights, evaluated and saved in place of the last ones.
+    solver.EMA = CN()
+    solver.EMA.ENABLED = False
+    # Share of the old average after each step; less in the first steps.
+    solver.EMA.DECAY = 0.999
+
+
 def _add_computation(cfg: CN) -> None:
     # Number of records per identity in a batch, if DATALOADER.SAMPLER_TRAIN is "IdentitySampler".
     cfg.DATALOADER.IMS_PER_IDENTITY = 4
@@ -233,6 +246,7 @@ def _add_computation(cfg: CN) -> None:
     # Number of parts that IMS_PER_BATCH of a process is split into, one after the other, to train
     # with a batch larger than memory. Batch norm sees one part at a time.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
+    _add_solver(cfg.SOLVER)
     # Whether torch compiles the stages of ResNets for training, for a GPU. The first steps, and
     # the first ones with images of another size, take up to a minute longer.
     cfg.SOLVER.COMPILE = False

@@ -181,6 +181,9 @@ CHECKS = {
     "SOLVER.MAX_ITER": COUNT,
     "SOLVER.BASE_LR": POSITIVE,
     "SOLVER.MOMENTUM": MOMENTUM,
+    "SOLVER.OPTIMIZER": one_of("SGD", "AdamW"),
+    "SOLVER.LAYER_DECAY": Check(lambda x: 0 < x <= 1, lambda: "a number above 0, up to 1"),
+    "SOLVER.EMA.DECAY": MOMENTUM,
     "SOLVER.WEIGHT_DECAY_BIAS": Check(
         lambda x: x is None or 0 <= x < math.inf, lambda: "a number of 0 or more, or None"
     ),

@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -30,16 +32,19 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
     cfg: CfgNode | None = None
     """Config to compare the detectors of other projects with; see `check_values`."""
 
+    weights_to_save: Callable[[], AbstractContextManager] = nullcontext
+    """Context in which the model holds the weights to save, such as their average."""
+
     def save(self, name: str, **kwargs: object) -> None:
         """Save a checkpoint as fvcore does; a killed process leaves the earlier ones intact."""
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
-        data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
         path = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving checkpoint to %s", path)
         remove_partial_files(self.save_dir)
-        with replace_file(path) as file:
+        with self.weights_to_save(), replace_file(path) as file:
+            data = {"model": self.model.state_dict()}
+            data |= {key: value.state_dict() for key, value in self.checkpointables.items()}
             torch.save(data | kwargs, file)
         self.tag_last_checkpoint(os.path.basename(path))
 

@@ -21,15 +21,16 @@ from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
 from clsa_search.data import get_records, load_training_records
 from clsa_search.data.build import TrainingLoader, build_test_loader, build_train_loader
-from clsa_search.engine.clipping import clip_each_step
 from clsa_search.engine.hooks import DrawCurves, FinishStep, SeedEveryStep, SetProgress
 from clsa_search.engine.inference import inference_dir
 from clsa_search.engine.memory import reported_out_of_memory
+from clsa_search.engine.optimizer import build_optimizer
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 from clsa_search.engine.resume import check_changes, find_changes, list_refused
 from clsa_search.engine.setup import check_trainable, reported_building, with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
+from clsa_search.engine.weight_average import AverageWeights
 from clsa_search.errors import InputError
 from clsa_search.evaluation import PersonSearchEvaluator
 
@@ -64,14 +65,31 @@ class PersonSearchTrainer(DefaultTrainer):
             super().__init__(cfg)
 
     def build_hooks(self) -> list[HookBase]:
-        """Add the seeds of each step, the end of a resumed step and the curves to Detectron2's."""
+        """Add the seeds of each step, the end of a resumed step and the curves to Detectron2's.
+
+        SOLVER.EMA adds the average of the weights, with which checkpoints are saved and evaluated.
+        """
         seeding = [SeedEveryStep(self.cfg.SEED)] if self.cfg.SEED >= 0 else []
-        hooks = super().build_hooks()
+        evaluation = EvalHook(self.cfg.TEST.EVAL_PERIOD, self._evaluate)
+        hooks = [evaluation if isinstance(h, EvalHook) else h for h in super().build_hooks()]
         after_checkpoint = [h for h in hooks if isinstance(h, EvalHook | PeriodicWriter)]
         self._finish_step = FinishStep(after_checkpoint)
         # the curves come last, after the writers are closed
-        before = [*seeding, SetProgress(), self._finish_step]
+        before = [*seeding, SetProgress(), *self._build_average(), self._finish_step]
         return [*before, *hooks, DrawCurves(self.cfg.OUTPUT_DIR)]
+
+    def _build_average(self) -> list[HookBase]:
+        ema = self.cfg.SOLVER.EMA
+        if not ema.ENABLED:
+            return []
+        average = AverageWeights(self.model, self.optimizer, ema.DECAY)
+        self.checkpointer.weights_to_save = average.applied
+        return [average]
+
+    def _evaluate(self) -> OrderedDict:
+        with self.checkpointer.weights_to_save():
+            self._last_eval_results = self.test(self.cfg, self.model)
+        return self._last_eval_results
 
     def build_writers(self) -> list[EventWriter]:
         """Return Detectron2's writers, opened at the first write."""
@@ -172,16 +190,8 @@ class PersonSearchTrainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> Optimizer:
-        """Build Detectron2's optimizer, with fast clipping to a norm."""
-        clip = cfg.SOLVER.CLIP_GRADIENTS
-        if not clip.ENABLED or clip.CLIP_TYPE != "norm":
-            return super().build_optimizer(cfg, model)
-        bare = cfg.clone()
-        bare.defrost()
-        bare.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        optimizer = super().build_optimizer(bare, model)
-        clip_each_step(optimizer, cfg)
-        return optimizer
+        """Build the optimizer of a config, see :func:`.build_optimizer`."""
+        return build_optimizer(cfg, model)
 
     @classmethod
     def build_train_loader(

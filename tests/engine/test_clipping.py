@@ -37,3 +37,13 @@ def test_steps_equal_those_of_detectron2(tiny_cfg, options):
     for one, other in zip(own.parameters(), theirs.parameters(), strict=True):
         assert one.equal(other)
     assert mine.state_dict().keys() == standard.state_dict().keys()
+
+
+def test_hooks_of_a_step_are_called_once(tiny_cfg):
+    tiny_cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE = "value"
+    calls = []
+    for _ in range(2):  # Detectron2's second optimizer would call them twice
+        optimizer = PersonSearchTrainer.build_optimizer(tiny_cfg, nn.Linear(2, 2))
+    optimizer.register_step_post_hook(lambda *args: calls.append(args))
+    optimizer.step()
+    assert len(calls) == 1
