@@ -8,9 +8,11 @@ from clsa_search.gallery.store_records import (
     IndexConflict,
     IndexProgress,
     Match,
+    Note,
     SearchHits,
     Source,
     StoredDetection,
+    Tracklet,
 )
 from clsa_search.gallery.transfer import copy_gallery
 
@@ -21,9 +23,11 @@ __all__ = [
     "IndexConflict",
     "IndexProgress",
     "Match",
+    "Note",
     "SearchHits",
     "Source",
     "StoredDetection",
+    "Tracklet",
     "copy_gallery",
     "open_store",
 ]

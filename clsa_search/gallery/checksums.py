@@ -3,6 +3,7 @@
 Shape letters: N detections.
 """
 
+import math
 import sqlite3
 import struct
 import zlib
@@ -15,6 +16,7 @@ import numpy as np
 
 from clsa_search.gallery.embedding_index import SOURCE_SHIFT
 
+_TRACKLET = struct.Struct("<4q2d5q2dq")
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd: products keep all bits
 
 
@@ -115,8 +117,40 @@ def sum_box(box: Sequence[float]) -> int:
 
 
 def sum_source(*fields: object) -> int:
-    """Compute the checksum of a source: its id, path, fingerprint and next frame."""
+    """Compute the checksum of a source: its id, path, fingerprint and all further fields."""
     return zlib.crc32("\0".join(map(str, fields)).encode())
+
+
+def sum_tracklet(row: Sequence[Any]) -> int:
+    """Compute the checksum of a row of the table of tracklets, without its last column.
+
+    Raises:
+        struct.error, TypeError: a value has a wrong type.
+    """
+    i, source, chain, camera, first, last, first_frame, last_frame, *others = row
+    detections, best, score, purity, members_sum, embedding_sum = others
+    packed = _TRACKLET.pack(
+        *(i, source, chain, _sum_text(camera)),
+        *(math.nan if time is None else time for time in (first, last)),
+        *(-1 if frame is None else frame for frame in (first_frame, last_frame)),
+        *(detections, best, members_sum, score, purity, embedding_sum),
+    )
+    return zlib.crc32(packed)
+
+
+def sum_ids(ids: Sequence[int]) -> int:
+    """Compute the checksum of the members of a tracklet."""
+    return zlib.crc32(np.array(ids, "<i8").tobytes())
+
+
+def sum_bytes(data: bytes) -> int:
+    """Compute the checksum of an embedding."""
+    return zlib.crc32(data)
+
+
+def sum_note(*fields: object) -> int:
+    """Compute the checksum of a note: its kind, detection, value and data."""
+    return zlib.crc32(repr(fields).encode())
 
 
 @lru_cache(maxsize=4096)

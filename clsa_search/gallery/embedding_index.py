@@ -1,7 +1,7 @@
 """A gallery in memory: its embeddings and the columns for filters.
 
-Shape letters: Q queries, N detections, n detections in a filter, C candidates and K matches of
-each query, D embedding width.
+Shape letters: Q queries, N detections or tracklets, n of them in a filter, C candidates and K
+matches of each query, D embedding width.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -14,30 +14,32 @@ from clsa_search.gallery.embedding_matrix import EmbeddingMatrix, select_top
 from clsa_search.gallery.store_records import Filter, SearchHits
 
 SOURCE_SHIFT = 32  # number of an image: source id << 32 | frame + 1, or 0 without a frame
-_IMAGE_SHARE = 4  # detections to rank first, for each requested image
+_GROUP_SHARE = 4  # rows to rank first, for each requested group
 
 
 class _Columns(NamedTuple):
-    """Fields of all detections (N,), sorted by id.
+    """Fields of all detections or tracklets (N,), sorted by id.
 
     Args:
         ids: int64, on the CPU.
-        images: int64, on the CPU.
+        groups: int64, on the CPU; numbers of images, or chains of tracklets.
         sources: int32 codes, like all further fields on the device of the search.
         cameras: int32 codes.
-        times: float64; NaN: unknown.
+        firsts: float64 first times; NaN: unknown.
+        lasts: float64 last times.
         scores: float32.
     """
 
     ids: torch.Tensor
-    images: torch.Tensor
+    groups: torch.Tensor
     sources: torch.Tensor
     cameras: torch.Tensor
-    times: torch.Tensor
+    firsts: torch.Tensor
+    lasts: torch.Tensor
     scores: torch.Tensor
 
 
-_DTYPES = "i8", "i8", "i4", "i4", "f8", "f4"
+_DTYPES = "i8", "i8", "i4", "i4", "f8", "f8", "f4"
 
 
 class Selection(NamedTuple):
@@ -77,7 +79,7 @@ class EmbeddingIndex:
 
     @property
     def last_id(self) -> int:
-        """Highest id of the detections; 0 without any."""
+        """Highest id; 0 without any."""
         ids = self._join_pieces().ids
         return int(ids[-1]) if len(ids) else 0
 
@@ -88,21 +90,26 @@ class EmbeddingIndex:
             rows: (id, image, camera, time, score, embedding as float32 bytes) of each.
         """
         ids, images, cameras, times, scores, embeddings = zip(*rows, strict=True)
-        self._matrix.append(embeddings)
-        source_codes = _encode((image >> SOURCE_SHIFT for image in images), self._source_codes)
-        camera_codes = _encode(cameras, self._camera_codes)
-        values = ids, images, source_codes, camera_codes, times, scores
-        self._pieces.append(self._make_columns(values))
-        self._last_selection = None
+        sources = (image >> SOURCE_SHIFT for image in images)
+        self._append(ids, images, sources, cameras, times, times, scores, embeddings)
+
+    def append_tracklets(self, rows: Sequence[tuple]) -> None:
+        """Append tracklets with ascending ids.
+
+        Args:
+            rows: (id, chain, source, camera, first time, last time, score, embedding as float32
+                bytes) of each.
+        """
+        self._append(*zip(*rows, strict=True))
 
     def remove(self, source_ids: Sequence[int]) -> None:
-        """Remove all detections of some sources."""
-        columns = self._join_pieces()
-        keep = ~np.isin(columns.images.numpy() >> SOURCE_SHIFT, source_ids)
-        self._matrix.keep(keep)
-        mask = torch.from_numpy(keep)
-        self._pieces = [_Columns(*(column[mask.to(column.device)] for column in columns))]
-        self._last_selection = None
+        """Remove all rows of some sources."""
+        codes = [self._source_codes[one] for one in source_ids if one in self._source_codes]
+        self._keep(~np.isin(self._join_pieces().sources.cpu().numpy(), codes))
+
+    def truncate(self, first_id: int) -> None:
+        """Remove all rows from an id on."""
+        self._keep(self._join_pieces().ids.numpy() < first_id)
 
     def select(self, where: Filter, source_ids: Sequence[int]) -> Selection:
         """Find the detections in a filter; the result is kept for the next search with it.
@@ -120,7 +127,7 @@ class EmbeddingIndex:
         return self._last_selection[1]
 
     def search(
-        self, queries: torch.Tensor, k: int, selection: Selection | None, *, per_image: bool
+        self, queries: torch.Tensor, k: int, selection: Selection | None, *, per_group: bool
     ) -> SearchHits:
         """Find the most similar detections; see `GalleryStore.search_ids`.
 
@@ -128,19 +135,19 @@ class EmbeddingIndex:
             queries: (Q, D) float32.
             k: number of detections for each query.
             selection: detections to search; None: all.
-            per_image: keep the best detection of each image only.
+            per_group: keep the best one of each image or chain only.
         """
         columns = self._join_pieces()
         if len(queries) == 0 or len(columns.ids if selection is None else selection) == 0:
             return SearchHits.empty(len(queries))
-        ids, images = columns.ids.numpy(), columns.images.numpy()
+        ids, groups = columns.ids.numpy(), columns.groups.numpy()
         rows, on_host = selection or (None, None)
         parts = []
         # similarities of a block take an eighth of the memory of the embeddings
         for block in queries.split(max(1, self.width // 8)):
             block = block.to(self._matrix.device, non_blocking=True)
             ranking = _Ranking(self._matrix.multiply(block, rows), on_host)
-            parts.append(ranking.find_images(images, k) if per_image else ranking.find(k))
+            parts.append(ranking.find_groups(groups, k) if per_group else ranking.find(k))
         values, positions = map(np.concatenate, zip(*parts, strict=True))
         return SearchHits(ids[positions], values)
 
@@ -160,17 +167,41 @@ class EmbeddingIndex:
         if sources is not None:
             mask &= _is_in(columns.sources, sources, self._source_codes)
         if since is not None:
-            mask &= columns.times >= since
+            mask &= columns.lasts >= since
         if until is not None:
-            mask &= columns.times <= until
+            mask &= columns.firsts <= until
         if min_score is not None:
             mask &= columns.scores >= float(np.float32(min_score))
         return mask.nonzero().flatten()
 
+    def _append(
+        self,
+        ids: Sequence[int],
+        groups: Sequence[int],
+        sources: Iterable[int],
+        cameras: Sequence[str | None],
+        firsts: Sequence[float | None],
+        lasts: Sequence[float | None],
+        scores: Sequence[float],
+        embeddings: Sequence[bytes],
+    ) -> None:
+        self._matrix.append(embeddings)
+        codes = _encode(sources, self._source_codes), _encode(cameras, self._camera_codes)
+        self._pieces.append(self._make_columns((ids, groups, *codes, firsts, lasts, scores)))
+        self._last_selection = None
+
+    def _keep(self, keep: np.ndarray) -> None:
+        """Keep the rows of a mask (N,)."""
+        columns = self._join_pieces()
+        self._matrix.keep(keep)
+        mask = torch.from_numpy(keep)
+        self._pieces = [_Columns(*(column[mask.to(column.device)] for column in columns))]
+        self._last_selection = None
+
     def _make_columns(self, values: Iterable[Sequence]) -> _Columns:
         pairs = zip(values, _DTYPES, strict=True)
-        ids, images, *others = (torch.from_numpy(np.array(value, dtype)) for value, dtype in pairs)
-        return _Columns(ids, images, *(column.to(self._matrix.device) for column in others))
+        ids, groups, *others = (torch.from_numpy(np.array(value, dtype)) for value, dtype in pairs)
+        return _Columns(ids, groups, *(column.to(self._matrix.device) for column in others))
 
     def _join_pieces(self) -> _Columns:
         """Return the columns; join the loaded pieces first."""
@@ -197,24 +228,24 @@ class _Ranking:
         values, columns = select_top(self._similarities, k)
         return values, columns if self._rows is None else self._rows[columns]
 
-    def find_images(self, images: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rank the best detection of each image; rank more detections until there are k images.
+    def find_groups(self, groups: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rank the best row of each group; rank more rows until there are k groups.
 
         Args:
-            images: number of each row's image.
-            k: number of images for each query.
+            groups: number of each row's group.
+            k: number of groups for each query.
 
         Returns:
             (Q, K) values and row numbers, most similar first.
         """
         count, available = k, self._similarities.shape[1]
         while True:
-            count = min(_IMAGE_SHARE * count, available)
+            count = min(_GROUP_SHARE * count, available)
             values, rows = self.find(count)
-            is_first = _is_first(images[rows])
+            is_first = _is_first(groups[rows])
             ranks = is_first.cumsum(axis=1)
             if count == available or ranks[:, -1].min() >= k:
-                is_first &= ranks <= k  # as many for each query: all search the same images
+                is_first &= ranks <= k  # as many for each query: all search the same rows
                 shape = len(values), -1
                 return values[is_first].reshape(shape), rows[is_first].reshape(shape)
 
@@ -231,11 +262,11 @@ def _is_in(column: torch.Tensor, names: Sequence[Hashable], codes: Mapping) -> t
     return accepted.to(column.device).index_select(0, column)
 
 
-def _is_first(images: np.ndarray) -> np.ndarray:
-    """Return which of the images (Q, C) did not appear before in its row."""
-    order = images.argsort(axis=1, kind="stable")
-    arranged = np.take_along_axis(images, order, axis=1)
-    is_new = np.ones(images.shape, bool)
+def _is_first(groups: np.ndarray) -> np.ndarray:
+    """Return which of the groups (Q, C) did not appear before in its row."""
+    order = groups.argsort(axis=1, kind="stable")
+    arranged = np.take_along_axis(groups, order, axis=1)
+    is_new = np.ones(groups.shape, bool)
     is_new[:, 1:] = arranged[:, 1:] != arranged[:, :-1]
     is_first = np.empty_like(is_new)
     np.put_along_axis(is_first, order, is_new, axis=1)

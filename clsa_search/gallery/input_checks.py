@@ -136,14 +136,22 @@ def check_ids(address: str, ids: Sequence[int] | np.ndarray) -> list[int]:
     return [int(one) for one in found]
 
 
-def check_listing(address: str, order_by: str, limit: int | None, offset: int) -> None:
-    """Check the arguments of `GalleryStore.list`.
+def check_listing(
+    address: str,
+    order_by: str,
+    limit: int | None,
+    offset: int,
+    orders: Sequence[str] = ("id", "time", "score"),
+) -> None:
+    """Check the arguments of `GalleryStore.list`, or of another listing with its own orders.
 
     Raises:
         InputError: the order is unknown, or a number is negative.
     """
-    if order_by not in ("id", "time", "score"):
-        raise InputError(f"{address}: order_by: {order_by!r}; expected 'id', 'time' or 'score'")
+    if order_by not in orders:
+        *others, last = map(repr, orders)
+        expected = f"{', '.join(others)} or {last}"
+        raise InputError(f"{address}: order_by: {order_by!r}; expected {expected}")
     for name, value in (("limit", limit), ("offset", offset)):
         if value is not None and not (isinstance(value, Integral) and 0 <= int(value) < 2**63):
             raise InputError(f"{address}: {name}: {value!r}; expected 0 or more, an integer")

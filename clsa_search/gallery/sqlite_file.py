@@ -14,9 +14,10 @@ from clsa_search.errors import InputError
 from clsa_search.gallery.sqlite_connection import WAIT_SECONDS, connect, read_state, reported
 from clsa_search.gallery.sqlite_schema import (
     APPLICATION_ID,
+    OLDEST_VERSION,
     SCHEMA,
     SCHEMA_VERSION,
-    add_checksums,
+    upgrade,
 )
 
 _PAGE_BYTES = 32768  # several embeddings in each, none across two
@@ -136,8 +137,9 @@ class SQLiteFile:
         execute("PRAGMA synchronous = FULL")
         if version < SCHEMA_VERSION:
             with self._transaction("IMMEDIATE"):
-                if self._check_version() < SCHEMA_VERSION:  # else another process was first
-                    add_checksums(self.connection)
+                version = self._check_version()
+                if version < SCHEMA_VERSION:  # else another process was first
+                    upgrade(self.connection, version)
 
     def _create(self, weights: str, about: Mapping[str, str]) -> None:
         for statement in SCHEMA.split(";"):
@@ -153,12 +155,12 @@ class SQLiteFile:
         if application != APPLICATION_ID:
             raise InputError(f"{self.path}: is not a gallery; expected one made by this program")
         (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        if version == SCHEMA_VERSION - 1 and self._is_read_only:
+        if OLDEST_VERSION <= version < SCHEMA_VERSION and self._is_read_only:
             raise InputError(
                 f"{self.path}: is a gallery of version {version}; expected to be opened once where "
                 f"it can be written, to become version {SCHEMA_VERSION}"
             )
-        if version not in (SCHEMA_VERSION, SCHEMA_VERSION - 1):
+        if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
             raise InputError(
                 f"{self.path}: is a gallery of version {version}; expected version "
                 f"{SCHEMA_VERSION}: index again with this program, or use the program that made it"

@@ -1,20 +1,49 @@
-"""The tables of a gallery in SQLite, and the step from the version before."""
+"""The tables of a gallery in SQLite, and the steps from the versions before."""
 
 import sqlite3
 from collections.abc import Sequence
 
 import numpy as np
 
-from clsa_search.gallery.checksums import sum_box, sum_detections, sum_source
+from clsa_search.gallery.checksums import sum_box, sum_detections, sum_source, sum_tracklet
 from clsa_search.gallery.embedding_index import SOURCE_SHIFT
 from clsa_search.structures import UNIT_TOLERANCE
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION, OLDEST_VERSION = 5, 3
 APPLICATION_ID = 0x434C5341  # "CLSA": marks a gallery among SQLite files
+SINGLE_COLUMNS = "id, source, frame, time, camera, score"  # of a detection, for its tracklet
 IMAGE = f"source << {SOURCE_SHIFT} | ifnull(frame + 1, 0)"  # number of an image
 
 _CHECKSUMS = """
 CREATE TABLE checksums (id INTEGER PRIMARY KEY, searched INTEGER NOT NULL, box INTEGER NOT NULL)
+"""
+_SOURCE_COLUMNS = (
+    "camera TEXT",
+    "start REAL",
+    "start_from TEXT",
+    "linked INTEGER NOT NULL DEFAULT 1",
+)
+# A tracklet of one detection has neither members nor an embedding of its own. Tables of a
+# tracklet's embedding and of its other columns: listing reads the latter only. Readers that hold
+# tracklets, or detections, load them again from the id `first` of each new revision.
+_TRACKLETS = """
+CREATE TABLE tracklets (
+  id INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES sources, chain INTEGER NOT NULL,
+  camera TEXT, first REAL, last REAL, first_frame INTEGER, last_frame INTEGER,
+  detections INTEGER NOT NULL, best INTEGER NOT NULL, score REAL NOT NULL, purity REAL NOT NULL,
+  members_sum INTEGER NOT NULL, embedding_sum INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE INDEX tracklets_of_source ON tracklets (source);
+CREATE INDEX tracklets_of_chain ON tracklets (chain);
+CREATE TABLE members (detection INTEGER PRIMARY KEY, tracklet INTEGER NOT NULL);
+CREATE INDEX members_of_tracklet ON members (tracklet);
+CREATE TABLE tracklet_embeddings (id INTEGER PRIMARY KEY, embedding BLOB NOT NULL);
+CREATE TABLE revisions (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, first INTEGER NOT NULL, detections INTEGER NOT NULL);
+CREATE TABLE notes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, detection INTEGER,
+  value TEXT NOT NULL, data BLOB, checksum INTEGER NOT NULL);
+CREATE INDEX notes_of_kind ON notes (kind);
+CREATE INDEX notes_of_detection ON notes (detection)
 """
 
 # Ids are never used again. Other processes follow by them: a new detection has a higher id, a
@@ -26,20 +55,60 @@ CREATE TABLE gallery (
   weights TEXT NOT NULL, about TEXT NOT NULL, width INTEGER, next_id INTEGER NOT NULL);
 CREATE TABLE sources (
   id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, fingerprint TEXT,
-  next_frame INTEGER, checksum INTEGER NOT NULL DEFAULT 0);
+  next_frame INTEGER, checksum INTEGER NOT NULL DEFAULT 0, {", ".join(_SOURCE_COLUMNS)});
 CREATE TABLE detections (
   id INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES sources, frame INTEGER, time REAL,
   camera TEXT, x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
   score REAL NOT NULL, embedding BLOB NOT NULL);
 CREATE INDEX detections_of_source ON detections (source, time, score, camera);
 CREATE TABLE deletions (id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL);
-{_CHECKSUMS}"""
+{_CHECKSUMS};
+{_TRACKLETS}"""
 
 _STEP_ROWS = 512
 
 
-def add_checksums(connection: sqlite3.Connection) -> None:
-    """Bring a gallery from version 3 to version 4, within a transaction of the caller.
+def upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a gallery to the version of this program, within a transaction of the caller."""
+    if version < 4:
+        _add_checksums(connection)
+    _add_tracklets(connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def reset_tracklets(connection: sqlite3.Connection) -> None:
+    """Make each detection a tracklet of its own, within a transaction of the caller.
+
+    Damaged detections get none; the gallery is searched once their files are deleted.
+    """
+    execute = connection.execute
+    for table in ("tracklets", "members", "tracklet_embeddings"):
+        execute(f"DELETE FROM {table}")
+    cursor = execute(f"SELECT {SINGLE_COLUMNS} FROM detections ORDER BY id")
+    while rows := cursor.fetchmany(_STEP_ROWS):
+        insert_singles(connection, rows)
+    execute("INSERT INTO revisions (first, detections) VALUES (0, 0)")
+
+
+def insert_singles(connection: sqlite3.Connection, rows: Sequence[tuple]) -> None:
+    """Insert a tracklet for each of some detections.
+
+    Args:
+        connection: connection to the file.
+        rows: (id, source, frame, time, camera, score) of each.
+    """
+    singles = []
+    for i, source, frame, time, camera, score in rows:
+        try:
+            row = i, source, i, camera, time, time, frame, frame, 1, i, score, 1.0, 0, 0
+            singles.append((*row, sum_tracklet(row)))
+        except Exception:  # a damaged value can have any type
+            continue
+    connection.executemany(f"INSERT INTO tracklets VALUES ({', '.join('?' * 15)})", singles)
+
+
+def _add_checksums(connection: sqlite3.Connection) -> None:
+    """Bring a gallery from version 3 to version 4.
 
     Damaged detections get no checksum; the gallery is searched once their files are deleted.
     """
@@ -53,7 +122,29 @@ def add_checksums(connection: sqlite3.Connection) -> None:
     cursor = execute(query)
     while rows := cursor.fetchmany(_STEP_ROWS):
         connection.executemany("INSERT INTO checksums VALUES (?, ?, ?)", _sum_sound(rows, width))
-    execute("PRAGMA user_version = 4")
+
+
+def _add_tracklets(connection: sqlite3.Connection) -> None:
+    """Bring a gallery from version 4 to version 5; damaged sources stay damaged."""
+    execute = connection.execute
+    for column in _SOURCE_COLUMNS:
+        execute(f"ALTER TABLE sources ADD COLUMN {column}")
+    for statement in _TRACKLETS.split(";"):
+        execute(statement)
+    reset_tracklets(connection)
+    columns = "id, path, fingerprint, next_frame, checksum"
+    for *fields, checksum in execute(f"SELECT {columns} FROM sources").fetchall():
+        if sum_source(*fields) != checksum:
+            continue
+        source = fields[0]
+        query = "FROM detections WHERE source = ?"
+        cameras = execute(f"SELECT DISTINCT camera {query}", (source,)).fetchmany(2)
+        camera = cameras[0][0] if len(cameras) == 1 else None
+        is_video = execute(f"SELECT 1 {query} AND frame IS NOT NULL", (source,)).fetchone()
+        linked = 0 if is_video else 1
+        checksum = sum_source(*fields, camera, None, None, linked)
+        values = camera, linked, checksum, source
+        execute("UPDATE sources SET camera = ?, linked = ?, checksum = ? WHERE id = ?", values)
 
 
 def _sum_sound(rows: Sequence[tuple], width: int) -> list[tuple[int, int, int]]:

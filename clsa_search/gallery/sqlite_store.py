@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.embedding_index import EmbeddingIndex, Selection
+from clsa_search.gallery.followed_index import FollowedIndex
 from clsa_search.gallery.input_checks import (
     check_ids,
     check_listing,
@@ -17,10 +17,10 @@ from clsa_search.gallery.input_checks import (
     check_queries,
     check_relink,
     check_weights,
-    check_where,
     join_images,
     select_filled,
 )
+from clsa_search.gallery.sqlite_sightings import SQLiteTracklets
 from clsa_search.gallery.sqlite_tables import SQLiteTables
 from clsa_search.gallery.store import (
     GalleryStore,
@@ -43,7 +43,7 @@ from clsa_search.json_files import parse_json
 _PATIENCE = 30.0  # seconds; an indexer waits longer than others
 
 
-class SQLiteStore(GalleryStore):
+class SQLiteStore(SQLiteTracklets, GalleryStore):
     """A gallery in one SQLite file; see `GalleryStore`.
 
     The first search loads the embeddings. Later searches load and remove what this or another
@@ -69,13 +69,12 @@ class SQLiteStore(GalleryStore):
         if dtype not in (torch.float32, torch.float16):
             raise InputError(f"{address}: dtype: {dtype}; expected float32 or float16")
         self._may_add = weights is not None
-        self._device, self._dtype = torch.device(device), dtype
-        self._index: EmbeddingIndex | None = None
-        self._index_state: tuple[int, int] | None = None  # state of the file in the index
-        self._last_deletion = 0
-        self._tables = SQLiteTables(
+        device = torch.device(device)
+        tables = SQLiteTables(
             Path(address), create_for=weights if create else None, about=about or {}
         )
+        super().__init__(tables, device=device, dtype=dtype)
+        self._detections = FollowedIndex(tables, of_tracklets=False, device=device, dtype=dtype)
         try:
             check_weights(self.address, weights, self.weights)
         except InputError:
@@ -130,10 +129,10 @@ class SQLiteStore(GalleryStore):
     def count(self, where: Filter | None = None) -> int:
         """See `GalleryStore`."""
         with self._tables.reading():
-            if where is None or self._index is None:
+            if where is None or not self._detections.is_loaded:
                 return self._tables.count(where)
-            index = self._load_index()  # its columns are at hand: quicker than the file
-            return 0 if index is None else len(self._select(index, where))
+            index = self._detections.load()  # its columns are at hand: quicker than the file
+            return 0 if index is None else len(self._select(index, where) or ())
 
     def sources(self) -> list[Source]:
         """See `GalleryStore`."""
@@ -155,14 +154,13 @@ class SQLiteStore(GalleryStore):
         per: Per = "match",
     ) -> SearchHits:
         """See `GalleryStore`."""
-        width = self.width if self._index is None else self._index.width
-        queries = check_queries(self.address, embeddings, width, k, per)
+        queries = check_queries(self.address, embeddings, self._detections.width, k, per)
         with self._tables.reading():
-            index = self._load_index()
+            index = self._detections.load()
             if index is None:
                 return SearchHits.empty(len(queries))
-            selection = None if where is None else self._select(index, where)
-            return index.search(queries, k, selection, per_image=per == "image")
+            selection = self._select(index, where)
+            return index.search(queries, k, selection, per_group=per == "image")
 
     def search(
         self,
@@ -208,36 +206,5 @@ class SQLiteStore(GalleryStore):
     def close(self) -> None:
         """See `GalleryStore`."""
         self._tables.close()
-        self._index = None
-
-    def _select(self, index: EmbeddingIndex, where: Filter) -> Selection:
-        check_where(where)
-        return index.select(where, self._tables.find_sources(where.sources or ()))
-
-    def _load_index(self) -> EmbeddingIndex | None:
-        """Return the index in the state of this transaction; None before the first detection."""
-        state = self._tables.read_version()
-        if self._index_state != state and (width := self.width) is not None:
-            try:
-                self._update_index(width)
-            except BaseException:  # it may hold half of a change
-                self._index = None
-                raise
-            self._index_state = state
-        return self._index
-
-    def _update_index(self, width: int) -> None:
-        if self._index is None:
-            self._index = EmbeddingIndex(
-                width,
-                device=self._device,
-                dtype=self._dtype,
-                expected=self._tables.count(None),
-            )
-            self._last_deletion = 0
-        deletions = self._tables.list_deletions(self._last_deletion)
-        if deletions:
-            self._index.remove([source for _, source in deletions])
-            self._last_deletion = deletions[-1][0]
-        for rows in self._tables.load_rows(self._index.last_id, width):
-            self._index.append(rows)
+        self._detections.drop()
+        self._tracklets.drop()

@@ -11,20 +11,23 @@ from typing import NamedTuple
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.checksums import check_searched, check_stored, sum_rows, sum_source
+from clsa_search.gallery.checksums import check_searched, check_stored, sum_rows
 from clsa_search.gallery.input_checks import check_where
-from clsa_search.gallery.sqlite_file import SQLiteFile
-from clsa_search.gallery.sqlite_schema import IMAGE
+from clsa_search.gallery.sqlite_notes import IN_LIST
+from clsa_search.gallery.sqlite_schema import IMAGE, reset_tracklets
+from clsa_search.gallery.sqlite_sources import SourceTables
+from clsa_search.gallery.sqlite_tracklets import TrackletRow
 from clsa_search.gallery.store_records import (
     Filter,
     GalleryImage,
-    IndexProgress,
     Source,
     StoredDetection,
+    Tracklet,
 )
 from clsa_search.structures import ImageDetections, Ragged
 
 _LOAD_ROWS = 512  # detections to load at a time: they stay in the cache of a CPU
+_VIDEOS = "SELECT source FROM detections WHERE frame IS NOT NULL"
 _ORDERS = {"id": "id", "time": "time, id", "score": "score DESC, id"}
 
 
@@ -44,7 +47,7 @@ class GalleryRow(NamedTuple):
     next_id: int
 
 
-class SQLiteTables(SQLiteFile):
+class SQLiteTables(SourceTables):
     """Statements on the tables of a gallery's file; see `SQLiteFile` for the arguments."""
 
     def read_gallery(self) -> GalleryRow:
@@ -56,45 +59,24 @@ class SQLiteTables(SQLiteFile):
                 raise sqlite3.DataError("the table 'gallery' is damaged")
         return GalleryRow(*rows[0])
 
-    def read_progress(self, paths: Sequence[str]) -> dict[str, tuple[str | None, int | None]]:
-        """Return fingerprint and next frame of the known ones of some sources."""
-        query = "path, fingerprint, next_frame FROM sources WHERE path = ?"
-        rows = [row for path in paths for row in self.select(query, path)]
-        return {path: (fingerprint, next_frame) for path, fingerprint, next_frame in rows}
-
-    def write_progress(self, progress: Sequence[IndexProgress]) -> None:
-        """Replace the progress of sources, new or known."""
-        for one in progress:
-            source = self._add_source(one.source)
-            self._write_source(source, one.source, one.fingerprint, one.next_frame)
-
     def read_sources(self) -> list[Source]:
         """Return all sources in the order of adding."""
         with self.reading():
-            rows = self._select_sources("TRUE")
+            rows = self.select_sources("TRUE")
             counts = dict(self.select("source, count(*) FROM detections GROUP BY source"))
+            tracklets = dict(self.select("source, count(*) FROM tracklets GROUP BY source"))
             ((count,),) = self.select("count(*) FROM checksums")
-            if sum(counts.values()) != count or not counts.keys() <= {row[0] for row in rows}:
+            if sum(counts.values()) != count or not counts.keys() <= {row.id for row in rows}:
                 raise sqlite3.DataError("the numbers of detections disagree")
         return [
-            Source(path, fingerprint, next_frame, counts.get(source, 0))
-            for source, path, fingerprint, next_frame in rows
+            Source(
+                *(row.path, row.fingerprint, row.next_frame, counts.get(row.id, 0)),
+                *(row.camera, row.start, row.start_from),
+                tracklets=tracklets.get(row.id, 0),
+                is_linked=bool(row.linked),
+            )
+            for row in rows
         ]
-
-    def list_paths(self) -> list[str]:
-        """Return the paths of all sources in the order of adding, damaged sources included."""
-        rows = self.select("path FROM sources WHERE typeof(path) = 'text' ORDER BY id")
-        return [row[0] for row in rows]
-
-    def find_sources(self, paths: Sequence[str]) -> list[int]:
-        """Return the ids of the known ones of some sources."""
-        with self.reading():
-            found = [row[0] for path in paths for row in self._select_sources("path = ?", path)]
-            if len(found) < len(paths):  # unknown, or lost in a damaged index
-                (answer,) = self.connection.execute("PRAGMA integrity_check(sources)").fetchone()
-                if answer != "ok":
-                    raise sqlite3.DataError(answer)
-        return found
 
     def delete_source(self, path: str) -> int:
         """Delete a source and its detections, damaged or not; return their number."""
@@ -102,6 +84,8 @@ class SQLiteTables(SQLiteFile):
         stored = [row[0] for row in self.select("id FROM sources WHERE path = ?", path)]
         for source in stored or self.find_sources([path]):
             query = "SELECT id FROM detections WHERE source = ?"
+            self.delete_notes_of(query, source)
+            self.delete_tracklets("source = ?", source)
             self.execute(f"DELETE FROM checksums WHERE id IN ({query})", source)
             count = self.execute("DELETE FROM detections WHERE source = ?", source)
             self.execute("DELETE FROM sources WHERE id = ?", source)
@@ -109,11 +93,22 @@ class SQLiteTables(SQLiteFile):
                 self.execute("INSERT INTO deletions (source) VALUES (?)", source)
         return count
 
-    def relink_source(self, path: str, new_path: str, fingerprint: str | None) -> int:
-        """Give a source another path and fingerprint; return the number of its detections."""
-        ((source, _, _, next_frame),) = self._select_sources("path = ?", path)
-        self._write_source(source, new_path, fingerprint, next_frame)
-        return self.select("count(*) FROM detections WHERE source = ?", source)[0][0]
+    def delete_detections(self, ids: Sequence[int]) -> int:
+        """Delete detections, their tracklets and notes; return their number."""
+        chosen, values = f"id {IN_LIST}", json.dumps(ids)
+        query = f"SELECT id FROM detections WHERE {chosen}"
+        sources = [
+            row[0] for row in self.select(f"DISTINCT source FROM detections WHERE {chosen}", values)
+        ]
+        self.dissolve(query, values)
+        self.delete_notes_of(query, values)
+        for table in ("tracklets", "checksums"):
+            self.execute(f"DELETE FROM {table} WHERE {chosen}", values)
+        count = self.execute(f"DELETE FROM detections WHERE {chosen}", values)
+        if count:
+            self.revise(min(ids), detections=True)
+            self.mark_unlinked(f"id {IN_LIST} AND id IN ({_VIDEOS})", json.dumps(sources))
+        return count
 
     def insert(self, images: Sequence[GalleryImage], batch: Ragged[ImageDetections]) -> np.ndarray:
         """Insert the detections of a batch.
@@ -133,7 +128,7 @@ class SQLiteTables(SQLiteFile):
                 f"{self.path}: holds embeddings of width {width}; expected this, not {new_width}"
             )
         paths = dict.fromkeys(image.source for image in images)
-        sources = {path: self._add_source(path) for path in paths}
+        sources = {path: self.add_source(path).id for path in paths}
         shared = [(sources[image.source], *_to_columns(image)) for image in images]
         columns = batch.owners.tolist(), detections.boxes.tolist(), detections.scores.tolist()
         rows = [
@@ -144,37 +139,61 @@ class SQLiteTables(SQLiteFile):
         ]
         self.execute_many("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self.execute_many("INSERT INTO checksums VALUES (?, ?, ?)", sum_rows(rows))
+        self.add_singles([(*row[:5], row[9]) for row in rows])
+        videos = {sources[image.source] for image in images if image.frame is not None}
+        self.mark_unlinked(f"id {IN_LIST}", json.dumps(list(videos)))
         stop = first + len(detections)
         self.execute("UPDATE gallery SET width = ?, next_id = ?", new_width, stop)
         return np.arange(first, stop)
 
     def read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
         """Return the stored ones of these detections by id."""
-        chosen = "WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        chosen = f"WHERE id {IN_LIST} ORDER BY id"
         with self.reading():
             rows = self.select(f"* FROM detections {chosen}", json.dumps(ids))
             known = self.select(f"* FROM checksums {chosen}", json.dumps(ids))
             check_stored(rows, known, self.read_gallery().width)
-            sources = sorted({row[1] for row in rows})
-            chosen = "id IN (SELECT value FROM json_each(?))"
-            found = self._select_sources(chosen, json.dumps(sources))
-            if len(found) < len(sources):
-                raise sqlite3.DataError("a source of detections is lost")
-        paths = {source: path for source, path, *_ in found}
+            paths = self.read_paths([row[1] for row in rows])
         return {row[0]: _to_detection(row, paths[row[1]]) for row in rows}
+
+    def to_tracklets(self, rows: Sequence[TrackletRow], *, embeddings: bool) -> list[Tracklet]:
+        """Return the records of rows.
+
+        Args:
+            rows: rows of tracklets.
+            embeddings: read their embeddings too.
+        """
+        found: dict[int, np.ndarray] = {}
+        with self.reading():
+            paths = self.read_paths([row.source for row in rows])
+            if embeddings:
+                found = self.read_embeddings(rows)
+                singles = self.read([row.id for row in rows if row.detections == 1])
+                found |= {i: detection.embedding for i, detection in singles.items()}
+        return [row.to_tracklet(paths[row.source], found.get(row.id)) for row in rows]
+
+    def list_detections_of(self, source: int) -> list[int]:
+        """Return the ids of the detections of a source, ascending."""
+        query = "id FROM detections WHERE source = ? ORDER BY id"
+        return [row[0] for row in self.select(query, source)]
+
+    def reset_all_tracklets(self) -> None:
+        """Make each detection a tracklet of its own, whatever tracklet is damaged."""
+        reset_tracklets(self.connection)
+        self.mark_unlinked(f"id IN ({_VIDEOS})")
 
     def list_ids(
         self, where: Filter | None, order_by: str, limit: int | None, offset: int
     ) -> list[int]:
         """Return ids of detections; see `GalleryStore.list`."""
-        condition, values = self._write_condition(where)
+        condition, values = self.write_condition(where)
         query = f"id FROM detections{condition} ORDER BY {_ORDERS[order_by]} LIMIT ? OFFSET ?"
         rows = self.select(query, *values, -1 if limit is None else limit, offset)
         return [row[0] for row in rows]
 
     def count(self, where: Filter | None) -> int:
         """Return the number of detections in a filter."""
-        condition, values = self._write_condition(where)
+        condition, values = self.write_condition(where)
         return self.select(f"count(*) FROM detections{condition}", *values)[0][0]
 
     def list_cameras(self) -> list[str]:
@@ -208,36 +227,16 @@ class SQLiteTables(SQLiteFile):
             check_searched(rows, known_rows, width)
             yield rows
 
-    def _add_source(self, path: str) -> int:
-        """Return the id of a source, new or known."""
-        if self.execute("INSERT OR IGNORE INTO sources (path) VALUES (?)", path):
-            ((source,),) = self.select("id FROM sources WHERE path = ?", path)
-            self._write_source(source, path, None, None)
-        return self.find_sources([path])[0]
+    def write_condition(
+        self, where: Filter | None, *, first: str = "time", last: str = "time"
+    ) -> tuple[str, list[object]]:
+        """Return a filter as WHERE clause and its values.
 
-    def _write_source(
-        self, source: int, path: str, fingerprint: str | None, next_frame: int | None
-    ) -> None:
-        """Replace all fields of a source."""
-        fields = source, path, fingerprint, next_frame
-        self.execute(
-            "UPDATE sources SET path = ?, fingerprint = ?, next_frame = ?, checksum = ? "
-            "WHERE id = ?",
-            *(*fields[1:], sum_source(*fields), source),
-        )
-
-    def _select_sources(self, condition: str, *values: object) -> list[tuple]:
-        """Return (id, path, fingerprint, next frame) of some sources, by id."""
-        columns = "id, path, fingerprint, next_frame, checksum"
-        with self.reading():
-            rows = self.select(f"{columns} FROM sources WHERE {condition} ORDER BY id", *values)
-            for *fields, checksum in rows:
-                if sum_source(*fields) != checksum:
-                    raise sqlite3.DataError(f"source {fields[0]} is damaged")
-        return [row[:4] for row in rows]
-
-    def _write_condition(self, where: Filter | None) -> tuple[str, list[object]]:
-        """Return a filter as WHERE clause and its values."""
+        Args:
+            where: the filter.
+            first: column of the first time.
+            last: column of the last time.
+        """
         check_where(where)
         if where is None:
             return "", []
@@ -248,13 +247,13 @@ class SQLiteTables(SQLiteFile):
         if sources is not None and len(sources) == 1:  # the index is in order of time then
             clauses, values = ["source = ?"], list(sources)
         elif sources is not None:
-            clauses, values = ["source IN (SELECT value FROM json_each(?))"], [json.dumps(sources)]
+            clauses, values = [f"source {IN_LIST}"], [json.dumps(sources)]
         if where.cameras is not None:
-            clauses.append("camera IN (SELECT value FROM json_each(?))")
+            clauses.append(f"camera {IN_LIST}")
             values.append(json.dumps(list(where.cameras)))
         for comparison, bound in (
-            ("time >=", where.since),
-            ("time <=", where.until),
+            (f"{last} >=", where.since),
+            (f"{first} <=", where.until),
             ("score >=", min_score),
         ):
             if bound is not None:

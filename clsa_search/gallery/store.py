@@ -3,7 +3,7 @@
 Shape letters: Q queries, K matches of each query, D embedding width.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -21,12 +21,13 @@ from clsa_search.gallery.store_records import (
     Source,
     StoredDetection,
 )
+from clsa_search.gallery.tracklet_store import TrackletStore
 
 Order = Literal["id", "time", "score"]
 Per = Literal["image", "match"]
 
 
-class GalleryStore(ABC):
+class GalleryStore(TrackletStore):
     """A gallery of detections; several processes may fill and search it at once.
 
     All embeddings of a store come from one model and have one width. Ids of detections ascend in

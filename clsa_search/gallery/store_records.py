@@ -3,10 +3,10 @@
 Shape letters: Q queries, K matches of each query, D embedding width.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,23 +59,82 @@ class StoredDetection:
 
 
 @dataclass(frozen=True)
+class Tracklet:
+    """Detections of one person in consecutive frames of a source; a photograph is one of one.
+
+    Every detection belongs to exactly one tracklet: until its source is linked, to one of its own.
+
+    Args:
+        tracklet_id: lowest id of its detections.
+        source: path of the image or video file.
+        camera: name of the camera; None if unknown.
+        first: time of the first detection in seconds; None if unknown.
+        last: time of the last one.
+        first_frame: frame of the first detection; None for an image.
+        last_frame: frame of the last one.
+        detections: number of detections.
+        best: id of the detection to show.
+        purity: lowest similarity of a detection with the embedding; 1 for a single one.
+        embedding: (D,) float32 of unit length; None where it was not read.
+        score: highest detection score.
+        chain: id of the first tracklet of the person on this camera, across clips that follow each
+            other; its own id if it continues none.
+    """
+
+    tracklet_id: int
+    source: str
+    camera: str | None
+    first: float | None
+    last: float | None
+    first_frame: int | None
+    last_frame: int | None
+    detections: int
+    best: int
+    purity: float
+    embedding: np.ndarray | None
+    score: float
+    chain: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """A record beside the detections: a person of the watch list, a verdict, a calibration.
+
+    Args:
+        kind: name of its kind, such as "person".
+        values: its fields; plain numbers, texts, lists and dictionaries.
+        detection: id of the detection it is about; the note is deleted with it.
+        data: bytes, such as an embedding or a JPEG; at most 40,000 on Milvus.
+        note_id: positive number, never used for another note; None for a new one.
+    """
+
+    kind: str
+    values: Mapping[str, Any]
+    detection: int | None = None
+    data: bytes | None = None
+    note_id: int | None = None
+
+
+@dataclass(frozen=True)
 class Match:
     """A search result.
 
     Args:
-        detection: the stored detection.
-        similarity: inner product of its embedding with the query.
+        detection: the stored detection; of a tracklet, the one to show.
+        similarity: inner product of its embedding, or of the tracklet's, with the query.
+        tracklet: the tracklet, in a search for tracklets.
     """
 
     detection: StoredDetection
     similarity: float
+    tracklet: Tracklet | None = None
 
 
 class SearchHits(NamedTuple):
-    """Ids and similarities of the most similar detections of each query.
+    """Ids and similarities of the most similar detections or tracklets of each query.
 
     Rows are sorted by similarity, highest first, and then by id. K is the requested number, or
-    less if fewer detections pass the filter.
+    less if fewer of them pass the filter.
     """
 
     ids: np.ndarray
@@ -93,6 +152,8 @@ class SearchHits(NamedTuple):
 @dataclass(frozen=True)
 class Filter:
     """A condition on detections; a field of None accepts all, an unknown name matches none.
+
+    A tracklet passes if it was seen at some time of the filter, and its highest score passes.
 
     Args:
         cameras: accepted cameras.
@@ -134,12 +195,22 @@ class Source:
         fingerprint: state of the file in its `IndexProgress`; None if no progress was stored.
         next_frame: first frame of a video to index next; None at the end.
         detections: number of stored detections.
+        camera: name of the camera; None if unknown.
+        start: POSIX time of the first frame in seconds; None if unknown.
+        start_from: origin of the start: "given", "name", "exif", "container" or "mtime".
+        tracklets: number of tracklets.
+        is_linked: whether its tracklets are up to date.
     """
 
     path: str
     fingerprint: str | None
     next_frame: int | None
     detections: int
+    camera: str | None = None
+    start: float | None = None
+    start_from: str | None = None
+    tracklets: int = field(default=0, compare=False)
+    is_linked: bool = field(default=True, compare=False)
 
     @property
     def is_complete(self) -> bool:
@@ -157,6 +228,9 @@ class IndexProgress:
         next_frame: first frame of a video to index next; None if the whole file is indexed.
         after: `next_frame` of the stored progress before this one; None at the start.
         replaces: stored source of an older state of the file, to be deleted.
+        camera: see `Source`; None keeps a stored one.
+        start: see `Source`; None keeps a stored one.
+        start_from: see `Source`.
     """
 
     source: str
@@ -164,6 +238,9 @@ class IndexProgress:
     next_frame: int | None = None
     after: int | None = None
     replaces: Source | None = None
+    camera: str | None = None
+    start: float | None = None
+    start_from: str | None = None
 
 
 class IndexConflict(InputError):

@@ -12,6 +12,7 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import open_store
+from tests.support.old_galleries import make_version_3, make_version_4
 from tests.support.store_cases import limit_disk, make_embeddings, make_image, new_store
 
 # children start within milliseconds: they are forked off a process that has imported everything
@@ -145,18 +146,15 @@ def open_and_report(folder, opened):
         opened.send(store.count())
 
 
-def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path):
-    """Kill the opening of a gallery of version 3 at random moments; then let it end."""
-    path, chance = tmp_path / "gallery.db", random.Random(0)
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path, version):
+    """Kill the opening of an old gallery at random moments; then let it end."""
+    path, chance = tmp_path / "gallery.db", random.Random(version)
     rows = make_embeddings(200)
     with new_store(path) as store:
         store.add([make_image(rows, f"{i}.jpg") for i in range(100)])
         expected = store.search_ids(ROWS, 50)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE checksums")
-        connection.execute("ALTER TABLE sources DROP COLUMN checksum")
-        connection.execute("PRAGMA user_version = 3")
-    connection.close()
+    {3: make_version_3, 4: make_version_4}[version](path)
     for _ in range(8):
         process, receiver = start(open_and_report, tmp_path)
         time.sleep(chance.uniform(0, 0.15))
@@ -166,3 +164,5 @@ def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path):
     assert stored_ids(tmp_path) == set(range(1, 20_001))
     with open_store(path) as store:
         assert (store.search_ids(ROWS, 50).ids == expected.ids).all()
+        assert store.count_tracklets() == 20_000
+        assert (store.search_tracklets(ROWS, 50).ids == expected.ids).all()

@@ -1,0 +1,53 @@
+"""Notes in the file of the embedded engine."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from clsa_search.errors import InputError
+from clsa_search.gallery.checksums import sum_note
+from clsa_search.gallery.sqlite_file import SQLiteFile
+from clsa_search.gallery.store_records import Note
+
+IN_LIST = "IN (SELECT value FROM json_each(?))"
+
+
+class NoteTable(SQLiteFile):
+    """Statements on the table of notes; see `SQLiteFile` for the arguments."""
+
+    def read_notes(self, kind: str, detection: int | None) -> list[Note]:
+        """Return the notes of a kind, of one detection or of all, in the order of ids."""
+        values: tuple[object, ...] = (kind,) if detection is None else (kind, detection)
+        condition = "kind = ?" if detection is None else "kind = ? AND detection = ?"
+        columns = "id, kind, detection, value, data, checksum"
+        notes = []
+        for note_id, *fields, checksum in self.select(
+            f"{columns} FROM notes WHERE {condition} ORDER BY id", *values
+        ):
+            if sum_note(*fields) != checksum:
+                raise sqlite3.DataError(f"note {note_id} is damaged")
+            _, about, value, data = fields
+            notes.append(Note(kind, json.loads(value), about, data, note_id))
+        return notes
+
+    def write_notes(self, notes: Sequence[Note], delete: Collection[int]) -> list[int]:
+        """Delete, change and insert notes; see `TrackletStore.write_notes`."""
+        self.execute(f"DELETE FROM notes WHERE id {IN_LIST}", json.dumps(list(delete)))
+        return [self._write_note(note) for note in notes]
+
+    def delete_notes_of(self, query: str, *values: object) -> None:
+        """Delete the notes of the detections of a query."""
+        self.execute(f"DELETE FROM notes WHERE detection IN ({query})", *values)
+
+    def _write_note(self, note: Note) -> int:
+        value = json.dumps(dict(note.values), ensure_ascii=False)
+        fields = note.kind, note.detection, value, note.data
+        row = *fields, sum_note(*fields)
+        if note.note_id is None:
+            columns = "kind, detection, value, data, checksum"
+            insert = f"INSERT INTO notes ({columns}) VALUES (?, ?, ?, ?, ?)"
+            return int(self.connection.execute(insert, row).lastrowid or 0)
+        change = "UPDATE notes SET kind = ?, detection = ?, value = ?, data = ?, checksum = ?"
+        if not self.execute(f"{change} WHERE id = ?", *row, note.note_id):
+            raise InputError(f"{self.path}: there is no note {note.note_id}; expected a stored one")
+        return note.note_id
