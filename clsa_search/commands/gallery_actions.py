@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -100,15 +99,18 @@ def query(args: argparse.Namespace) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Serve the page until it is interrupted."""
-    from clsa_search.page import serve as serve_page
+    """Serve API and page until they are interrupted."""
+    from clsa_search.desk import serve as serve_desk
+    from clsa_search.desk.server import check_address
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # deletes uploads then, too
+    check_address(args.host, args.token_file, args.public_url)  # before the model is loaded
     with _open(args) as gallery:
-        serve_page(
+        serve_desk(
             gallery,
             host=args.host,
             port=args.port,
+            token_file=args.token_file,
+            public_url=args.public_url,
             on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
         )
 
