@@ -24,6 +24,7 @@ from clsa_search.gallery.milvus_sources import FIELDS as SOURCE_FIELDS
 from clsa_search.gallery.milvus_sources import SourceTable
 from clsa_search.gallery.milvus_table import MAX_ROWS, Table
 from clsa_search.gallery.milvus_tracklets import MilvusTracklets
+from clsa_search.gallery.milvus_upkeep import MilvusUpkeep
 from clsa_search.gallery.store import (
     GalleryStore,
     Order,
@@ -45,7 +46,7 @@ SCHEMA_VERSION = 2
 _TRIES = 3  # of a search while other processes delete its matches
 
 
-class MilvusStore(MilvusTracklets, GalleryStore):
+class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     """A gallery on a Milvus server; see `GalleryStore`.
 
     A gallery is two collections, GALLERY_detections and GALLERY_sources. The index is FLAT and

@@ -3,6 +3,7 @@
 from typing import Any, NoReturn
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.store_records import Note
 from clsa_search.gallery.tracklet_store import TrackletStore
 
 
@@ -16,4 +17,8 @@ class MilvusTracklets(TrackletStore):
 
     tracklets = count_tracklets = get_tracklets = find_tracklets = tracklet_detections = _refuse
     search_tracklets = set_tracklets = reset_tracklets = delete_detections = _refuse
-    notes = write_notes = unlinked = _refuse
+    write_notes = unlinked = _refuse
+
+    def notes(self, kind: str, detection: int | None = None) -> list[Note]:
+        """See `TrackletStore`; none can be written yet."""
+        return []

@@ -105,6 +105,14 @@ class SQLiteFile:
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return version, self._writes
 
+    def scrub(self, *, vacuum: bool) -> bool:
+        """Empty the log of changes, which holds deleted bytes; see `UpkeepStore`."""
+        with self._lock, reported(self.path, "scrub"):
+            if vacuum:
+                self.connection.execute("VACUUM")
+            (busy, *_) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
     def _wait(self, seconds: float) -> None:
         self.connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
@@ -135,6 +143,7 @@ class SQLiteFile:
                 f"{self.path}: is on a disk without shared access for SQLite; expected a local disk"
             )
         execute("PRAGMA synchronous = FULL")
+        execute("PRAGMA secure_delete = ON")  # deleted bytes are overwritten
         if version < SCHEMA_VERSION:
             with self._transaction("IMMEDIATE"):
                 version = self._check_version()

@@ -22,6 +22,7 @@ from clsa_search.gallery.input_checks import (
 )
 from clsa_search.gallery.sqlite_sightings import SQLiteTracklets
 from clsa_search.gallery.sqlite_tables import SQLiteTables
+from clsa_search.gallery.sqlite_upkeep import SQLiteUpkeep
 from clsa_search.gallery.store import (
     GalleryStore,
     Order,
@@ -43,7 +44,7 @@ from clsa_search.json_files import parse_json
 _PATIENCE = 30.0  # seconds; an indexer waits longer than others
 
 
-class SQLiteStore(SQLiteTracklets, GalleryStore):
+class SQLiteStore(SQLiteTracklets, SQLiteUpkeep, GalleryStore):
     """A gallery in one SQLite file; see `GalleryStore`.
 
     The first search loads the embeddings. Later searches load and remove what this or another

@@ -179,7 +179,8 @@ class TrackletTables(NoteTable):
                 piece for row, piece in zip(rows, pieces, strict=True) if row.detections == 1
             ]
             known = [(piece[0], piece[-1]) for piece in singles]
-            check_searched([piece[size + 1 : -1] for piece in singles], known, width)
+            if singles:
+                check_searched([piece[size + 1 : -1] for piece in singles], known, width)
             loaded = []
             for row, piece in zip(rows, pieces, strict=True):
                 embedding = piece[-2]

@@ -22,12 +22,13 @@ from clsa_search.gallery.store_records import (
     StoredDetection,
 )
 from clsa_search.gallery.tracklet_store import TrackletStore
+from clsa_search.gallery.upkeep import UpkeepStore
 
 Order = Literal["id", "time", "score"]
 Per = Literal["image", "match"]
 
 
-class GalleryStore(TrackletStore):
+class GalleryStore(TrackletStore, UpkeepStore):
     """A gallery of detections; several processes may fill and search it at once.
 
     All embeddings of a store come from one model and have one width. Ids of detections ascend in

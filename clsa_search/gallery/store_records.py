@@ -218,6 +218,21 @@ class Source:
         return self.fingerprint is not None and self.next_frame is None
 
 
+class Placement(NamedTuple):
+    """Camera and start of a source.
+
+    Args:
+        camera: name of the camera; None if unknown.
+        start: time of the first frame in seconds; None if unknown.
+        start_from: origin of the start: "given", "name", "exif", "container", "mtime" or
+            "sequence"; None if unknown.
+    """
+
+    camera: str | None
+    start: float | None
+    start_from: str | None
+
+
 @dataclass(frozen=True)
 class IndexProgress:
     """Progress of indexing one file.
