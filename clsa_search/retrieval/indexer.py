@@ -9,36 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clsa_search.data.given_detections import FileBoxes, hash_boxes
+from clsa_search.data.given_detections import FileBoxes
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
-from clsa_search.gallery import GalleryImage, GalleryStore, IndexConflict, IndexProgress, Source
+from clsa_search.gallery import GalleryImage, GalleryStore, IndexConflict, IndexProgress
+from clsa_search.retrieval.erasure import Suppression
 from clsa_search.retrieval.index_options import IndexOptions, IndexReport
+from clsa_search.retrieval.index_planner import IndexPlanner, PlannedFile
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch
-from clsa_search.retrieval.source_files import describe_file, list_media
-from clsa_search.retrieval.source_moves import resolve_links
+from clsa_search.retrieval.source_files import list_media
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
-
-
-class _File(NamedTuple):
-    """A file to index.
-
-    Args:
-        path: path of the source: without links, unless it was stored with them.
-        fingerprint: state of the file and the options.
-        is_video: whether it is a video.
-        next_frame: frame to continue an interrupted video with.
-        replaces: source of an older state in the gallery.
-        boxes: boxes of another detector; None to detect people.
-    """
-
-    path: str
-    fingerprint: str
-    is_video: bool
-    next_frame: int | None
-    replaces: Source | None
-    boxes: FileBoxes | None
+from clsa_search.structures import ImageDetections
 
 
 class _Sample(NamedTuple):
@@ -49,11 +31,11 @@ class _Sample(NamedTuple):
         model_input: prepared image; None at the end of a video, for an image without given boxes,
             and after a problem.
         frame: frame number; None for an image and for the end of a video.
-        time: seconds; None for an image.
+        time: seconds; None if unknown.
         problem: reason why this frame, or without a frame number the rest of the file, is missing.
     """
 
-    file: _File
+    file: PlannedFile
     model_input: dict | None = None
     frame: int | None = None
     time: float | None = None
@@ -87,15 +69,17 @@ class Indexer:
         self.options = options or IndexOptions()
         self.boxes = boxes
         self.report = IndexReport()
-        self._files: list[_File] = []
+        self._files: list[PlannedFile] = []
+        self._moved: list[PlannedFile] = []  # only their cameras or start times change
         self._conflicts: set[str] = set()  # paths of files of other processes
+        self._suppression = Suppression()
         self._next_frames: dict[str, int | None] = {}  # stored progress of this run
 
     def plan(self, paths: Sequence[str | os.PathLike]) -> int:
         """Choose the files to index; completely indexed files are skipped.
 
         A file is indexed again if its size, its modification time or an option changed. Its old
-        detections are replaced.
+        detections are replaced. If only its camera or its start time changes, they are kept.
 
         Args:
             paths: images, videos and folders.
@@ -109,18 +93,13 @@ class Indexer:
         media = list_media(paths)
         self.report.other_files += media.others
         self.report.problems += media.problems
-        sources = {source.path: source for source in self.store.sources()}
-        links = resolve_links(sources)  # of galleries that hold paths with links
-        expected = 0
-        files = [(path, False) for path in media.images] + [(path, True) for path in media.videos]
-        for real_path, is_video in files:
-            path = links.get(real_path, real_path)
-            boxes = None if self.boxes is None else self.boxes.get(real_path, {})
-            file = self._plan_file(path, is_video, sources.get(path), boxes)
-            if file is not None:
-                self._files.append(file)
-                expected += self._count(file)
-        return expected
+        planner = IndexPlanner(
+            self.store.sources(), self.options, self.predictor.min_score, self.boxes, self.report
+        )
+        plan = planner.plan(media)
+        self._files += plan.files
+        self._moved += plan.moved
+        return sum(map(self._count, plan.files))
 
     def run(self, on_stored: Callable[[int, int], None] = lambda images, detections: None) -> None:
         """Detect and store the people of the planned files; `report` holds the outcome.
@@ -131,6 +110,8 @@ class Indexer:
         Raises:
             InputError: the store cannot be written; stored batches stay.
         """
+        self._move()
+        self._suppression = Suppression(self.store)
         files, self._files = self._files, []
         size, threads = self.options.batch_size, self.options.threads
         # one batch may wait while each thread works on the next one
@@ -142,43 +123,23 @@ class Indexer:
                 self.report.detections += detections
                 on_stored(images, detections)
 
-    def _count(self, file: _File) -> int:
+    def _move(self) -> None:
+        """Store the new cameras and start times of indexed files."""
+        moved, self._moved = self._moved, []
+        for file in moved:
+            try:
+                self.store.place(file.path, file.placement, file.fingerprint, file.base)
+                self.report.moved += 1
+            except InputError as error:
+                self.report.problems.append((file.path, str(error)))
+
+    def _count(self, file: PlannedFile) -> int:
         """Estimate the number of images and frames of a file."""
         if file.boxes is not None:
             return len(file.boxes)
         return count_samples(file.path, self.options.rate) if file.is_video else 1
 
-    def _plan_file(
-        self, path: str, is_video: bool, stored: Source | None, boxes: FileBoxes | None
-    ) -> _File | None:
-        """Return the file if there is something to index; report it otherwise."""
-        try:
-            path.encode()  # galleries store paths as UTF-8
-            fingerprint = self._fingerprint(path, is_video, boxes)
-        except UnicodeEncodeError:
-            self.report.problems.append((path, f"{ascii(path)}: has a name that is not UTF-8"))
-            return None
-        except InputError as error:
-            self.report.problems.append((path, str(error)))
-            return None
-        if stored is None or stored.fingerprint != fingerprint:
-            return _File(path, fingerprint, is_video, None, replaces=stored, boxes=boxes)
-        if stored.is_complete:
-            self.report.skipped += 1
-            return None
-        return _File(path, fingerprint, is_video, stored.next_frame, replaces=None, boxes=boxes)
-
-    def _fingerprint(self, path: str, is_video: bool, boxes: FileBoxes | None) -> str:
-        """Return a text of the file's state, the options and the given boxes."""
-        options = self.options
-        given = "" if boxes is None else f", boxes {hash_boxes(boxes)}"
-        sampling = f" {options.rate:g}/s from {options.start_time!r}" if is_video else ""
-        return (
-            f"{describe_file(path)}, score {self.predictor.min_score:g}, "
-            f"camera {options.camera!r}{sampling}{given}"
-        )
-
-    def _read(self, files: Sequence[_File]) -> Iterator[Callable[[], _Sample]]:
+    def _read(self, files: Sequence[PlannedFile]) -> Iterator[Callable[[], _Sample]]:
         """Yield a task for each image and frame; videos are decoded here, in their order."""
         for file in files:
             if file.boxes == {}:
@@ -192,15 +153,15 @@ class Indexer:
             except Exception as error:  # any fault of a decoder is the file's
                 yield partial(_Sample, file, problem=_describe(error, file.path))
 
-    def _read_image(self, file: _File) -> _Sample:
+    def _read_image(self, file: PlannedFile) -> _Sample:
         try:
             image = read_image(file.path, "RGB")
             check_image(image, file.path)
-            return _Sample(file, self._prepare(image, file, None))
+            return _Sample(file, self._prepare(image, file, None), time=file.placement.start)
         except Exception as error:  # any fault of a decoder is the file's
             return _Sample(file, problem=_describe(error, file.path))
 
-    def _read_video(self, file: _File) -> Iterator[Callable[[], _Sample]]:
+    def _read_video(self, file: PlannedFile) -> Iterator[Callable[[], _Sample]]:
         start = file.next_frame or 0
         given = None if file.boxes is None else [n for n in file.boxes if n is not None]
         for frame in sample_video(file.path, self.options.rate, start, given):
@@ -210,8 +171,8 @@ class Indexer:
             yield partial(self._prepare_frame, file, frame)
         yield partial(_Sample, file)
 
-    def _prepare_frame(self, file: _File, frame: VideoFrame) -> _Sample:
-        time = self.options.start_time + frame.time
+    def _prepare_frame(self, file: PlannedFile, frame: VideoFrame) -> _Sample:
+        time = (file.placement.start or 0.0) + frame.time
         try:
             model_input = self._prepare(frame.image, file, frame.position)
             return _Sample(file, model_input, frame.number, time)
@@ -219,7 +180,7 @@ class Indexer:
             problem = _describe(error, f"{file.path}: frame {frame.number}")
             return _Sample(file, None, frame.number, time, problem)
 
-    def _prepare(self, image: np.ndarray, file: _File, number: int | None) -> dict:
+    def _prepare(self, image: np.ndarray, file: PlannedFile, number: int | None) -> dict:
         """Return the model input of an image or frame with its given boxes."""
         if file.boxes is None:
             return self.predictor.prepare(image)
@@ -233,21 +194,26 @@ class Indexer:
                 self.report.problems.append((sample.file.path, sample.problem))
         samples = [sample for sample in batch if sample.file.path not in self._conflicts]
         inputs = [one.model_input for one in samples if one.model_input is not None]
-        found = iter(self.predictor.detect(inputs))
-        images = [
-            GalleryImage(one.file.path, next(found), one.frame, one.time, self.options.camera)
-            for one in samples
-            if one.model_input is not None
-        ]
+        found = self.predictor.detect(inputs)
+        filled = [one for one in samples if one.model_input is not None]
+        images = [self._make_image(*pair) for pair in zip(filled, found, strict=True)]
         self._add(images, self._get_progress(samples))
         stored = [image for image in images if image.source not in self._conflicts]
         return len(stored), sum(len(image.detections) for image in stored)
+
+    def _make_image(self, sample: _Sample, detections: ImageDetections) -> GalleryImage:
+        """Return the image to store, without erased people."""
+        file, _, frame, time, _ = sample
+        camera, start, _ = file.placement
+        seconds = None if frame is None or time is None else time - (start or 0.0)
+        kept = self._suppression.drop(detections, file.path, seconds)
+        return GalleryImage(file.path, kept, frame, time, camera)
 
     def _get_progress(self, samples: Sequence[_Sample]) -> list[IndexProgress]:
         """Return the progress of each file after a batch."""
         progress: dict[str, IndexProgress] = {}
         for sample in samples:
-            path, fingerprint, _, after, replaces, _ = sample.file
+            path, fingerprint, _, after, replaces, _, placement, _ = sample.file
             if sample.frame is not None:
                 next_frame: int | None = sample.frame + 1
             elif sample.model_input is not None:
@@ -260,7 +226,9 @@ class Indexer:
                 continue  # no part of the file was readable
             if path in self._next_frames:
                 after, replaces = self._next_frames[path], None
-            progress[path] = IndexProgress(path, fingerprint, next_frame, after, replaces)
+            progress[path] = IndexProgress(
+                path, fingerprint, next_frame, after, replaces, *placement
+            )
         return list(progress.values())
 
     def _add(self, images: Sequence[GalleryImage], progress: Sequence[IndexProgress]) -> None:

@@ -1,4 +1,4 @@
-"""Boxes of MP4 and MOV files (ISO 14496-12): declared size and length of the video."""
+"""Boxes of MP4 and MOV files (ISO 14496-12): declared size, length and creation of the video."""
 
 import os
 from collections.abc import Iterator
@@ -27,6 +27,15 @@ def read_mp4_length(path: str | os.PathLike) -> float:
                 if any(scales) and _is_video(data, *track):
                     length = max(length, _read_duration(data, *track) / max(scales))
     return length
+
+
+def read_mp4_creation(path: str | os.PathLike) -> int | None:
+    """Return the seconds from 1904 to the creation of a file, in UTC; None if it declares none."""
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        for movie in _find_boxes(data, b"moov", 0, len(data)):
+            for start, _ in _find_boxes(data, b"mvhd", *movie):
+                return _read_number(data, start + 4, 8 if data[start] else 4) or None
+    return None
 
 
 def _is_video(data: mmap, start: int, stop: int) -> bool:

@@ -13,7 +13,12 @@ import cv2
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.retrieval.video_container import JOIN_SECONDS, has_one_timeline, is_whole
+from clsa_search.retrieval.video_container import (
+    JOIN_SECONDS,
+    has_one_timeline,
+    is_whole,
+    read_packet_times,
+)
 from clsa_search.wording import count_noun
 
 _DEFAULT_FPS = 25.0  # OpenCV's own value for files without a frame rate
@@ -223,6 +228,19 @@ def count_samples(path: str, rate: float) -> int:
     except InputError:
         return 0
     return 0 if frames is None else max(1, int(frames / fps * min(rate, fps)))
+
+
+def measure_length(path: str) -> float | None:
+    """Return the seconds of a video, from its header or its packets; None if unknown."""
+    try:
+        with closing(Video(path)) as video:
+            fps, frames = video.fps, video.num_frames
+        if frames is not None:
+            return frames / fps
+        packets = read_packet_times(path)
+    except InputError:
+        return None
+    return None if packets is None else packets.last + 1 / fps
 
 
 def locate_frame(path: str, frame: int) -> float | None:

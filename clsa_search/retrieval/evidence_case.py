@@ -1,0 +1,218 @@
+"""An evidence case: sightings with the query, the method and the hashes of their sources.
+
+It holds no time of export: the same request on the same files gives the same bytes.
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timezone, tzinfo
+from typing import IO, Any
+
+import jinja2
+from PIL import Image
+
+import clsa_search
+from clsa_search.errors import InputError
+from clsa_search.gallery import GalleryStore, Source
+from clsa_search.retrieval.result_images import check_unchanged
+from clsa_search.retrieval.sighting_exports import (
+    CLIP_MARGIN,
+    encode_lines,
+    read_clips,
+    read_crops,
+)
+from clsa_search.retrieval.sighting_rows import SightingRow, format_iso, name_row, write_csv
+from clsa_search.retrieval.zip_files import write_zip
+from clsa_search.structures import PersonImage
+from clsa_search.visualize import trim_to_tile
+
+FORMAT = 1
+LIMITS = (
+    "Re-identification compares clothes and build, not faces: the same uniform looks the same.",
+    "Clothes change: a sighting of another day may look like a stranger.",
+    "Who is not listed may still have been there: between sampled frames, hidden, or in hours "
+    "and places without footage.",
+)
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class CaseRequest:
+    """What was asked, for the record.
+
+    Args:
+        title: name of the case.
+        query: what was searched for, as plain values; None without a search.
+        filters: filters of the search as plain values.
+        searched: number of sightings in the filters; None without a search.
+        calibration: the calibration as plain values; None if not calibrated.
+        query_images: images of the queried person.
+        notes: further lines of the user.
+    """
+
+    title: str = "Sightings"
+    query: Mapping[str, Any] | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    searched: int | None = None
+    calibration: Mapping[str, Any] | None = None
+    query_images: Sequence[PersonImage] = ()
+    notes: Sequence[str] = ()
+
+
+def write_case(
+    store: GalleryStore,
+    rows: Sequence[SightingRow],
+    request: CaseRequest,
+    file: IO[bytes],
+    zone: tzinfo = timezone.utc,
+) -> list[str]:
+    """Write a zip file: case.json, sightings.csv, report.html, crops, clips, the query.
+
+    Args:
+        store: gallery of the sightings.
+        rows: sightings, in the order of the report.
+        request: what was asked.
+        file: file to write.
+        zone: time zone of the times in table and report.
+
+    Returns:
+        A reason for each missing file, crop or clip.
+    """
+    missing: list[str] = []
+    write_zip(file, _list_entries(store, rows, request, zone, missing))
+    return missing
+
+
+def _list_entries(
+    store: GalleryStore,
+    rows: Sequence[SightingRow],
+    request: CaseRequest,
+    zone: tzinfo,
+    missing: list[str],
+) -> Iterator[tuple[str, bytes]]:
+    files: dict[str, str] = {}  # SHA-256 of the entries before the record
+    described = [_describe_source(source, missing) for source in _find_sources(store, rows)]
+
+    def keep(name: str, content: bytes) -> tuple[str, bytes]:
+        files[name] = hashlib.sha256(content).hexdigest()
+        return name, content
+
+    for i, image in enumerate(request.query_images, 1):
+        yield keep(f"query/{i:02}.jpg", _encode_image(image))
+    for name, content in read_crops(store, rows, missing):
+        yield keep(name, content)
+    for name, content in read_clips(store, rows, missing):
+        yield keep(name, content)
+    yield keep("sightings.csv", write_csv(rows, zone))
+    record = {
+        "format": FORMAT,
+        "title": request.title,
+        "program": f"clsa_search {clsa_search.__version__}",
+        "gallery": store.address,
+        "weights_sha256": store.weights,
+        "query": request.query,
+        "filters": dict(request.filters),
+        "searched": request.searched,
+        "calibration": request.calibration,
+        "clip_margin_seconds": CLIP_MARGIN,
+        "sources": described,
+        "sightings": [_describe_row(row, i, zone, files) for i, row in enumerate(rows, 1)],
+        "missing": missing,
+        "limits": LIMITS,
+        "notes": list(request.notes),
+    }
+    page = _render_report(record, sorted(name for name in files if name.startswith("query/")))
+    yield keep("report.html", page)
+    yield "case.json", _encode_json(record | {"files_sha256": files})
+    sums = [f"{digest}  {name}" for name, digest in sorted(files.items())]
+    yield "SHA256SUMS", encode_lines(sums)
+
+
+def hash_file(path: str) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected the indexed file") from error
+    return digest.hexdigest()
+
+
+def _find_sources(store: GalleryStore, rows: Sequence[SightingRow]) -> list[Source]:
+    needed = {row.source for row in rows}
+    return [source for source in store.sources() if source.path in needed]
+
+
+def _describe_source(source: Source, missing: list[str]) -> dict[str, Any]:
+    digest, size, fault = None, None, None
+    try:
+        digest, size = hash_file(source.path), os.path.getsize(source.path)
+        check_unchanged(source.path, source.fingerprint)
+    except InputError as error:
+        fault = str(error)
+        missing.append(f"source {fault}")
+    return {
+        "path": source.path,
+        "sha256": digest,
+        "bytes": size,
+        "camera": source.camera,
+        "start": format_iso(source.start) or None,
+        "start_from": source.start_from,
+        "problem": fault,
+    }
+
+
+def _describe_row(
+    row: SightingRow, number: int, zone: tzinfo, files: Mapping[str, str]
+) -> dict[str, Any]:
+    name = name_row(row, number)
+    crop = f"crops/{name}.jpg"
+    clips = [one for one in files if one.startswith(f"clips/{name}.")]
+    return {
+        "sighting": row.sighting,
+        "camera": row.camera,
+        "first": format_iso(row.first, zone) or None,
+        "last": format_iso(row.last, zone) or None,
+        "source": row.source,
+        "seconds_in_file": row.best_seconds,
+        "frame": row.best.frame,
+        "box": [float(value) for value in row.best.box],
+        "detections": row.detections,
+        **asdict(row.judgment),
+        "crop": crop if crop in files else None,
+        "clip": clips[0] if clips else None,
+        "clip_is_original": bool(clips) and not clips[0].endswith(".webp"),
+    }
+
+
+def _encode_json(values: Mapping[str, Any]) -> bytes:
+    text = json.dumps(values, indent=1, ensure_ascii=False, sort_keys=True, default=str)
+    return text.encode(errors="replace")
+
+
+def _encode_image(person: PersonImage) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(trim_to_tile(person).image).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def _render_report(record: Mapping[str, Any], queries: Sequence[str]) -> bytes:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("clsa_search.retrieval", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    page = environment.get_template("case.html").render(case=record, queries=queries)
+    return page.encode(errors="replace")

@@ -1,0 +1,67 @@
+"""The results.json of a search, read again for an export."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clsa_search.errors import InputError
+from clsa_search.gallery import GalleryStore
+from clsa_search.json_files import read_json
+from clsa_search.retrieval.sighting_rows import Judgment
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """A search that was written to results.json.
+
+    Args:
+        judgments: what it said of each sighting, best first, by id of the tracklet.
+        query: title and images of the query.
+        filters: its filters, if written.
+        searched: number of sightings searched, if written.
+        calibration: the calibration, if written.
+    """
+
+    judgments: dict[int, Judgment]
+    query: Mapping[str, Any]
+    filters: Mapping[str, Any]
+    searched: int | None
+    calibration: Mapping[str, Any] | None
+
+
+def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRecord:
+    """Read the results.json of a search with one query.
+
+    Raises:
+        InputError: the file has another form, or a match is not in the gallery.
+    """
+    values = read_json(path)
+    try:
+        (query,) = values["queries"]
+        matches = list(query["matches"])
+        ids = [int(match["id"]) for match in matches]
+        judged = [
+            Judgment(
+                float(match["similarity"]),
+                match.get("expected_strangers"),
+                match.get("verdict"),
+                match.get("said"),
+            )
+            for match in matches
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{os.fspath(path)}: is no results.json of one query: {error!r}; expected the file "
+            "that `clsa-search query` writes"
+        ) from error
+    judgments: dict[int, Judgment] = {}
+    for sighting, judgment in zip(store.find_tracklets(ids), judged, strict=True):
+        judgments.setdefault(sighting, judgment)  # the best match of a sighting comes first
+    return SearchRecord(
+        judgments,
+        {"title": query.get("title"), "images": query.get("query_images")},
+        query.get("filters") or {},
+        query.get("searched"),
+        query.get("calibration"),
+    )

@@ -1,0 +1,94 @@
+"""New cameras and start times for indexed files, without indexing them again."""
+
+import os
+from collections.abc import Collection, Sequence
+
+from clsa_search.argument_checks import resolve_path
+from clsa_search.errors import InputError
+from clsa_search.gallery import GalleryStore, Placement, Source
+from clsa_search.retrieval.placement_options import PlacementOptions
+from clsa_search.retrieval.source_base import find_base
+from clsa_search.retrieval.source_files import VIDEO_SUFFIXES
+from clsa_search.retrieval.source_moves import find_source
+from clsa_search.retrieval.source_placement import place_files
+
+
+def find_sources(sources: Sequence[Source], paths: Sequence[str | os.PathLike]) -> list[Source]:
+    """Return the sources at or below some paths, in their order in the gallery.
+
+    Raises:
+        InputError: no source lies at or below a path.
+    """
+    stored = {source.path for source in sources}
+    found: set[str] = set()
+    for path in paths:
+        below = _find_below(find_source(path, stored), resolve_path(path), stored)
+        if not below:
+            raise InputError(
+                f"{os.fspath(path)}: is not indexed, and no indexed file lies below; "
+                "expected a file of `list`, or a folder of some"
+            )
+        found |= below
+    return [source for source in sources if source.path in found]
+
+
+def retime_sources(
+    store: GalleryStore,
+    sources: Sequence[Source],
+    options: PlacementOptions,
+    *,
+    shift: float = 0.0,
+) -> tuple[list[tuple[Source, Placement]], list[tuple[str, str]]]:
+    """Give sources another camera, another start time, or both.
+
+    What the options do not tell stays as it is.
+
+    Args:
+        store: gallery.
+        sources: its sources to change.
+        options: rules of the new values.
+        shift: seconds to add to the start times.
+
+    Returns:
+        The changed sources with their new values, and (path, reason) of those left as before.
+    """
+    videos = [one.path for one in sources if _is_video(one.path)]
+    images = [one.path for one in sources if not _is_video(one.path)]
+    found, problems = place_files(images, videos, options)
+    changed = []
+    for source in sources:
+        if source.path not in found:
+            continue
+        try:
+            placement = _update(source, found[source.path], options, shift)
+            if placement != (source.camera, source.start, source.start_from):
+                store.place(source.path, placement, source.fingerprint, find_base(source))
+                changed.append((source, placement))
+        except InputError as error:
+            problems.append((source.path, str(error)))
+    return changed, problems
+
+
+def _update(source: Source, found: Placement, options: PlacementOptions, shift: float) -> Placement:
+    """Return the placement of a source with the values of the options."""
+    placement = Placement(source.camera, source.start, source.start_from)
+    if options.camera is not None or options.camera_from:
+        placement = placement._replace(camera=found.camera)
+    if options.start_time is not None or options.time_from:
+        placement = placement._replace(start=found.start, start_from=found.start_from)
+    if shift:
+        if placement.start is None:
+            raise InputError(f"{source.path}: has no start time to shift; expected --start")
+        placement = placement._replace(start=placement.start + shift, start_from="given")
+    return placement
+
+
+def _find_below(path: str, folder: str, stored: Collection[str]) -> set[str]:
+    if path in stored:
+        return {path}
+    start = os.path.join(folder, "")
+    return {one for one in stored if one.startswith(start)}
+
+
+def _is_video(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
