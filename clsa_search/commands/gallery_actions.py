@@ -1,64 +1,32 @@
 """Actions of the command clsa-search: each takes the parsed arguments and prints its outcome."""
 
 import argparse
-import logging
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from clsa_search.commands import source_actions
+from clsa_search.commands import (
+    deletion_arguments,
+    export_arguments,
+    index_action,
+    people_arguments,
+    source_actions,
+)
+from clsa_search.commands.gallery_opening import open_gallery_of
 from clsa_search.commands.search_gallery import QueryImage
-from clsa_search.errors import INTERRUPTED, InputError
+from clsa_search.errors import InputError
 from clsa_search.output_checks import check_output_file, check_output_folder, reported_writes
-from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
-    from clsa_search.retrieval import GallerySearch, IndexReport
+    from clsa_search.retrieval import GallerySearch
     from clsa_search.structures import PersonImage
 
 _PROBLEMS = 1  # exit status
-
-
-def index(args: argparse.Namespace) -> int:
-    """Add files to a gallery; return the exit status."""
-    from clsa_search.commands.detections_arguments import read_given_detections
-    from clsa_search.retrieval.index_options import DEFAULT_RATE, MAX_RATE, IndexOptions
-    from clsa_search.retrieval.source_files import list_media
-
-    rate = args.rate or (MAX_RATE if args.detections else DEFAULT_RATE)
-    options = IndexOptions(
-        rate=rate,
-        camera=args.camera,
-        start_time=args.start_time,
-        batch_size=args.batch_size,
-    )
-    media = list_media(args.paths)  # report wrong paths before the store is created
-    boxes = read_given_detections(args, media.images, media.videos)
-
-    from tqdm import tqdm
-
-    from clsa_search.retrieval import Indexer
-
-    with _open(args, create=True, min_score=args.min_score) as gallery:
-        indexer = Indexer(gallery.predictor, gallery.store, options, boxes)
-        total = indexer.plan(args.paths)
-        try:
-            with tqdm(total=total, unit="image", desc="indexing") as bar:
-
-                def show(images: int, detections: int) -> None:
-                    bar.update(images)
-                    bar.set_postfix(detections=indexer.report.detections)
-
-                indexer.run(show)
-        except KeyboardInterrupt:
-            print("interrupted: run the same command to continue")
-            return INTERRUPTED
-        finally:
-            _print_report(indexer.report, args.store)
-        print(f"{args.store}: {count_noun(gallery.store.count(), 'detection')} in all")
-    return _PROBLEMS if indexer.report.problems else 0
+_AUDIT_HEADERS = ["at", "who", "did", "by", "sightings", "detections"]
+_SOURCE_HEADERS = ["source", "detections", "camera", "start", "start from", "indexed"]
 
 
 def query(args: argparse.Namespace) -> None:
@@ -79,7 +47,7 @@ def query(args: argparse.Namespace) -> None:
     for name in ("results.json", "report.html"):
         check_output_file(args.output_dir / name)
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    with _open(args, half=args.half) as gallery:
+    with open_gallery_of(args, half=args.half) as gallery:
         if args.source:
             stored = set(gallery.store.paths())
             where = replace(where, sources=[find_source(path, stored) for path in args.source])
@@ -99,18 +67,15 @@ def query(args: argparse.Namespace) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Serve API and page until they are interrupted."""
-    from clsa_search.desk import serve as serve_desk
-    from clsa_search.desk.server import check_address
+    """Serve the page until it is interrupted."""
+    from clsa_search.page import serve as serve_page
 
-    check_address(args.host, args.token_file, args.public_url)  # before the model is loaded
-    with _open(args) as gallery:
-        serve_desk(
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # deletes uploads then, too
+    with open_gallery_of(args) as gallery:
+        serve_page(
             gallery,
             host=args.host,
             port=args.port,
-            token_file=args.token_file,
-            public_url=args.public_url,
             on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
         )
 
@@ -121,38 +86,46 @@ def list_sources(args: argparse.Namespace) -> None:
 
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.time_format import format_time
 
+    if args.audit:
+        return _list_audit(args)
     with open_store(args.store) as store:
         rows = [
             (
                 printable(source.path),
                 source.detections,
+                printable(source.camera or ""),
+                format_time(source.start),
+                source.start_from or "",
                 "yes" if source.is_complete else f"until frame {source.next_frame}",
             )
             for source in store.sources()
         ]
-        print(tabulate(rows, ["source", "detections", "indexed"], disable_numparse=True))
+        print(tabulate(rows, _SOURCE_HEADERS, disable_numparse=True))
         counts = f"{count_noun(store.count(), 'detection')} in {count_noun(len(rows), 'file')}"
         print(f"{counts}, weights {store.weights[:12]}")
 
 
-def delete(args: argparse.Namespace) -> None:
-    """Delete files from the gallery."""
+def _list_audit(args: argparse.Namespace) -> None:
+    """Print the log of deletions."""
+    from tabulate import tabulate
+
     from clsa_search.gallery import open_store
+    from clsa_search.retrieval.audit_log import read_audit
     from clsa_search.retrieval.results import printable
-    from clsa_search.retrieval.source_moves import find_source
+    from clsa_search.retrieval.time_format import format_time
 
     with open_store(args.store) as store:
-        indexed = set(store.paths())
-        paths = [find_source(path, indexed) for path in args.files]
-        for path in paths:
-            if path not in indexed:
-                store.sources()  # a damaged gallery may have lost it
-                raise InputError(
-                    f"{args.store}: {printable(path)} is not indexed; expected a file of `list`"
-                )
-        for path in paths:
-            print(f"{printable(path)}: {count_noun(store.delete(path), 'detection')} deleted")
+        lines = read_audit(store)
+    rows = [
+        (
+            *(format_time(one["at"]), printable(one["who"]), one["did"], ", ".join(one["by"])),
+            *(one["sightings"], one["detections"]),
+        )
+        for one in lines
+    ]
+    print(tabulate(rows, _AUDIT_HEADERS, disable_numparse=True))
 
 
 def copy(args: argparse.Namespace) -> None:
@@ -174,43 +147,20 @@ def copy(args: argparse.Namespace) -> None:
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    "index": index,
+    "index": index_action.index,
     "query": query,
     "serve": serve,
     "list": list_sources,
-    "delete": delete,
+    "delete": deletion_arguments.delete,
+    "retention": deletion_arguments.retention,
+    "people": people_arguments.people,
+    "export": export_arguments.export,
     "copy": copy,
     "prune": source_actions.prune,
     "relink": source_actions.relink,
+    "relocate": source_actions.relink,
+    "retime": source_actions.retime,
 }
-
-
-def _open(
-    args: argparse.Namespace,
-    *,
-    create: bool = False,
-    min_score: float = DEFAULT_SCORE_THRESHOLD,
-    half: bool = False,
-) -> "GallerySearch":
-    """Open the gallery of the arguments."""
-    import torch
-
-    from clsa_search.engine import keep_freed_memory
-    from clsa_search.retrieval import open_gallery
-
-    logging.basicConfig(level=logging.WARNING)
-    gallery = open_gallery(
-        args.store,
-        args.weights,
-        args.config_file,
-        create=create,
-        min_score=min_score,
-        device=args.device,
-        dtype=torch.float16 if half else torch.float32,
-        precision=args.precision,
-    )
-    keep_freed_memory(gallery.predictor.device)
-    return gallery
 
 
 def _select_queries(
@@ -236,22 +186,3 @@ def _select_queries(
     if len(selected) == 1:
         return [[person] for person in selected[0]]
     return [[person for (person,) in selected]]
-
-
-def _print_report(report: "IndexReport", address: str) -> None:
-    from clsa_search.retrieval.results import printable
-    from clsa_search.retrieval.source_files import format_suffixes
-
-    print(
-        f"{address}: {count_noun(report.detections, 'detection')} "
-        f"in {count_noun(report.images, 'image')} added, "
-        f"{count_noun(report.skipped, 'file')} already indexed"
-    )
-    if report.other_files:
-        others = count_noun(report.other_files.total(), "file is", "files are")
-        suffixes = printable(format_suffixes(report.other_files))
-        print(f"{others} neither image nor video by name, and passed over: {suffixes}")
-    for path in report.conflicts:
-        print(f"{printable(path)}: left to another process that indexes it")
-    for path, reason in report.problems:
-        print(f"problem: {printable(reason if path in reason else f'{path}: {reason}')}")

@@ -3,20 +3,22 @@
 clsa-search index --weights model_final.pth --store street.db videos/ photo.jpg
 clsa-search query --store street.db --image person.jpg
 clsa-search query --store street.db --image a.jpg --person 2 --image b.jpg --person 1
-clsa-search serve street.db
+clsa-search serve --store street.db
 clsa-search list street.db
-clsa-search delete street.db videos/door.mp4
+clsa-search delete street.db --camera door --before 2026-04-01 --yes
+clsa-search export street.db case.zip --sighting 17 31
 clsa-search copy street.db http://localhost:19530/street
 clsa-search relink street.db videos/ /archive/videos/
+clsa-search retime street.db videos/ --time-from name:%Y%m%d_%H%M%S --timezone Europe/Berlin
 clsa-search prune street.db
 
 `index` detects the people of images, folders and videos, and stores them. Indexed files are
 skipped: after an interruption, the same command continues. `query` prints the most similar
 detections and writes a ranking sheet, an HTML report and results.json. `serve` offers the search
-in a browser and as an HTTP API, on this machine only unless there is a token. `relink` follows
-files that moved; `prune` lists the sources whose files are gone, and deletes them with --yes.
-`copy` copies a gallery, also between a file and a Milvus server. The store is a file, or the
-address of a gallery on a Milvus server.
+in a browser of this machine. `relink` follows files that moved; `retime` changes start times and
+cameras; neither indexes again. `prune` lists the sources whose
+files are gone, and deletes them with --yes. `copy` copies a gallery, also between a file and a
+Milvus server. The store is a file, or the address of a gallery on a Milvus server.
 
 Exit status: 0; 1 after unreadable files; 2 after an error, named in the last line;
 130 after Ctrl+C.
@@ -37,13 +39,31 @@ from clsa_search.commands.detections_arguments import (
     add_detections_options,
     check_detections_options,
 )
+from clsa_search.commands.export_arguments import check_export_options
 from clsa_search.commands.first_use import FIRST_USE
+from clsa_search.commands.people_arguments import add_watch_list_options
+from clsa_search.commands.placement_arguments import (
+    add_placement_options,
+    check_placement_options,
+    has_placement_options,
+    to_time,
+)
+from clsa_search.commands.source_arguments import add_source_parsers
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
 
 PRECISIONS = ("float32", "float16", "bfloat16")
-_MAY_BE_NEGATIVE = "--box", "--since", "--until", "--start-time"
+_MAY_BE_NEGATIVE = (
+    "--box",
+    "--since",
+    "--until",
+    "--start-time",
+    "--start",
+    "--shift",
+    "--before",
+    "--after",
+)
 
 
 @dataclass
@@ -103,18 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_index(commands.add_parser("index", help="add images and videos to a store"))
     _add_query(commands.add_parser("query", help="search for a person"))
     _add_serve(commands.add_parser("serve", help="search in a browser"))
-    listed = commands.add_parser("list", help="list the indexed files")
-    deleted = commands.add_parser("delete", help="delete files and their detections")
-    copied = commands.add_parser("copy", help="copy a gallery to another file or server")
-    pruned = commands.add_parser("prune", help="delete files that are gone from disk")
-    relinked = commands.add_parser("relink", help="follow a moved file or folder")
-    for command in (listed, deleted, copied, pruned, relinked):
-        command.add_argument("store", help="file, or http://HOST:19530/NAME of Milvus")
-    deleted.add_argument("files", nargs="+", metavar="FILE", help="indexed files")
-    copied.add_argument("target", metavar="TO", help="address of the copy")
-    pruned.add_argument("--yes", action="store_true", help="delete them; otherwise only list them")
-    relinked.add_argument("old", metavar="OLD", help="earlier path of a file or folder")
-    relinked.add_argument("new", metavar="NEW", help="its path now")
+    add_source_parsers(commands)
     return parser
 
 
@@ -122,12 +131,16 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of the command line."""
     parser = build_parser()
     args = parser.parse_args(join_negatives(argv))
+    if args.command in ("index", "retime"):
+        check_placement_options(args)
+    if args.command == "retime" and not has_placement_options(args) and not args.shift:
+        parser.error("retime: there is nothing to change; expected --start, --camera or others")
+    if args.command == "export":
+        check_export_options(args)
     if args.command == "index":
         check_detections_options(args)
-    if args.command == "serve":
-        if (args.gallery is None) == (args.store is None):
-            parser.error("serve: expected one gallery: STORE, or --store STORE")
-        args.store = args.store or args.gallery
+        if args.watch is not None and args.detections is not None:
+            parser.error("--watch with --detections; expected one of the two")
     if args.command == "query":
         if bool(args.image) == (args.id is not None):
             parser.error("query: expected one or more --image, or --id")
@@ -192,9 +205,9 @@ def _check_galleries(args: argparse.Namespace) -> None:
         check_output_file(getattr(args, written))
 
 
-def _add_common(parser: argparse.ArgumentParser, *, needs_store: bool = True) -> None:
+def _add_common(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--store", required=needs_store, help="file, or http://HOST:19530/NAME of Milvus")
+    add("--store", required=True, help="file, or http://HOST:19530/NAME of Milvus")
     add("--config-file", help="config of the weights (default config.yaml beside them)")
     add("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     add("--precision", choices=PRECISIONS, help="arithmetic of the model (default float32)")
@@ -210,8 +223,6 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         type=number(1e-6, 1000),
         help="sampled frames per second of a video (default 1, or all that have --detections)",
     )
-    add("--camera", help="camera name of all these files")
-    add("--start-time", type=_to_time, default=0.0, metavar="TIME", help="time of the first frame")
     add(
         "--min-score",
         type=number(0, 1),
@@ -219,6 +230,14 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         help="minimum detection score (default 0.5)",
     )
     add("--batch-size", type=whole_number(1, 4096), default=8, help="images in a batch (default 8)")
+    add(
+        "--watch",
+        type=number(0.1, 86400),
+        metavar="SECONDS",
+        help="look for new files so often, until the process is ended",
+    )
+    add_placement_options(parser, "--start-time")
+    add_watch_list_options(parser)
     add_detections_options(parser)
 
 
@@ -255,8 +274,8 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
     add("--every-match", action="store_true", help="all matches of an image, not only the best")
     add("--camera", nargs="+", help="search in these cameras only")
     add("--source", nargs="+", type=Path, help="search in these files only")
-    add("--since", type=_to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
-    add("--until", type=_to_time, metavar="TIME", help="the same")
+    add("--since", type=to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
+    add("--until", type=to_time, metavar="TIME", help="the same")
     add("--min-score", type=number(0, 1), help="minimum detection score")
     add("--half", action="store_true", help="hold the embeddings in half precision")
     add("--json", action="store_true", help="print JSON instead of a table")
@@ -264,16 +283,11 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
     add = parser.add_argument
-    add("gallery", nargs="?", metavar="STORE", help="file, or http://HOST:19530/NAME of Milvus")
-    _add_common(parser, needs_store=False)
     add("--weights", help="checkpoint (default: the one that made the store)")
-    add("--host", default="127.0.0.1", help="address to listen at; others need --token-file")
-    add("--port", type=whole_number(0, 65535), default=8000, help="default 8000; 0: a free one")
-    add("--token-file", type=Path, help="file with the token of the desk; made if missing")
-    add(
-        "--public-url", metavar="URL", help="address behind a proxy, as https://search.example.org/"
-    )
+    add("--host", default="127.0.0.1", help="address to listen at; others open it to the network")
+    add("--port", type=whole_number(1, 65535), default=7860, help="default 7860")
 
 
 @parsed_by
@@ -284,10 +298,3 @@ def _to_person(text: str) -> int | str:
         return whole_number(1)(text)
     except argparse.ArgumentTypeError as error:
         raise ValueError(f"{error}, or all") from error
-
-
-@parsed_by
-def _to_time(text: str) -> float:
-    from clsa_search.retrieval.time_format import parse_time
-
-    return parse_time(text)

@@ -2,6 +2,7 @@
 
 import argparse
 
+from clsa_search.commands.placement_arguments import get_placement_options
 from clsa_search.wording import count_noun
 
 _PROBLEMS = 1  # exit status
@@ -35,6 +36,7 @@ def relink(args: argparse.Namespace) -> int:
     """Give moved sources their new paths; return the exit status."""
     from clsa_search.errors import InputError
     from clsa_search.gallery import open_store
+    from clsa_search.retrieval.erasure import move_suppressed
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.source_moves import plan_moves
 
@@ -47,9 +49,35 @@ def relink(args: argparse.Namespace) -> int:
             except InputError as error:
                 problems.append(str(error))
                 continue
+            move_suppressed(store, source.path, path)
             num_moved += 1
             print(f"{printable(path)}: {count_noun(count, 'detection')}")
     for reason in problems:
         print(f"problem: {printable(reason)}")
     print(f"{args.store}: {count_noun(num_moved, 'file')} moved, {len(problems):,} left as before")
+    return _PROBLEMS if problems else 0
+
+
+def retime(args: argparse.Namespace) -> int:
+    """Give sources another camera or start time; return the exit status."""
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.placement_options import PlacementOptions
+    from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.source_retiming import find_sources, retime_sources
+    from clsa_search.retrieval.time_format import format_time
+
+    options = PlacementOptions(**get_placement_options(args))  # type: ignore[arg-type]
+    with open_store(args.store) as store:
+        sources = find_sources(store.sources(), args.paths)
+        changed, problems = retime_sources(store, sources, options, shift=args.shift or 0.0)
+    for source, (camera, start, start_from) in changed:
+        known = [camera and f"camera {camera}", start_from and format_time(start), start_from]
+        print(f"{printable(source.path)}: {printable(', '.join(filter(None, known)))}")
+    for _, reason in problems:
+        print(f"problem: {printable(reason)}")
+    same = len(sources) - len(changed) - len(problems)
+    print(
+        f"{args.store}: {count_noun(len(changed), 'file')} changed, {same:,} as wanted already, "
+        f"{len(problems):,} left as before"
+    )
     return _PROBLEMS if problems else 0

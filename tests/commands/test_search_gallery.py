@@ -100,7 +100,7 @@ def test_every_problem_is_printed_with_escaped_names(run, footage):
     write_image(footage / "good.png", {0: 10}).rename(name)
     run("index", "--weights", "weights.pth", "--store", "odd.db", name)
     assert r"odd\x1b[2J\n.png" in run("list", "odd.db")
-    assert r"odd\x1b[2J\n.png" in run("delete", "odd.db", name)
+    assert r"odd\x1b[2J\n.png" in run("delete", "odd.db", name, "--yes", "--force")
 
 
 def test_the_summary_is_printed_after_a_failure_too(run, fails, footage, monkeypatch, capsys):
@@ -316,7 +316,15 @@ def test_files_are_listed_and_deleted(run, fails, gallery, footage):
     rows = {tuple(line.split()) for line in run("list", gallery).splitlines()}
     assert (str(footage / "one.png"), "2", "yes") in rows
     assert (str(footage / "door.avi"), "8", "yes") in rows
-    assert "8 detections deleted" in run("delete", gallery, "footage/door.avi")
+    printed = run("delete", gallery, "footage/door.avi")
+    assert f"{footage}/door.avi: 8 detections\n" in printed
+    assert "8 of 11 detections in 1 file\nnothing is deleted without --yes" in printed
+    assert "more than half; expected --force" in fails(
+        "delete", gallery, "footage/door.avi", "--yes"
+    )
+    assert "11 detections in 3 files" in run("list", gallery)
+    printed = run("delete", gallery, "footage/door.avi", "--yes", "--force")
+    assert "8 detections deleted" in printed
     assert "3 detections in 2 files" in run("list", gallery)
     assert "door.avi is not indexed; expected" in fails("delete", gallery, "footage/door.avi")
 
@@ -327,11 +335,12 @@ def test_files_of_a_damaged_gallery_are_deleted(run, fails, gallery, footage):
     connection.close()
     assert "numbers of detections disagree; expected a gallery" in fails("list", gallery)
     for name, count in (("one.png", 2), ("two.png", 1)):
-        assert f": {count} detection" in run("delete", gallery, f"footage/{name}")
+        assert f": {count} detection" in run("delete", gallery, f"footage/{name}", "--yes")
     assert "detections disagree; expected" in fails("delete", gallery, "footage/one.png")
     (footage / "door.avi").rename(footage / "gate.avi")
     assert "detections disagree; expected" in fails("prune", gallery)
-    assert "door.avi: 8 detections deleted" in run("delete", gallery, "footage/door.avi")
+    printed = run("delete", gallery, "footage/door.avi", "--yes", "--force")
+    assert "door.avi: 8 detections deleted" in printed
     assert "0 detections in 0 files" in run("list", gallery)
 
 
@@ -367,7 +376,8 @@ def test_files_are_named_by_links_too(run, gallery, footage, tmp_path):
     (tmp_path / "link").symlink_to(footage)
     (matches,) = query(run, "--image", footage / "two.png", "--source", "link/one.png")
     assert [match["source"] for match in matches] == [str(footage / "one.png")]
-    assert f"{footage}/door.avi: 8 detections deleted" in run("delete", gallery, "link/door.avi")
+    printed = run("delete", gallery, "link/door.avi", "--yes", "--force")
+    assert f"{footage}/door.avi: 8 detections deleted" in printed
 
 
 def test_interruptions_keep_stored_detections(run, footage, monkeypatch):

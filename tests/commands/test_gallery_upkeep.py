@@ -1,0 +1,247 @@
+"""clsa-search: times and cameras, deletion, retention, exports, the watch list, watched folders."""
+
+import csv
+import io
+import json
+import os
+import signal
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from clsa_search.gallery import open_store
+from clsa_search.retrieval.predictor import PersonSearchPredictor
+from tests.support.footage import BlockPredictor, write_image, write_video
+from tests.support.sighting_cases import DAY, find_sighting, write_footage
+from tests.support.tiny import load_tool
+from tests.support.tracklet_cases import link_by
+
+INDEX = "index", "--weights", "weights.pth", "--store", "street.db"
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command in a folder with footage, with blocks as people; return what it prints."""
+    tool = load_tool("search_gallery")
+    monkeypatch.setattr(PersonSearchPredictor, "load", lambda *args, **options: BlockPredictor())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pth").touch()
+    write_footage(tmp_path / "footage")
+
+    def run(*words, status=None):
+        if status is None:
+            tool.main([str(word) for word in words])
+        else:
+            with pytest.raises(SystemExit) as stop:
+                tool.main([str(word) for word in words])
+            assert stop.value.code == status
+        printed = capsys.readouterr()
+        return printed.out + (printed.err.splitlines()[-1] if status == 2 else "")
+
+    return run
+
+
+@pytest.fixture
+def gallery(run):
+    run(*INDEX, "--camera-from", "folder", "--start-time", "2026-05-01T00:00:00Z", "footage")
+    with open_store("street.db") as store:
+        for path in store.unlinked():
+            link_by(store, path, lambda one: int(one.embedding.argmax()))
+    return "street.db"
+
+
+def list_times(run):
+    """Return camera, start and origin of each file of `list`."""
+    with open_store("street.db") as store:
+        return {
+            os.path.basename(one.path): (one.camera, one.start, one.start_from)
+            for one in store.sources()
+        }
+
+
+def test_times_and_cameras_come_from_names(run, tmp_path):
+    write_video(tmp_path / "clips" / "cam7_20260501_120000.avi", [{3: i} for i in range(10)])
+    write_video(tmp_path / "clips" / "cam7.avi", [{3: i} for i in range(10)])
+    rules = ["--time-from", "name:%Y%m%d_%H%M%S", "--timezone", "UTC"]
+    printed = run(*INDEX, *rules, "--camera-from", "name:^cam[0-9]+", "clips", status=1)
+    assert "problem: " in printed and "'cam7' does not match '%Y%m%d_%H%M%S'" in printed
+    assert list_times(run) == {"cam7_20260501_120000.avi": ("cam7", DAY + 12 * 3600, "name")}
+    listed = run("list", "street.db")
+    assert "cam7" in listed and "name" in listed and "2026-05-01" in listed
+
+
+def test_files_are_retimed_without_a_model(run, gallery, monkeypatch):
+    monkeypatch.setattr(PersonSearchPredictor, "load", None)
+    printed = run("retime", gallery, "footage/north", "--shift", -60, "--camera", "yard")
+    assert "street.db: 1 file changed, 0 as wanted already, 0 left as before" in printed
+    assert list_times(run)["a.avi"] == ("yard", DAY - 60, "given")
+    printed = run("retime", gallery, "footage", "--time-from", "name:%Y%m%d", status=1)
+    assert "a.avi: has no start time: name: 'a' does not match" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["retime", "street.db", "footage"], "nothing to change"),
+        (["retime", "street.db", "none.avi", "--camera", "a"], "none.avi: is not indexed"),
+        (["retime", "street.db", "footage", "--start", "noon"], "time: 'noon'"),
+        ([*INDEX, "--time-from", "exif,birth", "footage"], "'exif,birth'"),
+        ([*INDEX, "--time-from", "exif", "--start-time", "5", "footage"], "is given with"),
+        ([*INDEX, "--watch", "0", "footage"], "--watch: '0'; expected a number"),
+        (["delete", "street.db"], "nothing is chosen"),
+        (["delete", "street.db", "--camera", "east"], "camera 'east' is not indexed"),
+        (["delete", "street.db", "--person", "Ann"], "'Ann' is not on the watch list"),
+        (["retention", "street.db", "north=soon"], "expected CAMERA=DAYS"),
+        (["export", "street.db", "a.zip", "--kind", "csv"], "expected a name with .csv"),
+        (["export", "street.db", "a.csv", "--timezone", "Mars"], "timezone: 'Mars' is unknown"),
+        (["people", "remove", "street.db", "Ann"], "'Ann' is not on the watch list"),
+        (["people", "add", "street.db", "Ann", "footage/north/a.avi"], "no image can be used"),
+        ([*INDEX, "--hook", "a 'b", "footage"], 'hook: "a \'b"'),
+    ],
+)
+def test_wrong_arguments_are_named(run, gallery, words, reason):
+    assert reason in run(*words, status=2)
+
+
+def test_a_camera_is_counted_and_then_deleted(run, gallery):
+    words = "delete", gallery, "--camera", "north", "--before", "2026-06-01"
+    printed = run(*words)
+    assert "street.db: 2 sightings, 8 of 17 detections in 1 file, from 2026-0" in printed
+    assert "nothing is deleted without --yes; the footage itself stays" in printed
+    assert "8 detections deleted; the footage itself stays" in run(*words, "--yes", "--audit")
+    with open_store(gallery) as store:
+        assert store.count() == 9
+    assert "delete  cameras, before" in run("list", gallery, "--audit")
+
+
+def test_days_by_camera_are_kept_and_applied(run, gallery):
+    printed = run("retention", gallery, "north=7", "*=100000")
+    assert "north: 7 days" in printed and "2 sightings with 8 detections too old" in printed
+    assert "1 sighting without a date: kept" in printed
+    options = ["--camera-from", "folder", "--start-time", "2026-05-01T00:00:00Z"]
+    assert "2 old sightings deleted" in run(*INDEX, *options, "footage")
+    assert "0 sightings" in run("retention", gallery, "--yes")
+
+
+def test_sightings_are_exported(run, gallery, tmp_path):
+    with open_store(gallery) as store:
+        sighting = find_sighting(store, 3, "a.avi")
+    printed = run("export", gallery, "out/a.csv", "--camera", "north", "--timezone", "Asia/Tokyo")
+    assert "out/a.csv: 2 sightings, 0 parts missing" in printed
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out/a.csv").read_text("utf-8-sig"))))
+    assert {row["first"] for row in rows} == {"2026-05-01T09:00:00.000+09:00"}
+    run("export", gallery, "case.zip", "--sighting", sighting.tracklet_id, "--title", "Case 1")
+    with zipfile.ZipFile("case.zip") as archive:
+        case = json.loads(archive.read("case.json"))
+    assert (case["title"], len(case["sightings"])) == ("Case 1", 1)
+    (tmp_path / "footage/north/a.avi").unlink()
+    printed = run("export", gallery, "crops.zip", "--kind", "crops", status=1)
+    assert "missing: crop " in printed and "2 parts missing" in printed
+
+
+def test_a_search_becomes_a_case(run, gallery):
+    run("query", "--store", gallery, "--image", "footage/south/photo.png", "--output-dir", "found")
+    run("export", gallery, "case.zip", "--results", "found/results.json", "--camera", "south")
+    with zipfile.ZipFile("case.zip") as archive:
+        case = json.loads(archive.read("case.json"))
+    assert [one["camera"] for one in case["sightings"]] == ["south"] * 3
+    assert case["sightings"][0]["similarity"] == pytest.approx(1)
+    assert case["filters"]["cameras"] == ["south"]
+
+
+def test_people_are_added_listed_and_forgotten(run, gallery, tmp_path):
+    write_image(tmp_path / "ann.png", {3: 10})
+    write_image(tmp_path / "two.png", {0: 10, 3: 60})
+    words = "people", "add", gallery, "Ann", "ann.png", "two.png", "--until", "2036-01-01"
+    printed = run(*words, status=1)
+    assert "two.png: 2 detections; expected an image of one person" in printed
+    assert "Ann: 1 image" in printed
+    listed = run("people", "list", gallery)
+    assert "Ann" in listed and "2036-01-01" in listed
+    assert "0 sightings of Ann" in run("people", "hits", gallery, "Ann")
+    assert "Ann is forgotten" in run("people", "remove", gallery, "Ann")
+    assert "Ann" not in run("people", "list", gallery)
+
+
+@pytest.fixture
+def scans(monkeypatch):
+    """Run a function between scans of a watched folder, then end the process by a signal."""
+
+    def scans(*steps, end=signal.SIGTERM):
+        left = list(steps)
+
+        def sleep(seconds):
+            if left:
+                left.pop(0)()
+            else:
+                os.kill(os.getpid(), end)
+
+        monkeypatch.setattr(time, "sleep", sleep)
+
+    return scans
+
+
+def age(*paths):
+    for path in paths:
+        os.utime(path, (1000, 1000))
+
+
+def nothing():
+    pass
+
+
+def test_a_watched_folder_is_indexed_as_files_settle(run, tmp_path, scans):
+    folder = tmp_path / "cameras" / "north"
+    folder.mkdir(parents=True)
+    counts = []
+
+    def count():
+        with open_store("street.db") as store:
+            counts.append(store.count())
+
+    def record(name):
+        age(write_video(folder / name, [{3: i} for i in range(10)]))
+
+    scans(lambda: record("a.avi"), nothing, count, lambda: record("b.avi"), nothing, count)
+    printed = run(*INDEX, "--watch", 5, "--camera-from", "folder", "cameras")
+    assert counts == [1, 2]
+    lines = [line for line in printed.splitlines() if "added" in line]
+    assert len(lines) == 2 and "1 detection in 1 image added; 0 files waiting, 0 failed" in lines[0]
+    assert printed.splitlines()[-1] == "ended: stored frames are kept, the same command continues"
+    with open_store("street.db") as store:
+        assert store.cameras() == ["north"]
+
+
+def test_failed_files_are_problem_lines_and_the_rest_goes_on(run, tmp_path, scans):
+    cut = tmp_path / "footage" / "cut.avi"
+    cut.write_bytes(b"RIFF")
+    age(cut, *(tmp_path / "footage").rglob("*.*"))
+    scans(nothing, nothing, nothing, end=signal.SIGINT)
+    printed = run(*INDEX, "--watch", 1, "footage", status=130)
+    assert printed.count("problem: ") == 1 and str(cut) in printed
+    assert "17 detections in 9 images added; 1 file waiting, 1 failed" in printed
+
+
+def test_a_signal_within_a_video_loses_nothing(run, tmp_path, scans, monkeypatch):
+    age(*(tmp_path / "footage").rglob("*.*"))
+    detect = BlockPredictor.detect
+
+    def stop_later(self, images):
+        if self.num_images >= 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return detect(self, images)
+
+    scans(nothing)
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockPredictor, "detect", stop_later)
+        run(*INDEX, "--watch", 1, "--batch-size", 2, "footage")
+    with open_store("street.db") as store:
+        stored = store.count()
+        assert 0 < stored < 17
+    run(*INDEX, "footage")
+    with open_store("street.db") as store:
+        assert store.count() == 17
+        embeddings = np.array([one.embedding for one in store.list()])
+        assert len(embeddings) == 17
