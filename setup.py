@@ -8,7 +8,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 EXTRAS = {
-    "page": ["gradio>=6,<7"],  # clsa-search serve
+    # clsa-search serve; older versions of Starlette have open advisories
+    "page": ["fastapi>=0.115", "starlette>=0.49.1", "uvicorn>=0.30"],
     # milvus-lite stands here because older pip does not find it as an extra of pymilvus
     "milvus": ["pymilvus>=3.0,<3.1", "milvus-lite==3.2.2"],
     "export": ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1"],
@@ -18,6 +19,7 @@ TEST = [
     "pytest-xdist>=3.5",
     "ruff>=0.6",
     "playwright>=1.45",
+    "httpx2>=2.0",  # client of Starlette's tests
     "mypy>=2.0",
     "scipy>=1.10",
     "scipy-stubs",
@@ -74,6 +76,7 @@ setup(
         "clsa_search": ["py.typed"],
         "clsa_search.configs": ["*.yaml"],
         "clsa_search.retrieval": ["*.html"],
+        "clsa_search.desk": ["*.html", "static/*"],
     },
     entry_points={
         "console_scripts": [

@@ -53,12 +53,12 @@ def test_packages_import_each_other_in_one_direction():
     order = list(TopologicalSorter(graph).static_order())  # a cycle raises
     assert order.index("structures") < order.index("modeling") < order.index("engine")
     assert order.index("structures") < order.index("data") < order.index("engine")
-    assert order.index("engine") < order.index("retrieval") < order.index("page")
+    assert order.index("engine") < order.index("retrieval") < order.index("desk")
 
 
 @pytest.mark.parametrize("package", ["evaluation", "gallery", "data"])
 def test_storage_and_scores_know_no_model(package):
-    assert not import_graph()[package] & {"modeling", "engine", "retrieval", "export", "page"}
+    assert not import_graph()[package] & {"modeling", "engine", "retrieval", "export", "desk"}
 
 
 def test_only_commands_change_how_a_process_keeps_memory():

@@ -15,9 +15,11 @@ from detectron2.modeling import build_model
 import clsa_search.modeling  # noqa: F401  (registers the meta-architecture)
 from clsa_search.atomic_io import replace_file
 from clsa_search.checkpoint.conventions import CONVENTIONS, Convention
-from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors
+from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, PublicDetector, Tensors
 from clsa_search.checkpoint.resnet_layouts import PretrainedResNet, read_resnet
+from clsa_search.checkpoint.search_model import VALUES
 from clsa_search.errors import InputError
+from clsa_search.modeling.crop_normalization import CropInput, read_crop_input
 
 DETECTOR_BACKBONE = "backbone.bottom_up"
 REID_BACKBONE = "reid_branch.backbone"
@@ -59,7 +61,7 @@ class ConvertedBackbone:
 
 def convert_weights(
     cfg: CfgNode,
-    source: str,
+    source: str | None,
     *,
     reid_source: str | None = None,
     convention: str | None = None,
@@ -72,7 +74,7 @@ def convert_weights(
 
     Args:
         cfg: config of the model.
-        source: checkpoint with a ResNet, see `read_resnet`.
+        source: checkpoint with a ResNet, see `read_resnet`; None converts only `reid_source`.
         reid_source: another checkpoint for the backbone of the re-ID branch.
         convention: convention of `source`, one of CONVENTION_NAMES; by default the usual one for
             its names.
@@ -94,6 +96,8 @@ def convert_weights(
         path, its_convention = source, convention
         if reid_source and backbone == REID_BACKBONE:
             path, its_convention = reid_source, reid_convention
+        if path is None:
+            continue
         resnet = read_resnet(path, backbone=backbone, convention=its_convention)
         _check_config(cfg, RESNET_KEYS[backbone], resnet)
         converted.append(_convert(cfg, backbone, shapes[backbone], resnet))
@@ -101,8 +105,15 @@ def convert_weights(
     return converted
 
 
-def save_weights(converted: list[ConvertedBackbone], path: str) -> None:
+def save_weights(
+    converted: list[ConvertedBackbone], path: str, detector: PublicDetector | None = None
+) -> None:
     """Write a checkpoint with the full names of the model, atomically.
+
+    Args:
+        converted: converted backbones.
+        path: file to write.
+        detector: complete detector beside them; the checkpoint keeps the config values it needs.
 
     Raises:
         InputError: the path does not end in .pth.
@@ -112,8 +123,11 @@ def save_weights(converted: list[ConvertedBackbone], path: str) -> None:
     tensors = {
         f"{c.backbone}.{name}": value for c in converted for name, value in c.tensors.items()
     }
+    content: dict[str, object] = {"model": tensors}
+    if detector is not None:
+        content = {"model": detector.tensors | tensors, VALUES: detector.config}
     with replace_file(path) as file:
-        torch.save({"model": tensors}, file)
+        torch.save(content, file)
 
 
 def required_keys(cfg: CfgNode, converted: list[ConvertedBackbone]) -> dict[str, object]:
@@ -163,12 +177,14 @@ def _check_config(cfg: CfgNode, key: str, resnet: PretrainedResNet) -> None:
     """
     needed: dict[str, object] = {}
     convention = CONVENTIONS.get(resnet.convention)
-    if convention and sorted(cfg.INPUT.FORMAT) != sorted(convention.channels):
+    pixels = _read_input(cfg, key)
+    if convention and sorted(pixels.format) != sorted(convention.channels):
         needed["INPUT.FORMAT"] = convention.channels
     elif convention:
-        mean = [convention.mean[i] for i in _channel_order(cfg, convention)]
-        if not np.allclose(cfg.MODEL.PIXEL_MEAN, mean, atol=0.01):
-            needed["MODEL.PIXEL_MEAN"] = mean
+        mean = [convention.mean[i] for i in _channel_order(pixels, convention)]
+        if not np.allclose(pixels.mean, mean, atol=0.01):
+            of_reid = key != RESNET_KEYS[DETECTOR_BACKBONE] and cfg.MODEL.REID.INPUT.PIXEL_MEAN
+            needed["MODEL.REID.INPUT.PIXEL_MEAN" if of_reid else "MODEL.PIXEL_MEAN"] = mean
     resnet_cfg = _read(cfg, key)
     assert isinstance(resnet_cfg, CfgNode)
     if convention and resnet_cfg.DEPTH >= 50:  # smaller ones have no 1 x 1 convolutions
@@ -201,7 +217,8 @@ def _convert(
     converted.unused = [*resnet.unused, *unused]
     if _FIRST_CONVOLUTION in converted.tensors and resnet.convention in CONVENTIONS:
         weight = tensors[_FIRST_CONVOLUTION]
-        adapted = _adapt_input(weight, cfg, CONVENTIONS[resnet.convention])
+        pixels = _read_input(cfg, RESNET_KEYS[backbone])
+        adapted = _adapt_input(weight, pixels, CONVENTIONS[resnet.convention])
         converted.adapted = not torch.equal(adapted, weight)
         converted.tensors[_FIRST_CONVOLUTION] = adapted
     return converted
@@ -219,18 +236,25 @@ def _add_statistics(tensors: Tensors) -> Tensors:
     return complete
 
 
-def _channel_order(cfg: CfgNode, convention: Convention) -> list[int]:
-    """Return the position of each channel of the config's input in the convention's input."""
-    return [convention.channels.index(channel) for channel in cfg.INPUT.FORMAT]
+def _read_input(cfg: CfgNode, key: str) -> CropInput:
+    """Return the pixels that a backbone gets, by the config key of its ResNet."""
+    if key == RESNET_KEYS[REID_BACKBONE]:
+        return read_crop_input(cfg)
+    return CropInput(cfg.INPUT.FORMAT, list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD))
 
 
-def _adapt_input(weight: torch.Tensor, cfg: CfgNode, convention: Convention) -> torch.Tensor:
-    """Adapt the first convolution to the config's channel order and standard deviations.
+def _channel_order(pixels: CropInput, convention: Convention) -> list[int]:
+    """Return the position of each channel of the input in the convention's input."""
+    return [convention.channels.index(channel) for channel in pixels.format]
+
+
+def _adapt_input(weight: torch.Tensor, pixels: CropInput, convention: Convention) -> torch.Tensor:
+    """Adapt the first convolution to the channel order and standard deviations of its input.
 
     This is exact: the means are equal, so padding is an input of zero in both.
     """
-    order = _channel_order(cfg, convention)
-    scale = [std / convention.std[i] for i, std in zip(order, cfg.MODEL.PIXEL_STD, strict=True)]
+    order = _channel_order(pixels, convention)
+    scale = [std / convention.std[i] for i, std in zip(order, pixels.std, strict=True)]
     return weight[:, order] * weight.new_tensor(scale).view(1, -1, 1, 1)
 
 

@@ -1,7 +1,7 @@
 """A public detector and a public re-ID network as one searching model, with its config."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 
 from clsa_search.atomic_io import replace_file
 from clsa_search.checkpoint.detector_config import NEEDED_KEYS
-from clsa_search.checkpoint.detector_layouts import find_detector
+from clsa_search.checkpoint.detector_layouts import find_detector, read_detector
 from clsa_search.checkpoint.public_weights import (
     UNUSED_SUFFIXES,
     PublicDetector,
@@ -103,6 +103,42 @@ def save_search_model(model: SearchModel, path: str) -> str:
     return config_file
 
 
+def read_detector_to_train(
+    cfg: CfgNode, path: str, *, person_class: int | None = None
+) -> PublicDetector:
+    """Read a public detector to train a config's model from.
+
+    Args:
+        cfg: config of the model.
+        path: path of the file.
+        person_class: see :func:`.find_detector`.
+
+    Raises:
+        InputError: the file holds no complete detector, or the config needs other values for it.
+    """
+    detector = read_detector(path, person_class=person_class)
+    if differing := _find_differences(cfg, detector.config, NEEDED_KEYS):
+        wrong = "; ".join(f"{k} {v!r}, not {now!r}" for k, (v, now) in differing.items())
+        raise InputError(
+            f"{path} ({detector.name}) needs {wrong}. Append it as KEY VALUE to this command and "
+            "to the training command, or set it in the config file"
+        )
+    _check_filled(detector, _read_shapes(cfg))
+    return detector
+
+
+def _find_differences(
+    cfg: CfgNode, needed: Mapping[str, Any], keys: Iterable[str]
+) -> dict[str, tuple[Any, Any]]:
+    """Return the needed and the present value of each key that differs."""
+    values = dict(list_values(cfg))
+    return {
+        key: (needed[key], values[key])
+        for key in keys
+        if key in needed and _plain(needed[key]) != _plain(values[key])
+    }
+
+
 def check_values(cfg: CfgNode, path: str, checkpoint: Mapping) -> None:
     """Check that a config has the values that the networks in a checkpoint need.
 
@@ -117,7 +153,10 @@ def check_values(cfg: CfgNode, path: str, checkpoint: Mapping) -> None:
     Raises:
         InputError: a value differs; the message names the file or command to use.
     """
-    config, remedy = checkpoint.get(VALUES), f"use the config {path.removesuffix('.pth')}.yaml"
+    config, config_file = checkpoint.get(VALUES), f"{path.removesuffix('.pth')}.yaml"
+    remedy = f"use the config {config_file}"
+    if not os.path.isfile(config_file):
+        remedy = "set it, or use the config that the weights were converted for"
     if not isinstance(config, dict):
         tensors = {name: torch.as_tensor(value) for name, value in checkpoint["model"].items()}
         detector = find_detector(StateDict(path, tensors))
@@ -125,17 +164,14 @@ def check_values(cfg: CfgNode, path: str, checkpoint: Mapping) -> None:
             return
         config = detector.config
         remedy = f"run: clsa-convert-weights --detector {path} --reid RE-ID-FILE OUTPUT.pth"
-    values = dict(list_values(cfg))
     keys, head = list(NEEDED_KEYS), "MODEL.REID.HEAD.NAME"
-    if config.get(head) == values[head]:
+    if config.get(head) == cfg.MODEL.REID.HEAD.NAME:
         keys += EMBEDDER_KEYS
-    for key in keys:
-        if key in config and _plain(config[key]) != _plain(values[key]):
-            network = "re-ID network" if key in EMBEDDER_KEYS else "detector"
-            raise InputError(
-                f"{path}: its {network} needs {key} {config[key]!r}, but the config has "
-                f"{values[key]!r}; {remedy}"
-            )
+    for key, (needed, value) in _find_differences(cfg, config, keys).items():
+        network = "re-ID network" if key in EMBEDDER_KEYS else "detector"
+        raise InputError(
+            f"{path}: its {network} needs {key} {needed!r}, but the config has {value!r}; {remedy}"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -4,11 +4,14 @@ clsa-convert-weights --detector model_final_280758.pkl --reid market_bot_R50.pth
 clsa-convert-weights --search epoch_19.pth weights/seqnet.pth
 clsa-convert-weights resnet50.pth weights/r50_imagenet.pth
 clsa-convert-weights resnet50.pth weights/r50_reid.pth --reid reid_resnet50.pth.tar
+clsa-convert-weights --config-file clsa_strong_R50_prw --detector model_final_280758.pkl
+  --reid resnet50-11ad3fa6.pth weights/strong_R50.pth
 
 --detector joins a public detector (Faster R-CNN of Detectron2's model zoo or of torchvision) and a
 public re-ID network. --search takes SeqNet or NAE, which do both. Each writes a config beside the
 weights, such as weights/street.yaml, and `clsa-search index --weights weights/street.pth` works at
-once. docs/weights.md lists all files.
+once. docs/weights.md lists all files. With --config-file, --detector gives weights to train that
+config from: the complete detector, and the backbone of the re-ID branch from --reid.
 
 The other forms give backbones to train from. Accepted are tensors with the names of torchvision,
 of re-ID projects (with any prefix), and of Detectron2 and Caffe2 (.pkl). The command reports the
@@ -65,7 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add("--search", metavar="SOURCE", help="checkpoint of SeqNet or NAE")
     add("--reid", metavar="SOURCE", help="re-ID network of --detector, or of the re-ID backbone")
-    add("--config-file", default=CONFIG, help=f"path or name of the model's config ({CONFIG})")
+    add("--config-file", help=f"path or name of the model's config ({CONFIG})")
     for option, source in (("--convention", "source"), ("--reid-convention", "--reid")):
         add(
             option,
@@ -90,7 +93,12 @@ def _assign_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         parser.error("--search takes a model that detects and embeds; leave out the other networks")
     if args.detector and not args.reid:
         parser.error(f"--detector finds people, but cannot tell them apart; {_NEEDS_REID}")
-    if args.convention or args.reid_convention or args.partial or args.config_file != CONFIG:
+    trained = args.detector and args.config_file
+    if (
+        args.convention
+        or not trained
+        and (args.config_file or args.reid_convention or args.partial)
+    ):
         parser.error("a complete network brings its config, and takes no options for backbones")
     if args.source is not None:
         args.source, args.output, args.opts = None, args.source, [args.output, *args.opts]
@@ -98,11 +106,15 @@ def _assign_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 
 def _refuse_unused_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    names = ("person_class", *EMBEDDER_OPTIONS)
-    if given := [name for name in names if getattr(args, name) != parser.get_default(name)]:
-        if not args.detector:
-            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            parser.error(f"only --detector with --reid takes {options}; leave it out")
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("person_class", *EMBEDDER_OPTIONS)
+        if getattr(args, name) != parser.get_default(name)
+    ]
+    if given and not args.detector:
+        parser.error(f"only --detector with --reid takes {', '.join(given)}; leave it out")
+    if args.config_file and (given := [name for name in given if name != "--person-class"]):
+        parser.error(f"--config-file describes the re-ID network; leave out {', '.join(given)}")
 
 
 def format_report(converted: "list[ConvertedBackbone]") -> str:
@@ -140,10 +152,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     # wrong names show before the slow imports
     sources = args.detector, args.search, args.source, args.reid
-    check_model_files(*sources, config_file=args.config_file)
+    check_model_files(*sources, config_file=args.config_file or CONFIG)
     check_output_file(args.output)
     _keep_sources(args.output, sources)
-    if args.search or args.detector:
+    if (args.search or args.detector) and not args.config_file:
         _convert_networks(args)
     else:
         _convert_backbones(args)
@@ -187,9 +199,12 @@ def _read_networks(args: argparse.Namespace) -> "list[PublicWeights]":
 
 def _convert_backbones(args: argparse.Namespace) -> None:
     from clsa_search.checkpoint.conversion import convert_weights, required_keys, save_weights
+    from clsa_search.checkpoint.search_model import read_detector_to_train
     from clsa_search.engine import load_config
 
-    cfg = load_config(args.config_file, args.opts)
+    cfg, detector = load_config(args.config_file or CONFIG, args.opts), None
+    if args.detector:
+        detector = read_detector_to_train(cfg, args.detector, person_class=args.person_class)
     converted = convert_weights(
         cfg,
         args.source,
@@ -198,7 +213,9 @@ def _convert_backbones(args: argparse.Namespace) -> None:
         reid_convention=args.reid_convention,
         partial=args.partial,
     )
-    save_weights(converted, args.output)
+    save_weights(converted, args.output, detector)
+    if detector:
+        print(f"{detector.path}: {detector.name}, {count_noun(len(detector.tensors), 'tensor')}")
     print(format_report(converted))
     keys = [word for pair in required_keys(cfg, converted).items() for word in map(str, pair)]
     print(f"\nThe weights depend on: {shlex.join(keys)}")

@@ -1,7 +1,6 @@
 """Actions of the command clsa-search: each takes the parsed arguments and prints its outcome."""
 
 import argparse
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,15 +66,18 @@ def query(args: argparse.Namespace) -> None:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Serve the page until it is interrupted."""
-    from clsa_search.page import serve as serve_page
+    """Serve API and page until they are interrupted."""
+    from clsa_search.desk import serve as serve_desk
+    from clsa_search.desk.server import check_address
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # deletes uploads then, too
+    check_address(args.host, args.token_file, args.public_url)  # before the model is loaded
     with open_gallery_of(args) as gallery:
-        serve_page(
+        serve_desk(
             gallery,
             host=args.host,
             port=args.port,
+            token_file=args.token_file,
+            public_url=args.public_url,
             on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
         )
 

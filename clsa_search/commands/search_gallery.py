@@ -3,7 +3,7 @@
 clsa-search index --weights model_final.pth --store street.db videos/ photo.jpg
 clsa-search query --store street.db --image person.jpg
 clsa-search query --store street.db --image a.jpg --person 2 --image b.jpg --person 1
-clsa-search serve --store street.db
+clsa-search serve street.db
 clsa-search list street.db
 clsa-search delete street.db --camera door --before 2026-04-01 --yes
 clsa-search export street.db case.zip --sighting 17 31
@@ -15,10 +15,10 @@ clsa-search prune street.db
 `index` detects the people of images, folders and videos, and stores them. Indexed files are
 skipped: after an interruption, the same command continues. `query` prints the most similar
 detections and writes a ranking sheet, an HTML report and results.json. `serve` offers the search
-in a browser of this machine. `relink` follows files that moved; `retime` changes start times and
-cameras; neither indexes again. `prune` lists the sources whose
-files are gone, and deletes them with --yes. `copy` copies a gallery, also between a file and a
-Milvus server. The store is a file, or the address of a gallery on a Milvus server.
+in a browser and as an HTTP API, on this machine only unless there is a token. `relink` follows
+files that moved; `retime` changes start times and cameras; neither indexes again. `prune` lists the
+sources whose files are gone, and deletes them with --yes. `copy` copies a gallery, also between a
+file and a Milvus server. The store is a file, or the address of a gallery on a Milvus server.
 
 Exit status: 0; 1 after unreadable files; 2 after an error, named in the last line;
 130 after Ctrl+C.
@@ -141,6 +141,10 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         check_detections_options(args)
         if args.watch is not None and args.detections is not None:
             parser.error("--watch with --detections; expected one of the two")
+    if args.command == "serve":
+        if (args.gallery is None) == (args.store is None):
+            parser.error("serve: expected one gallery: STORE, or --store STORE")
+        args.store = args.store or args.gallery
     if args.command == "query":
         if bool(args.image) == (args.id is not None):
             parser.error("query: expected one or more --image, or --id")
@@ -205,9 +209,9 @@ def _check_galleries(args: argparse.Namespace) -> None:
         check_output_file(getattr(args, written))
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, *, needs_store: bool = True) -> None:
     add = parser.add_argument
-    add("--store", required=True, help="file, or http://HOST:19530/NAME of Milvus")
+    add("--store", required=needs_store, help="file, or http://HOST:19530/NAME of Milvus")
     add("--config-file", help="config of the weights (default config.yaml beside them)")
     add("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     add("--precision", choices=PRECISIONS, help="arithmetic of the model (default float32)")
@@ -283,11 +287,16 @@ def _add_query(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser)
     add = parser.add_argument
+    add("gallery", nargs="?", metavar="STORE", help="file, or http://HOST:19530/NAME of Milvus")
+    _add_common(parser, needs_store=False)
     add("--weights", help="checkpoint (default: the one that made the store)")
-    add("--host", default="127.0.0.1", help="address to listen at; others open it to the network")
-    add("--port", type=whole_number(1, 65535), default=7860, help="default 7860")
+    add("--host", default="127.0.0.1", help="address to listen at; others need --token-file")
+    add("--port", type=whole_number(0, 65535), default=8000, help="default 8000; 0: a free one")
+    add("--token-file", type=Path, help="file with the token of the desk; made if missing")
+    add(
+        "--public-url", metavar="URL", help="address behind a proxy, as https://search.example.org/"
+    )
 
 
 @parsed_by

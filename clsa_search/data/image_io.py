@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
+from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -39,7 +40,7 @@ _ORIENTATION = 0x0112  # EXIF tag: 1 is upright; from 5 on, width and height cha
 
 
 def read_image(
-    path: str | PathLike, image_format: str = "RGB", *, max_pixels: int = MAX_PIXELS
+    path: str | PathLike | IO[bytes], image_format: str = "RGB", *, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
     """Read the (H, W, C) uint8 pixels of an image, turned by its EXIF orientation.
 
@@ -47,7 +48,7 @@ def read_image(
     transparency is dropped.
 
     Args:
-        path: image file.
+        path: image file, or one in memory.
         image_format: a mode of Pillow ("RGB", "L") or a format of Detectron2 ("BGR").
         max_pixels: larger images are refused before they are decoded.
 
@@ -76,7 +77,7 @@ def read_image_size(path: str | PathLike) -> tuple[int, int]:
 
 
 @contextmanager
-def _open(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+def _open(path: str | PathLike | IO[bytes], max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image; every fault of a decoder, in the block too, becomes an InputError."""
     try:
         with Image.open(path, formats=IMAGE_FORMATS) as image:
@@ -86,7 +87,7 @@ def _open(path: str | PathLike, max_pixels: int = MAX_PIXELS) -> Iterator[Image.
                 raise ValueError("it has no pixels")
             yield image
     except FileNotFoundError as error:
-        raise missing_file(path) from error
+        raise missing_file(str(path)) from error
     except Image.DecompressionBombError as error:
         expected = f"at most {max_pixels // 1_000_000} million"
         raise InputError(f"{path}: has too many pixels; expected {expected}") from error

@@ -4,6 +4,7 @@ R crops, h x w pixels.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from detectron2.config import CfgNode
@@ -48,13 +49,36 @@ class CropNormalization(nn.Module):
         return crops * self.scale + self.shift
 
 
+class CropInput(NamedTuple):
+    """The pixels that a re-ID backbone expects.
+
+    Args:
+        format: order of the channels, "RGB" or "BGR".
+        mean: mean of each channel, for pixels of 0 to 255.
+        std: standard deviation of each channel, as `mean`.
+    """
+
+    format: str
+    mean: list[float]
+    std: list[float]
+
+
+def read_crop_input(cfg: CfgNode) -> CropInput:
+    """Return MODEL.REID.INPUT, with the detector's values in place of empty ones."""
+    wanted = cfg.MODEL.REID.INPUT
+    channels = wanted.FORMAT or cfg.INPUT.FORMAT
+    order = slice(None, None, 1 if channels == cfg.INPUT.FORMAT else -1)
+    mean = list(wanted.PIXEL_MEAN) or list(cfg.MODEL.PIXEL_MEAN)[order]
+    return CropInput(channels, mean, list(wanted.PIXEL_STD) or list(cfg.MODEL.PIXEL_STD)[order])
+
+
 def build_crop_normalization(cfg: CfgNode) -> nn.Module:
     """Build the change from the detector's normalization to that of MODEL.REID.INPUT."""
-    wanted = cfg.MODEL.REID.INPUT
+    wanted = read_crop_input(cfg)
     mean, std = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
-    flip = bool(wanted.FORMAT) and wanted.FORMAT != cfg.INPUT.FORMAT
-    order = slice(None, None, -1 if flip else 1)
-    new_mean, new_std = list(wanted.PIXEL_MEAN) or mean[order], list(wanted.PIXEL_STD) or std[order]
-    if not flip and (new_mean, new_std) == (mean, std):
+    flip = wanted.format != cfg.INPUT.FORMAT
+    if not flip and (wanted.mean, wanted.std) == (mean, std):
         return nn.Identity()
-    return CropNormalization(mean=mean, std=std, new_mean=new_mean, new_std=new_std, flip=flip)
+    return CropNormalization(
+        mean=mean, std=std, new_mean=wanted.mean, new_std=wanted.std, flip=flip
+    )

@@ -1,7 +1,8 @@
 """Images and frames read again, to show stored detections."""
 
 import os
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import numpy as np
 
@@ -29,14 +30,41 @@ class FrameReader:
         Raises:
             InputError: the file is missing or unreadable, or has no such frame.
         """
-        if not os.path.isfile(source):
-            raise InputError(f"{source}: does not exist; expected an image or a video")
-        try:
-            return self._read(source, frame)
-        except InputError:
-            raise
-        except Exception as error:  # any fault of a decoder is the file's
-            raise InputError(f"{source}: cannot be read: {error!r}") from error
+        with _reported(source):
+            if frame is None:
+                return read_image(source, "RGB")
+            video = self.open(source)
+            video.seek(frame)
+            return video.retrieve()
+
+    def read_from(self, source: str, frame: int) -> tuple[int, np.ndarray]:
+        """Read the first frame of a video from a number on.
+
+        Returns:
+            Number of the frame, and its image as from :meth:`read`.
+
+        Raises:
+            InputError: the file is missing or unreadable, or ends before.
+        """
+        with _reported(source):
+            video = self.open(source)
+            try:
+                video.seek(frame)
+            except InputError:
+                if video.frame < frame:
+                    raise
+            return video.frame, video.retrieve()
+
+    def open(self, source: str) -> Video:
+        """Return the open video of a path.
+
+        Raises:
+            InputError: the file is not readable as a video.
+        """
+        if self._video is None or source != self._video.path:
+            self.close()
+            self._video = Video(source)
+        return self._video
 
     def close(self) -> None:
         """Close the open video."""
@@ -44,14 +72,18 @@ class FrameReader:
             self._video.close()
         self._video = None
 
-    def _read(self, source: str, frame: int | None) -> np.ndarray:
-        if frame is None:
-            return read_image(source, "RGB")
-        if self._video is None or source != self._video.path:
-            self.close()
-            self._video = Video(source)
-        self._video.seek(frame)
-        return self._video.retrieve()
+
+@contextmanager
+def _reported(source: str) -> Iterator[None]:
+    """Raise every fault of a decoder as one of the file."""
+    if not os.path.isfile(source):
+        raise InputError(f"{source}: does not exist; expected an image or a video")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{source}: cannot be read: {error!r}") from error
 
 
 def read_frame(source: str, frame: int | None) -> np.ndarray:

@@ -92,7 +92,7 @@ class GallerySearch:
             (detection,) = self.store.get([detection_id])
             title = f"detection {detection_id}"
             result = self.search_by_embedding(detection.embedding, [], k, where, per, title)
-            fingerprints = self._get_fingerprints([detection.source])
+            fingerprints = self.get_fingerprints([detection.source])
         ((_, person),) = read_person_images([detection], fingerprints)
         name = os.path.basename(detection.source)
         if isinstance(person, InputError):
@@ -130,14 +130,14 @@ class GallerySearch:
                 check_filter(self.store, where)
                 check_times(self.store, where)
             (matches,) = self.store.search(query, k, where, per)
-            fingerprints = self._get_fingerprints({match.detection.source for match in matches})
+            fingerprints = self.get_fingerprints({match.detection.source for match in matches})
         return QueryResult(title, query_images, matches, fingerprints)
 
     def close(self) -> None:
         """Close the store."""
         self.store.close()
 
-    def _get_fingerprints(self, paths: Collection[str]) -> dict[str, str | None]:
+    def get_fingerprints(self, paths: Collection[str]) -> dict[str, str | None]:
         """Return the fingerprints of sources; read them again if one is new or its file changed."""
         try:
             for path in filter(os.path.isfile, paths):

@@ -7,9 +7,14 @@ from detectron2.modeling import build_model
 
 from clsa_search.data import resolve_dataset
 from clsa_search.engine import load_config
+from clsa_search.modeling.staged_backbone import BACKBONE_NODES
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-BRANCHES = {"crop": "CropBranch", "shared": "SharedBranch", "oim": "CropBranch"}
+BRANCHES = {
+    **dict.fromkeys(("crop", "paper", "oim", "strong"), "CropBranch"),
+    "shared": "SharedBranch",
+}
+DATASETS = ("cuhk_sysu", "prw", "synthetic", "synthetic_demo", "market1501", "msmt17")
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
@@ -28,7 +33,8 @@ def test_every_config_builds(config):
 )
 def test_a_config_has_the_branch_classifier_and_data_of_its_name(config):
     cfg = load_config(str(config))
-    _, kind, dataset = config.stem.replace("_R50", "").split("_", 2)
+    kind = config.stem.split("_")[1]
+    dataset = max((x for x in DATASETS if config.stem.endswith(f"_{x}")), key=len)
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         assert resolve_dataset(name).removeprefix("crops:").startswith(dataset)
     if kind in BRANCHES:
@@ -40,10 +46,23 @@ def test_a_config_has_the_branch_classifier_and_data_of_its_name(config):
         assert cfg.SOLVER.STEPS[-1] < cfg.SOLVER.MAX_ITER
 
 
+@pytest.mark.parametrize("dataset", ["cuhk_sysu", "prw", "synthetic"])
+def test_the_recipe_of_the_paper_is_that_of_the_paper(dataset):
+    cfg = load_config(f"clsa_paper_R50_{dataset}")
+    align, reid = cfg.MODEL.REID.ALIGN, cfg.MODEL.REID
+    assert (align.WEIGHT, align.TEMPERATURE, align.DETACH_SOURCE) == (1.0, 3.0, True)
+    assert (align.SAME_PERSON_WEIGHT, align.DECORRELATION_WEIGHT, align.RAMP) == (0, 0, 0)
+    assert (reid.HEAD.NECK, reid.TRIPLET.WEIGHT, reid.LABEL_SMOOTHING) == ("none", 0, 0)
+    other = load_config(f"clsa_crop_R50_{dataset}")
+    assert (cfg.DATASETS, cfg.SOLVER, cfg.INPUT) == (other.DATASETS, other.SOLVER, other.INPUT)
+    assert cfg.MODEL.WEIGHTS == other.MODEL.WEIGHTS
+
+
 def test_there_are_few_new_keys():
     def count(node):
         return sum(count(v) if hasattr(v, "items") else 1 for v in node.values())
 
     reid = load_config("").MODEL.REID
-    reid.BACKBONE.pop("RESNETS")  # a copy of Detectron2's keys
-    assert count(reid) + 1 <= 45
+    for node in BACKBONE_NODES:  # the same keys as below MODEL
+        reid.BACKBONE.pop(node)
+    assert count(reid) + 1 <= 55

@@ -11,7 +11,7 @@ from tests.support.tiny import ROOT
 
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 SLOW = {"torch", "torchvision", "detectron2", "cv2", "matplotlib", "scipy", "pymilvus", "onnx"}
-SLOW |= {"PIL", "gradio", "tabulate", "tqdm"}
+SLOW |= {"PIL", "fastapi", "pydantic", "uvicorn", "tabulate", "tqdm"}
 GALLERY_COMMANDS = ["index", "query", "serve", "list", "delete", "copy", "prune", "relink"]
 GALLERY_COMMANDS += ["retime", "export", "retention", "people"]
 

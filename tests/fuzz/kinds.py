@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tests.fuzz import array_files, command_lines, label_files, media_files, page_requests
+from tests.fuzz import array_files, command_lines, desk_requests, label_files, media_files
 from tests.fuzz.harness import Kind
 
 
@@ -26,7 +26,7 @@ KINDS = {
     "checkpoints": Share(array_files.checkpoints, 8),
     "galleries": Share(array_files.galleries, 8),
     "command lines": Share(command_lines.command_lines, 10),
-    "page requests": Share(page_requests.page_requests, 8),
+    "desk requests": Share(desk_requests.desk_requests, 8),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from clsa_search.data.image_io import read_image, read_image_size
-from clsa_search.page.page_images import read_upload
+from clsa_search.desk.pictures import read_upload
 from clsa_search.retrieval.frame_reader import read_frame
 from clsa_search.retrieval.video import count_samples, locate_frame, sample_video
 from tests.fuzz.harness import Trial
@@ -39,7 +39,7 @@ def images(folder: Path) -> Iterator[Trial]:
             image = read_image(path, chance.choice(("RGB", "BGR")))
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         assert {height, width} == set(image.shape[:2])
-        read_upload(path, "upload.png")
+        read_upload(content)
 
     yield trial
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-pytest.importorskip("gradio", reason="the page is built with Gradio, which is not installed")
+pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
 
 from tests.fuzz.harness import run_trials
 from tests.fuzz.kinds import KINDS, count_trials

@@ -6,7 +6,7 @@ import clsa_search
 from clsa_search.errors import InputError
 from clsa_search.gallery.sqlite_store import SQLiteStore
 from clsa_search.retrieval.gallery_search import GallerySearch
-from tests.support.page_cases import make_gallery
+from tests.support.desk_cases import make_gallery
 
 
 class WatchedStore(SQLiteStore):

@@ -1,0 +1,307 @@
+"""Shapes of the HTTP API's requests and answers; its OpenAPI description is made from them.
+
+Boxes are XYXY in pixels of the upright image. Times are seconds: since 1970 (UTC) where the start
+of the footage is known, else since the beginning of the video. `seconds` counts from the beginning
+of the file always.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Box = tuple[float, float, float, float]
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+SourceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+QueryId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}$")]
+Name = Annotated[str, StringConstraints(max_length=1000)]
+Seconds = Annotated[float, Field(ge=-1e12, le=1e12)]
+
+
+class Shape(BaseModel):
+    """A shape without unknown fields, NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Person(Shape):
+    """A detection of a query's image.
+
+    Args:
+        index: number of the person in the image, from 0.
+        box: XYXY in pixels of the image.
+        score: detection score.
+        detection: id, if the detection is one of the gallery.
+    """
+
+    index: int
+    box: Box
+    score: float
+    detection: int | None = None
+
+
+class QueryAnswer(Shape):
+    """An image to choose a person from, kept for an hour.
+
+    Args:
+        id: id of the query, for `of` in a search.
+        name: name for people.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
+        people: detections, most confident first.
+        source: id of the source, if the image is a frame of the gallery's footage.
+        frame: number of the frame in its video.
+        time: time of the frame.
+        seconds: seconds from the beginning of its video.
+    """
+
+    id: str
+    name: str
+    width: int
+    height: int
+    people: list[Person]
+    source: str | None = None
+    frame: int | None = None
+    time: float | None = None
+    seconds: float | None = None
+
+
+class FrameQuery(Shape):
+    """A frame of the gallery's footage as a query.
+
+    Args:
+        source: id of an image or a video.
+        seconds: any moment of a video; the model detects the people of this frame. Without it:
+            the first frame with stored detections, which need no model.
+        after: time after which this frame begins.
+    """
+
+    source: SourceId
+    seconds: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    after: Seconds | None = None
+
+
+class Subject(Shape):
+    """One view of the searched person: exactly one way to name it.
+
+    Args:
+        query: id of a query; with `index` or `box`.
+        index: number of a person in the query's image.
+        box: XYXY in pixels of the query's image.
+        detection: id of a detection of the gallery.
+    """
+
+    query: QueryId | None = None
+    index: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    box: Box | None = None
+    detection: Id | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "Subject":
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        if given not in ({"query", "index"}, {"query", "box"}, {"detection"}):
+            raise ValueError("query and index, query and box, or detection")
+        return self
+
+
+class SearchRequest(Shape):
+    """A search for one person.
+
+    Args:
+        of: views of the person; several are averaged.
+        cameras: search in these cameras only.
+        sources: search in these files only, by their ids.
+        since: earliest time.
+        until: latest time.
+        min_score: minimum detection score.
+        limit: number of matches.
+        per: a match is the best one of an "image" or a frame, or each single one ("match").
+    """
+
+    of: Annotated[list[Subject], Field(min_length=1, max_length=50)]
+    cameras: Annotated[list[Name], Field(max_length=1000)] | None = None
+    sources: Annotated[list[SourceId], Field(max_length=10_000)] | None = None
+    since: Seconds | None = None
+    until: Seconds | None = None
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 60
+    per: Literal["image", "match"] = "image"
+
+
+class MatchAnswer(Shape):
+    """A match of a search.
+
+    Args:
+        rank: from 1, most similar first.
+        similarity: cosine of the embeddings.
+        detection: id of the best detection.
+        source: id of the file.
+        name: name of the file.
+        camera: name of the camera.
+        first: time of the first detection.
+        last: time of the last detection.
+        frame: number of the best frame in its video.
+        time: time of the best frame.
+        box: box in the best frame.
+        score: detection score.
+    """
+
+    rank: int
+    similarity: float
+    detection: int
+    source: str
+    name: str
+    camera: str | None
+    first: float | None
+    last: float | None
+    frame: int | None
+    time: float | None
+    box: Box
+    score: float
+
+
+class SearchAnswer(Shape):
+    """The result of a search.
+
+    Args:
+        searched: number of things that the filters left to search.
+        matches: most similar first.
+    """
+
+    searched: int
+    matches: list[MatchAnswer]
+
+
+class TrackBox(Shape):
+    """A box of a track.
+
+    Args:
+        detection: id of the detection.
+        seconds: seconds from the beginning of the file; 0 in an image.
+        time: time of the frame.
+        box: XYXY in pixels of the frame.
+    """
+
+    detection: int
+    seconds: float
+    time: float | None
+    box: Box
+
+
+class TrackAnswer(Shape):
+    """Where and when a person is seen in a file.
+
+    Args:
+        source: id of the file.
+        name: name of the file.
+        kind: image or video.
+        camera: name of the camera.
+        boxes: the detections, earliest first.
+        fault: why the file cannot be shown; None if it can.
+        width: width of an image in pixels; None for a video.
+        height: height of an image in pixels.
+    """
+
+    source: str
+    name: str
+    kind: Literal["image", "video"]
+    camera: str | None
+    boxes: list[TrackBox]
+    fault: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+class SourceAnswer(Shape):
+    """An indexed file.
+
+    Args:
+        id: id of the file.
+        name: name of the file.
+        path: path of the file on the server.
+        kind: image or video.
+        detections: number of stored detections.
+        complete: whether all of it is indexed.
+    """
+
+    id: str
+    name: str
+    path: str
+    kind: Literal["image", "video"]
+    detections: int
+    complete: bool
+
+
+class SourcesAnswer(Shape):
+    """A part of the list of sources.
+
+    Args:
+        total: number of sources that fit.
+        sources: the part.
+    """
+
+    total: int
+    sources: list[SourceAnswer]
+
+
+class MediaAnswer(SourceAnswer):
+    """An indexed file with what its header says.
+
+    Args:
+        fault: why the file cannot be shown; None if it can.
+        media_type: type of the file for browsers.
+        fps: frames per second of a video.
+        seconds: length of a video.
+    """
+
+    fault: str | None = None
+    media_type: str = "application/octet-stream"
+    fps: float | None = None
+    seconds: float | None = None
+
+
+class GalleryAnswer(Shape):
+    """What the gallery holds.
+
+    Args:
+        name: name of the gallery.
+        detections: number of detections.
+        sources: number of files.
+        cameras: names of the cameras.
+        first: earliest time of a detection.
+        timezone: IANA name of the server's time zone, if known.
+        min_score: detections of query images with a lower score are dropped.
+        version: version of the program.
+    """
+
+    name: str
+    detections: int
+    sources: int
+    cameras: list[str]
+    first: float | None
+    timezone: str | None
+    min_score: float
+    version: str
+
+
+class ErrorDetail(Shape):
+    """A fault of a request.
+
+    Args:
+        code: kind of the fault.
+        message: what is wrong and what is expected.
+        field: field of the request, if it is one field.
+    """
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+class ErrorAnswer(Shape):
+    """The form of all errors.
+
+    Args:
+        error: the fault.
+    """
+
+    error: ErrorDetail

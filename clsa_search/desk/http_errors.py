@@ -1,0 +1,110 @@
+"""Errors of the HTTP API: one form in JSON, and never a traceback for an input."""
+
+import json
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clsa_search.errors import InputError
+from clsa_search.wording import show_value, to_printable
+
+LOG = logging.getLogger("clsa_search.desk")
+
+_CODES = {
+    400: "bad_request",
+    401: "sign_in",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+    409: "conflict",
+    411: "length_required",
+    413: "too_large",
+    415: "unsupported_type",
+    416: "bad_range",
+    422: "bad_input",
+    429: "busy",
+}
+_FIELD = re.compile(r"[a-z_]+(?:\[\d+\])?(?=: )")
+_MAX_REASON = 1000  # characters of a message
+
+
+class NotFound(InputError):
+    """The address or the id of the request leads to nothing."""
+
+
+class Busy(InputError):
+    """Too many requests wait already."""
+
+
+class ErrorResponse(Response):
+    """An answer that says what is wrong, as {"error": {"code", "message", "field"}}.
+
+    Args:
+        status: HTTP status.
+        message: the fault, and what is expected.
+        field: field of the request with the fault, if it is one field.
+    """
+
+    media_type = "application/json"
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        self.reason = to_printable(message)[:_MAX_REASON]
+        code = _CODES.get(status, "internal" if status >= 500 else "bad_request")
+        error = {"code": code, "message": self.reason, "field": field}
+        super().__init__(
+            json.dumps({"error": error}), status, {"retry-after": "2"} if status == 429 else None
+        )
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of a request in the one form."""
+    app.add_exception_handler(InputError, _answer_input_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+
+
+def _answer_input_error(request: Request, error: Exception) -> Response:
+    statuses: dict[type, int] = {NotFound: 404, Busy: 429}
+    message = str(error)
+    found = _FIELD.match(message)
+    status = statuses.get(type(error), 422)
+    return _note(request, ErrorResponse(status, message, found[0] if found else None))
+
+
+def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return _note(request, ErrorResponse(422, "body: is no JSON; expected an object"))
+    field = _name_field(first.get("loc", ()))
+    given = "is missing" if first["type"] == "missing" else show_value(first.get("input"))
+    expected = re.sub("^(Value error, |Input should be )", "expected ", first["msg"])
+    message = f"{field or 'body'}: {given[:200]}; {expected}"
+    return _note(request, ErrorResponse(422, message, field))
+
+
+def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _note(request, ErrorResponse(error.status_code, str(error.detail)))
+
+
+def _note(request: Request, response: ErrorResponse) -> Response:
+    """Leave the reason for the log line of the request."""
+    request.scope["desk_reason"] = response.reason
+    return response
+
+
+def _name_field(place: Sequence[str | int]) -> str | None:
+    """Return the place of a value as "of[0].box"; None for the whole body."""
+    name = ""
+    for part in place[1:]:  # the first part is "body", "query" or "path"
+        name += f"[{part}]" if isinstance(part, int) else f".{part}" if name else part
+    return name or None

@@ -1,0 +1,185 @@
+"""Routes of the API: they take requests apart and call the desk."""
+
+import os
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.responses import FileResponse, Response
+
+from clsa_search.desk.api_models import (
+    FrameQuery,
+    GalleryAnswer,
+    Id,
+    MediaAnswer,
+    QueryAnswer,
+    QueryId,
+    SearchAnswer,
+    SearchRequest,
+    Shape,
+    SourceId,
+    SourcesAnswer,
+    TrackAnswer,
+)
+from clsa_search.desk.footage import guess_media_type
+from clsa_search.desk.pictures import encode_crop, encode_for_browser, encode_thumbnail
+from clsa_search.desk.search_desk import SearchDesk
+from clsa_search.errors import InputError
+
+ShapeT = TypeVar("ShapeT", bound=Shape)
+
+router = APIRouter(prefix="/api/v1")
+_JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
+_WEBP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/webp": {}}}}
+_IMAGE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in ("image/jpeg", "image/png", "image/webp")
+        }
+        | {"application/json": {"schema": FrameQuery.model_json_schema()}},
+    }
+}
+
+
+def get_desk(request: Request) -> SearchDesk:
+    """Return the desk of the application."""
+    return request.app.state.desk
+
+
+async def read_body(request: Request) -> bytes:
+    """Return the body, bounded by the gatekeeper."""
+    return await request.body()
+
+
+Desk = Annotated[SearchDesk, Depends(get_desk)]
+Moment = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
+
+
+@router.get("/gallery")
+def describe_gallery(desk: Desk) -> GalleryAnswer:
+    """Describe the gallery."""
+    return desk.describe()
+
+
+@router.post("/queries", status_code=201, openapi_extra=_IMAGE_BODY)
+def add_query(
+    request: Request, desk: Desk, body: Annotated[bytes, Depends(read_body)]
+) -> QueryAnswer:
+    """Detect the people of an image, or take a frame of the gallery's footage as a query."""
+    if request.headers["content-type"].lower().startswith("image/"):
+        return desk.add_upload(body)
+    return desk.add_frame(parse_shape(FrameQuery, body))
+
+
+@router.get("/queries/{query_id}/image.jpg", response_class=Response, responses=_JPEG)
+def show_query(query_id: Annotated[QueryId, Path()], desk: Desk) -> Response:
+    """Return the image of a query."""
+    return as_jpeg(encode_for_browser(desk.shelf.get(query_id).decode()))
+
+
+@router.post("/search")
+def search(request: SearchRequest, desk: Desk) -> SearchAnswer:
+    """Search for one person; several views of the person are averaged."""
+    return desk.search(request)
+
+
+@router.get("/detections/{detection_id}/crop.jpg", response_class=Response, responses=_JPEG)
+def show_crop(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
+    """Return a detection with some surroundings."""
+    detection = desk.find_detection(detection_id)
+    desk.footage.check_file(detection.source)
+
+    def make() -> bytes:
+        return encode_crop(desk.footage.read_person(detection))
+
+    return as_jpeg(desk.footage.remember(("crop", detection_id), make))
+
+
+@router.get("/detections/{detection_id}/frame.jpg", response_class=Response, responses=_JPEG)
+def show_frame(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
+    """Return the whole frame of a detection."""
+    person = desk.footage.read_person(desk.find_detection(detection_id))
+    return as_jpeg(encode_for_browser(person.image))
+
+
+@router.get("/detections/{detection_id}")
+def describe_detection(detection_id: Annotated[Id, Path()], desk: Desk) -> TrackAnswer:
+    """Describe where and when a detection is seen."""
+    return desk.describe_track([desk.find_detection(detection_id)])
+
+
+@router.get("/detections/{detection_id}/clip.webp", response_class=Response, responses=_WEBP)
+def show_clip(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
+    """Return the seconds around a detection as an animated image."""
+    return Response(desk.draw_clip([desk.find_detection(detection_id)]), media_type="image/webp")
+
+
+@router.get("/sources")
+def list_sources(
+    desk: Desk,
+    text: Annotated[str, Query(max_length=500)] = "",
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+) -> SourcesAnswer:
+    """List the indexed files whose path contains a text."""
+    return desk.list_sources(text, offset, limit)
+
+
+@router.get("/sources/{source_id}")
+def describe_media(source_id: Annotated[SourceId, Path()], desk: Desk) -> MediaAnswer:
+    """Describe an indexed file."""
+    return desk.describe_media(source_id)
+
+
+@router.get("/sources/{source_id}/frame.jpg", response_class=Response, responses=_JPEG)
+def show_moment(
+    source_id: Annotated[SourceId, Path()], desk: Desk, seconds: Moment = 0.0
+) -> Response:
+    """Return a frame of a video, or an image."""
+    path = desk.footage.find_path(source_id)
+    return as_jpeg(encode_for_browser(desk.footage.read_moment(path, seconds)[1]))
+
+
+@router.get("/sources/{source_id}/thumbnail.jpg", response_class=Response, responses=_JPEG)
+def show_thumbnail(source_id: Annotated[SourceId, Path()], desk: Desk) -> Response:
+    """Return the first frame of a file in a small size."""
+    path = desk.footage.find_path(source_id)
+    desk.footage.check_file(path)
+
+    def make() -> bytes:
+        return encode_thumbnail(desk.footage.read_moment(path, 0.0)[1])
+
+    return as_jpeg(desk.footage.remember(("thumbnail", path), make))
+
+
+@router.get("/sources/{source_id}/media", response_class=FileResponse)
+def send_media(source_id: Annotated[SourceId, Path()], desk: Desk) -> Response:
+    """Return a file itself, also in ranges."""
+    path = desk.footage.find_path(source_id)
+    state = desk.footage.check_file(path)
+    if not os.access(path, os.R_OK):
+        raise InputError(f"source: {source_id} cannot be read; expected permission to read it")
+    return FileResponse(path, media_type=guess_media_type(path), stat_result=state)
+
+
+def parse_shape(shape: type[ShapeT], body: bytes) -> ShapeT:
+    """Return a shape from JSON.
+
+    Raises:
+        RequestValidationError: the text is no JSON, or has another shape.
+    """
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False)
+        raise RequestValidationError(
+            [{**fault, "loc": ("body", *fault["loc"])} for fault in faults]
+        ) from error
+
+
+def as_jpeg(content: bytes) -> Response:
+    """Return an answer with a JPEG."""
+    return Response(content, media_type="image/jpeg")

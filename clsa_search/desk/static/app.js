@@ -1,0 +1,770 @@
+// The page of the search desk: the first client of its own API (api/docs). No build, no network.
+
+const $ = (id) => document.getElementById(id);
+const CALENDAR_FROM = 1e8; // seconds; smaller times count from the beginning of a video
+const VERDICTS = [
+  { key: "very likely", css: "likely", title: "Very likely", note: "the same clothes and build" },
+  { key: "possible", css: "possible", title: "Possible", note: "look at them" },
+  { key: "as alike as strangers are", css: "stranger", title: "As alike as strangers are", note: "" },
+];
+const state = {
+  gallery: null, query: null, views: [], adding: false, answer: null, sorted: [], open: null,
+  said: new Map(), marked: new Set(), page: 0, lanes: [], search: null,
+};
+
+// ---------------------------------------------------------------- small helpers
+
+/** Make an element: properties, event listeners (on...), data and ARIA attributes, children. */
+function make(tag, properties = {}, ...children) {
+  const element = document.createElementNS(
+    properties.svg ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "svg" || value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "text") element.textContent = value;
+    else if (name in element && !properties.svg && !name.includes("-")) element[name] = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+const svg = (tag, properties, ...children) => make(tag, { svg: true, ...properties }, ...children);
+const plural = (count, noun, many = `${noun}s`) => `${count.toLocaleString("en")} ${count === 1 ? noun : many}`;
+const address = (path) => `api/v1/${path}`;
+
+function notify(message, isError = true) {
+  const notice = make("div", { className: isError ? "notice error" : "notice" },
+    make("span", { text: message }),
+    make("button", { type: "button", text: "×", "aria-label": "Close", onclick: () => notice.remove() }));
+  $("notices").append(notice);
+  while ($("notices").children.length > 3) $("notices").firstChild.remove();
+  setTimeout(() => notice.remove(), isError ? 15000 : 6000);
+}
+
+/** Call the API; an error of it becomes an Error with its message. */
+async function api(path, { method = "GET", json, body, type, signal } = {}) {
+  const options = { method, signal, headers: {} };
+  if (json !== undefined) [body, type] = [JSON.stringify(json), "application/json"];
+  if (body !== undefined) Object.assign(options, { body, headers: { "content-type": type } });
+  let answer;
+  try {
+    answer = await fetch(address(path), options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("The desk does not answer. Is clsa-search serve still running?");
+  }
+  if (answer.status === 401) askForToken();
+  if (!answer.ok) {
+    const fault = await answer.json().catch(() => null);
+    throw new Error(fault?.error?.message ?? `The desk answered with status ${answer.status}.`);
+  }
+  if (answer.status === 204) return null;
+  return answer.headers.get("content-type")?.includes("json") ? answer.json() : answer.blob();
+}
+
+/** Run a task of the user; show its fault. */
+async function attempt(task, element = null) {
+  element?.setAttribute("aria-busy", "true");
+  element?.classList.add("busy");
+  try {
+    return await task();
+  } catch (error) {
+    if (error.name !== "AbortError") notify(error.message);
+    return undefined;
+  } finally {
+    element?.removeAttribute("aria-busy");
+    element?.classList.remove("busy");
+  }
+}
+
+// ---------------------------------------------------------------- times
+
+const zone = () => state.gallery?.timezone ?? undefined;
+
+function formatTime(seconds, withDate = true) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds >= CALENDAR_FROM) {
+    const options = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone() };
+    if (withDate) Object.assign(options, { year: "numeric", month: "2-digit", day: "2-digit" });
+    return new Intl.DateTimeFormat("sv-SE", options).format(new Date(seconds * 1000));
+  }
+  const tenths = Math.round(seconds * 10);
+  const [hours, minutes] = [Math.floor(tenths / 36000), Math.floor(tenths / 600) % 60];
+  const rest = (tenths % 600) / 10;
+  return `${hours}:${String(minutes).padStart(2, "0")}:${rest.toFixed(rest % 1 ? 1 : 0).padStart(rest % 1 ? 4 : 2, "0")}`;
+}
+
+function formatSpan(first, last) {
+  if (first === null) return "time unknown";
+  if (last === null || last - first < 0.05) return formatTime(first);
+  const sameDay = formatTime(first).slice(0, 10) === formatTime(last).slice(0, 10) && first >= CALENDAR_FROM;
+  return `${formatTime(first)} – ${formatTime(last, !sameDay)}`;
+}
+
+/** Return seconds from "2026-05-01T12:00", "2026-05-01 12:00:30", "1:30" or "90"; null for none. */
+function parseTime(text, name) {
+  text = text.trim();
+  if (!text) return null;
+  const date = text.match(/^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d?):(\d\d)(?::(\d\d(?:\.\d+)?))?)?$/);
+  if (date) {
+    const [, year, month, day, hour = 0, minute = 0, second = 0] = date;
+    const plain = Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
+    return plain - zoneOffset(plain - zoneOffset(plain));
+  }
+  const parts = text.split(":");
+  if (parts.length <= 3 && parts.every((part) => /^\d+(\.\d+)?$/.test(part)))
+    return parts.reduce((total, part) => 60 * total + Number(part), 0);
+  throw new Error(`${name}: "${text}"; expected a time such as ${state.gallery?.first >= CALENDAR_FROM ? "2026-05-01 12:00" : "0:01:30"}`);
+}
+
+/** Return the seconds that the desk's clock is ahead of UTC. */
+function zoneOffset(seconds) {
+  const text = formatTime(seconds).replace(" ", "T");
+  return Date.parse(`${text}Z`) / 1000 - Math.floor(seconds);
+}
+
+// ---------------------------------------------------------------- whom: image, boxes, views
+
+async function loadImage(file) {
+  if (!file) return;
+  if (file.size > 20 * 2 ** 20) return notify(`${file.name}: is larger than 20 MB; expected a smaller image`);
+  setHint("Looking for people …");
+  await attempt(async () => {
+    const type = file.type.startsWith("image/") ? file.type : "image/jpeg";
+    showQuery(await api("queries", { method: "POST", body: file, type }), file.name);
+  }, $("drop"));
+}
+
+async function loadFrame(request) {
+  await attempt(async () => showQuery(await api("queries", { method: "POST", json: request })), $("whom"));
+}
+
+function showQuery(query, name = query.name) {
+  state.query = query;
+  $("query").hidden = false;
+  $("query-name").textContent = name;
+  $("query-image").src = address(`queries/${query.id}/image.jpg`);
+  $("query-image").alt = `${name}: ${plural(query.people.length, "detection")}`;
+  $("stage").style.aspectRatio = `${query.width} / ${query.height}`;
+  $("next-frame").hidden = query.time === null || query.source === null;
+  $("stage").querySelectorAll(".person, .rubber").forEach((one) => one.remove());
+  for (const person of [...query.people].reverse()) $("stage").append(makePersonButton(person));
+  setDrawing(false);
+  const [only] = query.people;
+  if (query.people.length === 1) return choosePerson(only);
+  setHint(query.people.length
+    ? `${plural(query.people.length, "person", "people")} found: click one, or draw a box.`
+    : "No person was detected here: draw a box around the one you mean.");
+  if (!query.people.length) setDrawing(true);
+}
+
+function place(element, [x0, y0, x1, y1], { width, height }) {
+  Object.assign(element.style, {
+    left: `${100 * x0 / width}%`, top: `${100 * y0 / height}%`,
+    width: `${100 * (x1 - x0) / width}%`, height: `${100 * (y1 - y0) / height}%`,
+  });
+}
+
+function makePersonButton(person) {
+  const button = make("button", {
+    type: "button", className: "person", "aria-pressed": "false",
+    "aria-label": `Person ${person.index + 1}, detection score ${person.score.toFixed(2)}`,
+    onclick: () => choosePerson(person),
+  }, make("span", { text: person.index + 1, "aria-hidden": "true" }));
+  button.dataset.index = person.index;
+  place(button, person.box, state.query);
+  return button;
+}
+
+function choosePerson(person) {
+  const subject = person.detection ? { detection: person.detection } : { query: state.query.id, index: person.index };
+  setHint(`Person ${person.index + 1} is searched.`);
+  addView(subject, `person ${person.index + 1} of ${$("query-name").textContent}`, cutView(person.box));
+  $("stage").querySelectorAll(".person").forEach((one) =>
+    one.setAttribute("aria-pressed", String(Number(one.dataset.index) === person.index)));
+}
+
+/** Return a small picture of a box of the query's image. */
+function cutView([x0, y0, x1, y1]) {
+  const canvas = make("canvas", { width: 136, height: 192, role: "img" });
+  const image = make("img", { src: $("query-image").src, alt: "" });
+  const { width, height } = state.query;
+  image.onload = () => {
+    const [kx, ky] = [image.naturalWidth / width, image.naturalHeight / height];
+    const scale = Math.min(136 / ((x1 - x0) * kx), 192 / ((y1 - y0) * ky));
+    const [w, h] = [(x1 - x0) * kx * scale, (y1 - y0) * ky * scale];
+    canvas.getContext("2d").drawImage(image, x0 * kx, y0 * ky, (x1 - x0) * kx, (y1 - y0) * ky,
+      (136 - w) / 2, (192 - h) / 2, w, h);
+  };
+  return canvas;
+}
+
+function addView(subject, title, picture) {
+  picture.setAttribute("aria-label", title);
+  picture.title = title;
+  state.views = state.adding ? [...state.views, { subject, title, picture }] : [{ subject, title, picture }];
+  setAdding(false);
+  showViews();
+  search();
+}
+
+function showViews() {
+  $("chosen").hidden = !state.views.length;
+  $("views").replaceChildren(...state.views.map((view, index) => make("li", {}, view.picture,
+    make("button", {
+      type: "button", text: "×", "aria-label": `Do not search ${view.title}`,
+      onclick: () => { state.views.splice(index, 1); showViews(); search(); },
+    }))));
+}
+
+function setAdding(isAdding) {
+  state.adding = isAdding;
+  $("add-view").setAttribute("aria-pressed", String(isAdding));
+  $("add-view").textContent = isAdding ? "Choose the other view …" : "Add another view";
+}
+
+function setHint(text) { $("hint").textContent = text; }
+
+// Drawing: drag with a mouse at any time, with a finger after "Draw a box", or use the arrow keys.
+
+const drawing = { isOn: false, start: null, box: null, rubber: null };
+
+function setDrawing(isOn) {
+  Object.assign(drawing, { isOn, start: null, box: null });
+  drawing.rubber?.remove();
+  drawing.rubber = null;
+  $("draw").setAttribute("aria-pressed", String(isOn));
+  $("stage").classList.toggle("drawing", isOn);
+}
+
+function showRubber(box) {
+  drawing.box = box;
+  drawing.rubber ??= $("stage").appendChild(make("div", { className: "rubber" }));
+  place(drawing.rubber, box, state.query);
+}
+
+function pointOf(event) {
+  const bounds = $("stage").getBoundingClientRect();
+  const clamp = (value) => Math.min(1, Math.max(0, value));
+  return [clamp((event.clientX - bounds.left) / bounds.width) * state.query.width,
+    clamp((event.clientY - bounds.top) / bounds.height) * state.query.height];
+}
+
+function startDrag(event) {
+  if (!state.query || event.button || (event.pointerType !== "mouse" && !drawing.isOn)) return;
+  drawing.start = pointOf(event);
+}
+
+function drag(event) {
+  if (!drawing.start) return;
+  const [[x0, y0], [x1, y1]] = [drawing.start, pointOf(event)];
+  const far = Math.max(Math.abs(x1 - x0) / state.query.width, Math.abs(y1 - y0) / state.query.height);
+  if (!drawing.rubber && far < 0.015) return;
+  event.preventDefault();
+  $("stage").setPointerCapture(event.pointerId);
+  showRubber([Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)]);
+}
+
+function endDrag() {
+  drawing.start = null;
+  if (!drawing.box) return;
+  const stopClick = (event) => event.stopPropagation();
+  $("stage").addEventListener("click", stopClick, { capture: true, once: true });
+  setTimeout(() => $("stage").removeEventListener("click", stopClick, { capture: true }), 0);
+  searchBox(drawing.box);
+}
+
+function searchBox(box) {
+  const [x0, y0, x1, y1] = box;
+  if (x1 - x0 < 2 || y1 - y0 < 2) return;
+  setHint("The person in your box is searched.");
+  $("stage").querySelectorAll(".person").forEach((one) => one.setAttribute("aria-pressed", "false"));
+  const rounded = box.map((value) => Math.round(value * 10) / 10);
+  addView({ query: state.query.id, box: rounded }, `box in ${$("query-name").textContent}`, cutView(box));
+  const kept = drawing.rubber;
+  setDrawing(false);
+  if (kept) { $("stage").querySelectorAll(".rubber").forEach((one) => one.remove()); $("stage").append(kept); }
+}
+
+function drawByKey(event) {
+  if (!drawing.isOn || !state.query) return;
+  const { width, height } = state.query;
+  if (event.key === "Escape") { setDrawing(false); return; }
+  let [x0, y0, x1, y1] = drawing.box ?? [0.4 * width, 0.2 * height, 0.6 * width, 0.8 * height];
+  if (event.key === "Enter") { event.preventDefault(); searchBox([x0, y0, x1, y1]); return; }
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const [dx, dy] = [step[0] * width / 50, step[1] * height / 50];
+  if (!event.shiftKey) [x0, y0] = [Math.max(0, x0 + dx), Math.max(0, y0 + dy)];
+  [x1, y1] = [Math.min(width, Math.max(x0 + 4, x1 + dx)), Math.min(height, Math.max(y0 + 4, y1 + dy))];
+  showRubber([x0, y0, x1, y1]);
+}
+
+// ---------------------------------------------------------------- files of the gallery
+
+const PER_PAGE = 8;
+
+async function showSources() {
+  await attempt(async () => {
+    const text = encodeURIComponent($("source-text").value);
+    const found = await api(`sources?text=${text}&offset=${state.page * PER_PAGE}&limit=${PER_PAGE}`);
+    $("sources").replaceChildren(...found.sources.map((one) => make("li", {}, make("button", {
+      type: "button", title: one.path, onclick: () => loadFrame({ source: one.id, ...(one.detections ? {} : { seconds: 0 }) }),
+    }, make("img", { src: address(`sources/${one.id}/thumbnail.jpg`), loading: "lazy", alt: "" }),
+    make("span", { text: one.name })))));
+    const pages = Math.max(1, Math.ceil(found.total / PER_PAGE));
+    $("source-page").textContent = found.total ? `${state.page + 1} of ${pages}` : "no such file";
+    $("fewer").disabled = state.page === 0;
+    $("more").disabled = state.page + 1 >= pages;
+  }, $("sources"));
+}
+
+// ---------------------------------------------------------------- search
+
+function readFilters() {
+  const boxes = [...$("cameras").querySelectorAll("input")];
+  const chosen = boxes.filter((box) => box.checked).map((box) => box.value);
+  return {
+    cameras: chosen.length === boxes.length || !chosen.length ? null : chosen,
+    since: parseTime($("since").value, "From"),
+    until: parseTime($("until").value, "To"),
+    min_score: Number($("min-score").value) || null,
+    limit: Number($("limit").value),
+    per: $("per").value,
+  };
+}
+
+async function search() {
+  state.search?.abort();
+  if (!state.views.length) return showWelcome();
+  const control = state.search = new AbortController();
+  $("answer").textContent = "Searching …";
+  await attempt(async () => {
+    try {
+      const request = { of: state.views.map((view) => view.subject), ...readFilters() };
+      state.answer = await api("search", { method: "POST", json: request, signal: control.signal });
+    } catch (error) {
+      if (error.name !== "AbortError") showFault(error.message);
+      throw error;
+    }
+    state.open = null;
+    state.marked.clear();
+    showAnswer();
+    if (innerWidth <= 860) $("results").scrollIntoView({ behavior: "smooth" });
+  }, $("groups"));
+}
+
+function showWelcome() {
+  const { gallery } = state;
+  state.answer = null;
+  $("marked").hidden = true;
+  $("answer-note").textContent = "";
+  if (gallery && !gallery.detections) {
+    $("answer").textContent = "The gallery is empty";
+    $("groups").replaceChildren(make("div", { className: "empty" },
+      make("p", { text: "Index footage first, then reload this page:" }),
+      make("p", {}, make("code", { text: `clsa-search index --weights WEIGHTS --store ${gallery.name} FOLDER` }))));
+  } else {
+    $("answer").textContent = "Nobody is searched yet";
+    $("groups").replaceChildren(make("div", { className: "empty" }, make("p", { text: "Three steps:" }),
+      make("ol", {}, make("li", { text: "Choose, drop or paste an image, or take one of the gallery." }),
+        make("li", { text: "Click the person, or draw a box." }),
+        make("li", { text: "Mark what is right, and search again with it." }))));
+  }
+  showTimeline();
+}
+
+function showFault(message) {
+  state.answer = null;
+  $("answer").textContent = "The search did not work";
+  $("answer-note").textContent = message;
+  $("groups").replaceChildren();
+  showTimeline();
+}
+
+const keyOf = (match) => match.detection;
+
+function showAnswer() {
+  const { answer } = state;
+  state.sorted = [...answer.matches];
+  if ($("sort").value === "time") state.sorted.sort((a, b) => (a.first ?? Infinity) - (b.first ?? Infinity));
+  $("answer").textContent = answer.matches.length
+    ? `${plural(answer.matches.length, "match", "matches")} of ${plural(answer.searched, "detection")}`
+    : "Nothing to show";
+  $("answer-note").textContent = "Re-identification sees clothes and build, not faces.";
+  const groups = answer.matches.length ? [makeGroup(null, state.sorted)] : [make("div", { className: "empty" },
+    make("p", { text: "No detection is left by the filters." }),
+    make("button", { type: "button", text: "Clear the filters", onclick: clearFilters }))];
+  $("groups").replaceChildren(...groups);
+  showMarked();
+  showTimeline();
+}
+
+function makeGroup(verdict, matches) {
+  return make("section", { className: `group ${verdict?.css ?? ""}` },
+    verdict && make("h3", {}, make("span", { className: "dot" }), `${verdict.title} `,
+      make("span", { className: "quiet", text: `${matches.length}${verdict.note ? ` · ${verdict.note}` : ""}` })),
+    make("div", { className: "tiles" }, ...matches.map(makeTile)));
+}
+
+function describeLikeness(match) {
+  return `${match.similarity.toFixed(3)} alike`;
+}
+
+function makeTile(match) {
+  const name = `${match.camera ?? match.name}, ${formatSpan(match.first, match.last)}`;
+  const picture = make("img", {
+    src: address(`detections/${match.detection}/crop.jpg`), loading: "lazy", alt: `Rank ${match.rank}: ${name}`,
+    onerror: () => picture.replaceWith(make("span", { className: "missing", text: "The file is gone or has changed." })),
+  });
+  const tile = make("article", { className: "tile", "aria-label": name },
+    make("button", { type: "button", className: "play", "aria-label": `Play match ${match.rank}, ${name}`, onclick: () => openPlayer(match, tile) }, picture),
+    make("div", { className: "facts" }, make("b", { text: match.camera ?? match.name }),
+      make("span", { text: formatSpan(match.first, match.last) }), make("br"),
+      make("span", { className: "quiet", text: describeLikeness(match) })),
+    makeJudge(match));
+  tile.dataset.key = keyOf(match);
+  showSaid(tile, match);
+  return tile;
+}
+
+function makeJudge(match) {
+  const say = (said) => () => {
+    const key = keyOf(match);
+    if (state.said.get(key) === said) state.said.delete(key); else state.said.set(key, said);
+    showSaid(document.querySelector(`.tile[data-key="${key}"]`), match);
+  };
+  const mark = make("input", {
+    type: "checkbox", checked: state.marked.has(keyOf(match)), "aria-label": `Mark match ${match.rank}`,
+    onchange: () => { state.marked[mark.checked ? "add" : "delete"](keyOf(match)); showMarked(); },
+  });
+  return make("div", { className: "judge" },
+    make("button", { type: "button", className: "yes", text: "✓ same", title: "The same person (S)", onclick: say("same") }),
+    make("button", { type: "button", className: "no", text: "✗ other", title: "Somebody else (X)", onclick: say("other") }),
+    make("label", { title: "Mark (M)" }, mark));
+}
+
+function showSaid(tile, match) {
+  const said = state.said.get(keyOf(match));
+  tile.classList.toggle("same", said === "same");
+  tile.classList.toggle("other", said === "other");
+  tile.querySelector(".yes").setAttribute("aria-pressed", String(said === "same"));
+  tile.querySelector(".no").setAttribute("aria-pressed", String(said === "other"));
+  showMarked();
+}
+
+const markedMatches = () => state.sorted.filter((match) => state.marked.has(keyOf(match)) || state.said.get(keyOf(match)) === "same");
+
+function showMarked() {
+  const marked = markedMatches();
+  $("marked").hidden = !marked.length;
+  $("marked").replaceChildren(make("strong", { text: `${plural(marked.length, "sighting")} marked` }),
+    make("button", { type: "button", className: "primary", text: "Search with these", onclick: () => searchMarked(marked) }),
+    make("button", { type: "button", text: "Unmark", onclick: () => { state.marked.clear(); marked.forEach((one) => state.said.delete(keyOf(one))); showAnswer(); } }));
+}
+
+function searchMarked(marked) {
+  const known = new Set(state.views.map((view) => view.subject.detection));
+  for (const match of marked) {
+    if (known.has(match.detection)) continue;
+    const title = `${match.camera ?? match.name} ${formatTime(match.time)}`;
+    const picture = make("img", { src: address(`detections/${match.detection}/crop.jpg`), alt: title });
+    state.views.push({ subject: { detection: match.detection }, title, picture });
+  }
+  showViews();
+  search();
+}
+
+function clearFilters() {
+  $("filters").reset();
+  search();
+}
+
+// ---------------------------------------------------------------- player
+
+async function openPlayer(match, tile) {
+  const isOpen = tile.classList.contains("open");
+  document.querySelectorAll(".tile.open").forEach((one) => one.classList.remove("open"));
+  document.querySelector(".player")?.remove();
+  state.open = null;
+  if (isOpen) return;
+  tile.classList.add("open");
+  state.open = match;
+  const screen = make("div", { className: "screen" }, make("p", { className: "quiet", text: "Loading …" }));
+  const facts = make("div", {});
+  const player = make("section", { className: "player", "aria-label": `Match ${match.rank}` }, screen, facts);
+  let last = tile; // the player opens below the row of the tile
+  while (last.nextElementSibling && last.nextElementSibling.offsetTop === tile.offsetTop) last = last.nextElementSibling;
+  last.after(player);
+  await attempt(async () => {
+    const track = await api(`detections/${match.detection}`);
+    showFacts(facts, match, track, screen, tile);
+    if (track.fault) screen.replaceChildren(make("p", { className: "empty", text: `Cannot be shown: ${track.fault}` }));
+    else if (track.kind === "image") showStill(screen, match, track);
+    else showVideo(screen, match, track);
+    player.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }, screen);
+}
+
+function showStill(screen, match, track) {
+  const overlay = make("div", { className: "overlay" });
+  const image = make("img", { src: address(`detections/${match.detection}/frame.jpg`), alt: `Whole image of match ${match.rank}` });
+  place(overlay, track.boxes[0].box, track);
+  screen.replaceChildren(make("div", { className: "frame" }, image, overlay));
+}
+
+function showVideo(screen, match, track) {
+  const boxes = track.boxes;
+  const start = Math.max(0, boxes[0].seconds - 2);
+  const overlay = make("div", { className: "overlay", hidden: true });
+  const video = make("video", {
+    src: address(`sources/${track.source}/media`), controls: true, muted: true, playsInline: true, preload: "auto",
+    "aria-label": `Video of match ${match.rank}`,
+    onloadedmetadata: () => { video.currentTime = start; video.play().catch(() => {}); },
+    onerror: () => showClip(screen, match),
+  });
+  let stopAt = boxes[boxes.length - 1].seconds + 2; // once: afterwards the video plays on
+  const follow = () => {
+    if (!video.isConnected) return;
+    if (video.currentTime >= stopAt) { video.pause(); stopAt = Infinity; }
+    const box = boxAt(boxes, video.currentTime);
+    overlay.hidden = !box || !video.videoWidth;
+    if (!overlay.hidden) place(overlay, box, { width: video.videoWidth, height: video.videoHeight });
+    requestAnimationFrame(follow);
+  };
+  screen.replaceChildren(make("div", { className: "frame" }, video, overlay));
+  requestAnimationFrame(follow);
+}
+
+/** Return the box at a moment, between the detections around it; null if nobody is seen then. */
+function boxAt(boxes, seconds) {
+  if (seconds < boxes[0].seconds - 0.5 || seconds > boxes[boxes.length - 1].seconds + 0.5) return null;
+  const after = boxes.findIndex((one) => one.seconds >= seconds);
+  if (after === 0) return boxes[0].box;
+  if (after < 0) return boxes[boxes.length - 1].box;
+  const [a, b] = [boxes[after - 1], boxes[after]];
+  const share = (seconds - a.seconds) / (b.seconds - a.seconds || 1);
+  return a.box.map((value, i) => value + share * (b.box[i] - value));
+}
+
+/** Show an animated image in place of a video that this browser does not play. */
+function showClip(screen, match) {
+  const image = make("img", {
+    src: address(`detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
+    onerror: () => screen.replaceChildren(make("p", { className: "empty", text: "The footage cannot be shown." })),
+  });
+  screen.replaceChildren(make("div", { className: "frame" }, image));
+}
+
+function showFacts(facts, match, track, screen, tile) {
+  const rows = {
+    Camera: match.camera, Seen: formatSpan(match.first, match.last), File: match.name,
+    "In the file": track.kind === "video" ? formatTime(track.boxes[0].seconds) : null,
+    Likeness: describeLikeness(match), "Detection score": match.score.toFixed(2),
+  };
+  const list = make("dl", {});
+  for (const [name, value] of Object.entries(rows)) if (value) list.append(make("dt", { text: name }), make("dd", { text: value }));
+  const video = () => screen.querySelector("video");
+  const moments = track.boxes.map((one) => one.seconds);
+  const jump = (step) => () => {
+    const now = video().currentTime;
+    const next = step > 0 ? moments.find((one) => one > now + 0.05) : moments.findLast((one) => one < now - 0.05);
+    video().pause();
+    video().currentTime = next ?? moments[step > 0 ? moments.length - 1 : 0];
+  };
+  const isVideo = track.kind === "video" && !track.fault;
+  facts.append(list, make("div", { className: "actions" },
+    make("button", { type: "button", className: "primary", text: "Search this person", onclick: () => { state.views = []; searchMarked([match]); } }),
+    isVideo && make("button", { type: "button", className: "half", text: "‹ Seen", "aria-label": "Previous moment", onclick: jump(-1) }),
+    isVideo && make("button", { type: "button", className: "half", text: "Seen ›", "aria-label": "Next moment", onclick: jump(1) }),
+    !track.fault && make("button", {
+      type: "button", text: "Somebody else in this frame", onclick: () => {
+        const seconds = video()?.currentTime ?? track.boxes[0].seconds;
+        loadFrame({ source: track.source, ...(track.kind === "video" ? { seconds } : {}) });
+        $("whom").scrollIntoView({ block: "start", behavior: "smooth" });
+      },
+    }),
+    !track.fault && make("a", { className: "button", href: address(`sources/${track.source}/media`), download: match.name, text: "Download the file" }),
+    make("button", { type: "button", text: "Close", onclick: () => { openPlayer(match, tile); tile.querySelector(".play").focus(); } })));
+}
+
+// ---------------------------------------------------------------- timeline: a lane for each camera
+
+const LANE = 26, LEFT = 110, TOP = 4;
+
+function showTimeline() {
+  const matches = state.answer?.matches.filter((one) => one.first !== null) ?? [];
+  const spans = state.lanes.flatMap((lane) => lane.spans.map((span) => ({ ...span, camera: lane.camera })));
+  const all = [...matches, ...spans];
+  $("timeline").hidden = !all.length;
+  if (!all.length) return;
+  const low = Math.min(...all.map((one) => one.first)), high = Math.max(low + 1, ...all.map((one) => one.last));
+  const names = [...new Set(all.map((one) => one.camera ?? ""))].sort();
+  const width = Math.max(320, $("timeline").clientWidth - 20), height = TOP + LANE * names.length + 22;
+  const left = Math.min(LEFT, width / 4);
+  const x = (seconds) => left + (width - left - 8) * (seconds - low) / (high - low);
+  const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `Timeline from ${formatTime(low)} to ${formatTime(high)}, ${plural(names.length, "camera")}` });
+  chart.append(svg("defs", {}, svg("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    svg("line", { class: "hatch", x1: 0, y1: 0, x2: 0, y2: 6 }))));
+  for (const seconds of chooseTicks(low, high, Math.max(2, Math.floor((width - left) / 110)))) {
+    chart.append(svg("line", { class: "tick", x1: x(seconds), x2: x(seconds), y1: TOP, y2: height - 20 }),
+      svg("text", { x: x(seconds), y: height - 6, "text-anchor": "middle" }, formatTick(seconds, high - low)));
+  }
+  names.forEach((name, row) => {
+    const y = TOP + row * LANE;
+    const label = name || "no camera";
+    chart.append(svg("text", { x: 0, y: y + 16 }, label.length > left / 7.5 ? `${label.slice(0, left / 7.5 - 1)}…` : label),
+      svg("rect", { class: spans.length ? "" : "lane", fill: spans.length ? "url(#hatch)" : null, x: left, y: y + 3, width: width - left - 8, height: LANE - 8 }));
+    for (const span of spans.filter((one) => (one.camera ?? "") === name))
+      chart.append(svg("rect", { class: "covered", x: x(span.first), y: y + 3, width: Math.max(1.5, x(span.last) - x(span.first)), height: LANE - 8 }));
+  });
+  for (const match of [...matches].reverse()) {
+    const y = TOP + names.indexOf(match.camera ?? "") * LANE;
+    const css = VERDICTS.find((one) => one.key === match.verdict)?.css ?? "plain";
+    chart.append(svg("rect", { class: `mark ${css}`, x: x(match.first) - 2, y, width: Math.max(4, x(match.last) - x(match.first) + 4), height: LANE - 2, rx: 2, onclick: () => jumpTo(match) },
+      svg("title", {}, `match ${match.rank}, ${formatSpan(match.first, match.last)}`)));
+  }
+  makeSelectable(chart, left, width - 8, (position) => low + (high - low) * (position - left) / (width - left - 8), height);
+  $("timeline").replaceChildren(chart, make("div", { className: "legend" },
+    make("span", { text: "Drag to choose a time; click a bar to see it." }),
+    spans.length ? make("span", { text: "Hatched: no footage, so nobody can be seen there." }) : null));
+}
+
+function chooseTicks(low, high, count) {
+  const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 2592000];
+  const step = steps.find((one) => (high - low) / one <= count) ?? 31536000;
+  const shift = high >= CALENDAR_FROM ? zoneOffset(low) : 0;
+  const ticks = [];
+  for (let one = Math.ceil((low + shift) / step) * step - shift; one <= high; one += step) ticks.push(one);
+  return ticks;
+}
+
+function formatTick(seconds, span) {
+  const text = formatTime(seconds);
+  if (seconds < CALENDAR_FROM) return text;
+  if (span > 3 * 86400) return text.slice(5, 10);
+  return span > 86400 ? text.slice(5, 16) : text.slice(11, span > 600 ? 16 : 19);
+}
+
+function makeSelectable(chart, left, right, toSeconds, height) {
+  const picked = svg("rect", { class: "picked", y: 0, height: height - 20, width: 0 });
+  chart.append(picked);
+  let start = null;
+  const at = (event) => {
+    const bounds = chart.getBoundingClientRect();
+    return Math.min(right, Math.max(left, (event.clientX - bounds.left) * chart.viewBox.baseVal.width / bounds.width));
+  };
+  chart.addEventListener("pointerdown", (event) => { start = at(event); });
+  chart.addEventListener("pointermove", (event) => {
+    if (start === null || event.buttons === 0) return;
+    if (Math.abs(at(event) - start) < 6) return;
+    picked.setAttribute("x", Math.min(start, at(event)));
+    picked.setAttribute("width", Math.abs(at(event) - start));
+  });
+  chart.addEventListener("pointerup", (event) => {
+    const end = at(event);
+    if (start !== null && Math.abs(end - start) >= 6) {
+      const [since, until] = [Math.min(start, end), Math.max(start, end)].map(toSeconds);
+      $("since").value = formatTime(Math.floor(since));
+      $("until").value = formatTime(Math.ceil(until));
+      search();
+    }
+    start = null;
+  });
+}
+
+function jumpTo(match) {
+  const tile = document.querySelector(`.tile[data-key="${keyOf(match)}"]`);
+  tile?.closest("details")?.setAttribute("open", "");
+  tile?.scrollIntoView({ block: "center", behavior: "smooth" });
+  if (tile && !tile.classList.contains("open")) openPlayer(match, tile);
+}
+
+// ---------------------------------------------------------------- keyboard, start
+
+function moveByKey(event) {
+  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "b" && state.query) { setDrawing(!drawing.isOn); $("stage").focus(); return; }
+  if (event.target.closest("#stage")) return;
+  const tiles = [...document.querySelectorAll(".tile")].filter((one) => one.offsetParent);
+  const tile = event.target.closest(".tile");
+  if (event.key === "Escape" && state.open) return void document.querySelector(".tile.open")?.querySelector(".play").click();
+  if (!tile) return;
+  const keys = { s: ".yes", x: ".no", m: "input" };
+  if (keys[event.key]) return void tile.querySelector(keys[event.key]).click();
+  const row = tiles.filter((one) => one.offsetTop === tile.offsetTop).length;
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  tiles[tiles.indexOf(tile) + step]?.querySelector(".play").focus();
+}
+
+function askForToken() {
+  $("sign-in").hidden = false;
+  $("desk").hidden = true;
+  $("token").focus();
+}
+
+async function signIn(token) {
+  const answer = await fetch("session", {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token }),
+  });
+  if (!answer.ok) throw new Error("The token is wrong: expected the one in the file of --token-file.");
+}
+
+function connect() {
+  $("file").addEventListener("change", () => { loadImage($("file").files[0]); $("file").value = ""; });
+  for (const name of ["dragover", "dragleave", "drop"]) {
+    document.addEventListener(name, (event) => {
+      event.preventDefault();
+      $("drop").classList.toggle("over", name === "dragover");
+      if (name === "drop") loadImage([...event.dataTransfer.files].find((file) => file.type.startsWith("image/")));
+    });
+  }
+  document.addEventListener("paste", (event) => {
+    const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+    if (file) loadImage(file);
+  });
+  $("browse").addEventListener("toggle", () => { if ($("browse").open) showSources(); });
+  $("source-text").addEventListener("input", () => { state.page = 0; clearTimeout(state.typing); state.typing = setTimeout(showSources, 250); });
+  $("fewer").addEventListener("click", () => { state.page -= 1; showSources(); });
+  $("more").addEventListener("click", () => { state.page += 1; showSources(); });
+  $("draw").addEventListener("click", () => { setDrawing(!drawing.isOn); if (drawing.isOn) { setHint("Drag over the person. Or: arrow keys move, Shift and arrows resize, Enter searches."); $("stage").focus(); } });
+  $("next-frame").addEventListener("click", () => loadFrame({ source: state.query.source, after: state.query.time }));
+  $("stage").addEventListener("pointerdown", startDrag);
+  $("stage").addEventListener("pointermove", drag);
+  $("stage").addEventListener("pointerup", endDrag);
+  $("stage").addEventListener("keydown", drawByKey);
+  $("stage").addEventListener("dragstart", (event) => event.preventDefault());
+  $("add-view").addEventListener("click", () => setAdding(!state.adding));
+  $("filters").addEventListener("change", (event) => { if (event.target.id === "sort") { if (state.answer) showAnswer(); } else search(); });
+  $("filters").addEventListener("submit", (event) => { event.preventDefault(); search(); });
+  $("sign-in").addEventListener("submit", (event) => {
+    event.preventDefault();
+    attempt(async () => { await signIn($("token").value.trim()); $("token").value = ""; await start(); });
+  });
+  document.addEventListener("keydown", moveByKey);
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; showTimeline(); } });
+}
+
+async function start() {
+  const gallery = state.gallery = await api("gallery");
+  $("sign-in").hidden = true;
+  $("desk").hidden = false;
+  document.title = `Find a person · ${gallery.name}`;
+  $("about").textContent = `${plural(gallery.detections, "detection")} in ${plural(gallery.sources, "file")} · ${gallery.name}`;
+  $("cameras").append(...gallery.cameras.map((camera) => make("label", {}, make("input", { type: "checkbox", value: camera, checked: true }), camera)));
+  $("cameras").hidden = !gallery.cameras.length;
+  const example = gallery.first === null ? "no time known" : formatTime(gallery.first);
+  for (const id of ["since", "until"]) $(id).placeholder = example;
+  $("per").replaceChildren(make("option", { value: "image", text: "the best of each frame" }), make("option", { value: "match", text: "all detections" }));
+  showWelcome();
+}
+
+connect();
+const token = location.hash.match(/^#token=(.+)$/)?.[1];
+if (token) history.replaceState(null, "", location.pathname);
+attempt(async () => { if (token) await signIn(decodeURIComponent(token)); await start(); });

@@ -1,0 +1,248 @@
+"""The page in a real browser, Chromium without a screen: from an image to the next search."""
+
+import os
+import re
+import shutil
+import urllib.parse
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
+pytest.importorskip("playwright", reason="playwright, which drives the browser, is not installed")
+
+from playwright import sync_api
+
+from clsa_search.desk import serving
+from tests.support.desk_cases import BLUE, GREEN, RED, encode, make_gallery
+from tests.support.footage import draw_blocks
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is neither on PATH nor named by $CHROMIUM"
+)
+ARGUMENTS = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+WIDE = {"viewport": {"width": 1440, "height": 900}}
+PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "has_touch": True}
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    with make_gallery(tmp_path_factory.mktemp("desk")) as gallery, serving(gallery) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+class Screen:
+    """The page in a tab, with the hosts and faults of its browser."""
+
+    def __init__(self, browser, url, **options):
+        self.hosts, self.faults = set(), []
+        self.context = browser.new_context(**options)
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(20_000)
+        self.tab.on("request", lambda one: self.hosts.add(urllib.parse.urlsplit(one.url).netloc))
+        self.tab.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.tab.on("console", self._note)
+        self.tab.goto(url)
+
+    def _note(self, message):
+        if message.type == "error" and "422" not in message.text:
+            self.faults.append(message.text)
+
+    def expect(self, selector, text):
+        """Wait until an element contains a text."""
+        sync_api.expect(self.tab.locator(selector)).to_contain_text(text, timeout=20_000)
+
+    def count(self, selector, number):
+        """Wait for a number of elements."""
+        sync_api.expect(self.tab.locator(selector)).to_have_count(number, timeout=20_000)
+
+    def upload(self, content, name="person.png"):
+        files = [{"name": name, "mimeType": "image/png", "buffer": content}]
+        self.tab.set_input_files("#file", files)
+
+    @property
+    def cameras(self):
+        return self.tab.locator(".tile .facts b").all_inner_texts()
+
+
+@pytest.fixture
+def open_screen(browser, url):
+    screens = []
+
+    def open_screen(**options):
+        screens.append(Screen(browser, url, **options))
+        return screens[-1]
+
+    yield open_screen
+    for screen in screens:
+        assert screen.hosts == {urllib.parse.urlsplit(url).netloc}  # nothing from elsewhere
+        assert not screen.faults
+        screen.context.close()
+
+
+def test_from_an_upload_to_the_next_search(open_screen):
+    screen = open_screen(**WIDE)
+    screen.expect("#about", "9 detections in 3 files")
+    screen.upload(encode(draw_blocks({GREEN: 10, RED: 60})))
+    screen.count(".person", 2)
+    index = 0 if "62" in screen.tab.locator(".person").nth(0).get_attribute("style") else 1
+    screen.tab.locator(".person").nth(index).click()
+    screen.expect("#answer", "6 matches of 9 detections")
+    assert sorted(screen.cameras[:4]) == ["door", "street", "street", "yard"]  # where red is
+
+    screen.tab.locator(".tile", has_text="door").locator(".play").first.click()
+    sync_api.expect(screen.tab.locator(".player .overlay")).to_be_visible()
+    screen.tab.locator(".tile", has_text="yard").locator(".yes").first.click()
+    screen.expect("#marked", "1 sighting marked")
+    screen.tab.get_by_role("button", name="Search with these").click()
+    screen.count("#views li", 2)
+    screen.tab.locator("#cameras label", has_text="street").click()
+    screen.tab.locator("#cameras label", has_text="door").click()
+    screen.expect("#answer", "1 match of 1 detection")
+    assert screen.cameras == ["yard"]
+
+
+def test_a_box_is_drawn_with_the_mouse_and_with_keys(open_screen):
+    screen = open_screen(**WIDE)
+    screen.upload(encode(draw_blocks({RED: 10, GREEN: 60})))
+    screen.count(".person", 2)
+    image = screen.tab.locator("#stage").bounding_box()
+    scale = image["width"] / 96
+    mouse = screen.tab.mouse
+    mouse.move(image["x"] + 56 * scale, image["y"] + 15 * scale)
+    mouse.down()
+    mouse.move(image["x"] + 70 * scale, image["y"] + 50 * scale)
+    mouse.move(image["x"] + 78 * scale, image["y"] + 64 * scale)
+    mouse.up()
+    screen.expect("#hint", "The person in your box")
+    screen.expect("#answer", "6 matches")
+    assert screen.cameras[0] == "door"  # the only place of green
+    screen.count("#views li", 1)
+
+    screen.tab.get_by_role("button", name="Draw a box").click()
+    for key in ["ArrowLeft"] * 20 + ["Enter"]:
+        screen.tab.keyboard.press(key)
+    screen.count("#views li", 1)
+    screen.expect("#hint", "The person in your box")
+
+
+def test_a_video_that_the_browser_does_not_play_is_an_animated_image(open_screen):
+    screen = open_screen(**WIDE)
+    screen.tab.click("#browse summary")
+    screen.count("#sources img", 3)
+    screen.tab.fill("#source-text", "street")
+    screen.count("#sources img", 1)
+    screen.tab.click("#sources button")
+    screen.expect("#answer", "6 matches")  # the only person is searched at once
+    screen.expect("#query-name", "street.avi · 0:00:01.0")
+    screen.tab.locator(".tile", has_text="street").locator(".play").first.click()
+    clip = screen.tab.locator(".player img")
+    sync_api.expect(clip).to_be_visible()
+    assert clip.get_attribute("src").endswith("clip.webp")
+    screen.tab.click("#next-frame")
+    screen.expect("#query-name", "street.avi · 0:00:01.5")
+
+
+def test_faults_are_shown_and_change_nothing(open_screen):
+    screen = open_screen(**WIDE)
+    screen.upload(encode(draw_blocks({BLUE: 30})))  # alone, so that the search begins at once
+    screen.expect("#answer", "6 matches")
+    screen.upload(b"not a picture at all", "broken.png")
+    screen.expect("#notices", "image: not readable as an image")
+    screen.expect("#answer", "6 matches")
+    screen.tab.fill("#until", "never")
+    screen.tab.press("#until", "Enter")
+    screen.expect("#answer-note", 'To: "never"; expected a time such as 0:01:30')
+    screen.tab.fill("#until", "0:00:00")
+    screen.tab.press("#until", "Enter")
+    screen.expect("#groups", "No detection is left by the filters.")
+    screen.tab.get_by_role("button", name="Clear the filters").click()
+    screen.expect("#answer", "6 matches")
+
+
+def test_the_keyboard_is_enough(open_screen):
+    screen = open_screen(**WIDE)
+    screen.upload(encode(draw_blocks({RED: 30})))
+    screen.count(".tile", 6)
+    screen.tab.locator(".tile .play").first.focus()
+    for key in ("ArrowRight", "s", "Enter"):
+        screen.tab.keyboard.press(key)
+    screen.count(".tile.same", 1)
+    screen.count(".player", 1)
+    screen.tab.keyboard.press("Escape")
+    screen.count(".player", 0)
+    screen.tab.keyboard.press("x")
+    screen.count(".tile.other", 1)
+
+
+def test_a_narrow_dark_screen_needs_no_scrolling_sideways(open_screen):
+    screen = open_screen(**PHONE)
+    screen.upload(encode(draw_blocks({RED: 30})))
+    screen.count(".tile", 6)
+    screen.tab.locator(".tile .play").first.tap()
+    screen.count(".player", 1)
+    assert screen.tab.evaluate("document.documentElement.scrollWidth") <= 390
+    ground = screen.tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", ground)[:3])) < 64
+
+
+def test_everything_has_a_name_for_screen_readers(open_screen):
+    screen = open_screen(**WIDE)
+    screen.upload(encode(draw_blocks({RED: 10, GREEN: 60})))
+    screen.count(".person", 2)
+    screen.tab.locator(".person").first.click()
+    screen.count(".tile", 6)
+    nameless = screen.tab.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, a')].filter((one) =>
+          !(one.innerText?.trim() || one.getAttribute('aria-label') || one.labels?.length)
+        ).map((one) => one.outerHTML)"""
+    )
+    assert nameless == []
+    images = screen.tab.locator(".tile img").all()
+    assert all(image.get_attribute("alt").startswith("Rank ") for image in images)
+    assert screen.tab.locator("h1").count() == 1
+
+
+def test_a_token_opens_the_page_once_and_is_not_left_in_the_address(browser, tmp_path):
+    token_file = tmp_path / "token"
+    with make_gallery(tmp_path) as gallery, serving(gallery, token_file=token_file) as url:
+        token = token_file.read_text().strip()
+        screen = Screen(browser, url, **WIDE)
+        sync_api.expect(screen.tab.locator("#sign-in")).to_be_visible()
+        screen.tab.fill("#token", "wrong")
+        screen.tab.keyboard.press("Enter")
+        screen.expect("#notices", "The token is wrong")
+        screen.tab.goto(f"{url}#token={token}")
+        screen.tab.reload()
+        screen.expect("#about", "9 detections in 3 files")
+        assert screen.tab.url == url
+        screen.context.close()
+
+
+def test_names_of_files_and_cameras_are_no_markup(browser, tmp_path):
+    name = '<img src=x onerror="document.title=1">'
+    with make_gallery(tmp_path) as gallery:
+        source = gallery.store.sources()[0]
+        path = tmp_path / "media" / f"{name.replace('/', '')}.png"
+        os.rename(source.path, path)
+        gallery.store.relink(source.path, str(path), source.fingerprint)
+        with serving(gallery) as url:
+            screen = Screen(browser, url, **WIDE)
+            screen.tab.click("#browse summary")
+            screen.count("#sources img", 3)
+            screen.tab.locator("#sources button", has_text="onerror").click()
+            screen.expect("#query-name", "onerror")
+            assert screen.tab.locator("img[src='x']").count() == 0
+            assert screen.tab.title().startswith("Find a person")
+            screen.context.close()
