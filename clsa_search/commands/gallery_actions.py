@@ -14,7 +14,7 @@ from clsa_search.commands import (
     source_actions,
 )
 from clsa_search.commands.gallery_opening import open_gallery_of
-from clsa_search.commands.search_gallery import QueryImage
+from clsa_search.commands.query_arguments import QueryImage
 from clsa_search.errors import InputError
 from clsa_search.output_checks import check_output_file, check_output_folder, reported_writes
 from clsa_search.wording import count_noun

@@ -25,15 +25,13 @@ Exit status: 0; 1 after unreadable files; 2 after an error, named in the last li
 """
 
 import argparse
-import math
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import NoReturn
 
-from clsa_search.commands.argument_types import number, parsed_by, whole_number
+from clsa_search.commands.argument_types import number, whole_number
 from clsa_search.commands.arguments import check_model_files, check_readable, check_store
 from clsa_search.commands.detections_arguments import (
     add_detections_options,
@@ -46,8 +44,8 @@ from clsa_search.commands.placement_arguments import (
     add_placement_options,
     check_placement_options,
     has_placement_options,
-    to_time,
 )
+from clsa_search.commands.query_arguments import add_query_options
 from clsa_search.commands.source_arguments import add_source_parsers
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
@@ -66,45 +64,6 @@ _MAY_BE_NEGATIVE = (
 )
 
 
-@dataclass
-class QueryImage:
-    """An image of the command line with the choice of its person.
-
-    Args:
-        path: file of the image.
-        box: XYXY in pixels, if given.
-        person: number of a detection, if given.
-    """
-
-    path: str
-    box: tuple[float, ...] | None = None
-    person: int | Literal["all"] | None = None
-
-
-class _ChoosePerson(argparse.Action):
-    """--box and --person belong to the --image before them."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        if not namespace.image:
-            parser.error(f"{option_string} stands before any --image; expected it after its image")
-        image: QueryImage = namespace.image[-1]
-        if image.box is not None or image.person is not None:
-            parser.error(f"{option_string}: the person of {image.path} is chosen already")
-        if self.dest == "person":
-            image.person = values
-            return
-        try:
-            image.box = parse_box(values)
-        except ValueError as error:
-            parser.error(f"{image.path}: box: {error}")
-
-
 class _Subparser(argparse.ArgumentParser):
     """Parser that shows which weights there are if none are given."""
 
@@ -121,7 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Subparser)
     _add_index(commands.add_parser("index", help="add images and videos to a store"))
-    _add_query(commands.add_parser("query", help="search for a person"))
+    queried = commands.add_parser("query", help="search for a person")
+    _add_common(queried)
+    add_query_options(queried)
     _add_serve(commands.add_parser("serve", help="search in a browser"))
     add_source_parsers(commands)
     return parser
@@ -168,21 +129,6 @@ def join_negatives(words: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def parse_box(text: str) -> tuple[float, ...]:
-    """Return the numbers of "x1,y1,x2,y2".
-
-    Raises:
-        ValueError: the text has another form, or the box is empty or infinite.
-    """
-    try:
-        x0, y0, x1, y1 = box = tuple(map(float, text.split(",")))
-    except ValueError as error:
-        raise ValueError(f"{text!r}; expected x1,y1,x2,y2 in pixels") from error
-    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
-        raise ValueError(f"{text!r}; expected x1,y1,x2,y2 with x1 < x2 and y1 < y2 in pixels")
-    return box
 
 
 @reported_input_errors()
@@ -245,47 +191,6 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     add_detections_options(parser)
 
 
-def _add_query(parser: argparse.ArgumentParser) -> None:
-    _add_common(parser)
-    add = parser.add_argument
-    add("--weights", help="checkpoint (default: the one that made the store)")
-    add(
-        "--image",
-        action="append",
-        type=QueryImage,
-        help="image of the person; repeat it for more images of the same person",
-    )
-    add("--box", action=_ChoosePerson, metavar="X1,Y1,X2,Y2", help="box in the image before it")
-    add(
-        "--person",
-        action=_ChoosePerson,
-        type=_to_person,
-        metavar="N",
-        help="number of a detection in the image before it, or all",
-    )
-    add(
-        "--id",
-        type=whole_number(1),
-        help="search for a detection of the store; results show its id",
-    )
-    add(
-        "--top",
-        type=whole_number(1),
-        default=10,
-        metavar="K",
-        help="number of matches (default 10)",
-    )
-    add("--every-match", action="store_true", help="all matches of an image, not only the best")
-    add("--camera", nargs="+", help="search in these cameras only")
-    add("--source", nargs="+", type=Path, help="search in these files only")
-    add("--since", type=to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
-    add("--until", type=to_time, metavar="TIME", help="the same")
-    add("--min-score", type=number(0, 1), help="minimum detection score")
-    add("--half", action="store_true", help="hold the embeddings in half precision")
-    add("--json", action="store_true", help="print JSON instead of a table")
-    add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
-
-
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("gallery", nargs="?", metavar="STORE", help="file, or http://HOST:19530/NAME of Milvus")
@@ -297,13 +202,3 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add(
         "--public-url", metavar="URL", help="address behind a proxy, as https://search.example.org/"
     )
-
-
-@parsed_by
-def _to_person(text: str) -> int | str:
-    if text == "all":
-        return text
-    try:
-        return whole_number(1)(text)
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(f"{error}, or all") from error

@@ -12,7 +12,8 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
-from clsa_search.commands.search_gallery import PRECISIONS, join_negatives, parse_box
+from clsa_search.commands.query_arguments import parse_box
+from clsa_search.commands.search_gallery import PRECISIONS, join_negatives
 from clsa_search.engine.precision import DTYPES
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, open_store
