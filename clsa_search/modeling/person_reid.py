@@ -13,6 +13,7 @@ from clsa_search.errors import InputError
 from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.heads import ReIDHeads
 from clsa_search.modeling.reid_branch import CropBranch, build_reid_branch
+from clsa_search.wording import count_noun
 
 
 @META_ARCH_REGISTRY.register()
@@ -86,7 +87,16 @@ class PersonReID(nn.Module):
             In training loss_id_<level>, loss_align_<level> and so on. Otherwise per crop a dict as
             `PersonSearchRCNN.inference` returns it: `instances` with one box, or none for a query,
             and for a query `queries`.
+
+        Raises:
+            InputError: a training batch has fewer than two crops.
         """
+        if self.training and len(batched_inputs) < 2:  # batch norm needs a variance
+            raise InputError(
+                f"a training batch has {count_noun(len(batched_inputs), 'crop')}; expected 2 or "
+                "more for each process: raise SOLVER.IMS_PER_BATCH or lower "
+                "SOLVER.ACCUMULATION_STEPS"
+            )
         embeddings = self.reid_heads(self.reid_branch.forward_crops(self._stack(batched_inputs)))
         if self.training:
             pids = torch.tensor([x["person_id"] for x in batched_inputs], device=self.device)

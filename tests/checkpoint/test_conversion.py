@@ -123,6 +123,20 @@ def test_both_backbones_compute_the_features_of_torchvision(
     assert_same_features(actual, expected)
 
 
+def test_a_last_stride_of_1_takes_the_same_weights(resnet_file, tmp_path):
+    opts = ["MODEL.REID.BACKBONE.NAME", "build_reid_resnet_backbone"]
+    opts += ["MODEL.REID.BACKBONE.LAST_STRIDE", "1", "MODEL.REID.AUGMENT.BLUR", "0.5"]
+    cfg = config(*opts)
+    converted = convert_weights(cfg, resnet_file)
+    assert all(len(x.tensors) == x.expected for x in converted)
+    model = load(cfg, converted, tmp_path)
+    detector, reid = backbone_features(model, torch.zeros(3, 64, 64))
+    assert detector.shape[-2:] == (2, 2) and reid.shape[-2:] == (4, 4)
+    first, second = (model.get_submodule(name).state_dict() for name in BACKBONES)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 def caffe2_names(state, *, folded):
     """Return a backbone's tensors as arrays, with the names of Caffe2's model zoo."""
     words = [(".conv1.", ".branch2a."), (".conv2.", ".branch2b."), (".conv3.", ".branch2c.")]

@@ -63,6 +63,13 @@ def test_embeddings_equal_those_of_the_person_search_model_on_the_same_crops(rei
     assert detection.pred_boxes.tensor.tolist() == [[0, 0, 20, 40]]
 
 
+def test_a_training_batch_of_one_crop_is_refused(reid_opts):
+    model = build_model(load_config(CONFIG, reid_opts))
+    crop = {"image": torch.zeros(3, 32, 16, dtype=torch.uint8), "person_id": 0}
+    with pytest.raises(InputError, match="batch has 1 crop; expected 2 .* SOLVER.IMS_PER_BATCH"):
+        model([crop])
+
+
 def test_a_branch_that_needs_a_detector_is_refused(reid_opts):
     cfg = load_config(CONFIG, [*reid_opts, "MODEL.REID.NAME", "SharedBranch"])
     with pytest.raises(InputError, match="SharedBranch"):
