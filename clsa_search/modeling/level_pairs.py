@@ -54,7 +54,10 @@ def pair_boxes(
     """
     rows = _gather_units(embeddings)
     same, different = _find_pairs(gather_rows(pids), tables)
-    similarities = {level: x @ _with_table(x, level, tables).T for level, x in rows.items()}
+    similarities = {
+        level: torch.cat([x @ others.T for others in _others(x, level, tables)], dim=1)
+        for level, x in rows.items()
+    }
     # the first R columns hold each pair of two boxes twice
     once = torch.ones_like(same).triu(diagonal=1)
     once[:, len(same) :] = True
@@ -78,8 +81,8 @@ def measure_distances(
     """
     gather = _gather_units if normalize or tables else _gather
     distances = {
-        level: torch.cdist(rows, _with_table(rows, level, tables))
-        for level, rows in gather(embeddings).items()
+        level: torch.cat([torch.cdist(x, others) for others in _others(x, level, tables)], dim=1)
+        for level, x in gather(embeddings).items()
     }
     return LevelDistances(distances, *_find_pairs(gather_rows(pids), tables))
 
@@ -93,8 +96,9 @@ def _gather_units(embeddings: dict[str, torch.Tensor]) -> dict[str, torch.Tensor
     return {level: F.normalize(rows, dim=1) for level, rows in _gather(embeddings).items()}
 
 
-def _with_table(rows: torch.Tensor, level: str, tables: dict[str, torch.Tensor]) -> torch.Tensor:
-    return torch.cat([rows, tables[level]]) if tables else rows
+def _others(rows: torch.Tensor, level: str, tables: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Return the partners of the rows of a level: the rows, and the table if there is one."""
+    return [rows, tables[level]] if tables else [rows]
 
 
 def _find_pairs(
