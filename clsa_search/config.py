@@ -237,7 +237,10 @@ def _add_solver(solver: CN) -> None:
 
 
 def _add_computation(cfg: CN) -> None:
-    # Number of records per identity in a batch, if DATALOADER.SAMPLER_TRAIN is "IdentitySampler".
+    # DATALOADER.SAMPLER_TRAIN: "TrainingSampler" (every image once per epoch),
+    # "SceneIdentitySampler" (the same; images that share people come together) or, for crops,
+    # "IdentitySampler".
+    # Number of records per identity in a batch of the IdentitySampler.
     cfg.DATALOADER.IMS_PER_IDENTITY = 4
 
     # Number type of convolutions and matrix products if AMP.ENABLED: "float16" (with a scaled loss)

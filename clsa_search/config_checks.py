@@ -175,7 +175,9 @@ CHECKS = {
     "INPUT.FORMAT": one_of("RGB", "BGR"),
     "DATASETS.TRAIN": NAMES,
     "DATASETS.TEST": NAMES,
-    "DATALOADER.SAMPLER_TRAIN": one_of("TrainingSampler", "IdentitySampler"),
+    "DATALOADER.SAMPLER_TRAIN": one_of(
+        "TrainingSampler", "IdentitySampler", "SceneIdentitySampler"
+    ),
     "DATALOADER.IMS_PER_IDENTITY": COUNT,
     "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR"),
     "SOLVER.MAX_ITER": COUNT,

@@ -19,7 +19,7 @@ from detectron2.config import CfgNode
 
 from benchmarks.ablation.variants import VARIANTS, Variant
 from clsa_search.atomic_io import replace_file
-from clsa_search.data.build import uses_crops
+from clsa_search.data.crop_mapper import uses_crops
 from clsa_search.engine import load_config
 from clsa_search.engine.inference import inference_dir
 from clsa_search.errors import InputError

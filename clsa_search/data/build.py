@@ -16,14 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from clsa_search.data.catalog import load_training_records
 from clsa_search.data.crop_cache import load_crops
-from clsa_search.data.crop_mapper import CropMapper
+from clsa_search.data.crop_mapper import CropMapper, uses_crops
 from clsa_search.data.dataset_mapper import PersonSearchDatasetMapper
-from clsa_search.data.samplers import (
-    EpochSampler,
-    IdentitySampler,
-    SameSizeBatches,
-    group_batches,
-)
+from clsa_search.data.samplers import SameSizeBatches, group_batches
 from clsa_search.data.shared_memory import (
     SHARED_MEMORY,
     check_shared_memory,
@@ -31,8 +26,8 @@ from clsa_search.data.shared_memory import (
     measure_shared_memory,
     resize_shortest_edge,
 )
+from clsa_search.data.training_order import build_sampler, find_landscape
 from clsa_search.errors import InputError
-from clsa_search.structures import UNLABELED
 
 Mapper = Callable[[dict], dict]
 
@@ -115,7 +110,7 @@ class TrainingLoader:
         self.sampler = sampler
         self.batch_size = total_batch_size // processes
         self.num_workers = num_workers
-        self.landscape = np.array([group and r["width"] > r["height"] for r in dataset.records])
+        self.landscape = find_landscape(dataset.records, group=group)
         self.start_iter = 0
 
     def __iter__(self) -> Iterator[list[dict]]:
@@ -143,7 +138,7 @@ def build_train_loader(
         cfg: config of the training.
         mapper: maps a record to a training example; PersonSearchDatasetMapper by default.
         sampler: endless record numbers of this process, such as Detectron2's
-            RepeatFactorTrainingSampler with a seed; EpochSampler by default.
+            RepeatFactorTrainingSampler with a seed; that of DATALOADER.SAMPLER_TRAIN by default.
 
     Raises:
         InputError: a training set is missing, or the batches do not fit into shared memory.
@@ -155,7 +150,7 @@ def build_train_loader(
         mapper, records = build_mapper(cfg, records, is_train=True)
     return TrainingLoader(
         SeededDataset(records, mapper, seed=seed),
-        _build_sampler(cfg, records, seed) if sampler is None else sampler,
+        build_sampler(cfg, records, seed) if sampler is None else sampler,
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
@@ -194,11 +189,6 @@ def build_test_loader(
     )
 
 
-def uses_crops(cfg: CfgNode) -> bool:
-    """Return whether the inputs of a config's model are crops of one size."""
-    return cfg.MODEL.META_ARCHITECTURE == "PersonReID"
-
-
 def build_mapper(
     cfg: CfgNode, records: Sequence[dict], *, is_train: bool, gt_boxes: bool = False
 ) -> tuple[Mapper, list[dict]]:
@@ -224,23 +214,6 @@ def build_mapper(
     mapper = CropMapper(cfg, is_train=is_train)
     mapper.crops = load_crops(records, mapper)
     return mapper, [record | {"row": row} for row, record in enumerate(records)]
-
-
-def _build_sampler(cfg: CfgNode, records: Sequence[dict], seed: int) -> Iterable[int]:
-    if cfg.DATALOADER.SAMPLER_TRAIN != "IdentitySampler":
-        return EpochSampler(len(records), seed=seed)
-    if not uses_crops(cfg):
-        raise InputError(
-            "DATALOADER.SAMPLER_TRAIN is 'IdentitySampler'; expected 'TrainingSampler', because an "
-            "image of MODEL.META_ARCHITECTURE PersonSearchRCNN holds several identities"
-        )
-    people = [r["annotations"][0]["person_id"] if r["annotations"] else UNLABELED for r in records]
-    return IdentitySampler(
-        people,
-        group_size=cfg.DATALOADER.IMS_PER_IDENTITY,
-        batch_size=cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size(),
-        seed=seed,
-    )
 
 
 def check_training_memory(

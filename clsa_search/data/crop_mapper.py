@@ -13,6 +13,11 @@ from clsa_search.data.image_io import read_image
 from clsa_search.structures import UNLABELED
 
 
+def uses_crops(cfg: CfgNode) -> bool:
+    """Return whether the inputs of a config's model are crops of one size."""
+    return cfg.MODEL.META_ARCHITECTURE == "PersonReID"
+
+
 class CropMapper:
     """Map a record of a crop to an input of PersonReID.
 

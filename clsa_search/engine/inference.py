@@ -16,7 +16,8 @@ from detectron2.utils import comm
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
 from clsa_search.config_checks import check_config
 from clsa_search.data import get_records, resolve_dataset
-from clsa_search.data.build import build_mapper, build_test_loader, uses_crops
+from clsa_search.data.build import build_mapper, build_test_loader
+from clsa_search.data.crop_mapper import uses_crops
 from clsa_search.data.given_detections import FileBoxes, GivenBoxes, hash_boxes
 from clsa_search.data.image_checks import check_images_exist
 from clsa_search.data.readable_batches import FaultMapper, ReadableBatches
