@@ -90,7 +90,6 @@ class _Pool:
         """Yield the groups of an epoch; images that fill no group are due in the next one too."""
         self.due = {row: count + 1 for row, count in self.due.items()}
         order = rng.permutation(list(self.due)).tolist()
-        order.sort(key=lambda row: self.due[row] < 2)  # first what the last epoch left
         place = {row: i for i, row in enumerate(order)}
         self._shown = {x: sorted(rows, key=place.__getitem__) for x, rows in self.images.items()}
         # by whether an image has identities
@@ -111,10 +110,7 @@ class _Pool:
             places = size - others - len(group)
             row = self._find_partner(group, once, seen) if places > 0 else None
             if row is None:
-                row = self._take_next(places > 1)
-            if row is None:
-                row = self._take_next(places <= 1)
-            assert row is not None  # enough images are due
+                row = self._take_next(places > 1, group)
             people = self.identities[row]
             self._left[bool(people)] -= self.due[row] > 0
             self.due[row] -= 1
@@ -141,13 +137,19 @@ class _Pool:
         people = self.identities[row]
         return len(people & once), -len(people - seen)
 
-    def _take_next(self, with_identities: bool) -> int | None:
-        """Take the next image that is due, with identities or without."""
-        queue = self._queues[with_identities]
-        while queue:
-            row = queue.popleft()
-            if self.due[row] > 1:
-                queue.append(row)
-            if self.due[row] > 0:
-                return row
-        return None
+    def _take_next(self, with_identities: bool, group: list[int]) -> int:
+        """Take the next image that is due, if possible with identities or without, as wished.
+
+        It is one of the group already only if no other image is due.
+        """
+        kinds = (with_identities, not with_identities)
+        for avoided in (group, []):
+            for queue in (self._queues[kind] for kind in kinds):
+                for _ in range(len(queue)):
+                    row = queue.popleft()
+                    is_free = self.due[row] > 0 and row not in avoided
+                    if self.due[row] > is_free:
+                        queue.append(row)
+                    if is_free:
+                        return row
+        raise AssertionError("no image is due")
