@@ -250,12 +250,13 @@ def _add_computation(cfg: CN) -> None:
     # with a batch larger than memory. Batch norm sees one part at a time.
     cfg.SOLVER.ACCUMULATION_STEPS = 1
     _add_solver(cfg.SOLVER)
-    # Whether torch compiles the stages of ResNets for training, for a GPU. The first steps, and
-    # the first ones with images of another size, take up to a minute longer.
+    # Whether torch compiles the stages of the backbones for training, for a GPU. The first steps,
+    # and the first ones with images of another size, take up to a minute longer.
     cfg.SOLVER.COMPILE = False
 
     # Number type of backbones, pyramid, RPN and box head at inference: "float32", "float16" or
-    # "bfloat16". Boxes, scores and re-ID heads stay in float32.
+    # "bfloat16", which a Swin V2 takes for "float16" too. Boxes, scores and re-ID heads stay in
+    # float32.
     cfg.TEST.DTYPE = "float32"
     # CropBranch: whether torch compiles its backbone. On a CPU it needs a C++ compiler. The first
     # images take seconds longer.

@@ -12,7 +12,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode
 
 from clsa_search.atomic_io import remove_partial_files, replace_file
-from clsa_search.checkpoint.conversion import RESNET_KEYS
+from clsa_search.checkpoint.backbone_checks import BACKBONE_KEYS
 from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES
 from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
 from clsa_search.checkpoint.search_model import check_values
@@ -22,7 +22,7 @@ RUN_CHECKPOINT = re.compile(r"model_(\d{7}|final)\.pth")
 """File names of the checkpoints of a training run."""
 
 _CRITERION = "reid_criterion."
-_CONVERT = "clsa-convert-weights converts a ResNet of another project for the backbones"
+_CONVERT = "clsa-convert-weights converts a backbone of another project"
 logger = logging.getLogger(__name__)
 
 
@@ -142,7 +142,7 @@ class PersonSearchCheckpointer(DetectionCheckpointer):
         unfilled = {*self.incompatible.missing_keys, *shapes}
         if unfilled.issuperset(name for name, _ in self.model.named_parameters()):
             raise InputError(f"{path}: fills no parameter of the config's model; {_CONVERT}")
-        for backbone in RESNET_KEYS:
+        for backbone in BACKBONE_KEYS:
             self._warn_of_random_parameters(path, backbone, unfilled)
 
     def _warn_of_random_parameters(self, path: str, backbone: str, unfilled: set[str]) -> None:

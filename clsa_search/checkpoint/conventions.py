@@ -19,6 +19,10 @@ class Convention:
     std: tuple[float, ...]
     stride_in_1x1: bool
 
+    def order(self, channels: str) -> list[int]:
+        """Return the position of each of `channels`, such as "BGR", in this input."""
+        return [self.channels.index(channel) for channel in channels]
+
 
 CONVENTIONS = {
     "torchvision": Convention("RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False),

@@ -22,12 +22,20 @@ ONNX_ADVICE = (
 )
 
 
+def name_other_network(names: Iterable[str]) -> str | None:
+    """Return the kind of network that has these tensor names, None if it is not known."""
+    names = list(names)
+    for pattern, network in OTHER_NETWORKS:
+        if any(re.search(pattern, name) for name in names):
+            return network
+    return None
+
+
 def refuse_other_network(path: str, names: Iterable[str]) -> None:
     """Check that tensor names are of no network that we know, but cannot build.
 
     Raises:
         InputError: they are.
     """
-    for pattern, network in OTHER_NETWORKS:
-        if any(re.search(pattern, name) for name in names):
-            raise InputError(f"{path}: is {network}; expected a plain ResNet, or {ONNX_ADVICE}")
+    if network := name_other_network(names):
+        raise InputError(f"{path}: is {network}; expected a plain ResNet, or {ONNX_ADVICE}")

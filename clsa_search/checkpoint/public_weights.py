@@ -9,7 +9,11 @@ import torch
 from clsa_search.checkpoint.safe_loading import check_finite, read_checkpoint
 from clsa_search.errors import InputError
 
-CONTAINERS = ("model", "state_dict", "model_state_dict", "model_state", "network", "net", "blobs")
+CONTAINERS = (
+    *("model", "state_dict", "model_state_dict", "model_state", "network", "net", "blobs"),
+    "teacher",  # of DINO and SOLIDER, beside the student
+    "ImgEncoder_state_dict",  # of PLIP, beside the encoder of texts
+)
 """Keys of a state dict in the checkpoints of training codes."""
 
 UNUSED_SUFFIXES = ("num_batches_tracked", "_momentum")

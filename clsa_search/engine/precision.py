@@ -2,7 +2,8 @@
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import GeneralizedRCNN, ResNet
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.modeling.backbone import FPN, Backbone
 from torch import nn
 from torch.nn import functional as F
 
@@ -53,7 +54,7 @@ def prepare_for_training(model: PersonSearchRCNN, cfg: CfgNode) -> None:
     if not is_cpu and isinstance(model, GeneralizedRCNN):
         batch_training(model)
     if cfg.SOLVER.COMPILE:
-        _compile_stages(model, cfg)
+        _compile_backbones(model, cfg)
 
 
 def prepare_for_inference(model: nn.Module, cfg: CfgNode) -> None:
@@ -91,14 +92,18 @@ def read_test_dtype(cfg: CfgNode) -> torch.dtype:
     return DTYPES[name]
 
 
-def _compile_stages(model: nn.Module, cfg: CfgNode) -> None:
-    """Compile the stages of all ResNets, in place, at their first images."""
-    stages = [stage for x in model.modules() if isinstance(x, ResNet) for stage in x.stages]
-    if not stages:
-        raise InputError("SOLVER.COMPILE is True, but the model has no ResNet; expected False")
+def _compile_backbones(model: nn.Module, cfg: CfgNode) -> None:
+    """Compile the stages of all backbones, in place, at their first images.
+
+    A backbone without a list of stages is compiled as a whole. A pyramid stays as it is.
+    """
+    backbones = [x for x in model.modules() if isinstance(x, Backbone) and not isinstance(x, FPN)]
+    if not backbones:
+        raise InputError("SOLVER.COMPILE is True, but the model has no backbone; expected False")
     _check_compiler("SOLVER.COMPILE", cfg.MODEL.DEVICE)
-    for stage in stages:
-        stage.compile()
+    for backbone in backbones:
+        for stage in getattr(backbone, "stages", [backbone]):
+            stage.compile()
 
 
 def _check_compiler(key: str, device: str) -> None:

@@ -12,6 +12,7 @@ from detectron2.layers import Conv2d, ROIAlign
 from detectron2.modeling.backbone import Backbone
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torchvision.models.swin_transformer import ShiftedWindowAttentionV2
 
 from clsa_search.modeling.batched_detector import BatchedDetector
 from clsa_search.modeling.fused_blocks import fuse_blocks
@@ -32,8 +33,8 @@ def optimize_for_inference(
 
     Args:
         model: model in evaluation mode.
-        dtype: type of backbones, pyramid, RPN and box head. Boxes, scores and the re-ID heads stay
-            in float32.
+        dtype: type of backbones, pyramid, RPN and box head; a Swin V2 takes bfloat16 in place of
+            float16. Boxes, scores and the re-ID heads stay in float32.
         compile_backbone: whether torch compiles the backbone of the re-ID branch at its first
             crops, for any number of crops. The branch must have a backbone.
     """
@@ -140,6 +141,9 @@ def _compute_in(module: nn.Module, dtype: torch.dtype) -> None:
 
     The large maps of a backbone stay in the type. Some of their readers take them as they are.
     """
+    if any(isinstance(x, ShiftedWindowAttentionV2) for x in module.modules()):
+        # its cosines divide by the lengths of padding, whose lower limit of 1e-12 is 0 in float16
+        dtype = torch.bfloat16
     module.to(dtype)
     module.register_forward_pre_hook(lambda module, args: _convert(args, dtype))
     if not isinstance(module, Backbone):

@@ -292,7 +292,10 @@ def test_files_without_a_resnet_or_with_several_are_refused(resnet_file, resnet,
     torch.save(
         {f"{p}.{k}": v for p in ("net", "ema") for k, v in state.items()}, tmp_path / "2.pth"
     )
-    for name, message in (("none", "holds no ResNet"), ("2", "several ResNets, under net., ema.")):
+    for name, message in (
+        ("none", "holds no ResNet"),
+        ("2", "several backbones, under net., ema."),
+    ):
         with pytest.raises(InputError, match=message):
             convert_weights(config(), str(tmp_path / f"{name}.pth"))
     with pytest.raises(InputError, match="ends in .pth"):

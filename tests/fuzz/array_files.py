@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from detectron2.modeling import build_model
 
+from clsa_search.checkpoint.backbone_layouts import read_backbone
 from clsa_search.checkpoint.checkpointer import PersonSearchCheckpointer
-from clsa_search.checkpoint.resnet_layouts import read_resnet
 from clsa_search.checkpoint.safe_loading import read_checkpoint
 from clsa_search.engine import load_config
 from clsa_search.evaluation import check_predictions, load_predictions, save_predictions
@@ -103,7 +103,7 @@ def checkpoints(folder: Path) -> Iterator[Trial]:
         chance.choice((read_checkpoint, checkpointer.load_weights, checkpointer.load_strictly))(
             path
         )
-        read_resnet(path, backbone="backbone.bottom_up")
+        read_backbone(path, backbone="backbone.bottom_up")
 
     yield trial
 

@@ -1,0 +1,152 @@
+"""Read the backbone in a checkpoint of another project, in the names of ours."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from detectron2.checkpoint.c2_model_loading import convert_c2_detectron_names
+
+from clsa_search.checkpoint.other_networks import name_other_network
+from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors, read_state_dict
+from clsa_search.checkpoint.resnet_layouts import rename_torchvision
+from clsa_search.checkpoint.staged_layouts import LAYOUTS, rename_staged
+from clsa_search.errors import InputError
+
+CONSTANTS = ("relative_position_index", "relative_coords_table", "attn_mask")
+"""Ends of the names of tensors that follow from the size of a network."""
+
+_CHOSEN = ("encoder_q.", "teacher.")
+"""Part of the prefix of the network to take from a self-supervised pair, such as MoCo's."""
+
+_ARCHITECTURES = {
+    "stem.conv1.weight": "ResNet",
+    "res2.0.block.0.weight": "ConvNeXt",
+    "res2.0.attn.qkv.weight": "Swin",
+}
+"""Architectures by the name of a tensor of our backbones."""
+
+
+@dataclass(frozen=True)
+class PretrainedBackbone:
+    """A backbone in our names (stem.conv1.weight, res2.0.conv1.norm.bias, ...), float32.
+
+    Args:
+        path: path of the checkpoint.
+        architecture: "ResNet", "ConvNeXt" or "Swin".
+        tensors: tensors by our names.
+        sources: names in the file by our names.
+        unused: names in the file outside of the backbone.
+        convention: one of CONVENTION_NAMES.
+    """
+
+    path: str
+    architecture: str
+    tensors: Tensors
+    sources: dict[str, str]
+    unused: list[str]
+    convention: str
+
+    @property
+    def has_folded_norms(self) -> bool:
+        """Whether the statistics of a ResNet's norms are part of their scale and shift."""
+        if self.architecture != "ResNet":
+            return False
+        means = (v for k, v in self.tensors.items() if k.endswith(".running_mean"))
+        scales = (v for k, v in self.tensors.items() if k.endswith(".norm.weight"))
+        # an untrained network has no statistics either, but its scales are 1
+        return not any(mean.any() for mean in means) and any((s != 1).any() for s in scales)
+
+
+def find_architecture(names: Iterable[str]) -> str | None:
+    """Return the architecture of a backbone with our names; None for one of another project."""
+    found = set(names) & _ARCHITECTURES.keys()
+    return _ARCHITECTURES[found.pop()] if found else None
+
+
+def read_backbone(path: str, *, backbone: str, convention: str | None = None) -> PretrainedBackbone:
+    """Read the backbone of a checkpoint file under any prefix.
+
+    Args:
+        path: see `read_state_dict`; tensors have the names of torchvision, Detectron2 or Caffe2,
+            or for ConvNeXt and Swin those of LAYOUTS.
+        backbone: name of the model's backbone, to select one of several in the file.
+        convention: one of CONVENTION_NAMES; by default the usual one for the names in the file.
+
+    Raises:
+        InputError: the file cannot be read, has no backbone, or has several.
+    """
+    file = read_state_dict(path)
+    pairs = file.tensors.items()
+    unwanted = UNUSED_SUFFIXES + CONSTANTS
+    state = {name: value for name, value in pairs if not name.endswith(unwanted)}
+    naming = _find_naming(path, state, file.author)
+    prefix = _find_prefix(path, state, naming.mark, backbone)
+    own = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
+    tensors, sources = naming.rename(own)
+    return PretrainedBackbone(
+        path=path,
+        architecture=naming.architecture,
+        tensors=tensors,
+        sources={name: prefix + source for name, source in sources.items()},
+        unused=[name for name in state if not name.startswith(prefix)],
+        convention=convention or naming.convention,
+    )
+
+
+@dataclass(frozen=True)
+class _Naming:
+    """A family of tensor names.
+
+    Args:
+        mark: end of a name in every network of the family.
+        rename: state dict to tensors in our names and the old name of each.
+        convention: usual convention of the family.
+        architecture: "ResNet", "ConvNeXt" or "Swin".
+    """
+
+    mark: str
+    rename: Callable[[Tensors], tuple[Tensors, dict[str, str]]]
+    convention: str
+    architecture: str = "ResNet"
+
+
+def _keep_names(state: Tensors) -> tuple[Tensors, dict[str, str]]:
+    return state, {name: name for name in state}
+
+
+def _find_naming(path: str, state: Tensors, author: str) -> _Naming:
+    # Detectron2's converter of torchvision's models writes its author into the file
+    author_convention = "torchvision" if author == "torchvision" else "msra"
+    namings = [
+        _Naming("layer1.0.conv1.weight", rename_torchvision, "torchvision"),
+        _Naming("res2.0.conv1.weight", _keep_names, author_convention),
+        _Naming("res2_0_branch2a_w", convert_c2_detectron_names, "msra"),
+    ]
+    for layout in LAYOUTS:
+        rename = partial(rename_staged, layout=layout)
+        namings.append(_Naming(layout.mark, rename, "torchvision", layout.architecture))
+    namings += [
+        _Naming(mark, _keep_names, "torchvision", architecture)
+        for mark, architecture in _ARCHITECTURES.items()
+        if architecture != "ResNet"
+    ]
+    for naming in namings:
+        if any(name.endswith(naming.mark) for name in state):
+            return naming
+    network = name_other_network(state) or "another network"
+    raise InputError(
+        f"{path}: holds no ResNet, ConvNeXt or Swin of a known project, but {network}: "
+        f"{len(state)} tensors such as {', '.join([*state][:3])}"
+    )
+
+
+def _find_prefix(path: str, state: Tensors, mark: str, backbone: str) -> str:
+    prefixes = [name.removesuffix(mark) for name in state if name.endswith(mark)]
+    for part in (f"{backbone}.", *_CHOSEN):
+        if len(prefixes) > 1:
+            prefixes = [prefix for prefix in prefixes if part in prefix] or prefixes
+    if len(prefixes) > 1:
+        raise InputError(
+            f"{path}: holds several backbones, under {', '.join(prefixes)}; save one of them alone"
+        )
+    return prefixes[0]
