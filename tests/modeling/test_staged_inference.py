@@ -52,6 +52,7 @@ def test_half_precision_gives_nearly_the_same_embeddings(cfg, dtype):
 
 
 def compile_without_compiler(monkeypatch):
+    torch._dynamo.reset()  # each function has a limited number of graphs
     monkeypatch.setattr("torch.compile", partial(torch.compile, backend="eager"))
 
 
