@@ -1,6 +1,7 @@
 """Actions of the command clsa-search: each takes the parsed arguments and prints its outcome."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +29,15 @@ _AUDIT_HEADERS = ["at", "who", "did", "by", "sightings", "detections"]
 _SOURCE_HEADERS = ["source", "detections", "camera", "start", "start from", "indexed"]
 
 
-def query(args: argparse.Namespace) -> None:
-    """Search, print the matches and write the files of the results."""
+def query(args: argparse.Namespace) -> int:
+    """Search, print the matches and write the files of the results; return the exit status."""
+    from clsa_search.atomic_io import replace_file
     from clsa_search.gallery import Filter
     from clsa_search.retrieval.filter_checks import check_filter
+    from clsa_search.retrieval.match_table import write_matches_csv
+    from clsa_search.retrieval.reference_images import read_people
     from clsa_search.retrieval.report import write_results
-    from clsa_search.retrieval.results import format_results, results_as_text
+    from clsa_search.retrieval.results import format_results, printable, results_as_text
     from clsa_search.retrieval.source_moves import find_source
 
     where = Filter(
@@ -45,6 +49,8 @@ def query(args: argparse.Namespace) -> None:
     check_output_folder(args.output_dir)
     for name in ("results.json", "report.html"):
         check_output_file(args.output_dir / name)
+    if args.csv:
+        check_output_file(args.csv)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with open_gallery_of(args, half=args.half) as gallery:
         if args.source:
@@ -52,7 +58,14 @@ def query(args: argparse.Namespace) -> None:
             where = replace(where, sources=[find_source(path, stored) for path in args.source])
         check_filter(gallery.store, where)
         per: Literal["image", "match"] = "match" if args.every_match else "image"
-        if args.id is not None:
+        problems: list[str] = []
+        if args.people is not None:
+            people, problems = read_people(gallery, args.people)
+            results = [
+                gallery.search(person.images, args.top, where, per, title=person.name)
+                for person in people
+            ]
+        elif args.id is not None:
             results = [gallery.search_by_id(args.id, args.top, where, per)]
         else:
             results = [
@@ -60,9 +73,16 @@ def query(args: argparse.Namespace) -> None:
                 for persons in _select_queries(gallery, args.image, args.output_dir)
             ]
     print(results_as_text(results) if args.json else format_results(results))
-    report, sheet = write_results(results, args.output_dir, address=args.store)
-    if not args.json:
-        print(f"report: {report}   sheet: {sheet}")
+    if args.csv:
+        with reported_writes(args.csv), replace_file(args.csv) as file:
+            file.write(write_matches_csv(results))
+    if results:
+        report, sheet = write_results(results, args.output_dir, address=args.store)
+        if not args.json:
+            print(f"report: {report}   sheet: {sheet}")
+    for reason in problems:
+        print(f"problem: {printable(reason)}", file=sys.stderr if args.json else sys.stdout)
+    return _PROBLEMS if problems else 0
 
 
 def serve(args: argparse.Namespace) -> None:

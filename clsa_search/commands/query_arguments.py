@@ -74,6 +74,13 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
         type=QueryImage,
         help="image of the person; repeat it for more images of the same person",
     )
+    add(
+        "--people",
+        type=Path,
+        metavar="FOLDER",
+        help="search for many people: each image and each folder of images is one of them",
+    )
+    add("--csv", type=Path, metavar="FILE", help="write all matches as a table")
     add("--box", action=_ChoosePerson, metavar="X1,Y1,X2,Y2", help="box in the image before it")
     add(
         "--person",

@@ -107,8 +107,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parser.error("serve: expected one gallery: STORE, or --store STORE")
         args.store = args.store or args.gallery
     if args.command == "query":
-        if bool(args.image) == (args.id is not None):
-            parser.error("query: expected one or more --image, or --id")
+        if bool(args.image) + (args.id is not None) + (args.people is not None) != 1:
+            parser.error("query: expected one or more --image, or --id, or --people")
         if len(args.image or ()) > 1 and any(one.person == "all" for one in args.image):
             parser.error("--person all with several images; expected one person in all of them")
         if args.since is not None and args.until is not None and args.since > args.until:

@@ -165,6 +165,22 @@ def test_people_are_added_listed_and_forgotten(run, gallery, tmp_path):
     assert "Ann" not in run("people", "list", gallery)
 
 
+def test_many_people_are_searched_at_once(run, gallery, tmp_path):
+    write_image(tmp_path / "people" / "=red.png", {3: 10})
+    write_image(tmp_path / "people" / "Bob" / "front.png", {0: 10})
+    write_image(tmp_path / "people" / "Bob" / "side.png", {0: 60})
+    write_image(tmp_path / "people" / "pair.png", {0: 10, 3: 60})
+    words = "query", "--store", gallery, "--people", "people", "--csv", "out/all.csv", "--top", 4
+    printed = run(*words, status=1)
+    assert "pair.png: 2 detections; expected an image of one person" in printed
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out/all.csv").read_text("utf-8-sig"))))
+    assert [row["query"] for row in rows] == ["'=red"] * 4 + ["Bob"] * 4
+    assert {row["camera"] for row in rows[4:]} == {"south"}
+    assert all(float(row["similarity"]) > 0.99 for row in rows)
+    assert "expected one or more --image" in run(*words, "--id", 1, status=2)
+    assert "none: No such file" in run(*words[:3], "--people", "none", status=2)
+
+
 @pytest.fixture
 def scans(monkeypatch):
     """Run a function between scans of a watched folder, then end the process by a signal."""
