@@ -192,6 +192,10 @@ class SourceTable:
             self._table.upsert([row | {"transaction": None} for row in rows])
         return count
 
+    def compact(self) -> None:
+        """See `Table.compact`."""
+        self._table.compact()
+
     def _scan(self) -> list[dict]:
         """Return the rows of all sources."""
         rows, after = [], ABOUT_KEY

@@ -161,6 +161,11 @@ class Table:
         options = {"data": list(queries), "limit": limit, "output_fields": list(fields)}
         return list(self._call("search", "search", filter=condition, **options))
 
+    def compact(self) -> None:
+        """Ask the server to write the collection without deleted rows; it does so later."""
+        self._call("delete", "flush")
+        self._call("delete", "compact")
+
     def _vector(self) -> dict:
         fields = self._call("read", "describe_collection")["fields"]
         return next(field for field in fields if "dim" in field["params"])

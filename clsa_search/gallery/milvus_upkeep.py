@@ -3,15 +3,26 @@
 from typing import Any, NoReturn
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_detections import DetectionTable
+from clsa_search.gallery.milvus_sources import SourceTable
 from clsa_search.gallery.upkeep import UpkeepStore
 
 
 class MilvusUpkeep(UpkeepStore):
-    """Upkeep on Milvus: not yet."""
+    """Upkeep on Milvus; places of sources not yet."""
 
     address: str
+    _detections: DetectionTable
+    _sources: SourceTable
+
+    def scrub(self, *, vacuum: bool = False) -> bool:
+        """See `UpkeepStore`; the server frees the space later."""
+        if self._detections.width is not None:
+            self._detections.compact()
+        self._sources.compact()
+        return False
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise InputError(f"{self.address}: is kept in SQLite files only")
+        raise InputError(f"{self.address}: expected a gallery in an SQLite file for this")
 
-    place = list_members = scrub = _refuse
+    place = list_members = _refuse
