@@ -11,6 +11,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, Tracklet
 from clsa_search.retrieval.audit_log import write_audit
 from clsa_search.retrieval.erasure import suppress_tracklets
+from clsa_search.retrieval.results import printable
 from clsa_search.wording import count_noun
 
 MAX_SHARE = 0.5
@@ -164,7 +165,7 @@ def _check_names(store: GalleryStore, selector: DeletionSelector) -> None:
             if one not in known:
                 store.sources()  # a damaged gallery may have lost it
                 raise InputError(
-                    f"{store.address}: {name} {one!r} is not indexed; expected one of `list`"
+                    f"{store.address}: {name} {printable(one)} is not indexed; expected one of `list`"
                 )
 
 

@@ -111,8 +111,8 @@ def test_deleted_sightings_of_a_known_file_do_not_come_back(store, folder):
     ("selector", "reason"),
     [
         ({}, "nothing is chosen"),
-        ({"cameras": ["east"]}, "camera 'east' is not indexed"),
-        ({"sources": ["/none.avi"]}, "source '/none.avi' is not indexed"),
+        ({"cameras": ["east"]}, "camera east is not indexed"),
+        ({"sources": ["/none.avi"]}, "source /none.avi is not indexed"),
         ({"sightings": [99]}, "99"),
         ({"before": 5.0, "after": 6.0}, "before is not later than after"),
     ],
