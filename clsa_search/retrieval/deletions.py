@@ -164,9 +164,8 @@ def _check_names(store: GalleryStore, selector: DeletionSelector) -> None:
         for one in given or ():
             if one not in known:
                 store.sources()  # a damaged gallery may have lost it
-                raise InputError(
-                    f"{store.address}: {name} {printable(one)} is not indexed; expected one of `list`"
-                )
+                unknown = f"{store.address}: {name} {printable(one)}"
+                raise InputError(f"{unknown} is not indexed; expected one of `list`")
 
 
 def _plan_sources(store: GalleryStore, selector: DeletionSelector, total: int) -> DeletionPlan:

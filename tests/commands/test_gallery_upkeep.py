@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 import zipfile
 
@@ -228,6 +230,26 @@ def test_a_watched_folder_is_indexed_as_files_settle(run, tmp_path, scans):
     assert printed.splitlines()[-1] == "ended: stored frames are kept, the same command continues"
     with open_store("street.db") as store:
         assert store.cameras() == ["north"]
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg on PATH")
+def test_segments_of_a_recorder_are_indexed(run, tmp_path, scans):
+    write_video(tmp_path / "in.avi", [{3: i} for i in range(30)], fps=10)
+    folder = tmp_path / "cameras" / "north"
+    folder.mkdir(parents=True)
+    words = "ffmpeg -nostdin -loglevel error -re -i in.avi -c copy -f segment -segment_time 1"
+    words += " -reset_timestamps 1 -strftime 1 cameras/north/%Y%m%dT%H%M%S.avi"
+    subprocess.run(words.split(), check=True, env={**os.environ, "TZ": "UTC"})
+    age(*folder.iterdir())
+    scans(nothing)
+    rules = "--camera-from", "folder", "--time-from", "name:%Y%m%dT%H%M%S", "--timezone", "UTC"
+    run(*INDEX, "--watch", 1, *rules, "cameras")
+    with open_store("street.db") as store:
+        sources = store.sources()
+        assert len(sources) >= 2
+        assert all((one.camera, one.start_from) == ("north", "name") for one in sources)
+        assert max(one.start for one in sources) - min(one.start for one in sources) <= 4
+        assert store.count() >= 3
 
 
 def test_failed_files_are_problem_lines_and_the_rest_goes_on(run, tmp_path, scans):
