@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from clsa_search.gallery import open_store
 from tests.support.store_cases import make_image, make_images, new_store
@@ -21,7 +22,9 @@ def make_secret():
     return make_image(rows, "secret_file.mp4", frame=1, time=1.0, camera="secret_camera")
 
 
-def test_deleted_bytes_leave_the_disk(store_address):
+@pytest.mark.parametrize("form", ["{}/street.db", "milvus-lite://{}/street.db"])
+def test_deleted_bytes_leave_the_disk(tmp_path, form):
+    store_address = form.format(tmp_path)
     secret = make_secret()
     parts = [
         b"secret_file",
