@@ -161,6 +161,13 @@ def _add_objective(reid: CN) -> None:
     # Largest number of proposals of an image that train the re-ID branch, beside all ground-truth
     # boxes. A proposal needs an IoU of ROI_HEADS.IOU_THRESHOLDS. The paper uses all proposals.
     reid.PROPOSALS_PER_IMAGE = 16
+    # Whether these are the boxes as the box head refines them (of a cascade, its last stage), as at
+    # inference, in place of the proposals.
+    reid.REFINED_BOXES = False
+    # Smallest IoU of a refined box and its ground-truth box, before and after REFINED_SWITCH.
+    reid.REFINED_IOUS = [0.5, 0.7]
+    # Share of the training after which the second IoU holds.
+    reid.REFINED_SWITCH = 0.5
 
     # Embeddings to logits over the identities: "SoftmaxClassifier", "CosineClassifier" or
     # "OIMClassifier".
@@ -224,6 +231,9 @@ def _add_alignment(reid: CN) -> None:
 
 
 def _add_solver(solver: CN) -> None:
+    # Length of the training in epochs of DATASETS.TRAIN; 0: MAX_ITER iterations. MAX_ITER then is
+    # the unit of STEPS, CHECKPOINT_PERIOD and TEST.EVAL_PERIOD, which keep their proportion to it.
+    solver.EPOCHS = 0.0
     # "SGD", or "AdamW" with MOMENTUM as its beta 1 and decoupled WEIGHT_DECAY.
     solver.OPTIMIZER = "SGD"
     # Factor of the learning rate per layer of a backbone, from its end to the input: 1.0 none.

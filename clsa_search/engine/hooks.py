@@ -13,6 +13,7 @@ from detectron2.utils.events import EventStorage
 
 from clsa_search.errors import InputError
 from clsa_search.modeling.criterion import CLSACriterion
+from clsa_search.modeling.refined_boxes import RefinedBoxLabels
 from clsa_search.visualize import draw_curves
 
 WINDOW = 20
@@ -101,13 +102,13 @@ def _save_final(checkpointer: DetectionCheckpointer) -> None:
 
 
 class SetProgress(HookBase):
-    """The share of the training that is done, told to the criterion before each step."""
+    """The share of the training that is done, told to the modules that change with it."""
 
     def before_step(self) -> None:
         """Set the progress from the iteration alone, so a resumed run continues exactly."""
         share = (self.trainer.iter + 1) / self.trainer.max_iter
         for module in self.trainer.model.modules():
-            if isinstance(module, CLSACriterion):
+            if isinstance(module, CLSACriterion | RefinedBoxLabels):
                 module.set_progress(share)
 
 

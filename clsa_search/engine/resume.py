@@ -18,7 +18,7 @@ from clsa_search.errors import InputError
 from clsa_search.wording import count_noun
 
 FREE_KEYS = re.compile(
-    r"SOLVER\.(MAX_ITER|STEPS|CHECKPOINT_PERIOD|COMPILE)"
+    r"SOLVER\.(EPOCHS|MAX_ITER|STEPS|CHECKPOINT_PERIOD|COMPILE)"
     r"|OUTPUT_DIR|MODEL\.(DEVICE|WEIGHTS)|DATALOADER\.NUM_WORKERS|CUDNN_BENCHMARK|VIS_PERIOD"
     r"|TEST\..*|.*[._]TEST"
 )

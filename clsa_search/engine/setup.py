@@ -29,6 +29,7 @@ from clsa_search.data import (
 from clsa_search.data.build import check_training_memory
 from clsa_search.data.image_checks import check_images_exist
 from clsa_search.engine.output_dir import kept_config
+from clsa_search.engine.schedule import with_schedule
 from clsa_search.errors import InputError
 from clsa_search.evaluation.record_queries import check_queries
 from clsa_search.modeling.person_search_rcnn import PersonSearchRCNN
@@ -89,7 +90,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """Set up logging and seeds, as Detectron2's `default_setup`, and return the frozen config.
 
     MODEL.DEVICE falls back to the CPU on a machine without a GPU. Before training, a
-    MODEL.REID.NUM_IDS of 0 becomes the number of identities of DATASETS.TRAIN.
+    MODEL.REID.NUM_IDS of 0 becomes the number of identities of DATASETS.TRAIN, and SOLVER.EPOCHS
+    sets the number of iterations.
 
     Args:
         args: config_file, opts and eval_only of the command line.
@@ -106,7 +108,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         check_trainable(cfg)
         # faults of the datasets show before a run, not in it
         records = load_training_records(cfg.DATASETS.TRAIN)
-        cfg = with_identities(cfg, records)
+        cfg = with_schedule(with_identities(cfg, records), records)
         tests = {name: get_records(name) for name in cfg.DATASETS.TEST}
         for name, test_records in tests.items():
             check_queries(name, test_records)

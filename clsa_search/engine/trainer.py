@@ -28,6 +28,7 @@ from clsa_search.engine.optimizer import build_optimizer
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
 from clsa_search.engine.resume import check_changes, find_changes, list_refused
+from clsa_search.engine.schedule import with_schedule
 from clsa_search.engine.setup import check_trainable, reported_building, with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.engine.weight_average import AverageWeights
@@ -55,7 +56,8 @@ class PersonSearchTrainer(DefaultTrainer):
         check_config(cfg)
         check_trainable(cfg)
         amp_dtype = read_amp_dtype(cfg)
-        cfg = with_identities(cfg, load_training_records(cfg.DATASETS.TRAIN))
+        records = load_training_records(cfg.DATASETS.TRAIN)
+        cfg = with_schedule(with_identities(cfg, records), records)
         step = partial(
             AccumulatingTrainer,
             amp_dtype=amp_dtype,

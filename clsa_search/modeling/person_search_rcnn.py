@@ -17,6 +17,7 @@ from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.gpu_ops import send
 from clsa_search.modeling.heads import ReIDHeads
 from clsa_search.modeling.recorded_embedder import RecordedEmbedder
+from clsa_search.modeling.refined_boxes import RefinedBoxLabels, refine_training_boxes
 from clsa_search.modeling.reid_branch import ReIDBranch, build_reid_branch
 from clsa_search.modeling.reid_sampling import select_training_boxes
 
@@ -30,6 +31,8 @@ class PersonSearchRCNN(GeneralizedRCNN):
         reid_heads: embeddings of the feature maps.
         reid_criterion: losses of the embeddings, in training.
         proposals_per_image: see `select_training_boxes`.
+        refined_boxes: labels of the boxes that the ROI heads refined, to train the re-ID branch on
+            them; see `refine_training_boxes`. None for proposals.
         detector: arguments of GeneralizedRCNN.
     """
 
@@ -41,6 +44,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
         reid_heads: ReIDHeads,
         reid_criterion: nn.Module,
         proposals_per_image: int,
+        refined_boxes: RefinedBoxLabels | None = None,
         **detector: object,
     ) -> None:
         super().__init__(**detector)
@@ -48,6 +52,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
         self.reid_heads = reid_heads
         self.reid_criterion = reid_criterion
         self.proposals_per_image = proposals_per_image
+        self.refined_boxes = refined_boxes
         # forms of `detect` and `embed` with equal results, see `optimize_for_inference`
         self.batched_detector: BatchedDetector | None = None
         self.crop_embedder: RecordedEmbedder | None = None
@@ -66,6 +71,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
             "reid_heads": heads,
             "reid_criterion": criterion,
             "proposals_per_image": cfg.MODEL.REID.PROPOSALS_PER_IMAGE,
+            "refined_boxes": refine_training_boxes(cfg, detector["roi_heads"]),
         }
 
     def forward(self, batched_inputs: list[dict]) -> dict[str, torch.Tensor] | list[dict]:
@@ -85,6 +91,8 @@ class PersonSearchRCNN(GeneralizedRCNN):
         features = self.extract_features(images)
         proposals, rpn_losses = self.proposal_generator(images, features, targets)
         samples, detector_losses = self.roi_heads(images, features, proposals, targets)
+        if self.refined_boxes is not None:
+            samples = self.refined_boxes(targets, samples)
         boxes, pids = select_training_boxes(
             targets, samples, proposals_per_image=self.proposals_per_image
         )
