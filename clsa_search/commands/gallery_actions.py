@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from clsa_search.commands import (
     deletion_arguments,
@@ -22,11 +22,12 @@ from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
     from clsa_search.retrieval import GallerySearch
+    from clsa_search.retrieval.gallery_search import Per
     from clsa_search.structures import PersonImage
 
 _PROBLEMS = 1  # exit status
 _AUDIT_HEADERS = ["at", "who", "did", "by", "sightings", "detections"]
-_SOURCE_HEADERS = ["source", "detections", "camera", "start", "start from", "indexed"]
+_SOURCE_HEADERS = ["source", "detections", "sightings", "camera", "start", "start from", "indexed"]
 
 
 def query(args: argparse.Namespace) -> int:
@@ -57,7 +58,7 @@ def query(args: argparse.Namespace) -> int:
             stored = set(gallery.store.paths())
             where = replace(where, sources=[find_source(path, stored) for path in args.source])
         check_filter(gallery.store, where)
-        per: Literal["image", "match"] = "match" if args.every_match else "image"
+        per: Per = "tracklet" if args.per == "sighting" else args.per
         problems: list[str] = []
         if args.people is not None:
             people, problems = read_people(gallery, args.people)
@@ -107,7 +108,7 @@ def list_sources(args: argparse.Namespace) -> None:
     from tabulate import tabulate
 
     from clsa_search.gallery import open_store
-    from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.results import count_sightings, printable
     from clsa_search.retrieval.time_format import format_time
 
     if args.audit:
@@ -117,6 +118,7 @@ def list_sources(args: argparse.Namespace) -> None:
             (
                 printable(source.path),
                 source.detections,
+                source.tracklets if source.is_linked else "not linked",
                 printable(source.camera or ""),
                 format_time(source.start),
                 source.start_from or "",
@@ -125,7 +127,7 @@ def list_sources(args: argparse.Namespace) -> None:
             for source in store.sources()
         ]
         print(tabulate(rows, _SOURCE_HEADERS, disable_numparse=True))
-        counts = f"{count_noun(store.count(), 'detection')} in {count_noun(len(rows), 'file')}"
+        counts = f"{count_sightings(store)} in {count_noun(len(rows), 'file')}"
         print(f"{counts}, weights {store.weights[:12]}")
 
 
@@ -178,6 +180,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "people": people_arguments.people,
     "export": export_arguments.export,
     "copy": copy,
+    "link": source_actions.link,
     "prune": source_actions.prune,
     "relink": source_actions.relink,
     "relocate": source_actions.relink,

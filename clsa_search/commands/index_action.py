@@ -24,6 +24,7 @@ def index(args: argparse.Namespace) -> int:
     """Add files to a gallery; return the exit status."""
     from clsa_search.commands.detections_arguments import read_given_detections
     from clsa_search.retrieval.index_options import DEFAULT_RATE, MAX_RATE, IndexOptions
+    from clsa_search.retrieval.results import count_sightings
     from clsa_search.retrieval.source_files import list_media
 
     options = IndexOptions(
@@ -42,7 +43,7 @@ def index(args: argparse.Namespace) -> int:
         if report is None:
             return INTERRUPTED
         problems = finish_indexing(gallery, args)
-        print(f"{args.store}: {count_noun(gallery.store.count(), 'detection')} in all")
+        print(f"{args.store}: {count_sightings(gallery.store)} in all")
     return _PROBLEMS if report.problems or problems else 0
 
 

@@ -101,7 +101,12 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
         metavar="K",
         help="number of matches (default 10)",
     )
-    add("--every-match", action="store_true", help="all matches of an image, not only the best")
+    add(
+        "--per",
+        choices=("sighting", "image", "match"),
+        default="sighting",
+        help="show sightings, the best match of each image or frame, or all matches",
+    )
     add("--camera", nargs="+", help="search in these cameras only")
     add("--source", nargs="+", type=Path, help="search in these files only")
     add("--since", type=to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")

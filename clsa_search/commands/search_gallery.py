@@ -11,11 +11,13 @@ clsa-search copy street.db http://localhost:19530/street
 clsa-search relink street.db videos/ /archive/videos/
 clsa-search retime street.db videos/ --time-from name:%Y%m%d_%H%M%S --timezone Europe/Berlin
 clsa-search prune street.db
+clsa-search link street.db
 
 `index` detects the people of images, folders and videos, and stores them. Indexed files are
-skipped: after an interruption, the same command continues. `query` prints the most similar
-detections and writes a ranking sheet, an HTML report and results.json. `serve` offers the search
-in a browser and as an HTTP API, on this machine only unless there is a token. `relink` follows
+skipped: after an interruption, the same command continues. The detections of a person in
+consecutive frames are one sighting: `link` computes them for galleries that have none. `query`
+prints the most similar sightings and writes a ranking sheet, an HTML report and results.json.
+`serve` offers the search in a browser and as an HTTP API, on this machine only unless there is a token. `relink` follows
 files that moved; `retime` changes start times and cameras; neither indexes again. `prune` lists the
 sources whose files are gone, and deletes them with --yes. `copy` copies a gallery, also between a
 file and a Milvus server. The store is a file, or the address of a gallery on a Milvus server.

@@ -1,4 +1,4 @@
-"""Actions of clsa-search on the sources of a gallery: forget those that are gone, follow moves."""
+"""Actions of clsa-search on the sources of a gallery: link them, forget them, follow moves."""
 
 import argparse
 
@@ -6,6 +6,25 @@ from clsa_search.commands.placement_arguments import get_placement_options
 from clsa_search.wording import count_noun
 
 _PROBLEMS = 1  # exit status
+
+
+def link(args: argparse.Namespace) -> int:
+    """Link the detections of videos to sightings; return the exit status."""
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.results import count_sightings, printable
+    from clsa_search.sightings.source_links import link_sources
+
+    def show(source: str, tracklets: int) -> None:
+        print(f"{printable(source)}: {count_noun(tracklets, 'sighting')}")
+
+    with open_store(args.store) as store:
+        if args.again:
+            store.reset_tracklets()
+        problems = link_sources(store, store.unlinked(), show)
+        for source, reason in problems:
+            print(f"problem: {printable(source)}: {printable(reason)}")
+        print(f"{args.store}: {count_sightings(store)}")
+    return _PROBLEMS if problems else 0
 
 
 def prune(args: argparse.Namespace) -> int:

@@ -24,7 +24,8 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     retained = commands.add_parser("retention", help="delete sightings after a number of days")
     add_people_options(commands.add_parser("people", help="watch list: named people"))
     retimed = commands.add_parser("retime", help="give indexed files another time or camera")
-    for command in (listed, deleted, retained, exported, copied, pruned, relinked, retimed):
+    linked = commands.add_parser("link", help="link detections to sightings, without the model")
+    for command in (listed, deleted, retained, exported, copied, pruned, relinked, retimed, linked):
         command.add_argument("store", help="file, or http://HOST:19530/NAME of Milvus")
     listed.add_argument("--audit", action="store_true", help="show the log of deletions instead")
     add_delete_options(deleted)
@@ -32,6 +33,7 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     add_export_options(exported)
     copied.add_argument("target", metavar="TO", help="address of the copy")
     pruned.add_argument("--yes", action="store_true", help="delete them; otherwise only list them")
+    linked.add_argument("--again", action="store_true", help="all files, also the linked ones")
     relinked.add_argument("old", metavar="OLD", help="earlier path of a file or folder")
     relinked.add_argument("new", metavar="NEW", help="its path now")
     retimed.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files or folders")

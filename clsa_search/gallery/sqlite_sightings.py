@@ -72,6 +72,12 @@ class SQLiteTracklets(TrackletStore):
             rows = select_known(self.address, wanted, self._tables.read_tracklets(wanted))
             return self._tables.to_tracklets(rows, embeddings=embeddings)
 
+    def chain_tracklets(self, chains: Sequence[int] | np.ndarray) -> list[Tracklet]:
+        """See `TrackletStore`."""
+        with self._tables.reading():
+            rows = self._tables.read_chains(check_ids(self.address, chains))
+            return self._tables.to_tracklets(rows, embeddings=False)
+
     def find_tracklets(self, detections: Sequence[int] | np.ndarray) -> list[int]:
         """See `TrackletStore`."""
         wanted = check_ids(self.address, detections)

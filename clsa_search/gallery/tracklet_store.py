@@ -73,6 +73,10 @@ class TrackletStore(ABC):
         """
 
     @abstractmethod
+    def chain_tracklets(self, chains: Sequence[int] | np.ndarray) -> list[Tracklet]:
+        """Return all tracklets of some chains in the order of ids, without embeddings."""
+
+    @abstractmethod
     def find_tracklets(self, detections: Sequence[int] | np.ndarray) -> list[int]:
         """Return the id of the tracklet of each detection.
 

@@ -19,10 +19,11 @@ from clsa_search.retrieval.filter_checks import check_filter, check_times
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_boxes
 from clsa_search.retrieval.result_images import check_unchanged, read_person_images
 from clsa_search.retrieval.results import QueryResult
+from clsa_search.sightings.ranking_tracklets import search_tracklets
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections, PersonImage
 from clsa_search.visualize import make_placeholder
 
-Per = Literal["image", "match"]
+Per = Literal["image", "match", "tracklet"]
 _WEIGHTS, _CONFIG = "weights_file", "config_file"  # keys of `GalleryStore.about`
 
 
@@ -58,7 +59,8 @@ class GallerySearch:
                 borders of their images.
             k: maximum number of matches.
             where: filter of the gallery's detections.
-            per: "image" keeps the best match of each image or frame, "match" keeps all.
+            per: "image" keeps the best match of each image or frame, "match" keeps all;
+                "tracklet" ranks tracklets and shows the best detection of each.
             title: title of the result; by default the captions of the images.
 
         Raises:
@@ -129,7 +131,10 @@ class GallerySearch:
             if where is not None:
                 check_filter(self.store, where)
                 check_times(self.store, where)
-            (matches,) = self.store.search(query, k, where, per)
+            if per == "tracklet":
+                matches = search_tracklets(self.store, query[0], k, where)
+            else:
+                (matches,) = self.store.search(query, k, where, per)
             fingerprints = self.get_fingerprints({match.detection.source for match in matches})
         return QueryResult(title, query_images, matches, fingerprints)
 

@@ -1,7 +1,7 @@
 """Fill a gallery from images and videos; may be interrupted and repeated at any time."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch
 from clsa_search.retrieval.source_files import list_media
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
+from clsa_search.sightings.source_links import link_sources
 from clsa_search.structures import ImageDetections
 
 
@@ -74,6 +75,7 @@ class Indexer:
         self._conflicts: set[str] = set()  # paths of files of other processes
         self._suppression = Suppression()
         self._next_frames: dict[str, int | None] = {}  # stored progress of this run
+        self._linked: set[str] = set()  # paths of files whose tracklets are up to date
 
     def plan(self, paths: Sequence[str | os.PathLike]) -> int:
         """Choose the files to index; completely indexed files are skipped.
@@ -122,6 +124,8 @@ class Indexer:
                 self.report.images += images
                 self.report.detections += detections
                 on_stored(images, detections)
+                self._link(path for path, at in self._next_frames.items() if at is None)
+        self._link(self.store.unlinked())  # also those of an interrupted run
 
     def _move(self) -> None:
         """Store the new cameras and start times of indexed files."""
@@ -208,6 +212,12 @@ class Indexer:
         seconds = None if frame is None or time is None else time - (start or 0.0)
         kept = self._suppression.drop(detections, file.path, seconds)
         return GalleryImage(file.path, kept, frame, time, camera)
+
+    def _link(self, paths: Iterable[str]) -> None:
+        """Link the detections of files to tracklets, once each, without those of others."""
+        mine = [path for path in paths if path not in self._conflicts | self._linked]
+        self._linked.update(mine)
+        self.report.problems += link_sources(self.store, mine)
 
     def _get_progress(self, samples: Sequence[_Sample]) -> list[IndexProgress]:
         """Return the progress of each file after a batch."""

@@ -16,7 +16,12 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.output_checks import reported_writes
 from clsa_search.retrieval.result_images import draw_results, read_result_images
-from clsa_search.retrieval.results import QueryResult, count_matches, results_as_text
+from clsa_search.retrieval.results import (
+    QueryResult,
+    count_matches,
+    describe_span,
+    results_as_text,
+)
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame
 from clsa_search.structures import PersonImage
@@ -99,6 +104,7 @@ def write_report(results: Sequence[QueryResult], path: str | os.PathLike, *, add
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         basename=os.path.basename,
         count_matches=count_matches,
+        describe_span=describe_span,
         format_time=format_time,
         link_source=link_source,
         show_query=_show_query,

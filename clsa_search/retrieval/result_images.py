@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import StoredDetection
+from clsa_search.gallery import Match, StoredDetection
 from clsa_search.retrieval.frame_reader import FrameReader
-from clsa_search.retrieval.results import QueryResult, count_matches
+from clsa_search.retrieval.results import QueryResult, count_matches, describe_span
 from clsa_search.retrieval.source_files import FILE_STATE, describe_file
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import PersonImage
@@ -138,6 +138,12 @@ def _caption(detection: StoredDetection) -> str:
     return f"{detection.camera} · {name}" if detection.camera else name
 
 
+def _describe_span(match: Match) -> str:
+    """Return how long the person of a tracklet was seen, to follow a caption."""
+    tracklet = match.tracklet
+    return f" · {describe_span(tracklet)}" if tracklet and tracklet.detections > 1 else ""
+
+
 def _to_tile(detection: StoredDetection, image: PersonImage | InputError) -> PersonImage:
     if isinstance(image, InputError):
         return make_placeholder(_caption(detection))
@@ -147,7 +153,7 @@ def _to_tile(detection: StoredDetection, image: PersonImage | InputError) -> Per
 def _to_ranking(result: QueryResult, tiles: Mapping[int, PersonImage]) -> Ranking:
     """Return the ranking of a sheet, with at most `MAX_SHEET_MATCHES` matches."""
     matches = [
-        MatchImage(tile.image, tile.box, tile.caption, match.similarity)
+        MatchImage(tile.image, tile.box, tile.caption + _describe_span(match), match.similarity)
         for match in result.matches[:MAX_SHEET_MATCHES]
         for tile in [tiles[match.detection.detection_id]]
     ]

@@ -7,11 +7,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from clsa_search.gallery import Match, StoredDetection
+from clsa_search.gallery import GalleryStore, Match, StoredDetection, Tracklet
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import PersonImage
+from clsa_search.wording import count_noun
 
 _HEADERS = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "id"]
+_SIGHTING_HEADERS = ["seen", "first", "last"]  # in place of the time
 _RIGHT_ALIGNED = {"rank", "similarity", "frame", "time", "score", "id"}
 
 
@@ -56,6 +58,7 @@ def results_as_json(results: Sequence[QueryResult]) -> dict[str, Any]:
                 "matches": [
                     {"rank": rank, "similarity": float(match.similarity)}
                     | _to_plain(match.detection)
+                    | ({} if match.tracklet is None else {"sighting": _to_span(match.tracklet)})
                     for rank, match in enumerate(result.matches, 1)
                 ],
             }
@@ -75,6 +78,22 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def count_sightings(store: GalleryStore) -> str:
+    """Return "212 sightings, 2,816 detections" of a gallery."""
+    sightings = count_noun(store.count_tracklets(), "sighting")
+    return f"{sightings}, {count_noun(store.count(), 'detection')}"
+
+
+def describe_span(tracklet: Tracklet) -> str:
+    """Return how long and how often a person was seen, as "12 s, 13 frames"."""
+    if tracklet.first_frame is None:
+        return "image"
+    frames = count_noun(tracklet.detections, "frame")
+    if tracklet.first is None or tracklet.last is None:
+        return frames
+    return f"{tracklet.last - tracklet.first:.0f} s, {frames}"
+
+
 def count_matches(count: int) -> str:
     """Return "no matches", "1 match", "2 matches"."""
     return f"{count or 'no'} match{'' if count == 1 else 'es'}"
@@ -83,13 +102,17 @@ def count_matches(count: int) -> str:
 def _format_table(result: QueryResult) -> str:
     if not result.matches:
         return count_matches(0)
+    headers = list(_HEADERS)
+    if any(match.tracklet for match in result.matches):
+        place = headers.index("time")
+        headers[place : place + 1] = _SIGHTING_HEADERS
     rows = [
         [
             rank,
             f"{match.similarity:.3f}",
             printable(match.detection.source),
             "" if match.detection.frame is None else match.detection.frame,
-            format_time(match.detection.time),
+            *_format_times(match),
             printable(match.detection.camera or ""),
             ",".join(f"{value:.0f}" for value in match.detection.box),
             f"{match.detection.score:.2f}",
@@ -97,9 +120,29 @@ def _format_table(result: QueryResult) -> str:
         ]
         for rank, match in enumerate(result.matches, 1)
     ]
-    alignment = ["right" if header in _RIGHT_ALIGNED else "left" for header in _HEADERS]
+    alignment = ["right" if header in _RIGHT_ALIGNED else "left" for header in headers]
     # numbers stay text: a camera "007" keeps its zeros
-    return tabulate(rows, _HEADERS, disable_numparse=True, colalign=alignment)
+    return tabulate(rows, headers, disable_numparse=True, colalign=alignment)
+
+
+def _format_times(match: Match) -> list[str]:
+    """Return the time of a detection; of a tracklet, how long it was seen, first and last time."""
+    tracklet = match.tracklet
+    if tracklet is None:
+        return [format_time(match.detection.time)]
+    return [describe_span(tracklet), format_time(tracklet.first), format_time(tracklet.last)]
+
+
+def _to_span(tracklet: Tracklet) -> dict[str, Any]:
+    return {
+        "id": tracklet.tracklet_id,
+        "first": tracklet.first,
+        "last": tracklet.last,
+        "first_frame": tracklet.first_frame,
+        "last_frame": tracklet.last_frame,
+        "detections": tracklet.detections,
+        "purity": float(tracklet.purity),
+    }
 
 
 def _to_plain(detection: StoredDetection) -> dict[str, Any]:

@@ -14,8 +14,8 @@ VIDEO = "video_1.mp4"
 
 
 def by_half(detection):
-    """Two tracklets: even and odd frames."""
-    return detection.frame // 4 % 2
+    """Two tracklets, one after the other."""
+    return detection.frame >= 30
 
 
 @pytest.fixture
@@ -121,8 +121,8 @@ def test_another_process_follows_new_and_deleted_detections(store, store_address
         reader.search_tracklets(query, 5)
         link_by(store, VIDEO, by_half)
         store.add([make_image(query, "new.mp4", frame=0, time=0.0)])
-        (ids,), (values,) = reader.search_tracklets(query, 1)
-        assert values[0] == 1 and reader.get_tracklets(ids)[0].source == "new.mp4"
+        (ids,) = reader.search_tracklets(query, 1000).ids
+        assert "new.mp4" in {one.source for one in reader.get_tracklets(ids)}
         assert store.delete("new.mp4") == 1
         assert store.delete(VIDEO) > 1
         everything = reader.search_tracklets(query, 1000).ids

@@ -1,0 +1,1 @@
+"""Sightings of people: detections of one source linked to tracklets; knows no model."""

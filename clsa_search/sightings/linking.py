@@ -1,0 +1,281 @@
+"""Link the detections of one source to tracklets.
+
+Shape letters: N detections of a source, M detections of a frame, T open tracklets, D embedding
+width, P pairs.
+
+At a few frames a second a person moves farther than the own width between two frames: the overlap
+of boxes decides little, and appearance decides among the boxes that a person could have reached.
+Two boxes of one frame are two people: their similarities tell how alike different people look to
+this model in this light. No threshold has to be chosen.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+MAX_GAP = 3.0
+"""Seconds without a detection after which a tracklet ends."""
+
+_REACH, _SPEED = 0.5, 1.5  # box heights: of a detector's error, and of a person in a second
+_MAX_RATIO = 2.0  # of box heights
+_APART = 0.1  # largest IoU of certainly different people of one frame
+_OVERLAP = 0.3  # IoU of boxes that are probably of one person
+_STRICT, _RELAXED = 0.999, 0.95  # shares of impostors below the limits without and with overlap
+_FEWEST_PAIRS = 200
+_DEFAULT = (0.6, 0.5)  # limits with fewer pairs
+_FRAMES = 3000  # to take pairs from
+_DISTANCE = 0.1  # weight of the distance, in shares of the reach, beside 1 - similarity
+_FRAME_SECONDS = 1 / 25  # without times
+_BLOCKED = 1e3
+
+
+class Limits(NamedTuple):
+    """Lowest similarities of a link.
+
+    Args:
+        strict: between boxes that do not overlap.
+        relaxed: between boxes that overlap.
+    """
+
+    strict: float
+    relaxed: float
+
+
+class _Places(NamedTuple):
+    """Detections to compare.
+
+    Args:
+        seconds: (M,) times.
+        boxes: (M, 4) float64 XYXY.
+        centers: (M, 2) float64.
+        heights: (M,) float64, 1 or more.
+        embeddings: (M, D) float32 of unit length.
+    """
+
+    seconds: np.ndarray
+    boxes: np.ndarray
+    centers: np.ndarray
+    heights: np.ndarray
+    embeddings: np.ndarray
+
+    @classmethod
+    def make(cls, detections: "LinkInput") -> "_Places":
+        """Return the places of all detections."""
+        boxes = detections.boxes
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
+        return cls(detections.seconds, boxes, centers, heights, detections.embeddings)
+
+    def take(self, rows: np.ndarray) -> "_Places":
+        """Return some rows."""
+        return _Places(*(column[rows] for column in self))
+
+
+@dataclass(frozen=True)
+class LinkInput:
+    """Detections of one source in the order of frames.
+
+    Args:
+        frames: (N,) int64 ascending; -1 for an image.
+        times: (N,) float64 seconds; NaN where unknown.
+        boxes: (N, 4) float64 XYXY.
+        embeddings: (N, D) float32 of unit length.
+    """
+
+    frames: np.ndarray
+    times: np.ndarray
+    boxes: np.ndarray
+    embeddings: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(N,) times for differences: from frames if one is unknown."""
+        known = not np.isnan(self.times).any()
+        return self.times if known else self.frames * _FRAME_SECONDS
+
+
+def link(detections: LinkInput) -> np.ndarray:
+    """Link the detections of one source.
+
+    Two detections of a frame, and detections of images, are never linked.
+
+    Returns:
+        (N,) int64 numbers of tracklets from 0, in the order of their first detections.
+    """
+    count = len(detections)
+    is_image = detections.frames < 0
+    labels = np.arange(count)
+    videos = np.flatnonzero(~is_image)
+    if len(videos):
+        limits = find_limits(detections)
+        tracker = _Tracker(detections, limits)
+        for start, stop in _iterate_frames(detections.frames):
+            if not is_image[start]:
+                tracker.add(start, stop)
+        labels[videos] = tracker.labels[videos] + count  # images have numbers below
+        labels = _cut_impure(labels, detections, limits)
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.empty(len(first), np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    return order[inverse]
+
+
+def find_limits(detections: LinkInput) -> Limits:
+    """Return the similarities that few pairs of different people of this source reach."""
+    spans = [span for span in _iterate_frames(detections.frames) if span[1] - span[0] > 1]
+    step = max(1, len(spans) // _FRAMES)
+    found = [np.empty(0, np.float32)]
+    for start, stop in spans[::step]:
+        if detections.frames[start] < 0:
+            continue
+        boxes, embeddings = detections.boxes[start:stop], detections.embeddings[start:stop]
+        rows, columns = np.triu_indices(stop - start, 1)
+        apart = _compute_iou(boxes, boxes)[rows, columns] < _APART
+        found.append((embeddings @ embeddings.T)[rows[apart], columns[apart]])
+    similarities = np.concatenate(found)
+    if len(similarities) < _FEWEST_PAIRS:
+        return Limits(*_DEFAULT)
+    strict, relaxed = np.quantile(similarities, [_STRICT, _RELAXED])
+    return Limits(float(strict), float(relaxed))
+
+
+class _Tracker:
+    """Open tracklets while the frames of a source pass.
+
+    Args:
+        detections: detections of the source.
+        limits: lowest similarities of a link.
+    """
+
+    def __init__(self, detections: LinkInput, limits: Limits) -> None:
+        self._seconds, self._embeddings = detections.seconds, detections.embeddings
+        self._places = _Places.make(detections)
+        self._limits = limits
+        self.labels = np.full(len(detections), -1, np.int64)
+        self._open = np.empty(0, np.int64)  # row of the last detection of each open tracklet
+        self._means = np.empty((0, detections.embeddings.shape[1]), np.float32)
+        self._count = 0
+
+    def add(self, start: int, stop: int) -> None:
+        """Link the detections of one frame, rows start to stop."""
+        rows = np.arange(start, stop)
+        keep = self._seconds[start] - self._seconds[self._open] <= MAX_GAP
+        if not keep.all():
+            self._open, self._means = self._open[keep], self._means[keep]
+        tracks, columns = self._assign(rows)
+        linked = np.zeros(len(rows), bool)
+        linked[columns] = True
+        self.labels[rows[columns]] = self.labels[self._open[tracks]]
+        self._open[tracks] = rows[columns]
+        self._means[tracks] = _blend(self._means[tracks], self._embeddings[rows[columns]])
+        new = rows[~linked]
+        self.labels[new] = np.arange(self._count, self._count + len(new))
+        self._count += len(new)
+        self._open = np.concatenate([self._open, new])
+        self._means = np.concatenate([self._means, self._embeddings[new]])
+
+    def _assign(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return linked pairs: positions among the open tracklets and among the rows."""
+        if not len(self._open):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        last = self._places.take(self._open)._replace(embeddings=self._means)
+        return _match(last, self._places.take(rows), self._limits)
+
+
+def match_ends(ends: LinkInput, begins: LinkInput, limits: Limits) -> list[tuple[int, int]]:
+    """Match the ends of tracklets with the begins of others, as of the next clip.
+
+    Args:
+        ends: last detection of each tracklet.
+        begins: first detection of each tracklet of the next clip.
+        limits: lowest similarities of a link.
+
+    Returns:
+        Pairs of positions among ends and begins.
+    """
+    tracks, columns = _match(_Places.make(ends), _Places.make(begins), limits)
+    return list(zip(tracks.tolist(), columns.tolist(), strict=True))
+
+
+def _match(last: _Places, new: _Places, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Match open tracklets with detections within reach that look alike.
+
+    Args:
+        last: (T,) last places of tracklets, with their mean embeddings.
+        new: (M,) detections.
+        limits: lowest similarities of a link.
+
+    Returns:
+        Pairs of positions in both.
+    """
+    gaps = new.seconds - last.seconds[:, None]
+    heights = np.maximum(new.heights, last.heights[:, None])
+    offsets = new.centers - last.centers[:, None]
+    shares = np.hypot(offsets[..., 0], offsets[..., 1]) / ((_REACH + _SPEED * gaps) * heights)
+    near = (shares <= 1) & (gaps <= MAX_GAP)
+    near &= np.minimum(new.heights, last.heights[:, None]) * _MAX_RATIO >= heights
+    similarities = last.embeddings @ new.embeddings.T
+    overlaps = _compute_iou(last.boxes, new.boxes) > _OVERLAP
+    allowed = near & (similarities >= np.where(overlaps, limits.relaxed, limits.strict))
+    costs = np.where(allowed, 1 - similarities + _DISTANCE * shares, _BLOCKED)
+    tracks, columns = linear_sum_assignment(costs)
+    right = allowed[tracks, columns]
+    return tracks[right], columns[right]
+
+
+def _cut_impure(labels: np.ndarray, detections: LinkInput, limits: Limits) -> np.ndarray:
+    """Cut each tracklet once where its appearance changes, if its two parts look like two people.
+
+    Args:
+        labels: (N,) numbers of tracklets.
+        detections: the detections.
+        limits: lowest similarities of a link.
+    """
+    labels = labels.copy()
+    highest = int(labels.max(initial=0))
+    for rows in group_rows(labels):
+        if len(rows) < 4:
+            continue
+        sums = np.cumsum(detections.embeddings[rows], axis=0, dtype=np.float64)
+        before, after = sums[1:-2], sums[-1] - sums[1:-2]  # parts of two or more
+        similarities = np.einsum("nd,nd->n", before, after)
+        similarities /= np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1) + 1e-12
+        weakest = int(similarities.argmin())
+        if similarities[weakest] < limits.strict:
+            highest += 1
+            labels[rows[weakest + 2 :]] = highest
+    return labels
+
+
+def group_rows(labels: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of each label, ascending, in the order of labels."""
+    order = np.argsort(labels, kind="stable")
+    borders = np.flatnonzero(np.diff(labels[order])) + 1
+    return np.split(order, borders) if len(labels) else []
+
+
+def _iterate_frames(frames: np.ndarray) -> list[tuple[int, int]]:
+    """Return the first row and the row after the last of each frame; images count singly."""
+    borders = np.flatnonzero((np.diff(frames) != 0) | (frames[1:] < 0)) + 1
+    starts = [0, *borders.tolist()] if len(frames) else []
+    return list(zip(starts, [*starts[1:], len(frames)], strict=True))
+
+
+def _blend(means: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """Return moving means of unit length."""
+    mixed = 0.8 * means + 0.2 * embeddings
+    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-6)
+
+
+def _compute_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Compute the IoU (M, T) of boxes (M, 4) and (T, 4)."""
+    low = np.maximum(one[:, None, :2], other[:, :2])
+    high = np.minimum(one[:, None, 2:], other[:, 2:])
+    common = np.maximum(high - low, 0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (one, other)]
+    return common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9)

@@ -1,0 +1,52 @@
+"""Search of a gallery for sightings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from clsa_search.gallery import Filter, GalleryStore, Match, Tracklet
+
+
+def search_tracklets(
+    store: GalleryStore, embedding: np.ndarray, k: int, where: Filter | None = None
+) -> list[Match]:
+    """Find the tracklets most similar to a person.
+
+    Args:
+        store: gallery.
+        embedding: (D,) of unit length.
+        k: maximum number of matches.
+        where: filter of the tracklets.
+
+    Returns:
+        Their best detections, most similar first. A person followed across clips is one match,
+        whose times and frames are those of all clips.
+    """
+    with store.snapshot():
+        hits = store.search_tracklets(embedding[None], k, where)
+        tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
+        tracklets = _join_chains(store, tracklets)
+        detections = store.get([one.best for one in tracklets])
+    rows = zip(detections, hits.similarities[0].tolist(), tracklets, strict=True)
+    return [Match(*row) for row in rows]
+
+
+def _join_chains(store: GalleryStore, tracklets: Sequence[Tracklet]) -> list[Tracklet]:
+    """Return tracklets with times and number of detections of their whole chains."""
+    chains: dict[int, list[Tracklet]] = {}
+    for one in store.chain_tracklets([one.chain for one in tracklets]):
+        chains.setdefault(one.chain, []).append(one)
+    return [_join(one, chains[one.chain]) for one in tracklets]
+
+
+def _join(tracklet: Tracklet, parts: Sequence[Tracklet]) -> Tracklet:
+    if len(parts) == 1:
+        return tracklet
+    return replace(
+        tracklet,
+        first=min(one.first for one in parts if one.first is not None),
+        last=max(one.last for one in parts if one.last is not None),
+        detections=sum(one.detections for one in parts),
+        purity=min(one.purity for one in parts),
+    )
