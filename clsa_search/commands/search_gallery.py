@@ -17,10 +17,11 @@ clsa-search link street.db
 skipped: after an interruption, the same command continues. The detections of a person in
 consecutive frames are one sighting: `link` computes them for galleries that have none. `query`
 prints the most similar sightings and writes a ranking sheet, an HTML report and results.json.
-`serve` offers the search in a browser and as an HTTP API, on this machine only unless there is a token. `relink` follows
-files that moved; `retime` changes start times and cameras; neither indexes again. `prune` lists the
-sources whose files are gone, and deletes them with --yes. `copy` copies a gallery, also between a
-file and a Milvus server. The store is a file, or the address of a gallery on a Milvus server.
+`serve` offers the search in a browser and as an HTTP API, on this machine only unless there is a
+token. `relink` follows files that moved; `retime` changes start times and cameras; neither indexes
+again. `prune` lists the sources whose files are gone, and deletes them with --yes. `copy` copies a
+gallery, also between a file and a Milvus server. The store is a file, or the address of a gallery
+on a Milvus server.
 
 Exit status: 0; 1 after unreadable files; 2 after an error, named in the last line;
 130 after Ctrl+C.

@@ -17,7 +17,11 @@ class MilvusTracklets(TrackletStore):
 
     tracklets = count_tracklets = get_tracklets = find_tracklets = tracklet_detections = _refuse
     search_tracklets = set_tracklets = reset_tracklets = delete_detections = _refuse
-    chain_tracklets = write_notes = unlinked = _refuse
+    chain_tracklets = write_notes = _refuse
+
+    def unlinked(self) -> list[str]:
+        """See `TrackletStore`."""
+        return []
 
     def notes(self, kind: str, detection: int | None = None) -> list[Note]:
         """See `TrackletStore`; none can be written yet."""

@@ -115,6 +115,7 @@ class Indexer:
         self._move()
         self._suppression = Suppression(self.store)
         files, self._files = self._files, []
+        videos = [file.path for file in files if file.is_video]
         size, threads = self.options.batch_size, self.options.threads
         # one batch may wait while each thread works on the next one
         count = size + threads
@@ -124,7 +125,7 @@ class Indexer:
                 self.report.images += images
                 self.report.detections += detections
                 on_stored(images, detections)
-                self._link(path for path, at in self._next_frames.items() if at is None)
+                self._link(path for path in videos if self._next_frames.get(path, 0) is None)
         self._link(self.store.unlinked())  # also those of an interrupted run
 
     def _move(self) -> None:

@@ -66,9 +66,9 @@ def gallery(run, footage):
     return "street.db"
 
 
-def query(run, *argv):
+def query(run, *argv, per="image"):
     """Return the matches of each query of a command."""
-    results = json.loads(run("query", "--store", "street.db", "--json", *argv))
+    results = json.loads(run("query", "--store", "street.db", "--json", "--per", per, *argv))
     return [query["matches"] for query in results["queries"]]
 
 
@@ -82,7 +82,7 @@ def test_index_prints_a_summary(run, footage):
     )
     assert printed[1] == "1 file is neither image nor video by name, and passed over: 1 .txt"
     assert printed[2].startswith(f"problem: {footage / 'cut.png'}: not readable as an image")
-    assert printed[3:] == ["street.db: 11 detections in all"]
+    assert printed[3:] == ["street.db: 5 sightings, 11 detections in all"]
     (footage / "cut.png").unlink()
     assert run(*words).startswith(
         "street.db: 0 detections in 0 images added, 3 files already indexed"
@@ -129,15 +129,49 @@ def test_queries_find_all_images_of_a_person(run, gallery, footage, tmp_path):
     report = (tmp_path / "output/query/report.html").read_text()
     assert report.count("data:image/jpeg") > 6
     assert (tmp_path / "output/query/query_1.png").stat().st_size > 10_000
-    (matches,) = query(run, "--image", footage / "two.png", "--every-match", "--top", 50)
+    (matches,) = query(run, "--image", footage / "two.png", "--top", 50, per="match")
     assert len(matches) == 11
 
 
 def test_tables_show_sources_frames_and_times(run, gallery, footage):
-    table = run("query", "--store", gallery, "--id", 4, "--source", footage / "door.avi")
+    words = "query", "--store", gallery, "--id", 4, "--source", footage / "door.avi"
+    table = run(*words, "--per", "image")
     lines = [line.split() for line in table.splitlines() if "door.avi" in line]
     assert {line[3] for line in lines} == {"0", "5", "10", "15"}
     assert {line[4] for line in lines} == {"0:00:00.0", "0:00:00.5", "0:00:01.0", "0:00:01.5"}
+
+
+def test_queries_find_sightings(run, gallery, footage, tmp_path):
+    found = ["--image", footage / "one.png", "--person", 2]
+    (matches,) = query(run, *found, "--source", footage / "door.avi", per="sighting")
+    assert len(matches) == 2  # two people in four frames of 1.5 seconds
+    sighting = matches[0]["sighting"]
+    assert matches[0]["similarity"] == pytest.approx(1, abs=1e-3)
+    assert (sighting["detections"], sighting["first_frame"], sighting["last_frame"]) == (4, 0, 15)
+    assert (sighting["first"], sighting["last"]) == (0.0, 1.5)
+    table = run("query", "--store", gallery, *found)
+    assert "2 s, 4 frames" in table and "0:00:01.5" in table and "image" in table
+    assert "seen</dt>" in (tmp_path / "output/query/report.html").read_text()
+    assert "5 sightings, 11 detections in 3 files" in run("list", gallery)
+
+
+def test_sightings_are_linked_after_indexing_and_by_command(run, gallery, footage):
+    with open_store(gallery) as store:
+        assert store.unlinked() == []
+        linked = store.tracklets()
+        store.reset_tracklets()
+        assert store.unlinked() == [str(footage / "door.avi")]
+    index = "index", "--weights", "weights.pth", "--store", gallery, "--rate", 2, footage
+    printed = run(*index)  # as after a kill before linking
+    assert "3 files already indexed" in printed and "5 sightings, 11 detections" in printed
+    with open_store(gallery) as store:
+        assert store.tracklets() == linked
+        store.reset_tracklets()
+    assert "door.avi: 2 sightings" in run("link", gallery)
+    assert run("link", gallery) == f"{gallery}: 5 sightings, 11 detections\n"
+    assert "door.avi: 2 sightings" in run("link", gallery, "--again")
+    with open_store(gallery) as store:
+        assert store.tracklets() == linked
 
 
 def test_one_of_several_detections_is_chosen_by_number(run, fails, gallery, footage, tmp_path):
@@ -175,7 +209,7 @@ def test_several_images_of_a_person_are_averaged(run, fails, gallery, footage):
         (["--since", "0.5", "--until", "1"], 2),
         (["--source", "footage/one.png", "footage/two.png"], 2),
         (["--source", "elsewhere/../footage/one.png"], 1),
-        (["--every-match", "--min-score", "0.95"], 6),
+        (["--per", "match", "--min-score", "0.95"], 6),
         (["--half"], 6),
     ],
 )

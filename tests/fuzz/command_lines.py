@@ -32,7 +32,7 @@ _SEARCH: Options = {
     "--person": ["1", "2", "all"],
     "--id": ["1", "2", "9223372036854775808"],
     "--top": ["3", "9223372036854775807"],
-    "--every-match": [],
+    "--per": ["sighting", "image", "match", "all"],
     "--camera": ["door", "yard"],
     "--source": ["footage/one.png", *_FILES],
     "--since": ["0:01", "2026-05-01", "5"],
