@@ -88,18 +88,20 @@ class Subject(Shape):
         index: number of a person in the query's image.
         box: XYXY in pixels of the query's image.
         detection: id of a detection of the gallery.
+        tracklet: id of a sighting of the gallery.
     """
 
     query: QueryId | None = None
     index: Annotated[int, Field(ge=0, le=100_000)] | None = None
     box: Box | None = None
     detection: Id | None = None
+    tracklet: Id | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> "Subject":
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
-        if given not in ({"query", "index"}, {"query", "box"}, {"detection"}):
-            raise ValueError("query and index, query and box, or detection")
+        if given not in ({"query", "index"}, {"query", "box"}, {"detection"}, {"tracklet"}):
+            raise ValueError("query and index, query and box, detection, or tracklet")
         return self
 
 
@@ -114,7 +116,8 @@ class SearchRequest(Shape):
         until: latest time.
         min_score: minimum detection score.
         limit: number of matches.
-        per: a match is the best one of an "image" or a frame, or each single one ("match").
+        per: a match is a "sighting", the best detection of an "image" or a frame, or each
+            detection ("match").
     """
 
     of: Annotated[list[Subject], Field(min_length=1, max_length=50)]
@@ -124,7 +127,7 @@ class SearchRequest(Shape):
     until: Seconds | None = None
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 60
-    per: Literal["image", "match"] = "image"
+    per: Literal["sighting", "image", "match"] = "sighting"
 
 
 class MatchAnswer(Shape):
@@ -133,7 +136,9 @@ class MatchAnswer(Shape):
     Args:
         rank: from 1, most similar first.
         similarity: cosine of the embeddings.
+        tracklet: id of the sighting; None for a single detection.
         detection: id of the best detection.
+        detections: number of detections.
         source: id of the file.
         name: name of the file.
         camera: name of the camera.
@@ -147,7 +152,9 @@ class MatchAnswer(Shape):
 
     rank: int
     similarity: float
+    tracklet: int | None
     detection: int
+    detections: int
     source: str
     name: str
     camera: str | None
@@ -169,6 +176,44 @@ class SearchAnswer(Shape):
 
     searched: int
     matches: list[MatchAnswer]
+
+
+class TrackletAnswer(Shape):
+    """A sighting: detections of one person in consecutive frames of a file.
+
+    Args:
+        tracklet: id of the sighting.
+        source: id of the file.
+        name: name of the file.
+        camera: name of the camera.
+        first: time of the first detection.
+        last: time of the last detection.
+        detections: number of detections.
+        best: id of the detection to show.
+        purity: lowest similarity of a detection with the others.
+    """
+
+    tracklet: int
+    source: str
+    name: str
+    camera: str | None
+    first: float | None
+    last: float | None
+    detections: int
+    best: int
+    purity: float
+
+
+class TrackletsAnswer(Shape):
+    """A part of the list of sightings, earliest first.
+
+    Args:
+        total: number of sightings in the filter.
+        tracklets: the part.
+    """
+
+    total: int
+    tracklets: list[TrackletAnswer]
 
 
 class TrackBox(Shape):
@@ -265,6 +310,7 @@ class GalleryAnswer(Shape):
     Args:
         name: name of the gallery.
         detections: number of detections.
+        tracklets: number of sightings.
         sources: number of files.
         cameras: names of the cameras.
         first: earliest time of a detection.
@@ -275,6 +321,7 @@ class GalleryAnswer(Shape):
 
     name: str
     detections: int
+    tracklets: int
     sources: int
     cameras: list[str]
     first: float | None

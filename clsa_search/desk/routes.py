@@ -13,19 +13,23 @@ from clsa_search.desk.api_models import (
     GalleryAnswer,
     Id,
     MediaAnswer,
+    Name,
     QueryAnswer,
     QueryId,
     SearchAnswer,
     SearchRequest,
+    Seconds,
     Shape,
     SourceId,
     SourcesAnswer,
     TrackAnswer,
+    TrackletsAnswer,
 )
 from clsa_search.desk.footage import guess_media_type
 from clsa_search.desk.pictures import encode_crop, encode_for_browser, encode_thumbnail
 from clsa_search.desk.search_desk import SearchDesk
 from clsa_search.errors import InputError
+from clsa_search.gallery import Filter
 
 ShapeT = TypeVar("ShapeT", bound=Shape)
 
@@ -115,6 +119,42 @@ def describe_detection(detection_id: Annotated[Id, Path()], desk: Desk) -> Track
 def show_clip(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Return the seconds around a detection as an animated image."""
     return Response(desk.draw_clip([desk.find_detection(detection_id)]), media_type="image/webp")
+
+
+@router.get("/tracklets")
+def list_tracklets(
+    desk: Desk,
+    cameras: Annotated[list[Name] | None, Query(max_length=1000)] = None,
+    sources: Annotated[list[SourceId] | None, Query(max_length=1000)] = None,
+    since: Annotated[Seconds | None, Query(allow_inf_nan=False)] = None,
+    until: Annotated[Seconds | None, Query(allow_inf_nan=False)] = None,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> TrackletsAnswer:
+    """List sightings, earliest first."""
+    paths = [desk.footage.find_path(one) for one in sources or ()]
+    where = Filter(cameras=cameras or None, sources=paths or None, since=since, until=until)
+    return desk.list_tracklets(where, offset, limit)
+
+
+@router.get("/tracklets/{tracklet_id}")
+def describe_tracklet(tracklet_id: Annotated[Id, Path()], desk: Desk) -> TrackAnswer:
+    """Describe where and when a sighting is seen, with all its boxes."""
+    return desk.describe_track(desk.find_tracklet(tracklet_id))
+
+
+@router.get("/tracklets/{tracklet_id}/crop.jpg", response_class=Response, responses=_JPEG)
+def show_best_crop(tracklet_id: Annotated[Id, Path()], desk: Desk) -> Response:
+    """Return the best detection of a sighting with some surroundings."""
+    desk.find_tracklet(tracklet_id)
+    (tracklet,) = desk.store.get_tracklets([tracklet_id], embeddings=False)
+    return show_crop(tracklet.best, desk)
+
+
+@router.get("/tracklets/{tracklet_id}/clip.webp", response_class=Response, responses=_WEBP)
+def show_tracklet_clip(tracklet_id: Annotated[Id, Path()], desk: Desk) -> Response:
+    """Return a sighting as an animated image, 10 seconds at most."""
+    return Response(desk.draw_clip(desk.find_tracklet(tracklet_id)), media_type="image/webp")
 
 
 @router.get("/sources")

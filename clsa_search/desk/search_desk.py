@@ -23,6 +23,8 @@ from clsa_search.desk.api_models import (
     Subject,
     TrackAnswer,
     TrackBox,
+    TrackletAnswer,
+    TrackletsAnswer,
 )
 from clsa_search.desk.footage import Footage, guess_media_type, is_video, name_source
 from clsa_search.desk.frame_detections import list_frame_detections
@@ -31,7 +33,8 @@ from clsa_search.desk.pictures import encode_jpeg, read_upload
 from clsa_search.desk.query_shelf import QueryImage, QueryShelf
 from clsa_search.desk.work_gates import Gate
 from clsa_search.errors import InputError
-from clsa_search.gallery import Filter, Match, Source, StoredDetection
+from clsa_search.gallery import Filter, Source, StoredDetection, Tracklet
+from clsa_search.retrieval.filter_checks import check_filter, check_times
 from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddings
 from clsa_search.retrieval.predictor import check_boxes
 from clsa_search.retrieval.time_format import format_time
@@ -64,6 +67,7 @@ class SearchDesk:
         return GalleryAnswer(
             name=as_text(os.path.basename(self.store.address)),
             detections=self.store.count(),
+            tracklets=self.store.count_tracklets(),
             sources=len(self.store.paths()),
             cameras=[as_text(camera) for camera in self.store.cameras()],
             first=first[0].time if first else None,
@@ -116,9 +120,43 @@ class SearchDesk:
             until=request.until,
             min_score=request.min_score or None,
         )
-        result = self.gallery.search_by_embedding(embedding, [], request.limit, where, request.per)
-        matches = [to_answer(rank, match) for rank, match in enumerate(result.matches, start=1)]
-        return SearchAnswer(searched=self.store.count(where), matches=matches)
+        if request.per == "sighting":
+            return self._search_sightings(embedding, request.limit, where)
+        with self.store.snapshot():
+            found = self.gallery.search_by_embedding(
+                embedding, [], request.limit, where, request.per
+            )
+            searched = self.store.count(where)
+        matches = [
+            match_answer(rank, match.similarity, match.detection)
+            for rank, match in enumerate(found.matches, start=1)
+        ]
+        return SearchAnswer(searched=searched, matches=matches)
+
+    def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:
+        """List sightings, earliest first.
+
+        Raises:
+            InputError: the filter matches nothing in the gallery.
+        """
+        check_filter(self.store, where)
+        with self.store.snapshot():
+            found = self.store.tracklets(where, "time", limit, offset)
+            total = self.store.count_tracklets(where)
+        return TrackletsAnswer(total=total, tracklets=[tracklet_answer(one) for one in found])
+
+    def find_tracklet(self, tracklet_id: int) -> list[StoredDetection]:
+        """Return the detections of a sighting, earliest first.
+
+        Raises:
+            NotFound: there is none.
+        """
+        try:
+            found = self.store.tracklet_detections(tracklet_id)
+        except InputError as error:
+            message = f"tracklet: there is no {tracklet_id}; expected the id of a sighting"
+            raise NotFound(message) from error
+        return sorted(found, key=lambda one: (one.frame or 0, one.detection_id))
 
     def list_sources(self, text: str, offset: int, limit: int) -> SourcesAnswer:
         """List the sources with a text in their path, in upper or lower case."""
@@ -236,10 +274,28 @@ class SearchDesk:
         fps = self.footage.read_facts(path).fps
         return [(one.frame or 0) / fps for one in detections]
 
+    def _search_sightings(self, embedding: np.ndarray, limit: int, where: Filter) -> SearchAnswer:
+        """Return the sightings that are most alike."""
+        with self.store.snapshot():
+            check_filter(self.store, where)
+            check_times(self.store, where)
+            hits = self.store.search_tracklets(embedding[None], limit, where)
+            tracklets = self.store.get_tracklets(hits.ids[0], embeddings=False)
+            best = self.store.get([one.best for one in tracklets])
+            searched = self.store.count_tracklets(where)
+        triples = zip(hits.similarities[0].tolist(), best, tracklets, strict=True)
+        matches = [match_answer(rank, *one) for rank, one in enumerate(triples, start=1)]
+        return SearchAnswer(searched=searched, matches=matches)
+
     def _embed(self, subject: Subject) -> np.ndarray:
         """Return the embedding (D,) of one view of the person."""
         if subject.detection is not None:
             return self.find_detection(subject.detection).embedding
+        if subject.tracklet is not None:
+            self.find_tracklet(subject.tracklet)
+            (tracklet,) = self.store.get_tracklets([subject.tracklet])
+            assert tracklet.embedding is not None
+            return tracklet.embedding
         assert subject.query is not None
         query = self.shelf.get(subject.query)
         if subject.index is not None:
@@ -302,22 +358,47 @@ class SearchDesk:
         )
 
 
-def to_answer(rank: int, match: Match) -> MatchAnswer:
-    """Return a match in the shape of the API."""
-    one = match.detection
+def match_answer(
+    rank: int, similarity: float, best: StoredDetection, tracklet: Tracklet | None = None
+) -> MatchAnswer:
+    """Return a match in the shape of the API.
+
+    Args:
+        rank: rank from 1.
+        similarity: similarity to the query.
+        best: detection to show.
+        tracklet: the sighting; None for a single detection.
+    """
     return MatchAnswer(
         rank=rank,
-        similarity=float(match.similarity),
-        detection=one.detection_id,
-        source=name_source(one.source),
-        name=as_text(os.path.basename(one.source)),
-        camera=None if one.camera is None else as_text(one.camera),
-        first=one.time,
-        last=one.time,
-        frame=one.frame,
-        time=one.time,
-        box=to_box(one.box),
-        score=float(one.score),
+        similarity=float(similarity),
+        tracklet=tracklet and tracklet.tracklet_id,
+        detection=best.detection_id,
+        detections=tracklet.detections if tracklet else 1,
+        source=name_source(best.source),
+        name=as_text(os.path.basename(best.source)),
+        camera=None if best.camera is None else as_text(best.camera),
+        first=tracklet.first if tracklet else best.time,
+        last=tracklet.last if tracklet else best.time,
+        frame=best.frame,
+        time=best.time,
+        box=to_box(best.box),
+        score=float(best.score),
+    )
+
+
+def tracklet_answer(tracklet: Tracklet) -> TrackletAnswer:
+    """Return a sighting in the shape of the API."""
+    return TrackletAnswer(
+        tracklet=tracklet.tracklet_id,
+        source=name_source(tracklet.source),
+        name=as_text(os.path.basename(tracklet.source)),
+        camera=None if tracklet.camera is None else as_text(tracklet.camera),
+        first=tracklet.first,
+        last=tracklet.last,
+        detections=tracklet.detections,
+        best=tracklet.best,
+        purity=tracklet.purity,
     )
 
 

@@ -384,14 +384,15 @@ function showFault(message) {
   showTimeline();
 }
 
-const keyOf = (match) => match.detection;
+const keyOf = (match) => match.tracklet ?? match.detection;
+const subjectOf = (match) => (match.tracklet ? { tracklet: match.tracklet } : { detection: match.detection });
 
 function showAnswer() {
   const { answer } = state;
   state.sorted = [...answer.matches];
   if ($("sort").value === "time") state.sorted.sort((a, b) => (a.first ?? Infinity) - (b.first ?? Infinity));
   $("answer").textContent = answer.matches.length
-    ? `${plural(answer.matches.length, "match", "matches")} of ${plural(answer.searched, "detection")}`
+    ? `${plural(answer.matches.length, "match", "matches")} among ${plural(answer.searched, $("per").value === "sighting" ? "sighting" : "detection")}`
     : "Nothing to show";
   $("answer-note").textContent = "Re-identification sees clothes and build, not faces.";
   const groups = answer.matches.length ? [makeGroup(null, state.sorted)] : [make("div", { className: "empty" },
@@ -409,6 +410,11 @@ function makeGroup(verdict, matches) {
     make("div", { className: "tiles" }, ...matches.map(makeTile)));
 }
 
+function describeLength(match) {
+  const seconds = match.last - match.first;
+  return `seen ${seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`}, ${plural(match.detections, "frame")}`;
+}
+
 function describeLikeness(match) {
   return `${match.similarity.toFixed(3)} alike`;
 }
@@ -423,6 +429,7 @@ function makeTile(match) {
     make("button", { type: "button", className: "play", "aria-label": `Play match ${match.rank}, ${name}`, onclick: () => openPlayer(match, tile) }, picture),
     make("div", { className: "facts" }, make("b", { text: match.camera ?? match.name }),
       make("span", { text: formatSpan(match.first, match.last) }), make("br"),
+      match.detections > 1 && make("span", { text: describeLength(match) }), match.detections > 1 && make("br"),
       make("span", { className: "quiet", text: describeLikeness(match) })),
     makeJudge(match));
   tile.dataset.key = keyOf(match);
@@ -466,12 +473,12 @@ function showMarked() {
 }
 
 function searchMarked(marked) {
-  const known = new Set(state.views.map((view) => view.subject.detection));
+  const known = new Set(state.views.map((view) => JSON.stringify(view.subject)));
   for (const match of marked) {
-    if (known.has(match.detection)) continue;
+    if (known.has(JSON.stringify(subjectOf(match)))) continue;
     const title = `${match.camera ?? match.name} ${formatTime(match.time)}`;
     const picture = make("img", { src: address(`detections/${match.detection}/crop.jpg`), alt: title });
-    state.views.push({ subject: { detection: match.detection }, title, picture });
+    state.views.push({ subject: subjectOf(match), title, picture });
   }
   showViews();
   search();
@@ -499,7 +506,7 @@ async function openPlayer(match, tile) {
   while (last.nextElementSibling && last.nextElementSibling.offsetTop === tile.offsetTop) last = last.nextElementSibling;
   last.after(player);
   await attempt(async () => {
-    const track = await api(`detections/${match.detection}`);
+    const track = await api(match.tracklet ? `tracklets/${match.tracklet}` : `detections/${match.detection}`);
     showFacts(facts, match, track, screen, tile);
     if (track.fault) screen.replaceChildren(make("p", { className: "empty", text: `Cannot be shown: ${track.fault}` }));
     else if (track.kind === "image") showStill(screen, match, track);
@@ -552,7 +559,7 @@ function boxAt(boxes, seconds) {
 /** Show an animated image in place of a video that this browser does not play. */
 function showClip(screen, match) {
   const image = make("img", {
-    src: address(`detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
+    src: address(match.tracklet ? `tracklets/${match.tracklet}/clip.webp` : `detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
     onerror: () => screen.replaceChildren(make("p", { className: "empty", text: "The footage cannot be shown." })),
   });
   screen.replaceChildren(make("div", { className: "frame" }, image));
@@ -755,12 +762,12 @@ async function start() {
   $("sign-in").hidden = true;
   $("desk").hidden = false;
   document.title = `Find a person · ${gallery.name}`;
-  $("about").textContent = `${plural(gallery.detections, "detection")} in ${plural(gallery.sources, "file")} · ${gallery.name}`;
+  $("about").textContent = `${plural(gallery.tracklets, "sighting")} in ${plural(gallery.sources, "file")} · ${gallery.name}`;
   $("cameras").append(...gallery.cameras.map((camera) => make("label", {}, make("input", { type: "checkbox", value: camera, checked: true }), camera)));
   $("cameras").hidden = !gallery.cameras.length;
   const example = gallery.first === null ? "no time known" : formatTime(gallery.first);
   for (const id of ["since", "until"]) $(id).placeholder = example;
-  $("per").replaceChildren(make("option", { value: "image", text: "the best of each frame" }), make("option", { value: "match", text: "all detections" }));
+  $("per").replaceChildren(make("option", { value: "sighting", text: "sightings" }), make("option", { value: "image", text: "the best of each image" }), make("option", { value: "match", text: "all detections" }));
   showWelcome();
 }
 
