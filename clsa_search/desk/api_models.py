@@ -148,6 +148,12 @@ class MatchAnswer(Shape):
         time: time of the best frame.
         box: box in the best frame.
         score: detection score.
+        z: similarity in standard deviations of strangers on its camera; None: not calibrated.
+        expected_strangers: number of strangers at least this alike among the sightings searched.
+        is_bound: whether fewer strangers are expected than the number says.
+        verdict: meaning of the number.
+        probability: chance of the same person by the user's verdicts; None: too few of them.
+        rejected_like: id of the sighting of somebody else that it looks like.
     """
 
     rank: int
@@ -164,170 +170,32 @@ class MatchAnswer(Shape):
     time: float | None
     box: Box
     score: float
+    z: float | None = None
+    expected_strangers: float | None = None
+    is_bound: bool = False
+    verdict: str | None = None
+    probability: float | None = None
+    rejected_like: int | None = None
 
 
 class SearchAnswer(Shape):
     """The result of a search.
 
     Args:
-        searched: number of things that the filters left to search.
+        searched: number of sightings, or of detections, that the filters left to search.
         matches: most similar first.
+        calibrated: whether strangers were counted.
+        nobody: whether no sighting stands out from strangers; None if not calibrated.
+        summary: the answer as one sentence.
+        uniforms: whether many strangers look like people in uniform.
     """
 
     searched: int
     matches: list[MatchAnswer]
-
-
-class TrackletAnswer(Shape):
-    """A sighting: detections of one person in consecutive frames of a file.
-
-    Args:
-        tracklet: id of the sighting.
-        source: id of the file.
-        name: name of the file.
-        camera: name of the camera.
-        first: time of the first detection.
-        last: time of the last detection.
-        detections: number of detections.
-        best: id of the detection to show.
-        purity: lowest similarity of a detection with the others.
-    """
-
-    tracklet: int
-    source: str
-    name: str
-    camera: str | None
-    first: float | None
-    last: float | None
-    detections: int
-    best: int
-    purity: float
-
-
-class TrackletsAnswer(Shape):
-    """A part of the list of sightings, earliest first.
-
-    Args:
-        total: number of sightings in the filter.
-        tracklets: the part.
-    """
-
-    total: int
-    tracklets: list[TrackletAnswer]
-
-
-class TrackBox(Shape):
-    """A box of a track.
-
-    Args:
-        detection: id of the detection.
-        seconds: seconds from the beginning of the file; 0 in an image.
-        time: time of the frame.
-        box: XYXY in pixels of the frame.
-    """
-
-    detection: int
-    seconds: float
-    time: float | None
-    box: Box
-
-
-class TrackAnswer(Shape):
-    """Where and when a person is seen in a file.
-
-    Args:
-        source: id of the file.
-        name: name of the file.
-        kind: image or video.
-        camera: name of the camera.
-        boxes: the detections, earliest first.
-        fault: why the file cannot be shown; None if it can.
-        width: width of an image in pixels; None for a video.
-        height: height of an image in pixels.
-    """
-
-    source: str
-    name: str
-    kind: Literal["image", "video"]
-    camera: str | None
-    boxes: list[TrackBox]
-    fault: str | None = None
-    width: int | None = None
-    height: int | None = None
-
-
-class SourceAnswer(Shape):
-    """An indexed file.
-
-    Args:
-        id: id of the file.
-        name: name of the file.
-        path: path of the file on the server.
-        kind: image or video.
-        detections: number of stored detections.
-        complete: whether all of it is indexed.
-    """
-
-    id: str
-    name: str
-    path: str
-    kind: Literal["image", "video"]
-    detections: int
-    complete: bool
-
-
-class SourcesAnswer(Shape):
-    """A part of the list of sources.
-
-    Args:
-        total: number of sources that fit.
-        sources: the part.
-    """
-
-    total: int
-    sources: list[SourceAnswer]
-
-
-class MediaAnswer(SourceAnswer):
-    """An indexed file with what its header says.
-
-    Args:
-        fault: why the file cannot be shown; None if it can.
-        media_type: type of the file for browsers.
-        fps: frames per second of a video.
-        seconds: length of a video.
-    """
-
-    fault: str | None = None
-    media_type: str = "application/octet-stream"
-    fps: float | None = None
-    seconds: float | None = None
-
-
-class GalleryAnswer(Shape):
-    """What the gallery holds.
-
-    Args:
-        name: name of the gallery.
-        detections: number of detections.
-        tracklets: number of sightings.
-        sources: number of files.
-        cameras: names of the cameras.
-        first: earliest time of a detection.
-        timezone: IANA name of the server's time zone, if known.
-        min_score: detections of query images with a lower score are dropped.
-        version: version of the program.
-    """
-
-    name: str
-    detections: int
-    tracklets: int
-    sources: int
-    cameras: list[str]
-    first: float | None
-    timezone: str | None
-    min_score: float
-    version: str
+    calibrated: bool = False
+    nobody: bool | None = None
+    summary: str = ""
+    uniforms: bool = False
 
 
 class ErrorDetail(Shape):

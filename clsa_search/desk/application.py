@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from clsa_search import __version__
+from clsa_search.desk import upkeep_routes
 from clsa_search.desk.api_models import ErrorAnswer
 from clsa_search.desk.api_page import write_api_page
 from clsa_search.desk.gatekeeper import Gatekeeper
@@ -62,6 +63,7 @@ def build_app(
     app.state.desk = desk
     add_error_handlers(app)
     app.include_router(router)
+    app.include_router(upkeep_routes.router)
     _add_pages(app)
     _add_sessions(app, keyring, any(one.startswith("https:") for one in origins))
     return Gatekeeper(app, hosts=hosts, origins=origins, keyring=keyring)
@@ -72,7 +74,7 @@ async def _close_at_the_end(app: FastAPI) -> AsyncIterator[None]:
     desk: SearchDesk = app.state.desk
     threading.Thread(target=_load_embeddings, args=(desk.store,), daemon=True).start()
     yield
-    desk.close()
+    desk.forget_images()
 
 
 def _load_embeddings(store: GalleryStore) -> None:

@@ -207,10 +207,6 @@ class Footage:
                 size -= len(self._cache.popitem(last=False)[1])
         return content
 
-    def close(self) -> None:
-        """Close the open videos."""
-        self.forget()
-
     @contextmanager
     def _borrow(self, path: str) -> Iterator[FrameReader]:
         """Lend a reader to one thread; a video that is open already is read on."""

@@ -40,6 +40,10 @@ class NotFound(InputError):
     """The address or the id of the request leads to nothing."""
 
 
+class Conflict(InputError):
+    """The gallery is not as the request takes it to be."""
+
+
 class Busy(InputError):
     """Too many requests wait already."""
 
@@ -72,7 +76,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _answer_input_error(request: Request, error: Exception) -> Response:
-    statuses: dict[type, int] = {NotFound: 404, Busy: 429}
+    statuses: dict[type, int] = {NotFound: 404, Conflict: 409, Busy: 429}
     message = str(error)
     found = _FIELD.match(message)
     status = statuses.get(type(error), 422)

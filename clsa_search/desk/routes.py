@@ -10,9 +10,7 @@ from starlette.responses import FileResponse, Response
 
 from clsa_search.desk.api_models import (
     FrameQuery,
-    GalleryAnswer,
     Id,
-    MediaAnswer,
     Name,
     QueryAnswer,
     QueryId,
@@ -21,13 +19,18 @@ from clsa_search.desk.api_models import (
     Seconds,
     Shape,
     SourceId,
+)
+from clsa_search.desk.footage import guess_media_type
+from clsa_search.desk.gallery_models import (
+    GalleryAnswer,
+    MediaAnswer,
     SourcesAnswer,
     TrackAnswer,
     TrackletsAnswer,
 )
-from clsa_search.desk.footage import guess_media_type
 from clsa_search.desk.pictures import encode_crop, encode_for_browser, encode_thumbnail
 from clsa_search.desk.search_desk import SearchDesk
+from clsa_search.desk.tracks import describe_media, describe_track, draw_clip
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter
 
@@ -65,7 +68,7 @@ Moment = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
 @router.get("/gallery")
 def describe_gallery(desk: Desk) -> GalleryAnswer:
     """Describe the gallery."""
-    return desk.describe()
+    return desk.records.describe()
 
 
 @router.post("/queries", status_code=201, openapi_extra=_IMAGE_BODY)
@@ -74,14 +77,14 @@ def add_query(
 ) -> QueryAnswer:
     """Detect the people of an image, or take a frame of the gallery's footage as a query."""
     if request.headers["content-type"].lower().startswith("image/"):
-        return desk.add_upload(body)
-    return desk.add_frame(parse_shape(FrameQuery, body))
+        return desk.queries.add_upload(body)
+    return desk.queries.add_frame(parse_shape(FrameQuery, body))
 
 
 @router.get("/queries/{query_id}/image.jpg", response_class=Response, responses=_JPEG)
 def show_query(query_id: Annotated[QueryId, Path()], desk: Desk) -> Response:
     """Return the image of a query."""
-    return as_jpeg(encode_for_browser(desk.shelf.get(query_id).decode()))
+    return as_jpeg(encode_for_browser(desk.queries.shelf.get(query_id).decode()))
 
 
 @router.post("/search")
@@ -93,7 +96,7 @@ def search(request: SearchRequest, desk: Desk) -> SearchAnswer:
 @router.get("/detections/{detection_id}/crop.jpg", response_class=Response, responses=_JPEG)
 def show_crop(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Return a detection with some surroundings."""
-    detection = desk.find_detection(detection_id)
+    detection = desk.records.find_detection(detection_id)
     desk.footage.check_file(detection.source)
 
     def make() -> bytes:
@@ -105,20 +108,23 @@ def show_crop(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
 @router.get("/detections/{detection_id}/frame.jpg", response_class=Response, responses=_JPEG)
 def show_frame(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Return the whole frame of a detection."""
-    person = desk.footage.read_person(desk.find_detection(detection_id))
+    person = desk.footage.read_person(desk.records.find_detection(detection_id))
     return as_jpeg(encode_for_browser(person.image))
 
 
 @router.get("/detections/{detection_id}")
 def describe_detection(detection_id: Annotated[Id, Path()], desk: Desk) -> TrackAnswer:
     """Describe where and when a detection is seen."""
-    return desk.describe_track([desk.find_detection(detection_id)])
+    return describe_track(desk.footage, [desk.records.find_detection(detection_id)])
 
 
 @router.get("/detections/{detection_id}/clip.webp", response_class=Response, responses=_WEBP)
 def show_clip(detection_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Return the seconds around a detection as an animated image."""
-    return Response(desk.draw_clip([desk.find_detection(detection_id)]), media_type="image/webp")
+    return Response(
+        draw_clip(desk.footage, [desk.records.find_detection(detection_id)]),
+        media_type="image/webp",
+    )
 
 
 @router.get("/tracklets")
@@ -134,19 +140,19 @@ def list_tracklets(
     """List sightings, earliest first."""
     paths = [desk.footage.find_path(one) for one in sources or ()]
     where = Filter(cameras=cameras or None, sources=paths or None, since=since, until=until)
-    return desk.list_tracklets(where, offset, limit)
+    return desk.records.list_tracklets(where, offset, limit)
 
 
 @router.get("/tracklets/{tracklet_id}")
 def describe_tracklet(tracklet_id: Annotated[Id, Path()], desk: Desk) -> TrackAnswer:
     """Describe where and when a sighting is seen, with all its boxes."""
-    return desk.describe_track(desk.find_tracklet(tracklet_id))
+    return describe_track(desk.footage, desk.records.find_tracklet(tracklet_id))
 
 
 @router.get("/tracklets/{tracklet_id}/crop.jpg", response_class=Response, responses=_JPEG)
 def show_best_crop(tracklet_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Return the best detection of a sighting with some surroundings."""
-    desk.find_tracklet(tracklet_id)
+    desk.records.find_tracklet(tracklet_id)
     (tracklet,) = desk.store.get_tracklets([tracklet_id], embeddings=False)
     return show_crop(tracklet.best, desk)
 
@@ -154,7 +160,9 @@ def show_best_crop(tracklet_id: Annotated[Id, Path()], desk: Desk) -> Response:
 @router.get("/tracklets/{tracklet_id}/clip.webp", response_class=Response, responses=_WEBP)
 def show_tracklet_clip(tracklet_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Return a sighting as an animated image, 10 seconds at most."""
-    return Response(desk.draw_clip(desk.find_tracklet(tracklet_id)), media_type="image/webp")
+    return Response(
+        draw_clip(desk.footage, desk.records.find_tracklet(tracklet_id)), media_type="image/webp"
+    )
 
 
 @router.get("/sources")
@@ -165,13 +173,13 @@ def list_sources(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> SourcesAnswer:
     """List the indexed files whose path contains a text."""
-    return desk.list_sources(text, offset, limit)
+    return desk.records.list_sources(text, offset, limit)
 
 
 @router.get("/sources/{source_id}")
-def describe_media(source_id: Annotated[SourceId, Path()], desk: Desk) -> MediaAnswer:
+def describe_file(source_id: Annotated[SourceId, Path()], desk: Desk) -> MediaAnswer:
     """Describe an indexed file."""
-    return desk.describe_media(source_id)
+    return describe_media(desk.footage, desk.records.find_source(source_id))
 
 
 @router.get("/sources/{source_id}/frame.jpg", response_class=Response, responses=_JPEG)

@@ -1,0 +1,148 @@
+"""What the gallery holds, in the shapes of the API: lists, lookups, searches."""
+
+import os
+
+import numpy as np
+
+from clsa_search import __version__
+from clsa_search.desk.answers import as_text, match_answer, source_answer, tracklet_answer
+from clsa_search.desk.api_models import SearchAnswer, SearchRequest
+from clsa_search.desk.footage import Footage
+from clsa_search.desk.gallery_models import GalleryAnswer, SourcesAnswer, TrackletsAnswer
+from clsa_search.desk.http_errors import NotFound
+from clsa_search.errors import InputError
+from clsa_search.gallery import Filter, Source, StoredDetection
+from clsa_search.retrieval.filter_checks import check_filter, check_times
+from clsa_search.retrieval.gallery_search import GallerySearch
+
+
+class GalleryReader:
+    """Reads a gallery for its clients.
+
+    Args:
+        gallery: gallery to search.
+        footage: files of the gallery.
+        timezone: name of the time zone to show times in, if known.
+    """
+
+    def __init__(self, gallery: GallerySearch, footage: Footage, timezone: str | None) -> None:
+        self._gallery = gallery
+        self._store = gallery.store
+        self._footage = footage
+        self._timezone = timezone
+
+    def describe(self) -> GalleryAnswer:
+        """Describe the gallery."""
+        first = self._store.list(Filter(since=-1e12), order_by="time", limit=1)
+        return GalleryAnswer(
+            name=as_text(os.path.basename(self._store.address)),
+            detections=self._store.count(),
+            tracklets=self._store.count_tracklets(),
+            sources=len(self._store.paths()),
+            cameras=[as_text(camera) for camera in self._store.cameras()],
+            first=first[0].time if first else None,
+            timezone=self._timezone,
+            min_score=self._gallery.predictor.min_score,
+            version=__version__,
+        )
+
+    def search(self, request: SearchRequest, embedding: np.ndarray) -> SearchAnswer:
+        """Search the gallery for a person.
+
+        Args:
+            request: filters and form of the search.
+            embedding: (D,) embedding of the person, of unit length.
+
+        Raises:
+            InputError: the filter matches nothing in the gallery.
+        """
+        where = Filter(
+            cameras=request.cameras or None,
+            sources=[self._footage.find_path(one) for one in request.sources or ()] or None,
+            since=request.since,
+            until=request.until,
+            min_score=request.min_score or None,
+        )
+        if request.per == "sighting":
+            return self._search_sightings(embedding, request.limit, where)
+        with self._store.snapshot():
+            found = self._gallery.search_by_embedding(
+                embedding, [], request.limit, where, request.per
+            )
+            searched = self._store.count(where)
+        matches = [
+            match_answer(rank, match.similarity, match.detection)
+            for rank, match in enumerate(found.matches, start=1)
+        ]
+        return SearchAnswer(searched=searched, matches=matches)
+
+    def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:
+        """List sightings, earliest first.
+
+        Raises:
+            InputError: the filter matches nothing in the gallery.
+        """
+        check_filter(self._store, where)
+        with self._store.snapshot():
+            found = self._store.tracklets(where, "time", limit, offset)
+            total = self._store.count_tracklets(where)
+        return TrackletsAnswer(total=total, tracklets=[tracklet_answer(one) for one in found])
+
+    def find_tracklet(self, tracklet_id: int) -> list[StoredDetection]:
+        """Return the detections of a sighting, earliest first.
+
+        Raises:
+            NotFound: there is none.
+        """
+        try:
+            found = self._store.tracklet_detections(tracklet_id)
+        except InputError as error:
+            message = f"tracklet: there is no {tracklet_id}; expected the id of a sighting"
+            raise NotFound(message) from error
+        return sorted(found, key=lambda one: (one.frame or 0, one.detection_id))
+
+    def list_sources(self, text: str, offset: int, limit: int) -> SourcesAnswer:
+        """List the sources with a text in their path, in upper or lower case."""
+        wanted = text.strip().casefold()
+        found = [one for one in self._store.sources() if wanted in one.path.casefold()]
+        part = [source_answer(one) for one in found[offset : offset + limit]]
+        return SourcesAnswer(total=len(found), sources=part)
+
+    def find_source(self, source_id: str) -> Source:
+        """Return a source.
+
+        Raises:
+            NotFound: there is none.
+        """
+        path = self._footage.find_path(source_id)
+        for one in self._store.sources():
+            if one.path == path:
+                return one
+        raise NotFound(f"source: {source_id} is not in the gallery; expected one of it")
+
+    def find_detection(self, detection_id: int) -> StoredDetection:
+        """Return a stored detection.
+
+        Raises:
+            NotFound: there is none.
+        """
+        try:
+            (detection,) = self._store.get([detection_id])
+        except InputError as error:
+            raise NotFound(
+                f"detection: there is no {detection_id}; expected a stored one"
+            ) from error
+        return detection
+
+    def _search_sightings(self, embedding: np.ndarray, limit: int, where: Filter) -> SearchAnswer:
+        """Return the sightings that are most alike."""
+        with self._store.snapshot():
+            check_filter(self._store, where)
+            check_times(self._store, where)
+            hits = self._store.search_tracklets(embedding[None], limit, where)
+            tracklets = self._store.get_tracklets(hits.ids[0], embeddings=False)
+            best = self._store.get([one.best for one in tracklets])
+            searched = self._store.count_tracklets(where)
+        triples = zip(hits.similarities[0].tolist(), best, tracklets, strict=True)
+        matches = [match_answer(rank, *one) for rank, one in enumerate(triples, start=1)]
+        return SearchAnswer(searched=searched, matches=matches)

@@ -1,0 +1,176 @@
+"""The searched person: query images, drawn boxes, stored detections, and their embeddings.
+
+Shape letters: D embedding width.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from clsa_search.desk.answers import as_text, to_box
+from clsa_search.desk.api_models import FrameQuery, Person, QueryAnswer, Subject
+from clsa_search.desk.footage import Footage, name_source
+from clsa_search.desk.frame_detections import list_frame_detections
+from clsa_search.desk.gallery_reader import GalleryReader
+from clsa_search.desk.pictures import encode_jpeg, read_upload
+from clsa_search.desk.query_shelf import QueryImage, QueryShelf
+from clsa_search.desk.work_gates import Gate
+from clsa_search.errors import InputError
+from clsa_search.gallery import StoredDetection
+from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.predictor import check_boxes
+from clsa_search.retrieval.time_format import format_time
+from clsa_search.structures import ImageDetections, PersonImage
+
+_QUALITY = 95  # of the JPEG of a kept frame
+
+
+class QueryIntake:
+    """Takes query images and computes embeddings; the model computes for one client at a time.
+
+    Args:
+        gallery: gallery with its model.
+        footage: files of the gallery.
+        records: detections of the gallery.
+    """
+
+    def __init__(self, gallery: GallerySearch, footage: Footage, records: GalleryReader) -> None:
+        self.shelf = QueryShelf()
+        self._gallery = gallery
+        self._footage = footage
+        self._records = records
+        self._model = Gate("model", slots=1, waiting=8)
+
+    def add_upload(self, content: bytes) -> QueryAnswer:
+        """Detect the people of an uploaded image.
+
+        Raises:
+            InputError: it is not a readable image.
+            Busy: too many wait for the model.
+        """
+        with self._model.enter():  # decoding takes memory, too
+            image = read_upload(content)
+            detections = self._gallery.detect(image)
+        size = image.shape[1], image.shape[0]
+        return self._keep(QueryImage("image", content, size, detections))
+
+    def add_frame(self, request: FrameQuery) -> QueryAnswer:
+        """Take an indexed image or a frame of a video as a query.
+
+        Raises:
+            InputError: there is no such source, it has no such frame, or its file is gone.
+        """
+        path = self._footage.find_path(request.source)
+        if request.seconds is None:
+            return self._add_stored(list_frame_detections(self._gallery.store, path, request.after))
+        frame, image = self._footage.read_moment(path, request.seconds)
+        with self._model.enter():
+            detections = self._gallery.detect(image)
+        size = image.shape[1], image.shape[0]
+        content = encode_jpeg(image, _QUALITY)
+        name = os.path.basename(path)
+        return self._keep(QueryImage(name, content, size, detections, (), path, frame))
+
+    def embed_all(self, subjects: Sequence[Subject]) -> list[np.ndarray]:
+        """Return the embedding (D,) of each view.
+
+        Raises:
+            InputError: a view does not exist.
+        """
+        return [self._embed(one) for one in subjects]
+
+    def show_subjects(self, subjects: Sequence[Subject]) -> list[PersonImage]:
+        """Return the image of each view that can be shown."""
+        shown = []
+        for one in subjects:
+            with suppress(InputError):  # a file is gone; the rest of the work goes on
+                shown.append(self._show_subject(one))
+        return shown
+
+    def _embed(self, subject: Subject) -> np.ndarray:
+        """Return the embedding (D,) of one view of the person."""
+        if subject.detection is not None:
+            return self._records.find_detection(subject.detection).embedding
+        if subject.tracklet is not None:
+            self._records.find_tracklet(subject.tracklet)
+            (tracklet,) = self._gallery.store.get_tracklets([subject.tracklet])
+            assert tracklet.embedding is not None
+            return tracklet.embedding
+        assert subject.query is not None
+        query = self.shelf.get(subject.query)
+        if subject.index is not None:
+            if subject.index >= len(query.detections):
+                count = len(query.detections)
+                raise InputError(f"index: {subject.index}; the image has {count} detections")
+            return query.detections.embeddings[subject.index]
+        with self._model.enter():
+            image = query.decode()
+            assert subject.box is not None
+            (box,) = check_boxes([subject.box], image)
+            return self._gallery.predictor.embed(image, [box])[0]
+
+    def _show_subject(self, subject: Subject) -> PersonImage:
+        if subject.query is None:
+            detection_id = subject.detection
+            if subject.tracklet is not None:
+                (tracklet,) = self._gallery.store.get_tracklets(
+                    [subject.tracklet], embeddings=False
+                )
+                detection_id = tracklet.best
+            assert detection_id is not None
+            return self._footage.read_person(self._records.find_detection(detection_id))
+        query = self.shelf.get(subject.query)
+        box = subject.box
+        if subject.index is not None:
+            box = query.detections.boxes[subject.index]
+        return PersonImage(query.decode(), np.array(box, dtype=float), query.name)
+
+    def _add_stored(self, stored: Sequence[StoredDetection]) -> QueryAnswer:
+        first = stored[0]
+        image = self._footage.read_frame(first.source, first.frame)
+        detections = ImageDetections(
+            boxes=np.array([one.box for one in stored]),
+            scores=np.array([one.score for one in stored]),
+            embeddings=np.stack([one.embedding for one in stored]),
+        )
+        texts = [os.path.basename(first.source), format_time(first.time)]
+        query = QueryImage(
+            " · ".join(filter(None, texts)),
+            encode_jpeg(image, _QUALITY),
+            (image.shape[1], image.shape[0]),
+            detections,
+            [one.detection_id for one in stored],
+            first.source,
+            first.frame,
+            first.time,
+        )
+        return self._keep(query)
+
+    def _keep(self, query: QueryImage) -> QueryAnswer:
+        key = self.shelf.put(query)
+        seconds = None
+        if query.source is not None and query.frame is not None:
+            seconds = query.frame / self._footage.read_facts(query.source).fps
+        found = query.detections
+        people = [
+            Person(
+                index=index,
+                box=to_box(found.boxes[index]),
+                score=float(found.scores[index]),
+                detection=query.ids[index] if query.ids else None,
+            )
+            for index in range(len(found))
+        ]
+        return QueryAnswer(
+            id=key,
+            name=as_text(query.name),
+            width=query.size[0],
+            height=query.size[1],
+            people=people,
+            source=query.source and name_source(query.source),
+            frame=query.frame,
+            time=query.time,
+            seconds=seconds,
+        )

@@ -1,0 +1,127 @@
+"""Shapes of the API for exports, deletions and the watch list; see `api_models`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clsa_search.desk.api_models import Id, Name, SearchRequest, Seconds, Shape, SourceId, Subject
+
+Tracklets = Annotated[list[Id], Field(min_length=1, max_length=10_000)]
+Said = Literal["same", "other"]
+
+
+class ExportRequest(Shape):
+    """Sightings to export.
+
+    Args:
+        tracklets: ids of the sightings.
+        kind: "csv" for a table, "crops" or "clips" for a zip file with them, "case" for an
+            evidence case.
+        title: title of the case.
+        search: the search that found them; it runs again, and the export tells its results.
+        said: the user's verdicts on some of them.
+    """
+
+    tracklets: Tracklets
+    kind: Literal["csv", "crops", "clips", "case"] = "csv"
+    title: Annotated[str, Field(max_length=200)] = "Sightings"
+    search: SearchRequest | None = None
+    said: dict[Id, Said] = {}
+
+
+class DeletionRequest(Shape):
+    """A choice of sightings to delete; all given conditions hold. Footage is never deleted.
+
+    Args:
+        tracklets: ids of sightings.
+        sources: ids of files; alone, they go with all they hold.
+        cameras: names of cameras.
+        before: sightings that end before this time.
+        after: sightings that begin after this time.
+        dry_run: only count.
+        confirm: number of detections that the dry run counted.
+        force: delete more than half of the gallery.
+        erase: remember place and time, so that indexing the files again stores nobody there.
+    """
+
+    tracklets: Tracklets | None = None
+    sources: Annotated[list[SourceId], Field(min_length=1, max_length=10_000)] | None = None
+    cameras: Annotated[list[Name], Field(min_length=1, max_length=1000)] | None = None
+    before: Seconds | None = None
+    after: Seconds | None = None
+    dry_run: bool = True
+    confirm: Annotated[int, Field(ge=0)] | None = None
+    force: bool = False
+    erase: bool = False
+
+
+class DeletionAnswer(Shape):
+    """What a deletion deletes, or has deleted.
+
+    Args:
+        dry_run: whether it was only counted.
+        sightings: number of sightings; 0 where whole files go.
+        detections: number of detections.
+        files: number of files.
+        first: earliest time.
+        last: latest time.
+        needs_force: whether it is more than half of the gallery.
+        message: the counts in words.
+    """
+
+    dry_run: bool
+    sightings: int
+    detections: int
+    files: int
+    first: float | None
+    last: float | None
+    needs_force: bool
+    message: str
+
+
+class PersonRequest(Shape):
+    """A person for the watch list, or more images of a known one.
+
+    Args:
+        name: name of the person.
+        of: views of the person.
+        note: text of the user.
+        until: end of the watch, POSIX time.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    of: Annotated[list[Subject], Field(min_length=1, max_length=20)]
+    note: Annotated[str, Field(max_length=2000)] = ""
+    until: Seconds | None = None
+
+
+class WatchedAnswer(Shape):
+    """A person of the watch list.
+
+    Args:
+        id: number of the entry.
+        name: name of the person.
+        note: text of the user.
+        since: time of the entry.
+        until: end of the watch; None for no end.
+        examples: number of images.
+        sightings: ids of the sightings that are not somebody else.
+    """
+
+    id: int
+    name: str
+    note: str
+    since: float
+    until: float | None
+    examples: int
+    sightings: list[int]
+
+
+class Verdict(Shape):
+    """What the user says of a sighting.
+
+    Args:
+        said: "same", "other", or null to take a word back.
+    """
+
+    said: Said | None
