@@ -116,7 +116,7 @@ class SearchRequest(Shape):
         until: latest time.
         min_score: minimum detection score.
         limit: number of matches.
-        per: a match is a "sighting", the best detection of an "image" or a frame, or each
+        per: a match is a sighting ("tracklet"), the best detection of an "image" or a frame, or each
             detection ("match").
     """
 
@@ -127,7 +127,7 @@ class SearchRequest(Shape):
     until: Seconds | None = None
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 60
-    per: Literal["sighting", "image", "match"] = "sighting"
+    per: Literal["tracklet", "image", "match"] = "tracklet"
 
 
 class MatchAnswer(Shape):
@@ -187,6 +187,7 @@ class SearchAnswer(Shape):
         calibrated: whether strangers were counted.
         nobody: whether no sighting stands out from strangers; None if not calibrated.
         summary: the answer as one sentence.
+        reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
     """
 
@@ -195,6 +196,7 @@ class SearchAnswer(Shape):
     calibrated: bool = False
     nobody: bool | None = None
     summary: str = ""
+    reason: str | None = None
     uniforms: bool = False
 
 

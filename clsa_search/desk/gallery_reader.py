@@ -63,7 +63,7 @@ class GalleryReader:
             until=request.until,
             min_score=request.min_score or None,
         )
-        if request.per == "sighting":
+        if request.per == "tracklet":
             return self._search_sightings(embedding, request.limit, where)
         with self._store.snapshot():
             found = self._gallery.search_by_embedding(

@@ -129,7 +129,7 @@ def _find_judgments(desk: SearchDesk, request: ExportRequest) -> dict[int, Judgm
     said = {number: Judgment(said=word) for number, word in request.said.items()}
     if request.search is None:
         return said
-    search = request.search.model_copy(update={"per": "sighting"})
+    search = request.search.model_copy(update={"per": "tracklet"})
     return said | {
         match.tracklet: Judgment(
             match.similarity,

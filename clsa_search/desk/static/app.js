@@ -391,16 +391,37 @@ function showAnswer() {
   const { answer } = state;
   state.sorted = [...answer.matches];
   if ($("sort").value === "time") state.sorted.sort((a, b) => (a.first ?? Infinity) - (b.first ?? Infinity));
-  $("answer").textContent = answer.matches.length
-    ? `${plural(answer.matches.length, "match", "matches")} among ${plural(answer.searched, $("per").value === "sighting" ? "sighting" : "detection")}`
-    : "Nothing to show";
-  $("answer-note").textContent = "Re-identification sees clothes and build, not faces.";
-  const groups = answer.matches.length ? [makeGroup(null, state.sorted)] : [make("div", { className: "empty" },
-    make("p", { text: "No detection is left by the filters." }),
-    make("button", { type: "button", text: "Clear the filters", onclick: clearFilters }))];
-  $("groups").replaceChildren(...groups);
+  const noun = $("per").value === "tracklet" ? "sighting" : "detection";
+  $("strangers-label").hidden = !answer.calibrated;
+  if (!answer.matches.length) $("answer").textContent = "Nothing to show";
+  else if (answer.calibrated) $("answer").textContent = answer.summary;
+  else $("answer").textContent = `The ${plural(answer.matches.length, "most alike", "most alike")} of ${plural(answer.searched, noun)}`;
+  const notes = [answer.calibrated || !answer.reason ? "" : `Not calibrated: ${answer.reason}; the order says nothing of how sure it is.`,
+    answer.uniforms ? "Many people here are dressed alike: be careful." : "",
+    "Re-identification sees clothes and build, not faces."];
+  $("answer-note").textContent = notes.filter(Boolean).join(" ");
+  $("groups").replaceChildren(...(answer.matches.length ? makeGroups(answer) : [make("div", { className: "empty" },
+    make("p", { text: `No ${noun} is left by the filters.` }),
+    make("button", { type: "button", text: "Clear the filters", onclick: clearFilters }))]));
   showMarked();
   showTimeline();
+}
+
+/** Return the matches by verdict; those as alike as strangers are folded away. */
+function makeGroups(answer) {
+  if (!answer.calibrated) return [makeGroup(null, state.sorted)];
+  const accepted = Number($("strangers").value || Infinity);
+  const isFar = (match) => match.expected_strangers > accepted || match.rejected_like !== null;
+  const groups = VERDICTS.map((verdict) => [verdict, state.sorted.filter((one) => one.verdict === verdict.key && !isFar(one))]);
+  const far = state.sorted.filter(isFar);
+  const shown = groups.filter(([, matches]) => matches.length).map(([verdict, matches]) => makeGroup(verdict, matches));
+  if (answer.nobody) shown.unshift(make("div", { className: "empty" },
+    make("p", { text: answer.summary }),
+    make("p", { text: "What to do: add another view of the person, widen cameras and times, or look at the gaps of the timeline." })));
+  if (far.length) shown.push(make("details", { className: "folded" },
+    make("summary", { text: answer.nobody ? `Show the ${far.length} nearest all the same` : `${far.length} more, as alike as more strangers than you accept` }),
+    makeGroup(null, far)));
+  return shown;
 }
 
 function makeGroup(verdict, matches) {
@@ -416,7 +437,12 @@ function describeLength(match) {
 }
 
 function describeLikeness(match) {
-  return `${match.similarity.toFixed(3)} alike`;
+  if (match.rejected_like) return "looks like one that is somebody else";
+  if (match.expected_strangers === null) return `${match.similarity.toFixed(3)} alike`;
+  const count = match.expected_strangers;
+  const text = count >= 10 ? Math.round(count).toLocaleString("en") : Number(count.toPrecision(2)).toString();
+  const chance = match.probability === null ? "" : `, ${Math.round(100 * match.probability)} % by your verdicts`;
+  return `${match.is_bound ? "<" : ""}${text} ${count === 1 ? "stranger" : "strangers"} this alike${chance}`;
 }
 
 function makeTile(match) {
@@ -469,6 +495,9 @@ function showMarked() {
   $("marked").hidden = !marked.length;
   $("marked").replaceChildren(make("strong", { text: `${plural(marked.length, "sighting")} marked` }),
     make("button", { type: "button", className: "primary", text: "Search with these", onclick: () => searchMarked(marked) }),
+    make("label", { className: "inline" }, "Export ", makeExportSelect(marked)),
+    make("button", { type: "button", text: "Watch …", onclick: () => watchMarked(marked) }),
+    make("button", { type: "button", className: "danger", text: "Delete …", onclick: () => deleteMarked(marked) }),
     make("button", { type: "button", text: "Unmark", onclick: () => { state.marked.clear(); marked.forEach((one) => state.said.delete(keyOf(one))); showAnswer(); } }));
 }
 
@@ -480,6 +509,104 @@ function searchMarked(marked) {
     const picture = make("img", { src: address(`detections/${match.detection}/crop.jpg`), alt: title });
     state.views.push({ subject: subjectOf(match), title, picture });
   }
+  showViews();
+  search();
+}
+
+const idsOf = (matches) => matches.map((one) => one.tracklet).filter(Boolean);
+
+function makeExportSelect(marked) {
+  const kinds = { "": "choose …", csv: "table (CSV)", crops: "crops", clips: "clips", case: "evidence case" };
+  const select = make("select", {
+    "aria-label": "Export the marked", onchange: () => { if (select.value) exportMarked(marked, select.value); select.value = ""; },
+  }, ...Object.entries(kinds).map(([value, text]) => make("option", { value, text })));
+  return select;
+}
+
+async function exportMarked(marked, kind) {
+  await attempt(async () => {
+    const said = Object.fromEntries([...state.said].filter(([key]) => idsOf(marked).includes(key)));
+    const search = { of: state.views.map((view) => view.subject), ...readFilters(), limit: 500 };
+    const blob = await api("exports", { method: "POST", json: { tracklets: idsOf(marked), kind, search, said } });
+    const link = make("a", { href: URL.createObjectURL(blob), download: kind === "csv" ? "sightings.csv" : `${kind}.zip` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  }, $("marked"));
+}
+
+/** Ask in a dialog; resolve with its form's values, or null. */
+function ask(title, fields, action, isDangerous = false) {
+  return new Promise((resolve) => {
+    const dialog = make("dialog", { "aria-label": title });
+    const form = make("form", { method: "dialog" }, make("h2", { text: title }), ...fields,
+      make("div", { className: "actions" },
+        make("button", { value: "yes", className: isDangerous ? "danger" : "primary", text: action }),
+        make("button", { type: "button", text: "Cancel", onclick: () => dialog.close() })));
+    dialog.append(form);
+    dialog.addEventListener("close", () => {
+      resolve(dialog.returnValue === "yes" ? Object.fromEntries(new FormData(form)) : null);
+      dialog.remove();
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+async function deleteMarked(marked) {
+  await attempt(async () => {
+    const request = { tracklets: idsOf(marked) };
+    const plan = await api("deletions", { method: "POST", json: request });
+    const answer = await ask("Delete the marked sightings?", [
+      make("p", { text: plan.message }),
+      plan.needs_force && make("p", { text: "This is more than half of the gallery." }),
+      make("label", { className: "inline" }, make("input", { type: "checkbox", name: "erase" }), " Erase: indexing the files again stores nobody there"),
+    ].filter(Boolean), "Delete", true);
+    if (!answer) return;
+    const done = await api("deletions", { method: "POST", json: { ...request, dry_run: false, confirm: plan.detections, force: plan.needs_force, erase: Boolean(answer.erase) } });
+    notify(done.message, false);
+    state.views = state.views.filter((view) => !request.tracklets.includes(view.subject.tracklet));
+    showViews();
+    await describeGallery();
+    await search();
+  });
+}
+
+async function watchMarked(marked) {
+  await attempt(async () => {
+    const people = await api("people");
+    const answer = await ask("Watch for this person", [
+      make("label", {}, "Name ", make("input", { name: "name", required: true, maxLength: 200 })),
+      make("label", {}, "Note ", make("input", { name: "note", maxLength: 2000 })),
+      make("label", {}, "Until ", make("input", { name: "until", type: "date" })),
+      people.length ? make("p", { className: "quiet", text: `On the list: ${people.map((one) => one.name).join(", ")}. The same name adds views.` }) : make("p", { className: "quiet", text: "New footage is compared with the list by clsa-search watch." }),
+    ], "Watch");
+    if (!answer) return;
+    const until = answer.until ? parseTime(answer.until, "Until") : null;
+    const person = await api("people", { method: "POST", json: { name: answer.name, note: answer.note, until, of: marked.slice(0, 20).map(subjectOf) } });
+    for (const match of marked) if (match.tracklet && state.said.get(keyOf(match)) === "same")
+      await api(`people/${person.id}/sightings/${match.tracklet}`, { method: "PUT", json: { said: "same" } });
+    notify(`${person.name} is watched, with ${plural(person.examples, "view")}.`, false);
+    showPeople();
+  });
+}
+
+async function showPeople() {
+  const people = await api("people");
+  $("people").replaceChildren(...people.map((person) => make("li", {},
+    make("span", { text: `${person.name}: ${plural(person.examples, "view")}, ${plural(person.sightings.length, "sighting")}${person.until ? `, until ${formatTime(person.until).slice(0, 10)}` : ""}` }),
+    make("button", { type: "button", text: "Search", disabled: !person.sightings.length, onclick: () => searchPerson(person) }),
+    make("button", { type: "button", text: "Forget", onclick: () => attempt(async () => {
+      if (!(await ask(`Forget ${person.name}?`, [make("p", { text: "Name, views and verdicts are deleted; the sightings stay." })], "Forget", true))) return;
+      await api(`people/${person.id}`, { method: "DELETE" });
+      showPeople();
+    }) }))));
+  if (!people.length) $("people").append(make("li", { className: "quiet", text: "Nobody is watched. Mark sightings of a person, then choose Watch." }));
+}
+
+function searchPerson(person) {
+  state.views = person.sightings.slice(0, 20).map((tracklet) => ({
+    subject: { tracklet }, title: person.name, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
+  }));
   showViews();
   search();
 }
@@ -746,7 +873,8 @@ function connect() {
   $("stage").addEventListener("keydown", drawByKey);
   $("stage").addEventListener("dragstart", (event) => event.preventDefault());
   $("add-view").addEventListener("click", () => setAdding(!state.adding));
-  $("filters").addEventListener("change", (event) => { if (event.target.id === "sort") { if (state.answer) showAnswer(); } else search(); });
+  $("watched").addEventListener("toggle", () => { if ($("watched").open) attempt(showPeople); });
+  $("filters").addEventListener("change", (event) => { if (["sort", "strangers"].includes(event.target.id)) { if (state.answer) showAnswer(); } else search(); });
   $("filters").addEventListener("submit", (event) => { event.preventDefault(); search(); });
   $("sign-in").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -757,17 +885,22 @@ function connect() {
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; showTimeline(); } });
 }
 
-async function start() {
+async function describeGallery() {
   const gallery = state.gallery = await api("gallery");
-  $("sign-in").hidden = true;
-  $("desk").hidden = false;
   document.title = `Find a person · ${gallery.name}`;
   $("about").textContent = `${plural(gallery.tracklets, "sighting")} in ${plural(gallery.sources, "file")} · ${gallery.name}`;
+  return gallery;
+}
+
+async function start() {
+  const gallery = await describeGallery();
+  $("sign-in").hidden = true;
+  $("desk").hidden = false;
   $("cameras").append(...gallery.cameras.map((camera) => make("label", {}, make("input", { type: "checkbox", value: camera, checked: true }), camera)));
   $("cameras").hidden = !gallery.cameras.length;
   const example = gallery.first === null ? "no time known" : formatTime(gallery.first);
   for (const id of ["since", "until"]) $(id).placeholder = example;
-  $("per").replaceChildren(make("option", { value: "sighting", text: "sightings" }), make("option", { value: "image", text: "the best of each image" }), make("option", { value: "match", text: "all detections" }));
+  $("per").replaceChildren(make("option", { value: "tracklet", text: "sightings" }), make("option", { value: "image", text: "the best of each image" }), make("option", { value: "match", text: "all detections" }));
   showWelcome();
 }
 
