@@ -116,8 +116,8 @@ class SearchRequest(Shape):
         until: latest time.
         min_score: minimum detection score.
         limit: number of matches.
-        per: a match is a sighting ("tracklet"), the best detection of an "image" or a frame, or each
-            detection ("match").
+        per: a match is a sighting ("tracklet"), the best detection of an image or a frame
+            ("image"), or each detection ("match").
     """
 
     of: Annotated[list[Subject], Field(min_length=1, max_length=50)]

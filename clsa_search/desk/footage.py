@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,17 +17,15 @@ import numpy as np
 
 from clsa_search.data.image_io import IMAGE_SUFFIXES
 from clsa_search.desk.http_errors import NotFound
-from clsa_search.desk.pictures import encode_clip, shrink_for_clip
 from clsa_search.desk.work_gates import Gate
 from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.frame_reader import FrameReader
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.result_images import check_unchanged
+from clsa_search.retrieval.video_clips import TimedBox, animate_span
 from clsa_search.structures import PersonImage
 
-MAX_CLIP_SECONDS = 10.0
-CLIP_RATE = 5.0  # frames per second
 _MAX_OPEN = 8  # videos
 _MAX_CACHE_BYTES = 64 << 20
 _PATHS_SECONDS = 2.0  # a deletion by another process is seen after this time
@@ -164,34 +162,15 @@ class Footage:
                 self._facts[key] = VideoFacts(video.fps, frames and frames / video.fps)
         return self._facts[key]
 
-    def read_clip(
-        self, path: str, first: float, last: float, locate: Callable[[float], np.ndarray | None]
-    ) -> bytes:
-        """Return a part of a video as an animated WebP.
-
-        Args:
-            path: video.
-            first: seconds from the beginning of the file.
-            last: the same; at most `MAX_CLIP_SECONDS` later.
-            locate: returns the box (4,) to draw at a second, or None.
+    def animate(self, path: str, start: float, stop: float, boxes: Sequence[TimedBox]) -> bytes:
+        """Return a span of a video as an animated WebP, see :func:`animate_span`.
 
         Raises:
             InputError: see `read_frame`.
         """
-        fps = self.read_facts(path).fps
-        frames: list[tuple[np.ndarray, np.ndarray | None]] = []
-        with self._gate.enter(), self._borrow(path) as reader:
-            for moment in np.arange(first, min(last, first + MAX_CLIP_SECONDS), 1 / CLIP_RATE):
-                try:
-                    _, image = reader.read_from(path, round(moment * fps))
-                except InputError:
-                    if frames:  # the video ends here
-                        break
-                    raise
-                box = locate(float(moment))
-                small, shrunk = shrink_for_clip(image, np.zeros(4) if box is None else box)
-                frames.append((small, None if box is None else shrunk))
-            return encode_clip(frames, 1 / CLIP_RATE)
+        self.check_file(path)
+        with self._gate.enter():
+            return animate_span(path, start, stop, boxes)
 
     def remember(self, key: tuple, make: Callable[[], bytes]) -> bytes:
         """Return the bytes of a key; make them if they are not kept."""

@@ -66,6 +66,7 @@ class TrackAnswer(Shape):
         source: id of the file.
         name: name of the file.
         kind: image or video.
+        media_type: type of the file for browsers.
         camera: name of the camera.
         boxes: the detections, earliest first.
         fault: why the file cannot be shown; None if it can.
@@ -76,6 +77,7 @@ class TrackAnswer(Shape):
     source: str
     name: str
     kind: Literal["image", "video"]
+    media_type: str
     camera: str | None
     boxes: list[TrackBox]
     fault: str | None = None
@@ -155,3 +157,31 @@ class GalleryAnswer(Shape):
     timezone: str | None
     min_score: float
     version: str
+
+
+class LaneAnswer(Shape):
+    """What the footage of a camera covers, from the first to the last frame of all cameras.
+
+    Args:
+        camera: name of the camera; None if unknown.
+        spans: (first, last) of each time with footage.
+        gaps: (first, last) of each time without: nobody can be seen there.
+        undated: number of its files without a known time or length.
+    """
+
+    camera: str | None
+    spans: list[tuple[float, float]]
+    gaps: list[tuple[float, float]]
+    undated: int
+
+
+class TimelineAnswer(Shape):
+    """What the footage covers.
+
+    Args:
+        complete: whether the headers of all videos were read; if not, ask again.
+        lanes: a lane for each camera.
+    """
+
+    complete: bool
+    lanes: list[LaneAnswer]

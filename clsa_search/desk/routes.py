@@ -25,6 +25,7 @@ from clsa_search.desk.gallery_models import (
     GalleryAnswer,
     MediaAnswer,
     SourcesAnswer,
+    TimelineAnswer,
     TrackAnswer,
     TrackletsAnswer,
 )
@@ -69,6 +70,12 @@ Moment = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
 def describe_gallery(desk: Desk) -> GalleryAnswer:
     """Describe the gallery."""
     return desk.records.describe()
+
+
+@router.get("/timeline")
+def show_timeline(desk: Desk) -> TimelineAnswer:
+    """Describe the times with and without footage of each camera."""
+    return desk.timeline.describe()
 
 
 @router.post("/queries", status_code=201, openapi_extra=_IMAGE_BODY)

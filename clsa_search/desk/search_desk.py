@@ -7,6 +7,7 @@ from clsa_search.desk.api_models import SearchAnswer, SearchRequest
 from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_reader import GalleryReader
 from clsa_search.desk.query_intake import QueryIntake
+from clsa_search.desk.timeline import Timeline
 from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddings
 
 
@@ -20,6 +21,7 @@ class SearchDesk:
         store: storage of the gallery.
         footage: its files.
         records: lists, lookups and searches.
+        timeline: what the footage covers.
         queries: the searched people.
         timezone: IANA name of the time zone to show times in, if known.
     """
@@ -29,6 +31,7 @@ class SearchDesk:
         self.timezone = find_timezone()
         self.footage = Footage(gallery)
         self.records = GalleryReader(gallery, self.footage, self.timezone)
+        self.timeline = Timeline(self.store, self.footage)
         self.queries = QueryIntake(gallery, self.footage, self.records)
 
     def search(self, request: SearchRequest) -> SearchAnswer:

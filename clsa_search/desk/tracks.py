@@ -4,20 +4,16 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from clsa_search.data.image_io import read_image_size
 from clsa_search.desk.answers import as_text, source_answer, to_box
 from clsa_search.desk.footage import Footage, guess_media_type, is_video, name_source
 from clsa_search.desk.gallery_models import MediaAnswer, TrackAnswer, TrackBox
 from clsa_search.errors import InputError
 from clsa_search.gallery import Source, StoredDetection
+from clsa_search.retrieval.video_clips import MAX_ANIMATION_SECONDS, TimedBox
 
 LEAD_SECONDS = 2.0
 """Seconds of a clip before the first and after the last detection."""
-
-LINGER_SECONDS = 0.5
-"""Seconds that a box is shown before and after its detection."""
 
 
 def describe_media(footage: Footage, source: Source) -> MediaAnswer:
@@ -57,6 +53,7 @@ def describe_track(footage: Footage, detections: Sequence[StoredDetection]) -> T
         source=name_source(first.source),
         name=as_text(os.path.basename(first.source)),
         kind="video" if is_video(first.source) else "image",
+        media_type=guess_media_type(first.source),
         camera=None if first.camera is None else as_text(first.camera),
         boxes=boxes,
         **about,
@@ -77,16 +74,10 @@ def draw_clip(footage: Footage, detections: Sequence[StoredDetection]) -> bytes:
     if not is_video(path):
         raise InputError(f"source: {as_text(path)} is an image; expected a video")
     seconds = _locate(footage, detections)
-    boxes = np.array([one.box for one in detections])
-
-    def locate(moment: float) -> np.ndarray | None:
-        """Return the box between the detections around a moment."""
-        if not seconds[0] - LINGER_SECONDS <= moment <= seconds[-1] + LINGER_SECONDS:
-            return None
-        return np.array([np.interp(moment, seconds, side) for side in boxes.T])
-
+    boxes = [TimedBox(*pair) for pair in zip(seconds, (one.box for one in detections), strict=True)]
     start = max(0.0, seconds[0] - LEAD_SECONDS)
-    return footage.read_clip(path, start, seconds[-1] + LEAD_SECONDS, locate)
+    stop = min(seconds[-1] + LEAD_SECONDS, start + MAX_ANIMATION_SECONDS)
+    return footage.animate(path, start, stop, boxes)
 
 
 def _locate(footage: Footage, detections: Sequence[StoredDetection]) -> list[float]:

@@ -98,8 +98,8 @@ def test_from_an_upload_to_the_next_search(open_screen):
     screen.count(".person", 2)
     index = 0 if "62" in screen.tab.locator(".person").nth(0).get_attribute("style") else 1
     screen.tab.locator(".person").nth(index).click()
-    screen.expect("#answer", "6 matches of 9 detections")
-    assert sorted(screen.cameras[:4]) == ["door", "street", "street", "yard"]  # where red is
+    screen.expect("#answer", "The 5 most alike of 5 sightings")
+    assert sorted(screen.cameras[:3]) == ["door", "street", "yard"]  # where red is
 
     screen.tab.locator(".tile", has_text="door").locator(".play").first.click()
     sync_api.expect(screen.tab.locator(".player .overlay")).to_be_visible()
@@ -109,7 +109,7 @@ def test_from_an_upload_to_the_next_search(open_screen):
     screen.count("#views li", 2)
     screen.tab.locator("#cameras label", has_text="street").click()
     screen.tab.locator("#cameras label", has_text="door").click()
-    screen.expect("#answer", "1 match of 1 detection")
+    screen.expect("#answer", "The 1 most alike of 1 sighting")
     assert screen.cameras == ["yard"]
 
 
@@ -126,7 +126,7 @@ def test_a_box_is_drawn_with_the_mouse_and_with_keys(open_screen):
     mouse.move(image["x"] + 78 * scale, image["y"] + 64 * scale)
     mouse.up()
     screen.expect("#hint", "The person in your box")
-    screen.expect("#answer", "6 matches")
+    screen.expect("#answer", "The 5 most alike")
     assert screen.cameras[0] == "door"  # the only place of green
     screen.count("#views li", 1)
 
@@ -144,7 +144,7 @@ def test_a_video_that_the_browser_does_not_play_is_an_animated_image(open_screen
     screen.tab.fill("#source-text", "street")
     screen.count("#sources img", 1)
     screen.tab.click("#sources button")
-    screen.expect("#answer", "6 matches")  # the only person is searched at once
+    screen.expect("#answer", "The 5 most alike")  # the only person is searched at once
     screen.expect("#query-name", "street.avi · 0:00:01.0")
     screen.tab.locator(".tile", has_text="street").locator(".play").first.click()
     clip = screen.tab.locator(".player img")
@@ -157,24 +157,24 @@ def test_a_video_that_the_browser_does_not_play_is_an_animated_image(open_screen
 def test_faults_are_shown_and_change_nothing(open_screen):
     screen = open_screen(**WIDE)
     screen.upload(encode(draw_blocks({BLUE: 30})))  # alone, so that the search begins at once
-    screen.expect("#answer", "6 matches")
+    screen.expect("#answer", "The 5 most alike")
     screen.upload(b"not a picture at all", "broken.png")
     screen.expect("#notices", "image: not readable as an image")
-    screen.expect("#answer", "6 matches")
+    screen.expect("#answer", "The 5 most alike")
     screen.tab.fill("#until", "never")
     screen.tab.press("#until", "Enter")
     screen.expect("#answer-note", 'To: "never"; expected a time such as 0:01:30')
     screen.tab.fill("#until", "0:00:00")
     screen.tab.press("#until", "Enter")
-    screen.expect("#groups", "No detection is left by the filters.")
+    screen.expect("#groups", "No sighting is left by the filters.")
     screen.tab.get_by_role("button", name="Clear the filters").click()
-    screen.expect("#answer", "6 matches")
+    screen.expect("#answer", "The 5 most alike")
 
 
 def test_the_keyboard_is_enough(open_screen):
     screen = open_screen(**WIDE)
     screen.upload(encode(draw_blocks({RED: 30})))
-    screen.count(".tile", 6)
+    screen.count(".tile", 5)
     screen.tab.locator(".tile .play").first.focus()
     for key in ("ArrowRight", "s", "Enter"):
         screen.tab.keyboard.press(key)
@@ -189,7 +189,7 @@ def test_the_keyboard_is_enough(open_screen):
 def test_a_narrow_dark_screen_needs_no_scrolling_sideways(open_screen):
     screen = open_screen(**PHONE)
     screen.upload(encode(draw_blocks({RED: 30})))
-    screen.count(".tile", 6)
+    screen.count(".tile", 5)
     screen.tab.locator(".tile .play").first.tap()
     screen.count(".player", 1)
     assert screen.tab.evaluate("document.documentElement.scrollWidth") <= 390
@@ -202,7 +202,7 @@ def test_everything_has_a_name_for_screen_readers(open_screen):
     screen.upload(encode(draw_blocks({RED: 10, GREEN: 60})))
     screen.count(".person", 2)
     screen.tab.locator(".person").first.click()
-    screen.count(".tile", 6)
+    screen.count(".tile", 5)
     nameless = screen.tab.evaluate(
         """() => [...document.querySelectorAll('button, input, select, a')].filter((one) =>
           !(one.innerText?.trim() || one.getAttribute('aria-label') || one.labels?.length)

@@ -69,7 +69,7 @@ def add_query(client, *people):
 
 
 def search(client, of, **fields):
-    """Search, and return the answer."""
-    answer = client.post("/api/v1/search", json={"of": of, **fields})
+    """Search images and frames, and return the answer."""
+    answer = client.post("/api/v1/search", json={"of": of, "per": "image", **fields})
     assert answer.status_code == 200, answer.text
     return answer.json()

@@ -346,8 +346,8 @@ async function search() {
       const request = { of: state.views.map((view) => view.subject), ...readFilters() };
       state.answer = await api("search", { method: "POST", json: request, signal: control.signal });
     } catch (error) {
-      if (error.name !== "AbortError") showFault(error.message);
-      throw error;
+      if (error.name === "AbortError") return;
+      return void showFault(error.message);
     }
     state.open = null;
     state.marked.clear();
@@ -637,10 +637,14 @@ async function openPlayer(match, tile) {
     showFacts(facts, match, track, screen, tile);
     if (track.fault) screen.replaceChildren(make("p", { className: "empty", text: `Cannot be shown: ${track.fault}` }));
     else if (track.kind === "image") showStill(screen, match, track);
-    else showVideo(screen, match, track);
+    else if (isPlayable(track.media_type)) showVideo(screen, match, track);
+    else showClip(screen, match);
     player.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }, screen);
 }
+
+/** Whether the browser may play a file; of Matroska browsers do not tell. */
+const isPlayable = (type) => type.includes("matroska") || document.createElement("video").canPlayType(type) !== "";
 
 function showStill(screen, match, track) {
   const overlay = make("div", { className: "overlay" });
@@ -686,7 +690,7 @@ function boxAt(boxes, seconds) {
 /** Show an animated image in place of a video that this browser does not play. */
 function showClip(screen, match) {
   const image = make("img", {
-    src: address(match.tracklet ? `tracklets/${match.tracklet}/clip.webp` : `detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
+    className: "clip", src: address(match.tracklet ? `tracklets/${match.tracklet}/clip.webp` : `detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
     onerror: () => screen.replaceChildren(make("p", { className: "empty", text: "The footage cannot be shown." })),
   });
   screen.replaceChildren(make("div", { className: "frame" }, image));
@@ -730,8 +734,9 @@ const LANE = 26, LEFT = 110, TOP = 4;
 
 function showTimeline() {
   const matches = state.answer?.matches.filter((one) => one.first !== null) ?? [];
-  const spans = state.lanes.flatMap((lane) => lane.spans.map((span) => ({ ...span, camera: lane.camera })));
+  const spans = state.lanes.flatMap((lane) => lane.spans.map(([first, last]) => ({ first, last, camera: lane.camera })));
   const all = [...matches, ...spans];
+  const undated = state.lanes.reduce((total, lane) => total + lane.undated, 0);
   $("timeline").hidden = !all.length;
   if (!all.length) return;
   const low = Math.min(...all.map((one) => one.first)), high = Math.max(low + 1, ...all.map((one) => one.last));
@@ -763,7 +768,8 @@ function showTimeline() {
   makeSelectable(chart, left, width - 8, (position) => low + (high - low) * (position - left) / (width - left - 8), height);
   $("timeline").replaceChildren(chart, make("div", { className: "legend" },
     make("span", { text: "Drag to choose a time; click a bar to see it." }),
-    spans.length ? make("span", { text: "Hatched: no footage, so nobody can be seen there." }) : null));
+    spans.length ? make("span", { text: "Hatched: no footage, so nobody can be seen there." }) : null,
+    undated ? make("span", { text: `${plural(undated, "file")} without a known time or length.` }) : null));
 }
 
 function chooseTicks(low, high, count) {
@@ -902,6 +908,15 @@ async function start() {
   for (const id of ["since", "until"]) $(id).placeholder = example;
   $("per").replaceChildren(make("option", { value: "tracklet", text: "sightings" }), make("option", { value: "image", text: "the best of each image" }), make("option", { value: "match", text: "all detections" }));
   showWelcome();
+  await loadTimeline();
+}
+
+/** Load the coverage of the footage; the server may still be reading the headers of videos. */
+async function loadTimeline() {
+  const timeline = await api("timeline");
+  state.lanes = timeline.lanes;
+  showTimeline();
+  if (!timeline.complete) setTimeout(() => attempt(loadTimeline), 1500);
 }
 
 connect();

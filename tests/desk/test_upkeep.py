@@ -1,0 +1,152 @@
+"""Sightings over the API: lists, tracks, exports, deletions, the watch list, the timeline."""
+
+import csv
+import io
+import time
+import zipfile
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
+
+from tests.support.desk_cases import BLUE, RED, add_query, make_client, make_gallery
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    with make_gallery(tmp_path, 1_777_000_000.0) as gallery:
+        yield gallery
+
+
+@pytest.fixture
+def client(gallery):
+    with make_client(gallery) as client:
+        yield client
+
+
+def call(client, method, path, status=200, **options):
+    answer = client.request(method, f"/api/v1/{path}", **options)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def get(client, path):
+    return call(client, "GET", path).json()
+
+
+def search(client, person, **fields):
+    of = [{"query": add_query(client, person)["id"], "index": 0}]
+    return call(client, "POST", "search", json={"of": of, **fields}).json()["matches"]
+
+
+def test_a_search_ranks_sightings(client):
+    matches = search(client, BLUE)
+    assert len(matches) == 5 and [one["rank"] for one in matches] == [1, 2, 3, 4, 5]
+    best = matches[0]
+    assert (best["camera"], best["detections"]) == ("street", 4)
+    assert best["last"] - best["first"] == pytest.approx(1.5)
+
+
+def test_sightings_are_listed_in_parts_by_time(client):
+    listed = get(client, "tracklets")
+    assert listed["total"] == 5
+    parts = [get(client, f"tracklets?offset={i}&limit=1")["tracklets"][0] for i in range(5)]
+    assert parts == listed["tracklets"]
+    yard = get(client, "tracklets?cameras=yard&cameras=door")
+    assert sorted(one["camera"] for one in yard["tracklets"]) == ["door", "door", "yard"]
+    assert get(client, "tracklets?since=1777000000&until=1777000001.2")["total"] == 1
+    call(client, "GET", "tracklets?cameras=moon", 422)
+    call(client, "GET", "tracklets?since=nan", 422)
+
+
+def test_a_sighting_has_all_its_boxes_and_a_clip(client):
+    best = search(client, BLUE)[0]
+    track = get(client, f"tracklets/{best['tracklet']}")
+    assert [box["seconds"] for box in track["boxes"]] == [1.0, 1.5, 2.0, 2.5]
+    assert [box["box"][0] for box in track["boxes"]] == pytest.approx([20, 20, 60, 60], abs=2)
+    for name, kind in (("crop.jpg", "image/jpeg"), ("clip.webp", "image/webp")):
+        answer = call(client, "GET", f"tracklets/{best['tracklet']}/{name}")
+        assert answer.headers["content-type"] == kind and answer.content
+    call(client, "GET", "tracklets/999", 404)
+    again = call(client, "POST", "search", json={"of": [{"tracklet": best["tracklet"]}]}).json()
+    assert again["matches"][0]["tracklet"] == best["tracklet"]
+    call(client, "POST", "search", 404, json={"of": [{"tracklet": 999}]})
+
+
+def test_the_timeline_shows_what_was_not_looked_at(client):
+    for _ in range(100):
+        timeline = get(client, "timeline")
+        if timeline["complete"]:
+            break
+        time.sleep(0.1)
+    lanes = {lane["camera"]: lane for lane in timeline["lanes"]}
+    assert set(lanes) == {"door", "street", "yard"}
+    assert lanes["street"]["spans"] == [[1_777_000_000.0, 1_777_000_003.0]]
+    assert lanes["door"]["spans"] == [] and lanes["door"]["undated"] == 1
+
+
+def read_table(content):
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
+
+
+def test_exports_tell_what_the_search_said(client):
+    of = [{"query": add_query(client, RED)["id"], "index": 0}]
+    matches = call(client, "POST", "search", json={"of": of}).json()["matches"]
+    ids = [one["tracklet"] for one in matches[:3]]
+    request = {"tracklets": ids, "search": {"of": of}, "said": {str(ids[0]): "same"}}
+    answer = call(client, "POST", "exports", json=request)
+    assert answer.headers["content-disposition"] == 'attachment; filename="sightings.csv"'
+    rows = read_table(answer.content)
+    assert [int(row["sighting"]) for row in rows] == ids
+    assert float(rows[0]["similarity"]) == pytest.approx(1, abs=1e-3)
+    assert [row["said"] for row in rows] == ["same", "", ""]
+    for kind, names in (("crops", "crops/"), ("clips", "clips/"), ("case", "report.html")):
+        answer = call(client, "POST", "exports", json={**request, "kind": kind})
+        listed = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+        assert "sightings.csv" in listed and any(one.startswith(names) for one in listed), kind
+    call(client, "POST", "exports", 422, json={"tracklets": [999]})
+    call(client, "POST", "exports", 422, json={"tracklets": [], "kind": "csv"})
+
+
+def test_a_deletion_is_counted_before_it_is_done(client, gallery):
+    yard = next(one for one in search(client, RED) if one["camera"] == "yard")
+    crop = f"detections/{yard['detection']}/crop.jpg"
+    call(client, "GET", crop)
+    request = {"tracklets": [yard["tracklet"]]}
+    plan = call(client, "POST", "deletions", json=request).json()
+    assert (plan["dry_run"], plan["sightings"], plan["detections"]) == (True, 1, 1)
+    assert "1 sighting, 1 detection in 1 file would be deleted" in plan["message"]
+    real = {**request, "dry_run": False}
+    for wrong in (real, {**real, "confirm": 2}):
+        assert "expected this number" in call(client, "POST", "deletions", 409, json=wrong).text
+    assert gallery.store.count() == 9
+    call(client, "POST", "deletions", json={**real, "confirm": 1})
+    assert gallery.store.count() == 8
+    call(client, "GET", crop, 404)
+    everything = {"cameras": ["street"]}
+    plan = call(client, "POST", "deletions", json=everything).json()
+    assert plan["needs_force"]
+    real = {**everything, "dry_run": False, "confirm": plan["detections"]}
+    assert "more than half" in call(client, "POST", "deletions", 422, json=real).text
+    assert gallery.store.count() == 8
+    call(client, "POST", "deletions", json={**real, "force": True})
+    assert gallery.store.count() == 2
+    call(client, "POST", "deletions", 422, json={})
+
+
+def test_people_are_watched_judged_and_forgotten(client):
+    query = add_query(client, RED)["id"]
+    request = {"name": "Ann", "of": [{"query": query, "index": 0}], "note": "red"}
+    person = call(client, "POST", "people", 201, json=request).json()
+    assert (person["name"], person["examples"], person["sightings"]) == ("Ann", 1, [])
+    assert [one["name"] for one in get(client, "people")] == ["Ann"]
+    sighting = search(client, RED)[0]["tracklet"]
+    place = f"people/{person['id']}/sightings/{sighting}"
+    said = call(client, "PUT", place, json={"said": "same"}).json()
+    assert said["sightings"] == [sighting]
+    assert call(client, "PUT", place, json={"said": "other"}).json()["sightings"] == []
+    call(client, "PUT", place, 422, json={"said": "perhaps"})
+    call(client, "PUT", f"people/{person['id']}/sightings/999", 404, json={"said": "same"})
+    call(client, "DELETE", f"people/{person['id']}", 204)
+    assert get(client, "people") == []
+    call(client, "DELETE", f"people/{person['id']}", 404)
