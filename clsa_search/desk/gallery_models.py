@@ -142,7 +142,6 @@ class GalleryAnswer(Shape):
         tracklets: number of sightings.
         sources: number of files.
         cameras: names of the cameras.
-        first: earliest time of a detection.
         timezone: IANA name of the server's time zone, if known.
         min_score: detections of query images with a lower score are dropped.
         version: version of the program.
@@ -153,7 +152,6 @@ class GalleryAnswer(Shape):
     tracklets: int
     sources: int
     cameras: list[str]
-    first: float | None
     timezone: str | None
     min_score: float
     version: str

@@ -33,14 +33,12 @@ class GalleryReader:
 
     def describe(self) -> GalleryAnswer:
         """Describe the gallery."""
-        first = self._store.list(Filter(since=-1e12), order_by="time", limit=1)
         return GalleryAnswer(
             name=as_text(os.path.basename(self._store.address)),
             detections=self._store.count(),
             tracklets=self._store.count_tracklets(),
             sources=len(self._store.paths()),
             cameras=[as_text(camera) for camera in self._store.cameras()],
-            first=first[0].time if first else None,
             timezone=self._timezone,
             min_score=self._gallery.predictor.min_score,
             version=__version__,

@@ -163,7 +163,7 @@ def test_faults_are_shown_and_change_nothing(open_screen):
     screen.expect("#answer", "The 5 most alike")
     screen.tab.fill("#until", "never")
     screen.tab.press("#until", "Enter")
-    screen.expect("#answer-note", 'To: "never"; expected a time such as 0:01:30')
+    screen.expect("#answer-note", 'To: "never"; expected a time such as 0:00:0')
     screen.tab.fill("#until", "0:00:00")
     screen.tab.press("#until", "Enter")
     screen.expect("#groups", "No sighting is left by the filters.")

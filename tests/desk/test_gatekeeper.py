@@ -182,7 +182,7 @@ def test_there_are_no_sockets_and_no_other_pages(client):
 
 def test_a_bad_request_is_one_line_of_the_log(client, caplog):
     caplog.set_level(logging.WARNING, logger="clsa_search.desk")
-    client.get("/api/v1/detections/99\x1b[2J%0a")
+    client.get("/api/v1/detections/99%1b%5b2J%0a")
     client.post("/api/v1/search", json={"of": []})
     client.get("/", headers={"host": "evil.example"})
     client.get("/api/v1/gallery")

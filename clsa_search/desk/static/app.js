@@ -115,7 +115,14 @@ function parseTime(text, name) {
   const parts = text.split(":");
   if (parts.length <= 3 && parts.every((part) => /^\d+(\.\d+)?$/.test(part)))
     return parts.reduce((total, part) => 60 * total + Number(part), 0);
-  throw new Error(`${name}: "${text}"; expected a time such as ${state.gallery?.first >= CALENDAR_FROM ? "2026-05-01 12:00" : "0:01:30"}`);
+  throw new Error(`${name}: "${text}"; expected a time such as ${exampleTime()}`);
+}
+
+/** Return the first time of the footage, as text. */
+function exampleTime() {
+  const times = state.lanes.flatMap((lane) => lane.spans.map(([first]) => first)).concat((state.answer?.matches ?? []).map((one) => one.first));
+  const known = times.filter((one) => one !== null);
+  return known.length ? formatTime(Math.min(...known)) : "2026-05-01 12:00";
 }
 
 /** Return the seconds that the desk's clock is ahead of UTC. */
@@ -904,8 +911,6 @@ async function start() {
   $("desk").hidden = false;
   $("cameras").append(...gallery.cameras.map((camera) => make("label", {}, make("input", { type: "checkbox", value: camera, checked: true }), camera)));
   $("cameras").hidden = !gallery.cameras.length;
-  const example = gallery.first === null ? "no time known" : formatTime(gallery.first);
-  for (const id of ["since", "until"]) $(id).placeholder = example;
   $("per").replaceChildren(make("option", { value: "tracklet", text: "sightings" }), make("option", { value: "image", text: "the best of each image" }), make("option", { value: "match", text: "all detections" }));
   showWelcome();
   await loadTimeline();
@@ -915,6 +920,7 @@ async function start() {
 async function loadTimeline() {
   const timeline = await api("timeline");
   state.lanes = timeline.lanes;
+  for (const id of ["since", "until"]) $(id).placeholder = exampleTime();
   showTimeline();
   if (!timeline.complete) setTimeout(() => attempt(loadTimeline), 1500);
 }
