@@ -8,23 +8,15 @@ import numpy as np
 from clsa_search.desk.api_models import MatchAnswer
 from clsa_search.desk.footage import is_video, name_source
 from clsa_search.desk.gallery_models import SourceAnswer, TrackletAnswer
-from clsa_search.gallery import Source, StoredDetection, Tracklet
+from clsa_search.gallery import Match, Source, Tracklet
 
 
-def match_answer(
-    rank: int, similarity: float, best: StoredDetection, tracklet: Tracklet | None = None
-) -> MatchAnswer:
-    """Return a match in the shape of the API.
-
-    Args:
-        rank: rank from 1.
-        similarity: similarity to the query.
-        best: detection to show.
-        tracklet: the sighting; None for a single detection.
-    """
+def match_answer(rank: int, match: Match) -> MatchAnswer:
+    """Return a match in the shape of the API."""
+    best, tracklet = match.detection, match.tracklet
     return MatchAnswer(
         rank=rank,
-        similarity=float(similarity),
+        similarity=float(match.similarity),
         tracklet=tracklet.tracklet_id if tracklet else None,
         detection=best.detection_id,
         detections=tracklet.detections if tracklet else 1,

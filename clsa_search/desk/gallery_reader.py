@@ -12,7 +12,7 @@ from clsa_search.desk.gallery_models import GalleryAnswer, SourcesAnswer, Trackl
 from clsa_search.desk.http_errors import NotFound
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
-from clsa_search.retrieval.filter_checks import check_filter, check_times
+from clsa_search.retrieval.filter_checks import check_filter
 from clsa_search.retrieval.gallery_search import GallerySearch
 
 
@@ -61,17 +61,13 @@ class GalleryReader:
             until=request.until,
             min_score=request.min_score or None,
         )
-        if request.per == "tracklet":
-            return self._search_sightings(embedding, request.limit, where)
+        count = self._store.count_tracklets if request.per == "tracklet" else self._store.count
         with self._store.snapshot():
             found = self._gallery.search_by_embedding(
                 embedding, [], request.limit, where, request.per
             )
-            searched = self._store.count(where)
-        matches = [
-            match_answer(rank, match.similarity, match.detection)
-            for rank, match in enumerate(found.matches, start=1)
-        ]
+            searched = count(where)
+        matches = [match_answer(rank, one) for rank, one in enumerate(found.matches, start=1)]
         return SearchAnswer(searched=searched, matches=matches)
 
     def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:
@@ -131,16 +127,3 @@ class GalleryReader:
                 f"detection: there is no {detection_id}; expected a stored one"
             ) from error
         return detection
-
-    def _search_sightings(self, embedding: np.ndarray, limit: int, where: Filter) -> SearchAnswer:
-        """Return the sightings that are most alike."""
-        with self._store.snapshot():
-            check_filter(self._store, where)
-            check_times(self._store, where)
-            hits = self._store.search_tracklets(embedding[None], limit, where)
-            tracklets = self._store.get_tracklets(hits.ids[0], embeddings=False)
-            best = self._store.get([one.best for one in tracklets])
-            searched = self._store.count_tracklets(where)
-        triples = zip(hits.similarities[0].tolist(), best, tracklets, strict=True)
-        matches = [match_answer(rank, *one) for rank, one in enumerate(triples, start=1)]
-        return SearchAnswer(searched=searched, matches=matches)
