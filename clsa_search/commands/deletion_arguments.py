@@ -52,9 +52,9 @@ def delete(args: argparse.Namespace) -> None:
             return
         erase = args.erase or args.person is not None
         options = {"force": args.force, "vacuum": args.vacuum, "audit": args.audit}
+        count = run_deletion(store, plan, erase=erase, **options)
         if args.person is not None:
             forget_person(store, args.person)
-        count = run_deletion(store, plan, erase=erase, **options)
         for path, deleted in plan.sources.items():
             print(f"{printable(path)}: {count_noun(deleted, 'detection')} deleted")
         print(f"{args.store}: {count_noun(count, 'detection')} deleted; the footage itself stays")

@@ -15,6 +15,7 @@ import pytest
 
 from clsa_search.gallery import open_store
 from clsa_search.retrieval.predictor import PersonSearchPredictor
+from clsa_search.retrieval.watch_list import judge_sighting
 from tests.support.footage import BlockPredictor, write_image, write_video
 from tests.support.sighting_cases import DAY, find_sighting, write_footage
 from tests.support.tiny import load_tool
@@ -165,6 +166,36 @@ def test_people_are_added_listed_and_forgotten(run, gallery, tmp_path):
     assert "0 sightings of Ann" in run("people", "hits", gallery, "Ann")
     assert "Ann is forgotten" in run("people", "remove", gallery, "Ann")
     assert "Ann" not in run("people", "list", gallery)
+
+
+def test_the_sightings_of_a_person_are_erased(run, gallery, tmp_path):
+    write_image(tmp_path / "ann.png", {3: 10})
+    run("people", "add", gallery, "Ann", "ann.png", "--past")
+    with open_store(gallery) as store:
+        for file in ("a.avi", "b.avi"):
+            judge_sighting(store, "Ann", find_sighting(store, 3, file).tracklet_id, "same")
+    words = "delete", gallery, "--person", "Ann"
+    assert "2 sightings, 8 of 17 detections in 2 files" in run(*words)
+    assert "8 detections deleted" in run(*words, "--yes", "--vacuum")
+    assert "'Ann' is not on the watch list" in run(*words, status=2)
+    disk = (tmp_path / gallery).read_bytes()
+    assert b"Ann" not in disk
+    for path in (tmp_path / "footage").rglob("*.avi"):
+        os.utime(path, ns=(1, 1))
+    run(*INDEX, "--camera-from", "folder", "footage")
+    with open_store(gallery) as store:
+        assert {int(one.embedding.argmax()) for one in store.list()} == {0, 1, 2}
+
+
+def test_a_person_is_kept_where_the_deletion_is_refused(run, gallery, tmp_path):
+    write_image(tmp_path / "ann.png", {3: 10})
+    run("people", "add", gallery, "Ann", "ann.png")
+    with open_store(gallery) as store:
+        for one in store.tracklets():
+            judge_sighting(store, "Ann", one.tracklet_id, "same")
+    words = "delete", gallery, "--person", "Ann", "--yes"
+    assert "more than half; expected --force" in run(*words, status=2)
+    assert "5 sightings of Ann" in run("people", "hits", gallery, "Ann")
 
 
 def test_many_people_are_searched_at_once(run, gallery, tmp_path):
