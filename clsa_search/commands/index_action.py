@@ -85,18 +85,26 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     from clsa_search.retrieval.hit_reports import format_hit, run_hook
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.retention import apply_retention
-    from clsa_search.retrieval.watch_list import compare_people, load_stranger_count
+    from clsa_search.retrieval.watch_list import (
+        compare_people,
+        list_pending,
+        load_stranger_count,
+        mark_reported,
+    )
 
     problems = []
     count_strangers = load_stranger_count(gallery.store)
     if count_strangers is not None:
         options = {"false_alarms_per_day": args.false_alarms}
-        for hit in compare_people(gallery.store, count_strangers, **options):
+        compare_people(gallery.store, count_strangers, **options)
+    for hit in list_pending(gallery.store):  # of an interrupted process too
+        reason = run_hook(args.hook, hit) if args.hook else None
+        if reason is None:
             print(format_hit(hit), flush=True)
-            reason = run_hook(args.hook, hit) if args.hook else None
-            if reason is not None:
-                print(f"problem: {printable(reason)}", flush=True)
-                problems.append(reason)
+            mark_reported(gallery.store, hit)
+        else:
+            print(f"problem: {printable(reason)}; it is tried again", flush=True)
+            problems.append(reason)
     old = apply_retention(gallery.store, audit=args.audit)
     if old.sightings:
         print(f"{args.store}: {count_noun(len(old.sightings), 'old sighting')} deleted", flush=True)
@@ -142,7 +150,14 @@ def _scan(
 
     try:
         media = list_media(args.paths)
-    except InputError:  # no file yet, or the disk is not mounted
+    except InputError as error:  # no file yet, or the disk is not mounted
+        media = None
+        faults = [str(error)]
+    else:
+        faults = [reason for _, reason in media.problems]
+    for reason in watch.note_faults(faults):
+        print(f"problem: {printable(reason)}", flush=True)
+    if media is None:
         return False
     chosen = watch.choose([*media.images, *media.videos])
     if not chosen:

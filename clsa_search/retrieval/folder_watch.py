@@ -47,6 +47,7 @@ class FolderWatch:
     _seen: dict[str, _State] = field(default_factory=dict)
     _done: dict[str, _State] = field(default_factory=dict)
     _failures: dict[str, _Failure] = field(default_factory=dict)
+    _faults: set[str] = field(default_factory=set)  # of folders
 
     def choose(self, paths: Sequence[str], now: float | None = None) -> list[str]:
         """Return the settled files that are new, changed, or due again.
@@ -97,6 +98,12 @@ class FolderWatch:
             self._failures[path] = _Failure(state, delay, now + delay, reason)
             if failure is None or failure.reason != reason:
                 fresh.append(reason)
+        return fresh
+
+    def note_faults(self, reasons: Collection[str]) -> list[str]:
+        """Remember the faults of folders in this scan; return those that are new."""
+        fresh = [reason for reason in reasons if reason not in self._faults]
+        self._faults = set(reasons)
         return fresh
 
     @property

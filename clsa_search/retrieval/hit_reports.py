@@ -14,7 +14,9 @@ HOOK_SECONDS = 30.0
 
 def format_hit(hit: Hit) -> str:
     """Return a hit as one line of JSON; times are ISO 8601 in UTC."""
-    values = asdict(hit) | {"first": format_iso(hit.first), "last": format_iso(hit.last)}
+    values = asdict(hit)
+    del values["note_id"]
+    values |= {"first": format_iso(hit.first), "last": format_iso(hit.last)}
     text = json.dumps(values, ensure_ascii=False)
     return text.encode(errors="replace").decode()
 

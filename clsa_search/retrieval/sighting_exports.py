@@ -20,6 +20,9 @@ ExportKind = Literal["csv", "crops", "clips"]
 CLIP_MARGIN = 3.0
 """Seconds of a clip before and after its sighting."""
 
+MAX_CLIP_SECONDS = 600.0
+"""Longest clip; of a longer sighting it holds the begin."""
+
 _JPEG_QUALITY = 92
 
 
@@ -94,6 +97,9 @@ def read_clips(
         try:
             check_unchanged(row.source, fingerprints.get(row.source))
             start, stop = row.span[0] - CLIP_MARGIN, row.span[1] + CLIP_MARGIN
+            if stop - start > MAX_CLIP_SECONDS:
+                missing.append(f"clip {name}: holds {MAX_CLIP_SECONDS:g} s of {stop - start:.0f} s")
+                stop = start + MAX_CLIP_SECONDS
             clip = cut_clip(row.source, start, stop, list_boxes(store, row))
         except InputError as error:
             missing.append(f"clip {name}: {error}")

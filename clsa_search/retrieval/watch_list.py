@@ -5,7 +5,7 @@ Shape letters: E examples of a person, U tracklets, D embedding width.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ class Hit:
         last: last time.
         similarity: highest similarity with an example.
         false_alarms_per_day: expected number of strangers per day this alike.
+        note_id: number of its note in the gallery; None if it was not read from there.
     """
 
     person: str
@@ -77,6 +78,7 @@ class Hit:
     last: float | None
     similarity: float
     false_alarms_per_day: float
+    note_id: int | None = None
 
 
 def add_person(
@@ -178,7 +180,7 @@ def compare_people(
 ) -> list[Hit]:
     """Compare watched people with the sightings since the last call; store and return the hits.
 
-    A sighting is a hit of a person once.
+    A sighting is a hit of a person once. Hits stay pending until :func:`mark_reported`.
 
     Args:
         store: gallery.
@@ -205,6 +207,29 @@ def compare_people(
         store.write_notes([*notes, state])  # hits and progress together: none is lost or doubled
         hits += found
     return hits
+
+
+def list_pending(store: GalleryStore) -> list[Hit]:
+    """Return the hits that were not reported, oldest first, of interrupted processes too."""
+    names = {person.person_id: person.name for person in list_people(store)}
+    notes = [one for one in store.notes(_HIT) if one.values.get("reported") is False]
+    ids = store.find_tracklets([one.detection for one in notes if one.detection is not None])
+    hits = []
+    for note, tracklet in zip(notes, store.get_tracklets(ids, embeddings=False), strict=True):
+        place = tracklet.source, tracklet.camera, tracklet.first, tracklet.last
+        values = note.values["similarity"], note.values["false_alarms_per_day"]
+        hits.append(
+            Hit(names[note.values["person"]], tracklet.tracklet_id, *place, *values, note.note_id)
+        )
+    return hits
+
+
+def mark_reported(store: GalleryStore, hit: Hit) -> None:
+    """Note that a hit of :func:`list_pending` was reported."""
+    for note in store.notes(_HIT):
+        if note.note_id == hit.note_id:
+            values = {**note.values, "reported": True}
+            store.write_notes([replace(note, values=values)])
 
 
 def judge_sighting(store: GalleryStore, name: str, sighting: int, said: str | None) -> None:
@@ -288,6 +313,7 @@ def _to_note(person: Person, hit: Hit, now: float) -> Note:
         "false_alarms_per_day": hit.false_alarms_per_day,
         "at": now,
         "said": None,
+        "reported": False,
     }
     return Note(_HIT, values, detection=hit.sighting)
 

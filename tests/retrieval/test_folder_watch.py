@@ -77,6 +77,14 @@ def test_a_reason_is_reported_once_and_a_changed_file_tried_at_once(touch):
     assert (watch.num_failed, watch.num_waiting) == (0, 0)
 
 
+def test_faults_of_folders_are_reported_once(tmp_path):
+    watch = FolderWatch()
+    assert watch.note_faults(["a: no permission"]) == ["a: no permission"]
+    assert watch.note_faults(["a: no permission", "b: empty"]) == ["b: empty"]
+    assert watch.note_faults([]) == []
+    assert watch.note_faults(["a: no permission"]) == ["a: no permission"]
+
+
 def test_files_that_are_gone_are_forgotten(touch, tmp_path):
     watch = FolderWatch()
     path = touch("a.mp4", 5, 0)

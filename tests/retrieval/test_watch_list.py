@@ -20,8 +20,10 @@ from clsa_search.retrieval.watch_list import (
     find_person,
     forget_person,
     judge_sighting,
+    list_pending,
     list_people,
     list_sightings_of,
+    mark_reported,
 )
 from tests.support.footage import embed_color, write_video
 from tests.support.sighting_cases import (
@@ -67,6 +69,22 @@ def test_new_sightings_are_compared_once(store, folder):
     assert compare(store) == [("Ann", new)]
     assert compare(store) == []
     assert list_sightings_of(store, "Ann") == [new]
+
+
+def test_hits_are_pending_until_they_are_reported(store):
+    add_person(store, "Ann", embed(3), is_past_compared=True)
+    found = compare_people(store, count_strangers)
+    pending = list_pending(store)
+    assert [(hit.person, hit.sighting, hit.similarity) for hit in pending] == [
+        (hit.person, hit.sighting, hit.similarity) for hit in found
+    ]
+    mark_reported(store, pending[0])
+    assert list_pending(store) == pending[1:]
+    judge_sighting(store, "Ann", pending[1].sighting, "same")
+    assert list_pending(store) == pending[1:]
+    mark_reported(store, pending[1])
+    judge_sighting(store, "Ann", find_sighting(store, 1).tracklet_id, "same")
+    assert list_pending(store) == []
 
 
 def test_past_sightings_are_compared_on_request(store):
