@@ -148,18 +148,15 @@ def _scan(
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.source_files import list_media
 
+    paths: list[str] = []
     try:
         media = list_media(args.paths)
+        paths, faults = [*media.images, *media.videos], [reason for _, reason in media.problems]
     except InputError as error:  # no file yet, or the disk is not mounted
-        media = None
         faults = [str(error)]
-    else:
-        faults = [reason for _, reason in media.problems]
     for reason in watch.note_faults(faults):
         print(f"problem: {printable(reason)}", flush=True)
-    if media is None:
-        return False
-    chosen = watch.choose([*media.images, *media.videos])
+    chosen = watch.choose(paths)
     if not chosen:
         return False
     indexer = Indexer(gallery.predictor, gallery.store, options)
