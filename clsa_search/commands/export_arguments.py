@@ -84,7 +84,7 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
     from clsa_search.retrieval.evidence_case import CaseRequest
     from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.search_records import read_search_record
-    from clsa_search.retrieval.sighting_rows import format_iso, list_rows
+    from clsa_search.retrieval.sighting_rows import expand_chains, format_iso, list_rows
     from clsa_search.retrieval.source_moves import find_source
 
     sources = None
@@ -106,11 +106,10 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
         record = read_search_record(store, args.results)
         judgments, searched = record.judgments, record.searched
         allowed = set(passing)
-        ids = [one for one in judgments if one in allowed]
+        ids = [one for one in expand_chains(store, list(judgments)) if one in allowed]
     elif args.sighting:
         allowed = set(passing)
-        wanted = [one.tracklet_id for one in store.get_tracklets(args.sighting, embeddings=False)]
-        ids = [one for one in dict.fromkeys(wanted) if one in allowed]
+        ids = [one for one in expand_chains(store, args.sighting) if one in allowed]
     request = CaseRequest(
         args.title,
         query=None if record is None else record.query,

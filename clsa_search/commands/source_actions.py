@@ -84,11 +84,13 @@ def retime(args: argparse.Namespace) -> int:
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.source_retiming import find_sources, retime_sources
     from clsa_search.retrieval.time_format import format_time
+    from clsa_search.sightings.source_links import link_sources
 
     options = PlacementOptions(**get_placement_options(args))  # type: ignore[arg-type]
     with open_store(args.store) as store:
         sources = find_sources(store.sources(), args.paths)
         changed, problems = retime_sources(store, sources, options, shift=args.shift or 0.0)
+        problems += link_sources(store, [source.path for source, _ in changed])
     for source, (camera, start, start_from) in changed:
         known = [camera and f"camera {camera}", start_from and format_time(start), start_from]
         print(f"{printable(source.path)}: {printable(', '.join(filter(None, known)))}")

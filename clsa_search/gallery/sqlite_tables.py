@@ -97,8 +97,11 @@ class SQLiteTables(SourceTables):
         """Delete detections, their tracklets and notes; return their number."""
         chosen, values = f"id {IN_LIST}", json.dumps(ids)
         query = f"SELECT id FROM detections WHERE {chosen}"
+        self.delete_complete(values)
+        rest = f"SELECT tracklet FROM members WHERE detection {IN_LIST}"
         sources = [
-            row[0] for row in self.select(f"DISTINCT source FROM detections WHERE {chosen}", values)
+            row[0]
+            for row in self.select(f"DISTINCT source FROM tracklets WHERE id IN ({rest})", values)
         ]
         self.dissolve(query, values)
         self.delete_notes_of(query, values)

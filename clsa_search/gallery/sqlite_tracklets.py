@@ -202,6 +202,19 @@ class TrackletTables(NoteTable):
         ((stored,),) = self.select("count(*) FROM detections")
         self._check(lowest or 0, held == stored)
 
+    def delete_complete(self, detections: str) -> None:
+        """Delete the tracklets of which all detections are among some.
+
+        Args:
+            detections: ids of detections as JSON.
+        """
+        complete = (
+            f"tracklet FROM members WHERE detection {IN_LIST} GROUP BY tracklet "
+            "HAVING count(*) = (SELECT detections FROM tracklets WHERE id = tracklet)"
+        )
+        ids = json.dumps([tracklet for (tracklet,) in self.select(complete, detections)])
+        self.delete_tracklets(f"id {IN_LIST}", ids)
+
     def dissolve(self, detections: str, *values: object) -> None:
         """Make each detection a tracklet of its own in the tracklets of some detections.
 

@@ -27,7 +27,7 @@ class DeletionSelector:
         cameras: names of cameras.
         before: sightings that end before this time in seconds.
         after: sightings that begin after this time in seconds.
-        sightings: ids of tracklets.
+        sightings: ids of tracklets; what continues them in other clips of the camera goes too.
     """
 
     sources: Sequence[str] | None = None
@@ -182,6 +182,7 @@ def _choose(store: GalleryStore, selector: DeletionSelector) -> tuple[list[Track
         found = store.tracklets(where)
     else:
         found = store.get_tracklets(sorted(set(selector.sightings)), embeddings=False)
+        found = store.chain_tracklets(sorted({one.chain for one in found}))
         cameras, sources = selector.cameras, selector.sources
         found = [
             one

@@ -111,6 +111,26 @@ def list_rows(
     ]
 
 
+def expand_chains(store: GalleryStore, sightings: Sequence[int]) -> list[int]:
+    """Return sightings with those that continue them in other clips of their cameras.
+
+    Args:
+        store: gallery.
+        sightings: ids of tracklets.
+
+    Returns:
+        Ids, each once: those of a chain stand together, in the order of its first one.
+
+    Raises:
+        InputError: there is no such sighting.
+    """
+    given = store.get_tracklets(sightings, embeddings=False)
+    parts: dict[int, list[int]] = {one.chain: [] for one in given}
+    for one in store.chain_tracklets(list(parts)):
+        parts[one.chain].append(one.tracklet_id)
+    return [one for chain in parts.values() for one in chain]
+
+
 def write_csv(rows: Sequence[SightingRow], zone: tzinfo = timezone.utc) -> bytes:
     """Return a table that spreadsheets read: UTF-8 with a mark, ISO 8601, no formulas.
 

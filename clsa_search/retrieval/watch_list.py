@@ -4,7 +4,7 @@ Shape letters: E examples of a person, U tracklets, D embedding width.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -196,12 +196,14 @@ def compare_people(
     tracklets = store.tracklets()
     examples = sum(len(person.examples) for person in people)
     per_day = count_per_day(tracklets) * examples
-    known = {(one.values["person"], one.detection) for one in store.notes(_HIT)}
+    chains = {one.tracklet_id: one.chain for one in tracklets}
+    known = {(one.values["person"], chains.get(one.detection or 0)) for one in store.notes(_HIT)}
     hits = []
     for person in people:
         new = [one.tracklet_id for one in tracklets if one.tracklet_id > person.after]
-        new = [one for one in new if (person.person_id, one) not in known]
+        new = [one for one in new if (person.person_id, chains[one]) not in known]
         found = _compare(store, person, new, count_strangers, per_day, false_alarms_per_day)
+        found = _choose_best(found, chains)
         notes = [_to_note(person, hit, now) for hit in found]
         state = Note(_PERSON, _to_values(person, last), note_id=person.person_id)
         store.write_notes([*notes, state])  # hits and progress together: none is lost or doubled
@@ -273,10 +275,13 @@ def list_sightings_of(store: GalleryStore, name: str) -> list[int]:
 
 
 def count_per_day(tracklets: Sequence[Tracklet]) -> float:
-    """Return the number of sightings per day; without times, all count as one day."""
+    """Return the number of sightings per day; without times, all count as one day.
+
+    Tracklets that continue each other in the clips of a camera are one sighting.
+    """
     times = [one.first for one in tracklets if one.first is not None]
     days = max(1.0, (max(times) - min(times)) / _DAY) if times else 1.0
-    return len(tracklets) / days
+    return len({one.chain for one in tracklets}) / days
 
 
 def _compare(
@@ -304,6 +309,16 @@ def _compare(
             place = one.tracklet_id, one.source, one.camera, one.first, one.last
             hits.append(Hit(person.name, *place, similarity, float(expected[i])))
     return hits
+
+
+def _choose_best(hits: Sequence[Hit], chains: Mapping[int, int]) -> list[Hit]:
+    """Return the most similar hit of each chain, in the order of sightings."""
+    best: dict[int, Hit] = {}
+    for hit in hits:
+        chain = chains[hit.sighting]
+        if chain not in best or hit.similarity > best[chain].similarity:
+            best[chain] = hit
+    return sorted(best.values(), key=lambda hit: hit.sighting)
 
 
 def _to_note(person: Person, hit: Hit, now: float) -> Note:

@@ -13,10 +13,12 @@ from clsa_search.retrieval.audit_log import read_audit
 from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run_deletion
 from tests.support.footage import embed_color
 from tests.support.sighting_cases import (
+    CLIP_RULES,
     DAY,
     find_sighting,
     index_again,
     make_gallery,
+    write_clips,
     write_footage,
 )
 
@@ -195,6 +197,33 @@ def test_nothing_of_an_erased_person_is_kept(store, tmp_path, folder):
     store.scrub()
     disk = read_disk(tmp_path / "gallery.db")
     assert not any(one.tobytes() in disk for one in embeddings)
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """A gallery with a person who walks from a clip into the next."""
+    folder = write_clips(tmp_path / "clips")
+    with make_gallery(tmp_path / "clips.db", folder, link=False, **CLIP_RULES) as store:
+        yield store
+
+
+def test_a_sighting_goes_with_its_other_clips(clips, tmp_path):
+    first, second = clips.tracklets()
+    assert first.chain == second.chain and first.source != second.source
+    plan, count = delete(clips, force=True, erase=True, sightings=[second.tracklet_id])
+    assert plan.sightings == (first.tracklet_id, second.tracklet_id)
+    assert (plan.files, count) == (2, 20) and clips.count() == 0
+    for path in (tmp_path / "clips").rglob("*.avi"):
+        os.utime(path, ns=(1, 1))
+    assert index_again(clips, tmp_path / "clips", link=False, **CLIP_RULES).detections == 0
+
+
+def test_other_sightings_stay_linked(store):
+    delete(store, sightings=[find_sighting(store, 3, "a.avi").tracklet_id])
+    assert store.unlinked() == []
+    assert store.delete_detections([store.list(Filter(cameras=["south"]))[-1].detection_id]) == 1
+    assert [os.path.basename(path) for path in store.unlinked()] == ["b.avi"]
+    assert [one.detections for one in store.tracklets(Filter(cameras=["south"]))] != []
 
 
 def test_the_log_has_counts_and_no_names(store):

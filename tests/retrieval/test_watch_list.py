@@ -27,10 +27,12 @@ from clsa_search.retrieval.watch_list import (
 )
 from tests.support.footage import embed_color, write_video
 from tests.support.sighting_cases import (
+    CLIP_RULES,
     DAY,
     find_sighting,
     index_again,
     make_gallery,
+    write_clips,
     write_footage,
 )
 
@@ -95,6 +97,14 @@ def test_past_sightings_are_compared_on_request(store):
     assert {sighting for name, sighting in found if name == "Ann"} == {
         find_sighting(store, 3, file).tracklet_id for file in ("a.avi", "b.avi")
     }
+
+
+def test_a_sighting_in_several_clips_is_one_hit(tmp_path):
+    folder = write_clips(tmp_path / "clips")
+    with make_gallery(tmp_path / "clips.db", folder, link=False, **CLIP_RULES) as store:
+        add_person(store, "Ann", embed(3), is_past_compared=True)
+        assert len(compare(store)) == 1
+        assert count_per_day(store.tracklets()) == 1
 
 
 def test_the_knob_is_false_alarms_per_day(store):

@@ -16,6 +16,18 @@ def write_footage(folder):
     return folder
 
 
+def write_clips(folder):
+    """Write two clips of one camera; a person walks from the first into the second."""
+    names = "20260501T000000.avi", "20260501T000002.avi"
+    for name, start in zip(names, (0, 20), strict=True):
+        write_video(folder / "gate" / name, [{3: start + i} for i in range(20)])
+    return folder
+
+
+CLIP_RULES = {"time_from": "name:%Y%m%dT%H%M%S", "zone": "UTC", "rate": 5}
+"""Options that index `write_clips`."""
+
+
 def make_gallery(address, folder, *, link=True, **options):
     """Index a folder with one frame per second; return the store."""
     store = open_store(address, weights=BlockPredictor.weights_sha256, create=True)
