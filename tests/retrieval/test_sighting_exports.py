@@ -176,7 +176,7 @@ def test_a_case_holds_all_that_was_asked_and_found(store, folder):
         "same",
     )
     assert first["crop"] in entries and first["clip"] in entries
-    assert case["sources"][0]["start_from"] == "given"
+    assert [one["start_from"] for one in case["sources"]] == [None, "given"]
     assert set(entries) == {
         *("case.json", "report.html", "sightings.csv", "SHA256SUMS", "query/01.jpg"),
         *(one["crop"] for one in case["sightings"]),
@@ -209,7 +209,9 @@ def test_a_case_without_footage_says_so(store, folder):
     entries = read_zip(content)
     case = json.loads(entries["case.json"])
     assert case["missing"] == missing and len(missing) == 3  # source, crop, clip
-    problem = case["sources"][0]["problem"]
+    image, video = case["sources"]
+    problem = video["problem"]
+    assert image["problem"] is None
     assert "changed since it was indexed" in problem
     assert (
         problem in entries["report.html"].decode()
