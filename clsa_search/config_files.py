@@ -16,6 +16,20 @@ CONFIG_DIR = next(
 )
 """Folder of the packaged configs: inside an installed package, beside it in a checkout."""
 
+_IMAGENET = "r50_imagenet.pth"
+_COCO = "--detector model_final_280758.pkl --reid"
+_CONVERSIONS = {
+    _IMAGENET: "resnet50-11ad3fa6.pth",
+    "strong_R50.pth": f"--config-file clsa_strong_R50_prw {_COCO} resnet50-11ad3fa6.pth",
+    "strong_convnext_b.pth": (
+        f"--config-file clsa_strong_convnext_b_prw {_COCO} convnext_base-6075fbad.pth"
+    ),
+    "strong_solider_swin_b.pth": (
+        f"--config-file clsa_strong_solider_swin_b_prw {_COCO} checkpoint_tea.pth"
+    ),
+}
+"""Files that the shipped configs start from, and what clsa-convert-weights makes them of."""
+
 BASE_KEY = "_BASE_"
 """Key of a file's base or list of bases, relative to the folder of the file, as in Detectron2."""
 
@@ -94,9 +108,14 @@ def check_weights(path: object) -> None:
     if not isinstance(path, str) or not path or "://" in path or os.path.isfile(path):
         return
     fault = "is a folder" if os.path.isdir(path) else "does not exist"
+    name = Path(path).name
+    sources = "a detector of Detectron2's zoo and a public backbone"
+    if name not in _CONVERSIONS:
+        name, sources = _IMAGENET, "the ResNet-50 of torchvision"
+    command = f"clsa-convert-weights {_CONVERSIONS[name]} {path}"
     raise InputError(
-        f"MODEL.WEIGHTS {path!r} {fault}; expected a checkpoint, or the ResNet-50 of torchvision, "
-        f"which this command converts: clsa-convert-weights resnet50-11ad3fa6.pth {path}"
+        f"MODEL.WEIGHTS {path!r} {fault}; expected a checkpoint, or {sources}, which this command "
+        f"converts: {command}"
     )
 
 

@@ -1,0 +1,66 @@
+"""The strong recipes: each trains for a step, with narrow layers and small images."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clsa_search.config_files import check_weights, list_configs, read_config
+from clsa_search.engine import PersonSearchTrainer, load_config
+from clsa_search.errors import InputError
+from tests.support.tiny import TINY_MODEL, load_tool
+
+STRONG = [name for name in list_configs() if name.startswith("clsa_strong_")]
+NARROW = [
+    *TINY_MODEL,
+    *("MODEL.REID.BACKBONE.CONVNEXT.DEPTHS", "[1, 1, 1, 1]"),
+    *("MODEL.REID.BACKBONE.CONVNEXT.WIDTH", "8"),
+    *("MODEL.REID.BACKBONE.SWIN.DEPTHS", "[1, 1, 1, 1]", "MODEL.REID.BACKBONE.SWIN.WIDTH", "32"),
+    *("MODEL.REID.CROP_SIZE", "[64, 32]", "MODEL.RPN.POST_NMS_TOPK_TRAIN", "20"),
+    *("INPUT.MIN_SIZE_TRAIN", "(96,)", "DATASETS.TEST", "()", "MODEL.WEIGHTS", ""),
+]
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_a_strong_config_trains(name, tiny_data, tmp_path):
+    train = str(tiny_data / "train.json")
+    cfg = load_config(
+        name,
+        [
+            *(*NARROW, "DATASETS.TRAIN", f"('{train}',)", "OUTPUT_DIR", str(tmp_path)),
+            *("SOLVER.MAX_ITER", "2", "SOLVER.AMP.ENABLED", "False"),
+        ],
+    )
+    trainer = PersonSearchTrainer(cfg)
+    before = {key: value.clone() for key, value in trainer.model.state_dict().items()}
+    trainer.train()
+    losses = json.loads((tmp_path / "metrics.json").read_text().splitlines()[0])
+    assert {"loss_triplet_res5", "loss_same_res3", "loss_decorrelation"} <= losses.keys()
+    assert losses["total_loss"] > 0
+    changed = [key for key, old in before.items() if not trainer.model.state_dict()[key].equal(old)]
+    for part in ("reid_branch.backbone.", "reid_heads.", "roi_heads.", "reid_criterion."):
+        assert any(key.startswith(part) for key in changed), part
+
+
+def test_there_is_a_recipe_for_each_backbone_and_dataset():
+    assert sorted(STRONG) == sorted(
+        f"clsa_strong_{backbone}_{dataset}"
+        for backbone in ("R50", "convnext_b", "solider_swin_b")
+        for dataset in ("cuhk_sysu", "prw", "synthetic")
+    )
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_missing_weights_name_the_command_that_converts_them(name, monkeypatch, tmp_path, capsys):
+    """The named command is one that the converter understands, for a config of the same model."""
+    monkeypatch.chdir(tmp_path)
+    weights = load_config(name).MODEL.WEIGHTS
+    with pytest.raises(InputError, match="does not exist") as fault:
+        check_weights(weights)
+    words = str(fault.value).rpartition("clsa-convert-weights ")[2].split()
+    args = load_tool("convert_weights").parse_args(words)
+    assert args.output == weights
+    assert args.detector and args.reid
+    named, own = load_config(args.config_file), load_config(name)
+    assert named.MODEL == own.MODEL and named.INPUT == own.INPUT
+    assert [Path(path).name for path, _ in read_config(args.config_file)]
