@@ -34,7 +34,7 @@ class Variant:
     @property
     def opts(self) -> list[str]:
         """Return the changes as KEY VALUE pairs."""
-        return [word for key, value in self.changes.items() for word in (key, str(value))]
+        return [word for key, value in sorted(self.changes.items()) for word in (key, str(value))]
 
 
 def _reid(**changes: object) -> Changes:
@@ -63,31 +63,35 @@ _SAME_PERSON = _reid(ALIGN__SAME_PERSON_WEIGHT=1.0) | _RAMP
 _DECORRELATION = _reid(ALIGN__DECORRELATION_WEIGHT=1.0) | _RAMP
 _SD = _SAME_PERSON | _DECORRELATION
 _NECK = _reid(HEAD__NECK="bn")
+_TRIPLET = _reid(TRIPLET__WEIGHT=1.0)
 _OIM = _reid(CLASSIFIER="OIMClassifier")
 _SHARED = _reid(NAME="SharedBranch")
 _SINGLE = _reid(LEVELS=["res5"])
+# a short average, as the trainings of an ablation are
+_EMA: Changes = {"SOLVER.EMA.ENABLED": True, "SOLVER.EMA.DECAY": 0.99}
 
 _INGREDIENTS: dict[str, tuple[str, Changes]] = {
     "same_person": ("S: same-person alignment", _SAME_PERSON),
     "decorrelation": ("D: decorrelation", _DECORRELATION),
     "neck": ("BNNeck", _NECK),
-    "triplet": ("batch-hard triplet", _reid(TRIPLET__WEIGHT=1.0)),
+    "triplet": ("batch-hard triplet", _TRIPLET),
     "smoothing": ("label smoothing", _reid(LABEL_SMOOTHING=0.1)),
     "gem": ("GeM", _reid(HEAD__POOL="gem")),
     "last_stride": (
         "last stride 1",
         _reid(BACKBONE__NAME="build_reid_resnet_backbone", BACKBONE__LAST_STRIDE=1),
     ),
+    "ema": ("EMA of the weights", _EMA),
     "kl": ("KL", _reid(ALIGN__WEIGHT=1.0)),
-    "cosine": ("cosine classifier", _reid(CLASSIFIER="CosineClassifier")),
+    "cosine": ("cosine classifier", _reid(CLASSIFIER="CosineClassifier", COSINE__MARGIN=0.0)),
     "oim": ("OIM", _OIM),
     "erasing": ("random erasing", _reid(AUGMENT__ERASING=0.5)),
-    "blur": ("blur", _reid(AUGMENT__BLUR=0.5)),
+    "blur": ("blur", _reid(AUGMENT__BLUR=0.3)),
 }
-"""{name: (label, changes)} of all that is tried alone and in the recipe."""
+"""{name: (label, changes)} of all that is tried alone and on top of S + D."""
 
 _RECIPE = ("same_person", "decorrelation", "neck", "triplet", "smoothing")
-"""Ingredients of the recipe, each left out once; the others are added once."""
+"""Ingredients of the recipe, each left out once."""
 
 
 def _combine(names: Sequence[str]) -> Changes:
@@ -111,16 +115,10 @@ _LEFT_OUT = tuple(
     )
     for left_out in _RECIPE
 )
-_ADDED = tuple(
-    Variant(f"with_{name}", f"with {label}", _combine((*_RECIPE, name)), RECIPE)
-    for name, (label, _) in _INGREDIENTS.items()
-    if name not in _RECIPE
-)
-_BEHIND_NECK = Variant(
-    "recipe_behind_neck",
-    "S + D behind the BNNeck",
-    _combine(_RECIPE) | _reid(ALIGN__BEHIND_NECK=True),
-    RECIPE,
+_ON_SD = tuple(
+    Variant(f"sd_{name}", f"S + D, {label}", _PLAIN | _SD | changes, "sd")
+    for name, (label, changes) in _INGREDIENTS.items()
+    if name not in ("same_person", "decorrelation")
 )
 _VARIANTS = (
     Variant(BASELINE, "all levels, no alignment", _PLAIN),
@@ -134,36 +132,45 @@ _VARIANTS = (
     Variant("top_only", "KL, cross-entropy on res5 only", _KL | _reid(ID_LEVELS=["res5"])),
     Variant("labeled_only", "KL of labeled people only", _KL | _reid(ALIGN__UNLABELED=False)),
     Variant("sd", "S + D", _PLAIN | _SD),
-    Variant("sd3", "S + 3 D", _PLAIN | _SD | _reid(ALIGN__DECORRELATION_WEIGHT=3.0)),
-    Variant("sd_kl", "S + D + KL", _KL | _SD),
-    Variant("sd_neck", "S + D, BNNeck", _PLAIN | _SD | _NECK),
+    Variant("sd3", "S + 3 D", _PLAIN | _SD | _reid(ALIGN__DECORRELATION_WEIGHT=3.0), "sd"),
+    *_ON_SD,
     Variant(
         "sd_behind_neck",
         "S + D behind the BNNeck",
         _PLAIN | _SD | _NECK | _reid(ALIGN__BEHIND_NECK=True),
+        "sd",
     ),
+    Variant("sd_neck_triplet", "S + D, BNNeck, triplet", _PLAIN | _SD | _NECK | _TRIPLET, "sd"),
     *_ALONE,
     Variant("oim_alignment", "OIM, KL", _KL | _OIM, "oim"),
     Variant("shared", "shared branch", _PLAIN | _SHARED),
     Variant("shared_alignment", "shared branch, KL", _KL | _SHARED, "shared"),
     Variant(RECIPE, "the recipe", _combine(_RECIPE)),
     *_LEFT_OUT,
-    *_ADDED,
-    _BEHIND_NECK,
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
-_ALIGNMENTS = ("alignment", "ramp", "free", "sd", "sd3", "sd_kl", "sd_neck", "sd_behind_neck")
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the first name of each model."""
+    models = {tuple(VARIANTS[name].opts): name for name in reversed(names)}
+    return tuple(name for name in dict.fromkeys(names) if name in models.values())
+
+
 GRIDS = {
     "main": (BASELINE, "single", "alignment", "sd", RECIPE),
-    "full": tuple(name for name in VARIANTS if name != "t3"),  # the configs have T = 3
-    "alone": (BASELINE, "single", *_ALIGNMENTS, *(variant.name for variant in _ALONE), RECIPE),
-    "left_out": (
-        *(BASELINE, RECIPE),
-        *(variant.name for variant in (*_LEFT_OUT, *_ADDED, _BEHIND_NECK)),
+    "full": _distinct(tuple(name for name in VARIANTS if name != "t3")),  # the configs have T = 3
+    "alone": (
+        *(BASELINE, "single", "alignment", "ramp", "free", "sd", RECIPE),
+        *(variant.name for variant in _ALONE),
     ),
+    "on_sd": (
+        *("sd", "sd3", "sd_behind_neck", "sd_neck_triplet"),
+        *(variant.name for variant in _ON_SD),
+    ),
+    "left_out": (RECIPE, *(variant.name for variant in _LEFT_OUT)),
 }
-GRIDS["crops"] = tuple(dict.fromkeys(GRIDS["alone"] + GRIDS["left_out"]))
+GRIDS["crops"] = _distinct(GRIDS["alone"] + GRIDS["on_sd"] + GRIDS["left_out"])
 
 
 def select_variants(names: Sequence[str]) -> list[Variant]:

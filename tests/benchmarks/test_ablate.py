@@ -188,8 +188,10 @@ def test_every_variant_is_another_model(name, tiny_cfg):
             "classifier": repr(criterion.classifiers),
             "branch": cfg.MODEL.REID.NAME,
             "backbone": repr(model.reid_branch),
+            "average": cfg.SOLVER.EMA.ENABLED,
         }
 
+    tiny_cfg.merge_from_list(VARIANTS["alignment"].opts)
     reference = is_built(tiny_cfg)
     tiny_cfg.merge_from_list(VARIANTS[name].opts)
     changed = {key for key, value in is_built(tiny_cfg).items() if value != reference[key]}
@@ -247,6 +249,12 @@ def test_the_log_keeps_the_output_of_a_failed_process(tmp_path):
     with pytest.raises(RunFailure, match=r"crash.py ended with status 1: error: no more memory"):
         execute(Run(VARIANTS["alignment"], 1, cfg, tmp_path / "run", [command, command]))
     assert (tmp_path / "run" / "output.log").read_text().count("before") == 1
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_variants_of_a_grid_are_distinct_models(grid):
+    models = {tuple(VARIANTS[name].opts) for name in GRIDS[grid]}
+    assert len(models) == len(GRIDS[grid]) and {*GRIDS["main"]} <= {*GRIDS["full"]}
 
 
 CROPS = ["--variants", "no_alignment", "sd", "--seeds", "1", "2", "--jobs", "2"]
