@@ -184,6 +184,7 @@ CHECKS = {
     ),
     "DATALOADER.IMS_PER_IDENTITY": COUNT,
     "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR"),
+    "SOLVER.EPOCHS": Check(lambda x: 0 <= x <= 1e6, lambda: "a number from 0 to 1000000"),
     "SOLVER.MAX_ITER": COUNT,
     "SOLVER.BASE_LR": POSITIVE,
     "SOLVER.MOMENTUM": MOMENTUM,
@@ -241,6 +242,12 @@ def check_config(cfg: CfgNode, sources: Mapping[str, str] | None = None) -> None
                 f"expected {check.describe()}"
             )
 
+    sizes = cfg.INPUT.MIN_SIZE_TRAIN
+    if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
+        raise InputError(
+            f"INPUT.MIN_SIZE_TRAIN is {show_value(sizes)}; expected the smallest and the largest "
+            "size, because INPUT.MIN_SIZE_TRAIN_SAMPLING is 'range'"
+        )
     size, processes = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.REFERENCE_WORLD_SIZE
     if processes and size % processes:
         raise InputError(

@@ -64,6 +64,8 @@ from clsa_search.errors import InputError
         ("MODEL.REID.REFINED_SWITCH", "1.5", "from 0 to 1"),
         ("MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES", "True", "False"),
         ("DATALOADER.SAMPLER_TRAIN", "Scenes", "'SceneIdentitySampler'"),
+        ("SOLVER.EPOCHS", "-1.0", "0 to 1000000"),
+        ("SOLVER.EPOCHS", "1e308", "0 to 1000000"),
         ("SOLVER.OPTIMIZER", "Adam", "'SGD', 'AdamW'"),
         ("SOLVER.LAYER_DECAY", "0.0", "above 0, up to 1"),
         ("SOLVER.LAYER_DECAY", "1.1", "above 0, up to 1"),
@@ -146,3 +148,10 @@ def test_a_config_made_by_hand_is_checked_too(tiny_cfg):
     tiny_cfg.SOLVER.GAMMA = float("nan")
     with pytest.raises(InputError, match="^SOLVER.GAMMA is nan; expected a number above 0"):
         check_config(tiny_cfg)
+
+
+@pytest.mark.parametrize("sizes", ["(72,)", "(72, 96, 120)"])
+def test_a_range_of_sizes_has_two_ends(demo_config_file, sizes):
+    opts = ["INPUT.MIN_SIZE_TRAIN", sizes, "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"]
+    with pytest.raises(InputError, match=r"MIN_SIZE_TRAIN is \(72.*the smallest and the largest"):
+        load_config(demo_config_file, opts)

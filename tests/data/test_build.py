@@ -106,6 +106,29 @@ def test_configured_loaders(tiny_cfg, tiny_data):
     assert sorted(i for e in seen for i in e.get("query_ids", torch.empty(0)).tolist()) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("sampler", ["TrainingSampler", "SceneIdentitySampler"])
+@pytest.mark.parametrize(("sampling", "sizes"), [("choice", (48, 72, 120)), ("range", (48, 120))])
+def test_training_at_several_scales(tiny_cfg, sampler, sampling, sizes):
+    """The scale depends on the position alone, and images of one orientation stay together."""
+    tiny_cfg.DATALOADER.SAMPLER_TRAIN = sampler
+    tiny_cfg.INPUT.MIN_SIZE_TRAIN, tiny_cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING = sizes, sampling
+    tiny_cfg.INPUT.MAX_SIZE_TRAIN = 150
+    shapes = [
+        [tuple(example["image"].shape[1:]) for example in batch]
+        for batch in itertools.islice(build_train_loader(tiny_cfg), 20)
+    ]
+    shortest = {height for batch in shapes for height, width in batch}
+    if sampling == "choice":
+        assert shortest == {48, 72, 113}, "113 x 150 instead of 120 x 160"
+    else:
+        assert len(shortest) > 10 and min(shortest) >= 48 and max(shortest) <= 113
+    assert all(width > height for batch in shapes for height, width in batch)
+    loader = build_train_loader(tiny_cfg)
+    loader.start_iter = 7
+    again = [[tuple(x["image"].shape[1:]) for x in batch] for batch in itertools.islice(loader, 3)]
+    assert again == shapes[7:10]
+
+
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_test_batches_hold_one_size_and_every_image_once(tiny_cfg, tiny_data, count):
     records = [dict(r) for r in get_records(str(tiny_data / "gallery.json"))]

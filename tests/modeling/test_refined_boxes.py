@@ -120,6 +120,20 @@ def test_all_else_is_as_with_proposals(tiny_cfg):
             assert torch.equal(plain[name], other[name]), name
 
 
+@pytest.mark.parametrize("heads", HEADS)
+def test_the_weight_of_the_box_regression(tiny_cfg, heads):
+    tiny_cfg.merge_from_list(HEADS[heads])
+    results = []
+    for weight in (1.0, 10.0):
+        tiny_cfg.MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_WEIGHT = weight
+        torch.manual_seed(0)
+        results.append(compute_losses(build_model(tiny_cfg), [training_input(0, [0, 1])] * 2))
+    plain, weighted = results
+    for name, loss in plain.items():
+        factor = 10 if name.startswith("loss_box_reg") else 1
+        torch.testing.assert_close(weighted[name], factor * loss)
+
+
 def test_the_progress_of_the_training_sets_the_iou():
     labels = RefinedBoxLabels(ious=(0.5, 0.7), switch=0.25)
     hook, ious = SetProgress(), []
