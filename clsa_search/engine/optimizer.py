@@ -12,6 +12,9 @@ from torch.optim import Optimizer
 from clsa_search.engine.clipping import clip_each_step
 from clsa_search.errors import InputError
 
+SCALES = ("layer_scale", "gamma", "logit_scale", "relative_position_bias_table", "pos_embed")
+"""Parameters of ConvNeXt and transformers that decay as norms do; names in torchvision and timm."""
+
 
 @runtime_checkable
 class LayeredBackbone(Protocol):
@@ -38,6 +41,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        overrides={name: {"weight_decay": solver.WEIGHT_DECAY_NORM} for name in SCALES},
     )
     if solver.LAYER_DECAY != 1:
         groups = _split_groups(groups, scale_layers(model, solver.LAYER_DECAY))

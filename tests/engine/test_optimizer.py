@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.modeling import Backbone, build_model
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from torch import nn
 
 from clsa_search.engine import PersonSearchTrainer
-from clsa_search.engine.optimizer import build_optimizer, scale_layers
+from clsa_search.engine.optimizer import SCALES, build_optimizer, scale_layers
 from clsa_search.errors import InputError
 from tests.support.training import SIX_STEPS, check_equal, resume_copy, train
 
@@ -74,6 +75,23 @@ def test_a_backbone_without_layers_is_refused(tiny_cfg):
     model = nn.ModuleDict({"one": Layers(), "two": Unlayered()})
     with pytest.raises(InputError, match="LAYER_DECAY is 0.9, but Unlayered has no layers; .*1.0"):
         build_optimizer(tiny_cfg, model)
+
+
+@pytest.mark.parametrize("kind", ["convnext", "swin"])
+def test_layers_and_scales_of_convnext_and_swin(tiny_cfg, kind):
+    tiny_cfg.merge_from_list(["SOLVER.LAYER_DECAY", "0.5", "SOLVER.WEIGHT_DECAY", "0.05"])
+    tiny_cfg.merge_from_list(["SOLVER.BASE_LR", "1.0", "SOLVER.WEIGHT_DECAY_NORM", "0.01"])
+    options = tiny_cfg.MODEL[kind.upper()]
+    options.DEPTHS, options.WIDTH = [1, 1, 2, 1], 8
+    builder = BACKBONE_REGISTRY.get(f"build_{kind}_backbone")
+    model = builder(tiny_cfg, ShapeSpec(channels=3))
+    rates = find_rates(model, build_optimizer(tiny_cfg, model))
+    trained = {name: rates[name] for name, x in model.named_parameters() if x.requires_grad}
+    assert {rate for rate, _ in trained.values()} <= {0.5**n for n in range(1, 7)}
+    assert trained["norm_res5.weight"][0] == 0.5
+    assert {rate for name, (rate, _) in trained.items() if name.startswith("stem")} <= {0.5**6}
+    scales = [x for name, x in trained.items() if name.split(".")[-1] in SCALES]
+    assert scales and all(decay == 0.01 for _, decay in scales)
 
 
 @pytest.mark.parametrize("name", ["SGD", "AdamW"])
