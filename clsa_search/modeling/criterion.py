@@ -77,7 +77,11 @@ class CLSACriterion(nn.Module):
         reid = cfg.MODEL.REID
         id_levels = _read_choice("ID_LEVELS", reid.ID_LEVELS, levels)
         targets = _read_choice("ALIGN.TARGETS", reid.ALIGN.TARGETS, levels[:-1])
-        trained = {*id_levels, *targets, *([] if reid.ALIGN.DETACH_SOURCE else levels[-1:])}
+        has_kl = reid.ALIGN.WEIGHT > 0
+        pulled = targets if has_kl or reid.ALIGN.SAME_PERSON_WEIGHT > 0 else []
+        trained = {*id_levels, *pulled}
+        if has_kl and not reid.ALIGN.DETACH_SOURCE:
+            trained.add(levels[-1])
         if idle := [level for level in levels if level not in trained]:
             raise InputError(
                 f"MODEL.REID.LEVELS has {idle[0]!r}, but no loss trains this level; add it to "
@@ -114,8 +118,8 @@ class CLSACriterion(nn.Module):
             pids: (R,) int64 identities, UNLABELED (alignment at most) or FILLER (no loss).
 
         Returns:
-            loss_id_<level> for `id_levels`, loss_align_<level> for `align_targets`, and the losses
-            of `PairCriterion`.
+            loss_id_<level> for `id_levels`, with a weight loss_align_<level> for `align_targets`,
+            and the losses of `PairCriterion`.
         """
         with torch.autocast(pids.device.type, enabled=False):  # softmax needs all digits
             ranked, share = embeddings.behind_neck, self._align_share()
@@ -150,6 +154,8 @@ class CLSACriterion(nn.Module):
                 num_ids=classifier.num_ids,
             )
             losses[f"loss_id_{level}"] = self.id_weight * loss
+        if not self.align_weight:
+            return losses
         source = logits[list(logits)[-1]][compared]
         source = source.detach() if self.detach_source else source
         for level in self.align_targets:

@@ -84,7 +84,7 @@ class PersonReID(nn.Module):
                 `person_id`; otherwise `height`, `width` of the crop, and for a query `query_ids`.
 
         Returns:
-            In training loss_id_<level>, loss_align_<level> and so on. Otherwise per crop a dict as
+            In training the losses of `CLSACriterion`. Otherwise per crop a dict as
             `PersonSearchRCNN.inference` returns it: `instances` with one box, or none for a query,
             and for a query `queries`.
 

@@ -82,7 +82,7 @@ class PersonSearchRCNN(GeneralizedRCNN):
                 in training also `instances` (gt_boxes, gt_classes, gt_pids).
 
         Returns:
-            In training loss_rpn_*, loss_cls, loss_box_reg, loss_id_<level>, loss_align_<level>.
+            In training loss_rpn_*, loss_cls, loss_box_reg, and the losses of `CLSACriterion`.
         """
         if not self.training:
             return self.inference(batched_inputs)
