@@ -24,6 +24,10 @@ TINY_MODEL = [
     *("MODEL.REID.CROP_SIZE", "[32, 16]"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
     *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
+    # the losses of the paper, whose values the tests know
+    *("MODEL.REID.HEAD.NECK", "none", "MODEL.REID.ALIGN.WEIGHT", "1.0"),
+    *("MODEL.REID.ALIGN.SAME_PERSON_WEIGHT", "0.0", "MODEL.REID.ALIGN.RAMP", "0.0"),
+    *("MODEL.REID.ALIGN.DECORRELATION_WEIGHT", "0.0"),
     *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"),
 ]
 """KEY VALUE pairs that shrink the demo's model until it trains in seconds."""
