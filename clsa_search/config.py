@@ -152,7 +152,7 @@ def _add_head(reid: CN) -> None:
     # What follows the embedding: "none" or "bn" (batch norm; CLSAHead's has no bias: BNNeck, Luo et
     # al., arXiv 1903.07071). PooledHead also has "fc_bn" (FC, batch norm) and "fc_bn_relu". People
     # are classified and ranked by the embeddings behind the neck.
-    reid.HEAD.NECK = "none"
+    reid.HEAD.NECK = "bn"
 
 
 def _add_objective(reid: CN) -> None:
@@ -226,7 +226,7 @@ def _add_alignment(reid: CN) -> None:
     # 0: none.
     reid.ALIGN.DECORRELATION_WEIGHT = 1.0
     # Whether these two losses see the embeddings behind the neck (MODEL.REID.HEAD.NECK).
-    reid.ALIGN.BEHIND_NECK = False
+    reid.ALIGN.BEHIND_NECK = True
     # Share of the training in which all three alignment weights rise from 0 to their value.
     reid.ALIGN.RAMP = 0.25
 
