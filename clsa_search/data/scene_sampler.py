@@ -1,4 +1,4 @@
-"""Sampling of images that hold several people, so that each person of a batch comes twice."""
+"""Sampling of images of several people: each person of a batch should be in two of its images."""
 
 import itertools
 from collections import defaultdict, deque
@@ -15,10 +15,10 @@ _CANDIDATES = 8  # images of an identity to choose from; few, because frames of 
 
 
 class SceneIdentitySampler(Sampler[int]):
-    """Endless record numbers in groups of images that share their identities.
+    """Endless record numbers in groups of images with common identities.
 
-    A group begins with the next image of a random order. Then follow partners: images that show as
-    many identities as possible that the group has once, and as few new ones as possible. With
+    A group begins with the next image of a random order. Then follow its partners: they show as
+    many of the identities without a partner as possible, and as few new ones as possible. With
     nobody left to pair, the next image of the order follows. Images without identities are spread
     over the groups, in their last places.
 
@@ -29,7 +29,7 @@ class SceneIdentitySampler(Sampler[int]):
     Args:
         identities: labeled identities of each image.
         landscape: (N,) bool; the images of a group are equal in it. All equal for no grouping.
-        group_size: images per group, which are trained on together.
+        group_size: images per group; they are trained on together.
         seed: seed of the order.
 
     Raises:
@@ -71,7 +71,7 @@ class SceneIdentitySampler(Sampler[int]):
 
 
 class _Pool:
-    """Images that may be in one group, with the number of times that each is still to come.
+    """Images of one orientation, with the number of times until each has come often enough.
 
     Args:
         identities: labeled identities of each image.
@@ -87,7 +87,7 @@ class _Pool:
         self.due = dict.fromkeys(identities, 0)  # below 0 for an image that came early
 
     def take_epoch(self, rng: np.random.Generator, group_size: int) -> Iterator[list[int]]:
-        """Yield the groups of an epoch; images that fill no group are due in the next one too."""
+        """Yield the groups of an epoch; the images left over are due in the next one too."""
         self.due = {row: count + 1 for row, count in self.due.items()}
         order = rng.permutation(list(self.due)).tolist()
         place = {row: i for i, row in enumerate(order)}
@@ -138,7 +138,7 @@ class _Pool:
         return len(people & once), -len(people - seen)
 
     def _take_next(self, with_identities: bool, group: list[int]) -> int:
-        """Take the next image that is due, if possible with identities or without, as wished.
+        """Take the next due image, if possible with identities or without, as wished.
 
         It is one of the group already only if no other image is due.
         """

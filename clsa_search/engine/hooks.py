@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class SeedEveryStep(HookBase):
-    """Seeds of an iteration that depend on seed, iteration and rank alone.
+    """Seeds of an iteration, from seed, iteration and rank alone.
 
     Args:
         seed: seed of the run, SEED of the config.
@@ -39,7 +39,7 @@ class SeedEveryStep(HookBase):
 
 
 class FinishStep(HookBase):
-    """The end of a resumed iteration: everything that comes after its checkpoint.
+    """The end of a resumed iteration: everything after its checkpoint.
 
     A checkpoint is saved before the evaluation and the metrics of its iteration, so a kill may lose
     them. They are made again when the run is resumed. The checkpoint holds the latest scalars for
@@ -102,7 +102,7 @@ def _save_final(checkpointer: DetectionCheckpointer) -> None:
 
 
 class SetProgress(HookBase):
-    """The share of the training that is done, told to the modules that change with it."""
+    """The finished share of the training, told to the losses and labels before each step."""
 
     def before_step(self) -> None:
         """Set the progress from the iteration alone, so a resumed run continues exactly."""

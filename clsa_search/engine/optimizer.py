@@ -1,4 +1,4 @@
-"""The optimizer of a config: SGD or AdamW, with learning rates that fall toward the input."""
+"""The optimizer of a config: SGD or AdamW, with learning rates by the depth of a layer."""
 
 from typing import Protocol, runtime_checkable
 
@@ -13,12 +13,12 @@ from clsa_search.engine.clipping import clip_each_step
 from clsa_search.errors import InputError
 
 SCALES = ("layer_scale", "gamma", "logit_scale", "relative_position_bias_table", "pos_embed")
-"""Parameters of ConvNeXt and transformers that decay as norms do; names in torchvision and timm."""
+"""Parameters of ConvNeXt and transformers with the decay of norms; names of torchvision, timm."""
 
 
 @runtime_checkable
 class LayeredBackbone(Protocol):
-    """A backbone that knows the depth of its parameters."""
+    """A backbone with a depth for each of its parameters."""
 
     @property
     def depth(self) -> int:

@@ -1,7 +1,7 @@
-"""Keys of the config that a resumed run may change.
+"""Keys of the config, free to change in a resumed run.
 
 A resumed run continues the same training. The length of the run may change, and everything that
-decides where it runs, what it reports and how it is evaluated; nothing that decides an iteration.
+decides its place, its reports and its evaluation; nothing that decides an iteration.
 """
 
 import logging

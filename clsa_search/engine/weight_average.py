@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 class AverageWeights(HookBase):
     """Exponential moving average of a model's trained parameters, for its evaluation.
 
-    It follows the steps that the optimizer makes: accumulated parts of a batch and steps that
-    half precision skips count nothing. The decay rises from 0.1 to its value, so that the first
-    weights do not linger. Everything else of the model, such as the statistics of batch norm, is
+    It follows the steps of the optimizer. Accumulated parts of a batch and the skipped steps of
+    half precision do not count. The decay rises from 0.1 to its value, because the first weights
+    should not linger. Everything else of the model, such as the statistics of batch norm, is
     evaluated as it is. Source: Polyak and Juditsky, 1992; the rise is TensorFlow's.
 
     A checkpoint holds the averages as the model, and the trained values in the state of this hook.
@@ -38,7 +38,7 @@ class AverageWeights(HookBase):
         optimizer.register_step_post_hook(self._update)
 
     def before_train(self) -> None:
-        """Begin with the weights of the start, which may be loaded after the construction."""
+        """Begin with the weights of the start; they may be loaded after the construction."""
         if self.steps == 0:
             torch._foreach_copy_(self._beside, self._inside)
 
@@ -62,7 +62,7 @@ class AverageWeights(HookBase):
         torch._foreach_copy_(self._beside, kept)
 
     def state_dict(self) -> dict:
-        """Return the number of steps, and the values that are not in the model at the moment."""
+        """Return the number of steps and the values beside the model: averages, or trained ones."""
         beside = dict(zip(self._names, self._beside, strict=True))
         return {"steps": self.steps, "beside": beside}
 

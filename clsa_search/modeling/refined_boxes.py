@@ -18,11 +18,11 @@ from clsa_search.modeling.padded_boxes import clip_boxes
 
 
 class RefinedBoxLabels(nn.Module):
-    """Identities of refined boxes: those of the ground-truth boxes that they overlap most.
+    """Identities of refined boxes, from the ground-truth box of the largest overlap.
 
     Args:
         ious: smallest IoU of a person at the start and after the switch.
-        switch: share of the training after which the second IoU holds.
+        switch: share of the training with the first IoU.
     """
 
     def __init__(self, *, ious: tuple[float, float], switch: float) -> None:
@@ -32,7 +32,7 @@ class RefinedBoxLabels(nn.Module):
         self.min_iou = ious[1]
 
     def set_progress(self, share: float) -> None:
-        """Set the share of the training that is done."""
+        """Set the finished share of the training."""
         self.min_iou = self.ious[share > self.switch]
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class RefinedBoxLabels(nn.Module):
 
 
 class RefiningCascadeROIHeads(CascadeROIHeads):
-    """CascadeROIHeads whose training samples have the boxes of the last stage."""
+    """CascadeROIHeads with the boxes of the last stage as their training samples."""
 
     _last_stage: tuple[list[Instances], tuple[torch.Tensor, torch.Tensor]] | None = None
 
