@@ -127,7 +127,7 @@ def _watch(gallery: "GallerySearch", args: argparse.Namespace, options: "IndexOp
         while True:
             is_new = _scan(gallery, args, options, watch)
             if is_new or time.monotonic() >= next_upkeep:
-                finish_indexing(gallery, args)
+                _finish_scan(gallery, args)
                 next_upkeep = time.monotonic() + _UPKEEP_SECONDS
             time.sleep(args.watch)
     except KeyboardInterrupt:
@@ -135,6 +135,16 @@ def _watch(gallery: "GallerySearch", args: argparse.Namespace, options: "IndexOp
         return 0 if stops else INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _finish_scan(gallery: "GallerySearch", args: argparse.Namespace) -> None:
+    """Finish indexing, and go on after a fault, such as a full disk."""
+    from clsa_search.retrieval.results import printable
+
+    try:
+        finish_indexing(gallery, args)
+    except InputError as error:
+        print(f"problem: {printable(str(error))}; it is tried again", flush=True)
 
 
 def _scan(
@@ -164,7 +174,10 @@ def _scan(
         # in a sequence, the clips before tell the time of the next one
         indexer.plan([*watch.done, *chosen] if options.in_sequence else chosen)
         indexer.run()
-        problems = dict(indexer.report.problems)
+        problems = {
+            path: f"{path}: another process indexes it" for path in indexer.report.conflicts
+        }
+        problems |= dict(indexer.report.problems)
     except InputError as error:  # such as a full disk, or a server that restarts
         problems = dict.fromkeys(chosen, str(error))
     for reason in watch.note(chosen, problems):

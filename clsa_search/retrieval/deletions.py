@@ -7,13 +7,17 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, Tracklet
 from clsa_search.retrieval.audit_log import write_audit
 from clsa_search.retrieval.erasure import suppress_tracklets
 from clsa_search.retrieval.results import printable
+from clsa_search.retrieval.watch_list import forget_examples, list_people
 from clsa_search.wording import count_noun
 
+_BATCH = 256  # sightings to read at a time
 MAX_SHARE = 0.5
 """Larger shares of a gallery are deleted by force only."""
 
@@ -144,6 +148,11 @@ def run_deletion(
             where = Filter(sources=list(plan.sources))
             sightings = tuple(one.tracklet_id for one in store.tracklets(where))
         suppress_tracklets(store, sightings)
+    try:
+        _forget_examples_of(store, plan)
+    except InputError:
+        if not plan.sources:  # else damage: deleting the file is the cure
+            raise
     if plan.sources:
         count = sum(store.delete(path) for path in plan.sources)
     else:
@@ -153,6 +162,21 @@ def run_deletion(
         did = "erase" if erase else "delete"
         write_audit(store, did, plan.selector.names, count, len(plan.sightings))
     return count
+
+
+def _forget_examples_of(store: GalleryStore, plan: DeletionPlan) -> None:
+    """Delete the examples of the watch list that were taken from the sightings to delete."""
+    if not any(len(person.examples) for person in list_people(store)):
+        return
+    sightings = list(plan.sightings)
+    if plan.sources:
+        where = Filter(sources=list(plan.sources))
+        sightings = [one.tracklet_id for one in store.tracklets(where)]
+    for start in range(0, len(sightings), _BATCH):
+        batch = sightings[start : start + _BATCH]
+        rows = [one.embedding for one in store.get_tracklets(batch)]
+        rows += [one.embedding for one in store.get(store.list_members(batch))]
+        forget_examples(store, np.array(rows, np.float32))
 
 
 def _check_names(store: GalleryStore, selector: DeletionSelector) -> None:

@@ -1,7 +1,7 @@
 """Rules of start times, as `--time-from` writes them."""
 
 import re
-from datetime import tzinfo
+from datetime import timezone, tzinfo
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,8 @@ def parse_zone(name: str) -> tzinfo:
     Raises:
         InputError: the name is unknown.
     """
+    if name == "UTC":  # known on systems without a table of zones too
+        return timezone.utc
     try:
         return ZoneInfo(name)
     except Exception as error:  # also of names that are no file

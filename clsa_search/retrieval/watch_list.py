@@ -21,6 +21,7 @@ DEFAULT_FALSE_ALARMS = 1.0
 
 _PERSON, _EXAMPLE, _HIT = "person", "example", "hit"
 _DAY = 86400.0
+_SAME = 0.99999  # similarity of an embedding with itself, after rounding
 _BATCH = 4096  # tracklets to compare at a time
 
 CountStrangers = Callable[[np.ndarray, np.ndarray, Sequence[str | None], float], np.ndarray]
@@ -171,6 +172,27 @@ def forget_person(store: GalleryStore, name: str) -> None:
     store.scrub()
 
 
+def forget_examples(store: GalleryStore, embeddings: np.ndarray) -> int:
+    """Delete the examples that were taken from some detections or tracklets.
+
+    Args:
+        store: gallery.
+        embeddings: (N, D) embeddings of these, of unit length.
+
+    Returns:
+        Number of deleted examples.
+    """
+    notes = store.notes(_EXAMPLE)
+    if not notes or not len(embeddings):
+        return 0
+    rows = np.array([np.frombuffer(one.data or b"", "<f4") for one in notes])
+    is_taken = (rows @ embeddings.T).max(axis=1) > _SAME
+    taken = [one.note_id for one, is_one in zip(notes, is_taken, strict=True) if is_one]
+    if taken:
+        store.write_notes([], delete=[one for one in taken if one is not None])
+    return len(taken)
+
+
 def compare_people(
     store: GalleryStore,
     count_strangers: CountStrangers,
@@ -189,7 +211,7 @@ def compare_people(
         now: present time in seconds.
     """
     now = time.time() if now is None else now
-    people = [person for person in list_people(store) if person.is_watched(now)]
+    people = [one for one in list_people(store) if one.is_watched(now) and len(one.examples)]
     if not people:
         return []
     last = _find_last(store)

@@ -183,6 +183,17 @@ def test_deleted_sightings_are_no_hits(store):
     assert list_sightings_of(store, "Ann") == [second]
 
 
+def test_examples_go_with_the_sightings_they_were_taken_from(store):
+    taken = find_sighting(store, 1)
+    add_person(store, "Ann", np.concatenate([taken.embedding[None], embed(3)]))
+    add_person(store, "Bob", taken.embedding[None])
+    plan = plan_deletion(store, DeletionSelector(sightings=[taken.tracklet_id]))
+    run_deletion(store, plan)
+    np.testing.assert_array_equal(find_person(store, "Ann").examples, embed(3))
+    assert len(find_person(store, "Bob").examples) == 0
+    assert compare(store) == []
+
+
 HIT = Hit("Ann", 7, "/a/b.mp4", "north", DAY, DAY + 1.5, 0.75, 0.25)
 
 
