@@ -85,12 +85,8 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     from clsa_search.retrieval.hit_reports import format_hit, run_hook
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.retention import apply_retention
-    from clsa_search.retrieval.watch_list import (
-        compare_people,
-        list_pending,
-        load_stranger_count,
-        mark_reported,
-    )
+    from clsa_search.retrieval.watch_hits import compare_people, list_pending, mark_reported
+    from clsa_search.retrieval.watch_list import load_stranger_count
 
     problems = []
     count_strangers = load_stranger_count(gallery.store)

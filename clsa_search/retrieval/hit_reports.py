@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from clsa_search.retrieval.sighting_rows import format_iso
-from clsa_search.retrieval.watch_list import Hit
+from clsa_search.retrieval.watch_hits import Hit
 
 HOOK_SECONDS = 30.0
 """A program that takes longer is ended."""

@@ -11,19 +11,21 @@ from clsa_search.errors import InputError
 from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run_deletion
 from clsa_search.retrieval.hit_reports import format_hit, run_hook
 from clsa_search.retrieval.hook_command import parse_hook
-from clsa_search.retrieval.watch_list import (
-    MAX_EXAMPLES,
+from clsa_search.retrieval.watch_hits import (
     Hit,
-    add_person,
     compare_people,
     count_per_day,
+    list_pending,
+    mark_reported,
+)
+from clsa_search.retrieval.watch_list import (
+    MAX_EXAMPLES,
+    add_person,
     find_person,
     forget_person,
     judge_sighting,
-    list_pending,
     list_people,
     list_sightings_of,
-    mark_reported,
 )
 from tests.support.footage import embed_color, write_video
 from tests.support.sighting_cases import (
