@@ -80,18 +80,21 @@ def compare_people(
     examples = sum(len(person.examples) for person in people)
     per_day = count_per_day(tracklets) * examples
     chains = {one.tracklet_id: one.chain for one in tracklets}
-    known = {
-        (one.values["person"], chains.get(one.detection or 0)) for one in store.notes(HIT_KIND)
-    }
+    notes = [one for one in store.notes(HIT_KIND) if one.detection is not None]
+    found_in = store.find_tracklets([one.detection or 0 for one in notes])  # linked again since
+    pairs = zip(notes, found_in, strict=True)
+    known = {(note.values["person"], chains.get(tracklet)) for note, tracklet in pairs}
     hits = []
     for person in people:
         new = [one.tracklet_id for one in tracklets if one.tracklet_id > person.after]
         new = [one for one in new if (person.person_id, chains[one]) not in known]
         found = _compare(store, person, new, count_strangers, per_day, false_alarms_per_day)
         found = _choose_best(found, chains)
-        notes = [_to_note(person, hit, now) for hit in found]
+        new_notes = [_to_note(person, hit, now) for hit in found]
         state = Note(PERSON_KIND, to_values(person, last), note_id=person.person_id)
-        store.write_notes([*notes, state])  # hits and progress together: none is lost or doubled
+        store.write_notes(
+            [*new_notes, state]
+        )  # hits and progress together: none is lost or doubled
         hits += found
     return hits
 
