@@ -12,6 +12,7 @@ EXTRAS = {
     "page": ["fastapi>=0.115", "starlette>=0.49.1", "uvicorn>=0.30"],
     # milvus-lite stands here because older pip does not find it as an extra of pymilvus
     "milvus": ["pymilvus>=3.0,<3.1", "milvus-lite==3.2.2"],
+    "timm": ["timm>=1.0.9"],  # MODEL.TIMM: more backbones
     "export": ["onnx>=1.16", "onnxruntime>=1.17", "onnxscript>=0.1"],
 }
 TEST = [

@@ -42,25 +42,28 @@ def _add_datasets(cfg: CN) -> None:
 
 
 def _add_staged_backbones(node: CN) -> None:
-    # ConvNeXt and Swin: MODEL.BACKBONE.NAME "build_convnext_fpn_backbone" and
-    # "build_swin_fpn_backbone", MODEL.REID.BACKBONE.NAME "build_convnext_backbone" and
-    # "build_swin_backbone". FREEZE_AT is read as for a ResNet.
-    for name in ("CONVNEXT", "SWIN"):
+    # ConvNeXt, Swin and networks of timm: MODEL.BACKBONE.NAME "build_convnext_fpn_backbone" and so
+    # on, MODEL.REID.BACKBONE.NAME "build_convnext_backbone" and so on, with "swin" and "timm" in
+    # its place. FREEZE_AT is read as for a ResNet.
+    for name in ("CONVNEXT", "SWIN", "TIMM"):
         node[name] = CN()
         # Share of the images that skip the last block in training; blocks below skip fewer ones.
         node[name].DROP_PATH = 0.1
+        # Outputs. A feature pyramid needs its IN_FEATURES; the re-ID branch reads LEVELS instead.
+        node[name].OUT_FEATURES = ["res2", "res3", "res4", "res5"]
+    for name in ("CONVNEXT", "SWIN"):
         # Number of blocks of each of the four stages, and channels of res2; [] and 0 for those of
         # SIZE.
         node[name].DEPTHS = []
         node[name].WIDTH = 0
-        # Outputs. A feature pyramid needs its IN_FEATURES; the re-ID branch reads LEVELS instead.
-        node[name].OUT_FEATURES = ["res2", "res3", "res4", "res5"]
     # "tiny", "small", "base" or "large".
     node.CONVNEXT.SIZE = "tiny"
     # "t", "s" or "b".
     node.SWIN.SIZE = "t"
     # 1, or 2 for Swin V2.
     node.SWIN.VERSION = 1
+    # Name in timm, such as "vit_small_patch14_dinov2"; timm is an optional package.
+    node.TIMM.NAME = ""
 
 
 def _add_branch(cfg: CN) -> None:

@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 from detectron2.config import CfgNode
 
-from clsa_search.checkpoint.backbone_layouts import PretrainedBackbone, find_architecture
+from clsa_search.checkpoint.backbone_layouts import TIMM, PretrainedBackbone, find_architecture
 from clsa_search.checkpoint.conventions import CONVENTIONS, Convention
 from clsa_search.errors import InputError
 from clsa_search.modeling.crop_normalization import CropInput, read_crop_input
@@ -19,13 +19,14 @@ BACKBONE_KEYS = {DETECTOR_BACKBONE: "MODEL", REID_BACKBONE: "MODEL.REID.BACKBONE
 NAME_KEYS = {DETECTOR_BACKBONE: "MODEL.BACKBONE.NAME", REID_BACKBONE: "MODEL.REID.BACKBONE.NAME"}
 """Config key with the builder of each backbone."""
 
-NODES = {"ResNet": "RESNETS", "ConvNeXt": "CONVNEXT", "Swin": "SWIN"}
+NODES = {"ResNet": "RESNETS", "ConvNeXt": "CONVNEXT", "Swin": "SWIN", TIMM: "TIMM"}
 """Node of each architecture, below one of BACKBONE_KEYS."""
 
 ARCHITECTURE_KEYS = {
     "ResNet": ("RESNETS.DEPTH", "RESNETS.NORM", "RESNETS.STRIDE_IN_1X1"),
     "ConvNeXt": ("CONVNEXT.SIZE",),
     "Swin": ("SWIN.SIZE", "SWIN.VERSION"),
+    TIMM: ("TIMM.NAME",),
 }
 """Keys that the weights of an architecture depend on, below one of BACKBONE_KEYS."""
 

@@ -1,6 +1,6 @@
 """Read the backbone in a checkpoint of another project, in the names of ours."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +25,9 @@ _ARCHITECTURES = {
 }
 """Architectures by the name of a tensor of our backbones."""
 
+TIMM, _TIMM_PREFIX = "network of timm", "network."
+"""Architecture of a network that keeps timm's names, and the beginning of its names in ours."""
+
 
 @dataclass(frozen=True)
 class PretrainedBackbone:
@@ -32,7 +35,7 @@ class PretrainedBackbone:
 
     Args:
         path: path of the checkpoint.
-        architecture: "ResNet", "ConvNeXt" or "Swin".
+        architecture: "ResNet", "ConvNeXt", "Swin" or TIMM.
         tensors: tensors by our names.
         sources: names in the file by our names.
         unused: names in the file outside of the backbone.
@@ -59,11 +62,16 @@ class PretrainedBackbone:
 
 def find_architecture(names: Iterable[str]) -> str | None:
     """Return the architecture of a backbone with our names; None for one of another project."""
-    found = set(names) & _ARCHITECTURES.keys()
+    names = set(names)
+    if any(name.startswith(_TIMM_PREFIX) for name in names):
+        return TIMM
+    found = names & _ARCHITECTURES.keys()
     return _ARCHITECTURES[found.pop()] if found else None
 
 
-def read_backbone(path: str, *, backbone: str, convention: str | None = None) -> PretrainedBackbone:
+def read_backbone(
+    path: str, *, backbone: str, convention: str | None = None, names: Sequence[str] = ()
+) -> PretrainedBackbone:
     """Read the backbone of a checkpoint file under any prefix.
 
     Args:
@@ -71,6 +79,7 @@ def read_backbone(path: str, *, backbone: str, convention: str | None = None) ->
             or for ConvNeXt and Swin those of LAYOUTS.
         backbone: name of the model's backbone, to select one of several in the file.
         convention: one of CONVENTION_NAMES; by default the usual one for the names in the file.
+        names: names of the tensors in the model's backbone; a network of timm has those of a file.
 
     Raises:
         InputError: the file cannot be read, has no backbone, or has several.
@@ -79,7 +88,10 @@ def read_backbone(path: str, *, backbone: str, convention: str | None = None) ->
     pairs = file.tensors.items()
     unwanted = UNUSED_SUFFIXES + CONSTANTS
     state = {name: value for name, value in pairs if not name.endswith(unwanted)}
-    naming = _find_naming(path, state, file.author)
+    if find_architecture(names) == TIMM:
+        naming = _find_timm_naming(path, state, names)
+    else:
+        naming = _find_naming(path, state, file.author)
     prefix = _find_prefix(path, state, naming.mark, backbone)
     own = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
     tensors, sources = naming.rename(own)
@@ -112,6 +124,22 @@ class _Naming:
 
 def _keep_names(state: Tensors) -> tuple[Tensors, dict[str, str]]:
     return state, {name: name for name in state}
+
+
+def _find_timm_naming(path: str, state: Tensors, names: Sequence[str]) -> _Naming:
+    mark = names[0].removeprefix(_TIMM_PREFIX)
+    if not any(name.endswith(mark) for name in state):
+        raise InputError(
+            f"{path}: holds {name_other_network(state) or 'another network'} with tensors such as "
+            f"{', '.join([*state][:3])}; expected timm's weights of the network that TIMM.NAME of "
+            f"the config says, with {mark}"
+        )
+    return _Naming(mark, _add_timm_prefix, "torchvision", TIMM)
+
+
+def _add_timm_prefix(state: Tensors) -> tuple[Tensors, dict[str, str]]:
+    sources = {_TIMM_PREFIX + name: name for name in state}
+    return {new: state[old] for new, old in sources.items()}, sources
 
 
 def _find_naming(path: str, state: Tensors, author: str) -> _Naming:

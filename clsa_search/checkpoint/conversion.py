@@ -35,8 +35,6 @@ from clsa_search.checkpoint.search_model import VALUES
 from clsa_search.errors import InputError
 from clsa_search.modeling.crop_normalization import CropInput
 
-_FIRST_CONVOLUTIONS = ("stem.conv1.weight", "stem.0.weight")
-
 
 @dataclass
 class ConvertedBackbone:
@@ -47,7 +45,7 @@ class ConvertedBackbone:
         path: path of the pretrained checkpoint.
         convention: convention of the checkpoint, one of CONVENTION_NAMES.
         expected: number of tensors of the backbone.
-        architecture: "ResNet", "ConvNeXt" or "Swin".
+        architecture: see `PretrainedBackbone`.
         tensors: converted tensors.
         missing: tensors of the backbone that the file does not have.
         wrong_shape: tensors with another shape in the file, with both shapes.
@@ -106,7 +104,9 @@ def convert_weights(
             path, its_convention = reid_source, reid_convention
         if path is None:
             continue
-        pretrained = read_backbone(path, backbone=backbone, convention=its_convention)
+        pretrained = read_backbone(
+            path, backbone=backbone, convention=its_convention, names=[*shapes[backbone]]
+        )
         check_architecture(cfg, backbone, shapes[backbone], pretrained)
         check_values_of_backbone(cfg, backbone, pretrained)
         converted.append(_convert(cfg, backbone, shapes[backbone], pretrained))
@@ -190,12 +190,12 @@ def _convert(
             converted.tensors[name] = tensors[name]
     unused = [source for name, source in pretrained.sources.items() if name not in shapes]
     converted.unused = [*pretrained.unused, *unused]
-    for name in converted.tensors.keys() & set(_FIRST_CONVOLUTIONS):
-        if convention in CONVENTIONS:
-            pixels = read_input(cfg, backbone)
-            adapted = _adapt_input(tensors[name], pixels, CONVENTIONS[convention])
-            converted.adapted = not torch.equal(adapted, tensors[name])
-            converted.tensors[name] = adapted
+    first = next((x for x, shape in shapes.items() if len(shape) == 4 and shape[1] == 3), None)
+    if first in converted.tensors and convention in CONVENTIONS:
+        weight = converted.tensors[first]
+        adapted = _adapt_input(weight, read_input(cfg, backbone), CONVENTIONS[convention])
+        converted.adapted = not torch.equal(adapted, weight)
+        converted.tensors[first] = adapted
     return converted
 
 

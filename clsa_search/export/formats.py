@@ -9,9 +9,11 @@ from contextlib import ExitStack, contextmanager
 from unittest import mock
 
 import torch
+from torch import nn
 
 from clsa_search.errors import InputError
 from clsa_search.export.exportable import CropEmbedder, Exportable
+from clsa_search.modeling.staged_backbone import STAGES, StagedBackbone
 
 ABOUT_FILE = "about.json"
 """Name of the description among the extra files of a TorchScript file."""
@@ -29,7 +31,7 @@ Loaded = Callable[[torch.Tensor], torch.Tensor | tuple[torch.Tensor, ...]]
 
 def to_torchscript(module: Exportable, about: dict[str, str]) -> bytes:
     """Return the content of a file for `torch.jit.load`, with `about` as JSON in ABOUT_FILE."""
-    with torch.no_grad(), _traced_len(), warnings.catch_warnings():
+    with torch.no_grad(), _traced_len(), _scripted_stages(module), warnings.catch_warnings():
         # the exporter checks the traced results against the eager ones
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
         network = torch.jit.trace(module.network, module.example(), check_trace=False)
@@ -105,3 +107,22 @@ def _traced_len() -> Iterator[None]:
             patch = mock.patch(f"{module}.len", lambda sized: sized.__len__())
             stack.enter_context(patch)
         yield
+
+
+@contextmanager
+def _scripted_stages(module: nn.Module) -> Iterator[None]:
+    """Script the stages of each Swin; a trace would keep the windows of the example's size."""
+    stages = [
+        (backbone, name, stage)
+        for backbone in module.modules()
+        if isinstance(backbone, StagedBackbone) and backbone.is_channels_last
+        for name, stage in backbone.named_children()
+        if name in STAGES
+    ]
+    try:
+        for backbone, name, stage in stages:
+            setattr(backbone, name, torch.jit.script(stage))
+        yield
+    finally:
+        for backbone, name, stage in stages:
+            setattr(backbone, name, stage)

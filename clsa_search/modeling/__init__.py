@@ -45,6 +45,7 @@ from clsa_search.modeling.staged_backbone import (
     build_convnext_backbone,
     build_swin_backbone,
 )
+from clsa_search.modeling.timm_backbone import TimmBackbone, build_timm_backbone
 
 __all__ = [
     "FILLER",
@@ -74,12 +75,14 @@ __all__ = [
     "SharedBranch",
     "SoftmaxClassifier",
     "StagedBackbone",
+    "TimmBackbone",
     "alignment_loss",
     "batch_hard_triplet_loss",
     "build_convnext_backbone",
     "build_reid_branch",
     "build_reid_resnet_backbone",
     "build_swin_backbone",
+    "build_timm_backbone",
     "compute_features",
     "decorrelation_loss",
     "feature_shapes",

@@ -5,6 +5,7 @@ N images, C channels, H x W pixels.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 from detectron2.config import CfgNode
@@ -23,7 +24,7 @@ from clsa_search.errors import InputError
 STAGES = ("res2", "res3", "res4", "res5")
 """Names of the stages, lowest first, as Detectron2's ResNet has them."""
 
-BACKBONE_NODES = ("RESNETS", "CONVNEXT", "SWIN")
+BACKBONE_NODES = ("RESNETS", "CONVNEXT", "SWIN", "TIMM")
 """Nodes with the keys of a kind of backbone, below MODEL and MODEL.REID.BACKBONE."""
 
 _STEM_STRIDE = 4
@@ -104,7 +105,8 @@ class StagedBackbone(Backbone):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compute {name: (N, C, H / stride, W / stride)} from (N, 3, H, W)."""
-        if self.is_channels_last and (not len(images) or torch.jit.is_tracing()):
+        is_recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if self.is_channels_last and (is_recorded or not len(images)):
             # torchvision cannot cut no images to windows: one more, which is dropped
             more = torch.cat([images, images.new_zeros(1, *images.shape[1:])])
             return {name: maps[:-1] for name, maps in self._compute(more).items()}
@@ -128,8 +130,8 @@ class StagedBackbone(Backbone):
 
     def _compute(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         maps, outputs = self.stem(images), {}
-        for name, stage in zip(STAGES, self.stages, strict=False):
-            maps = stage(maps)
+        for name in STAGES[: len(self.stages)]:
+            maps = getattr(self, name)(maps)
             if name in self._out_features:
                 output = getattr(self, f"norm_{name}")(maps)
                 outputs[name] = output.permute(0, 3, 1, 2) if self.is_channels_last else output
@@ -234,16 +236,22 @@ def build_swin_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> StagedBackbone:
     )
 
 
-def _register_pyramid(build: Callable[[CfgNode, ShapeSpec], Backbone]) -> None:
+def register_pyramid(build: Callable[[CfgNode, ShapeSpec], Backbone]) -> None:
     """Register a feature pyramid over a backbone, under its name with _fpn before _backbone."""
 
     def build_pyramid(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
         bottom_up = build(cfg, input_shape)
-        possible = list(bottom_up.output_shape())
+        possible = bottom_up.output_shape()
         if not set(cfg.MODEL.FPN.IN_FEATURES) <= set(possible):
             raise InputError(
                 f"MODEL.FPN.IN_FEATURES is {list(cfg.MODEL.FPN.IN_FEATURES)}; expected some of "
                 f"{', '.join(possible)}, the outputs of {cfg.MODEL.BACKBONE.NAME}"
+            )
+        strides = [possible[name].stride for name in cfg.MODEL.FPN.IN_FEATURES]
+        if any(high != 2 * low for low, high in pairwise(strides)):
+            raise InputError(
+                f"MODEL.BACKBONE.NAME is {cfg.MODEL.BACKBONE.NAME}, whose outputs have the strides "
+                f"{', '.join(map(str, strides))}; expected each to be twice the one before"
             )
         return FPN(
             bottom_up,
@@ -260,4 +268,4 @@ def _register_pyramid(build: Callable[[CfgNode, ShapeSpec], Backbone]) -> None:
 
 
 for _build in (build_convnext_backbone, build_swin_backbone):
-    _register_pyramid(_build)
+    register_pyramid(_build)
