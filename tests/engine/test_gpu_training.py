@@ -9,6 +9,11 @@ from clsa_search.modeling.batched_training import BatchedROIHeads, BatchedRPN
 from tests.support.training import SIX_STEPS, train
 
 HALVES = ["float16", "bfloat16"]
+RECIPE = [
+    *("SOLVER.OPTIMIZER", "AdamW", "SOLVER.BASE_LR", 0.001, "SOLVER.LAYER_DECAY", 0.7),
+    *("SOLVER.EMA.ENABLED", True, "MODEL.REID.REFINED_BOXES", True),
+    *("DATALOADER.SAMPLER_TRAIN", "SceneIdentitySampler"),
+]
 
 
 @pytest.fixture
@@ -18,8 +23,10 @@ def gpu_cfg(tiny_cfg):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("recipe", [[], RECIPE], ids=["default", "recipe"])
 @pytest.mark.parametrize("dtype", [None, *HALVES])
-def test_a_resumed_run_continues(gpu_cfg, dtype):
+def test_a_resumed_run_continues(gpu_cfg, dtype, recipe):
+    gpu_cfg.merge_from_list(recipe)
     if dtype:
         gpu_cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", dtype])
     whole, losses = train(gpu_cfg)

@@ -148,11 +148,17 @@ def test_warm_up_and_cosine_scale_every_group(tiny_cfg):
 
 
 def test_everything_together_resumes_exactly(tiny_cfg, tmp_path):
-    """AdamW, layers, half precision, accumulation, clipping, warm-up and cosine, an average."""
+    """AdamW, layers, half precision, accumulation, clipping, warm-up and cosine, an average.
+
+    And pairs of scenes, refined boxes, several scales, epochs.
+    """
     tiny_cfg.merge_from_list([*SIX_STEPS, "SOLVER.OPTIMIZER", "AdamW", "SOLVER.LAYER_DECAY", "0.7"])
     tiny_cfg.merge_from_list(["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bfloat16"])
     tiny_cfg.merge_from_list(["SOLVER.ACCUMULATION_STEPS", "2", "SOLVER.EMA.ENABLED", "True"])
     assert tiny_cfg.SOLVER.CLIP_GRADIENTS.ENABLED and tiny_cfg.SOLVER.WARMUP_ITERS == 4
+    tiny_cfg.merge_from_list(["DATALOADER.SAMPLER_TRAIN", "SceneIdentitySampler"])
+    tiny_cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", "4", "SOLVER.EPOCHS", "3.0"])
+    tiny_cfg.merge_from_list(["MODEL.REID.REFINED_BOXES", "True"])
     train(tiny_cfg)
     whole = Path(tiny_cfg.OUTPUT_DIR)
     without = ["model_final.pth", "curves.png"]
