@@ -81,7 +81,7 @@ def run_share(rank, opts, folder):
         [
             *("MODEL.REID.CLASSIFIER", "OIMClassifier", "MODEL.REID.HEAD.NECK", "bn"),
             *("MODEL.REID.TRIPLET.WEIGHT", "1.0", "MODEL.REID.ALIGN.SAME_PERSON_WEIGHT", "1.0"),
-            *("MODEL.REID.ALIGN.DECORRELATION_WEIGHT", "1.0", "MODEL.REID.HEAD.POOL", "gem"),
+            *("MODEL.REID.ALIGN.DECORRELATION_WEIGHT", "1.0"),
         ],
     ],
     ids=["crop", "oim", "shared", "pairs"],
