@@ -363,6 +363,23 @@ async function search() {
   }, $("groups"));
 }
 
+/** Offer the latest sightings to start from. */
+async function showLatest() {
+  const { total } = await api("tracklets?limit=1");
+  const latest = await api(`tracklets?limit=24&offset=${Math.max(0, total - 24)}`);
+  if (state.answer || state.views.length || !latest.tracklets.length) return;
+  $("groups").append(make("section", { className: "group" }, make("h3", { text: "Or start from one of the latest sightings" }),
+    make("div", { className: "tiles" }, ...latest.tracklets.reverse().map((one) => {
+      const name = `${one.camera ?? one.name}, ${formatSpan(one.first, one.last)}`;
+      const picture = make("img", { src: address(`tracklets/${one.tracklet}/crop.jpg`), loading: "lazy", alt: name, onerror: () => tile.remove() });
+      const view = () => make("img", { src: picture.src, alt: name });
+      const tile = make("article", { className: "tile" },
+        make("button", { type: "button", className: "play", "aria-label": `Search ${name}`, onclick: () => addView({ tracklet: one.tracklet }, name, view()) }, picture),
+        make("div", { className: "facts" }, make("b", { text: one.camera ?? one.name }), formatSpan(one.first, one.last)));
+      return tile;
+    }))));
+}
+
 function showWelcome() {
   const { gallery } = state;
   state.answer = null;
@@ -379,6 +396,7 @@ function showWelcome() {
       make("ol", {}, make("li", { text: "Choose, drop or paste an image, or take one of the gallery." }),
         make("li", { text: "Click the person, or draw a box." }),
         make("li", { text: "Mark what is right, and search again with it." }))));
+    attempt(showLatest);
   }
   showTimeline();
 }
@@ -696,6 +714,7 @@ function boxAt(boxes, seconds) {
 
 /** Show an animated image in place of a video that this browser does not play. */
 function showClip(screen, match) {
+  screen.closest(".player").classList.add("still");
   const image = make("img", {
     className: "clip", src: address(match.tracklet ? `tracklets/${match.tracklet}/clip.webp` : `detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
     onerror: () => screen.replaceChildren(make("p", { className: "empty", text: "The footage cannot be shown." })),
