@@ -93,7 +93,7 @@ def open_screen(browser, url):
 
 def test_from_an_upload_to_the_next_search(open_screen):
     screen = open_screen(**WIDE)
-    screen.expect("#about", "9 detections in 3 files")
+    screen.expect("#about", "5 sightings in 3 files")
     screen.upload(encode(draw_blocks({GREEN: 10, RED: 60})))
     screen.count(".person", 2)
     index = 0 if "62" in screen.tab.locator(".person").nth(0).get_attribute("style") else 1
@@ -174,6 +174,7 @@ def test_faults_are_shown_and_change_nothing(open_screen):
 def test_the_keyboard_is_enough(open_screen):
     screen = open_screen(**WIDE)
     screen.upload(encode(draw_blocks({RED: 30})))
+    screen.expect("#answer", "The 5 most alike")
     screen.count(".tile", 5)
     screen.tab.locator(".tile .play").first.focus()
     for key in ("ArrowRight", "s", "Enter"):
@@ -189,12 +190,52 @@ def test_the_keyboard_is_enough(open_screen):
 def test_a_narrow_dark_screen_needs_no_scrolling_sideways(open_screen):
     screen = open_screen(**PHONE)
     screen.upload(encode(draw_blocks({RED: 30})))
+    screen.expect("#answer", "The 5 most alike")
     screen.count(".tile", 5)
     screen.tab.locator(".tile .play").first.tap()
     screen.count(".player", 1)
     assert screen.tab.evaluate("document.documentElement.scrollWidth") <= 390
     ground = screen.tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert max(map(int, re.findall(r"\d+", ground)[:3])) < 64
+
+
+def test_a_search_starts_from_one_of_the_latest_sightings(open_screen):
+    screen = open_screen(**WIDE)
+    screen.count(".tile", 5)
+    screen.tab.locator(".tile", has_text="yard").locator(".play").click()
+    screen.expect("#answer", "The 5 most alike of 5 sightings")
+    assert "yard" in screen.cameras[:3]
+    screen.count("#views li", 1)
+
+
+def test_marked_sightings_are_exported_watched_and_deleted(browser, tmp_path):
+    with make_gallery(tmp_path) as gallery, serving(gallery) as url:
+        screen = Screen(browser, url, **WIDE)
+        screen.tab.locator(".tile", has_text="yard").locator(".play").click()
+        screen.expect("#answer", "The 5 most alike")
+        screen.tab.locator(".tile", has_text="yard").locator(".yes").click()
+        with screen.tab.expect_download() as download:
+            screen.tab.get_by_label("Export the marked").select_option("csv")
+        table = download.value.path().read_text(encoding="utf-8-sig")
+        assert len(table.splitlines()) == 2 and ",same" in table
+
+        screen.tab.get_by_role("button", name="Watch …").click()
+        screen.tab.get_by_label("Name").fill("<b>Ann</b>")
+        screen.tab.get_by_role("button", name="Watch", exact=True).click()
+        screen.expect("#notices", "<b>Ann</b> is watched, with 1 view.")
+        screen.tab.click("#watched summary")
+        screen.expect("#people", "<b>Ann</b>: 1 view, 1 sighting")
+
+        screen.tab.get_by_role("button", name="Delete …").click()
+        screen.expect("dialog", "1 sighting, 1 detection in 1 file would be deleted")
+        screen.tab.get_by_role("button", name="Cancel").click()
+        assert gallery.store.count() == 9
+        screen.tab.get_by_role("button", name="Delete …").click()
+        screen.tab.get_by_role("button", name="Delete", exact=True).click()
+        screen.expect("#notices", "1 sighting, 1 detection in 1 file deleted")
+        screen.expect("#about", "4 sightings in 3 files")
+        assert gallery.store.count() == 8 and not screen.faults
+        screen.context.close()
 
 
 def test_everything_has_a_name_for_screen_readers(open_screen):
@@ -225,7 +266,7 @@ def test_a_token_opens_the_page_once_and_is_not_left_in_the_address(browser, tmp
         screen.expect("#notices", "The token is wrong")
         screen.tab.goto(f"{url}#token={token}")
         screen.tab.reload()
-        screen.expect("#about", "9 detections in 3 files")
+        screen.expect("#about", "5 sightings in 3 files")
         assert screen.tab.url == url
         screen.context.close()
 
