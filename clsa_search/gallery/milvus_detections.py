@@ -1,6 +1,6 @@
 """The detections of a gallery on Milvus."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
+from clsa_search.gallery.milvus_tracklet_table import TrackletTable
 from clsa_search.gallery.store_records import GalleryImage, StoredDetection
 from clsa_search.structures import ImageDetections, Ragged
 
@@ -37,12 +38,15 @@ class DetectionTable(Table):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._width: int | None = None
+        client, address, name = args
+        self.tracklets = TrackletTable(client, address, f"{name}_tracklets")
 
     @property
     def width(self) -> int | None:
         """Embedding width; None until the collection is created."""
         if self._width is None and self.exists():
             self.open()
+            self.tracklets.open_for(self.vector_width())
             self._width = self.vector_width()
         return self._width
 
@@ -81,7 +85,21 @@ class DetectionTable(Table):
         ]
         size = max(1, _REQUEST_BYTES // detections.embeddings[0].nbytes)
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return [detection_id for piece in pieces for detection_id in self.insert(piece)]
+        ids = [detection_id for piece in pieces for detection_id in self.insert(piece)]
+        added = [_to_detection(row | {"id": i}) for i, row in zip(ids, rows, strict=True)]
+        self.tracklets.add_singles(added, transaction)
+        return ids
+
+    def delete(self, condition: str) -> None:
+        """Delete the detections of a condition, and their tracklets, which it fits too."""
+        self.tracklets.delete(condition)
+        super().delete(condition)
+
+    def delete_ids(self, ids: Collection[int]) -> None:
+        """Delete detections, not their tracklets."""
+        chosen = sorted(ids)
+        for start in range(0, len(chosen), _READ_ROWS):
+            super().delete(f"id in {chosen[start : start + _READ_ROWS]}")
 
     def relink(self, source: str, path: str) -> None:
         """Give the detections of a source another path.
@@ -91,6 +109,11 @@ class DetectionTable(Table):
         condition = f"source_key == {make_key(source)}"
         while rows := self.scan("id", 0, _READ_ROWS, condition=condition):
             self.upsert([row | _name_source(path, row["frame"]) for row in rows])
+        self.tracklets.delete(f"source_key in {[make_key(source), make_key(path)]}")
+        moved, after = f"source_key == {make_key(path)}", 0
+        while rows := self.scan("id", after, _READ_ROWS, _DETECTION_FIELDS, moved):
+            self.tracklets.add_singles(map(_to_detection, rows))
+            after = rows[-1]["id"]
 
     def read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
         """Return the stored ones of these detections by id."""

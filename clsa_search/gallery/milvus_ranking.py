@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clsa_search.errors import InputError
 from clsa_search.gallery.input_checks import check_where
 from clsa_search.gallery.milvus_table import MAX_ROWS, Table, join_conditions, make_key
 from clsa_search.gallery.store_records import Filter, SearchHits
 
 NOTHING = "id < 0"
 _SPARE = 16  # hits to request beyond k: ties are seldom more
-_IMAGE_SHARE = 4  # hits to request for each requested image
+_GROUP_SHARE = 4  # hits to request for each requested group
 _BLOCK_HITS = 1 << 18  # of the queries of one request
 
 
@@ -24,7 +25,7 @@ class _Page(NamedTuple):
     Args:
         ids: (H,).
         similarities: (H,).
-        groups: (H,) number of the image, or the id; one hit of each is wanted.
+        groups: (H,) number of the group, or the id; one hit of each is wanted.
         is_last: whether there are no more hits.
     """
 
@@ -34,8 +35,24 @@ class _Page(NamedTuple):
     is_last: bool
 
 
-def write_condition(where: Filter | None) -> str:
-    """Return a filter in the language of Milvus; comparisons with null are false there."""
+def check_k(address: str, k: int) -> None:
+    """Check the number of requested matches.
+
+    Raises:
+        InputError: it is larger than an answer of Milvus.
+    """
+    if k > MAX_ROWS:
+        raise InputError(f"{address}: k: {k}; expected at most {MAX_ROWS}, the limit of Milvus")
+
+
+def write_condition(where: Filter | None, *, first: str = "time", last: str = "time") -> str:
+    """Return a filter in the language of Milvus; comparisons with null are false there.
+
+    Args:
+        where: the filter.
+        first: column of the first time.
+        last: column of the last time.
+    """
     check_where(where)
     if where is None:
         return ""
@@ -43,26 +60,25 @@ def write_condition(where: Filter | None) -> str:
     return join_conditions(
         _write_choice("camera_key", where.cameras),
         _write_choice("source_key", where.sources),
-        _write_bound("time >=", where.since),
-        _write_bound("time <=", where.until),
+        _write_bound(f"{last} >=", where.since),
+        _write_bound(f"{first} <=", where.until),
         _write_bound("score >=", min_score),
     )
 
 
-def rank_detections(
-    table: Table, queries: np.ndarray, k: int, condition: str, *, per_image: bool
+def rank_rows(
+    table: Table, queries: np.ndarray, k: int, condition: str, *, group: str
 ) -> SearchHits:
-    """Find the most similar detections; see `GalleryStore.search_ids`.
+    """Find the most similar detections or tracklets; see `GalleryStore.search_ids`.
 
     Args:
-        table: collection of the detections.
+        table: collection of the detections or tracklets.
         queries: (Q, D), at least one.
         k: at most MAX_ROWS.
-        condition: condition on the detections.
-        per_image: keep the best detection of each image only.
+        condition: condition on the rows.
+        group: column; only the best row of each value is kept.
     """
-    group = "image_key" if per_image else "id"
-    limit = min(_IMAGE_SHARE * k if per_image else k + _SPARE, MAX_ROWS)
+    limit = min(k + _SPARE if group == "id" else _GROUP_SHARE * k, MAX_ROWS)
     size = max(1, _BLOCK_HITS // limit)
     rankings = []
     for start in range(0, len(queries), size):

@@ -84,6 +84,15 @@ class SourceTable:
         names = "path", "fingerprint", "next_frame", "detections"
         return [Source(*(row[name] for name in names)) for row in rows]
 
+    def list_paths(self) -> list[str]:
+        """Return the paths of `read_all`."""
+        return [source.path for source in self.read_all()]
+
+    def subtract(self, path: str, count: int) -> None:
+        """Reduce the number of detections of a source."""
+        for row in self._read([path]).values():
+            self._table.upsert([row | {"detections": max(0, row["detections"] - count)}])
+
     def begin(self, paths: Sequence[str], progress: Sequence[IndexProgress]) -> Transaction:
         """Begin an add to some sources, before its detections are inserted.
 

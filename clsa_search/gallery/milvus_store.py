@@ -4,6 +4,8 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +20,12 @@ from clsa_search.gallery.input_checks import (
     select_filled,
 )
 from clsa_search.gallery.milvus_detections import DetectionTable
-from clsa_search.gallery.milvus_ranking import rank_detections, write_condition
+from clsa_search.gallery.milvus_notes import NoteTable
+from clsa_search.gallery.milvus_ranking import check_k, rank_rows, write_condition
 from clsa_search.gallery.milvus_server import connect, reported
 from clsa_search.gallery.milvus_sources import FIELDS as SOURCE_FIELDS
 from clsa_search.gallery.milvus_sources import SourceTable
-from clsa_search.gallery.milvus_table import MAX_ROWS, Table
+from clsa_search.gallery.milvus_table import Table
 from clsa_search.gallery.milvus_tracklets import MilvusTracklets
 from clsa_search.gallery.milvus_upkeep import MilvusUpkeep
 from clsa_search.gallery.store import (
@@ -94,7 +97,9 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         try:
             table = Table(self._client, address, f"{gallery}_sources")
             self._sources = SourceTable(table, self._detections)
+            self._notes = NoteTable(self._client, address, f"{gallery}_notes")
             self._gallery = self._open(table, weights if create else None, about or {})
+            self._open_notes()
             check_weights(address, weights, self.weights)
         except BaseException:
             self.close()
@@ -134,7 +139,10 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
             if batch is not None:
                 self._detections.create_for(batch.values.embeddings.shape[1])
             transaction = self._sources.begin(list(paths), progress)
+            self._notes.place(progress)
             if batch is not None:
+                videos = dict.fromkeys(one.source for one in images if one.frame is not None)
+                self._notes.write_origins({path: {"linked": False} for path in videos})
                 ids = self._detections.insert_images(images, batch, transaction.number)
             self._sources.commit(transaction, progress, counts)
         return np.array(ids, dtype=np.int64)
@@ -142,12 +150,24 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     def delete(self, source: str) -> int:
         """See `GalleryStore`."""
         with self._lock, reported(self.address, "delete"):
-            return self._sources.delete(source)
+            if self.width is not None:
+                self._delete_notes_of(self._list_detections(source))
+            count = self._sources.delete(source)
+            self._notes.forget(source)
+            return count
 
     def relink(self, source: str, path: str, fingerprint: str | None) -> int:
         """See `GalleryStore`."""
         with self._lock, reported(self.address, "relink"):
-            return self._sources.relink(source, path, fingerprint)
+            origin = self._notes.read_origins([source]).get(source)
+            if origin is not None:
+                is_video = any(source == one for one in self.unlinked()) or "tracklets" in origin
+                changes = {**origin, "path": path, "linked": not is_video}
+            count = self._sources.relink(source, path, fingerprint)
+            if origin is not None:
+                self._notes.write_origins({path: changes})
+                self._notes.forget(source)
+            return count
 
     def count(self, where: Filter | None = None) -> int:
         """See `GalleryStore`."""
@@ -158,7 +178,8 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
 
     def sources(self) -> list[Source]:
         """See `GalleryStore`."""
-        return self._sources.read_all()
+        origins = self._notes.read_origins()
+        return [_add_origin(one, origins.get(one.path, {})) for one in self._sources.read_all()]
 
     def cameras(self) -> list[str]:
         """See `GalleryStore`."""
@@ -173,15 +194,13 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     ) -> SearchHits:
         """See `GalleryStore`."""
         checked = check_queries(self.address, embeddings, self.width, k, per).cpu().numpy()
-        if k > MAX_ROWS:
-            raise InputError(
-                f"{self.address}: k: {k}; expected at most {MAX_ROWS}, the limit of Milvus"
-            )
+        check_k(self.address, k)
         if self.width is None or not len(checked):
             return SearchHits.empty(len(checked))
         with reported(self.address, "search"):
             condition = write_condition(where)
-        return rank_detections(self._detections, checked, k, condition, per_image=per == "image")
+        group = "image_key" if per == "image" else "id"
+        return rank_rows(self._detections, checked, k, condition, group=group)
 
     def search(
         self,
@@ -234,6 +253,14 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         """See `GalleryStore`."""
         self._client.close()
 
+    def _open_notes(self) -> None:
+        """Open the notes; give the detections of an older gallery tracklets of their own."""
+        self._notes.open_notes()
+        if not self._notes.read_state():
+            if self.width is not None:
+                self._make_singles()
+            self._notes.write_state()
+
     def _open(self, table: Table, create_for: str | None, about: Mapping[str, str]) -> dict:
         """Return the notes of the gallery, new or known."""
         if create_for is None and not table.exists():
@@ -252,3 +279,15 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
                 f"{SCHEMA_VERSION}: index again with this program, or use the program that made it"
             )
         return gallery
+
+
+def _add_origin(source: Source, origin: Mapping[str, Any]) -> Source:
+    """Return a source with its camera, start and tracklets."""
+    return replace(
+        source,
+        camera=origin.get("camera"),
+        start=origin.get("start"),
+        start_from=origin.get("start_from"),
+        tracklets=origin.get("tracklets", source.detections),
+        is_linked=origin.get("linked", True),
+    )

@@ -1,0 +1,148 @@
+"""Notes of a gallery on Milvus, and the origins of its sources."""
+
+import base64
+import json
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_table import MAX_TEXT, Field, Table, make_key, text_field
+from clsa_search.gallery.store_records import IndexProgress, Note
+
+_FIELDS = (
+    Field("id", "INT64", {"is_primary": True}),
+    Field("kind", "INT64"),  # key of the name
+    Field("detection", "INT64", {"nullable": True}),
+    text_field("value"),
+    text_field("data", nullable=True),  # in base 64
+    Field("unused", "FLOAT_VECTOR", {"dim": 2}),  # a collection must have a vector
+)
+_SOURCE, _STATE = make_key("\0source"), make_key("\0state")  # kinds that no note has
+_NO_ORIGIN: dict[str, Any] = {"camera": None, "start": None, "start_from": None, "linked": True}
+_PAGE_ROWS = 1000
+
+
+class NoteTable(Table):
+    """The collection of notes; see `Table` for the arguments."""
+
+    def create(self, fields: Sequence[Field] = _FIELDS) -> None:
+        """Create the collection without an index."""
+        super().create(fields)
+
+    def open_notes(self) -> None:
+        """Create or load the collection."""
+        self.open(_FIELDS)
+
+    def read_notes(self, kind: str, detection: int | None) -> list[Note]:
+        """Return the notes of a kind; see `TrackletStore.notes`."""
+        condition = "" if detection is None else f"detection == {detection}"
+        rows = self._scan_kind(make_key(kind), condition)
+        return [_to_note(kind, row) for row in rows]
+
+    def write_notes(self, notes: Sequence[Note], delete: Collection[int]) -> list[int]:
+        """Write and delete notes; see `TrackletStore.write_notes`.
+
+        A process killed here leaves all written notes, and some of those to delete.
+        """
+        kept = [note.note_id for note in notes if note.note_id is not None]
+        found = {row["id"] for row in self.query(f"id in {kept}", ["id"])} if kept else set()
+        for note_id in kept:
+            if note_id not in found:
+                raise InputError(
+                    f"{self.address}: there is no note {note_id}; expected a stored one"
+                )
+        now = time.time_ns()
+        rows = [_to_row(note, now + i) for i, note in enumerate(notes)]
+        for row in rows:
+            if (
+                len((row["data"] or "").encode()) > MAX_TEXT
+                or len(row["value"].encode()) > MAX_TEXT
+            ):
+                raise InputError(f"{self.address}: a note is too large; expected 40,000 bytes")
+        if rows:
+            self.upsert(rows)
+        others = [one for one in delete if one not in kept]
+        if others:
+            self.delete(f"id in {others}")
+        return [row["id"] for row in rows]
+
+    def list_noted(self) -> list[int]:
+        """Return the ids of detections with notes."""
+        rows = self.query("detection >= 0", ["detection"])
+        return sorted({row["detection"] for row in rows})
+
+    def read_origins(self, paths: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Return the origins of sources by path; see `_NO_ORIGIN` for the fields."""
+        if paths is None:
+            rows = self._scan_kind(_SOURCE)
+        else:
+            keys = [make_key(path) for path in paths]
+            rows = self.query(f"id in {keys} and kind == {_SOURCE}") if keys else []
+        values = [json.loads(row["value"]) for row in rows]
+        return {value["path"]: value for value in values}
+
+    def write_origins(self, changes: dict[str, dict[str, Any]]) -> None:
+        """Change some fields of the origins of sources, new or known."""
+        known = self.read_origins(changes)
+        rows = []
+        for path, fields in changes.items():
+            before = known.get(path)
+            value = (before or _NO_ORIGIN) | {"path": path} | fields
+            if value != before:
+                text = json.dumps(value, ensure_ascii=False)
+                rows.append(_make_row(make_key(path), _SOURCE, None, text, None))
+        if rows:
+            self.upsert(rows)
+
+    def place(self, progress: Sequence[IndexProgress]) -> None:
+        """Store the cameras and starts of new progress."""
+        changes: dict[str, dict[str, Any]] = {}
+        for one in progress:
+            fields: dict[str, Any] = dict(_NO_ORIGIN) if one.replaces is not None else {}
+            if one.camera is not None:
+                fields["camera"] = one.camera
+            if one.start is not None:
+                fields |= {"start": float(one.start), "start_from": one.start_from}
+            if fields:
+                changes[one.source] = fields
+        self.write_origins(changes)
+
+    def forget(self, path: str) -> None:
+        """Delete the origin of a source."""
+        self.delete(f"id == {make_key(path)} and kind == {_SOURCE}")
+
+    def read_state(self) -> bool:
+        """Return whether all detections have had tracklets once."""
+        return bool(self._scan_kind(_STATE))
+
+    def write_state(self) -> None:
+        """Note that all detections have tracklets."""
+        self.upsert([_make_row(1, _STATE, None, "{}", None)])
+
+    def _scan_kind(self, kind: int, condition: str = "") -> list[dict]:
+        """Return the rows of a kind in the order of ids."""
+        rows: list[dict] = []
+        both = f"kind == {kind}" + (f" and {condition}" if condition else "")
+        while page := self.scan("id", rows[-1]["id"] if rows else 0, _PAGE_ROWS, condition=both):
+            rows += page
+        return rows
+
+
+def _to_row(note: Note, new_id: int) -> dict[str, Any]:
+    value = json.dumps({"values": dict(note.values)}, ensure_ascii=False)
+    data = None if note.data is None else base64.b64encode(note.data).decode()
+    note_id = new_id if note.note_id is None else note.note_id
+    return _make_row(note_id, make_key(note.kind), note.detection, value, data)
+
+
+def _make_row(
+    row_id: int, kind: int, detection: int | None, value: str, data: str | None
+) -> dict[str, Any]:
+    fields = {"id": row_id, "kind": kind, "detection": detection, "value": value, "data": data}
+    return {**fields, "unused": [0, 0]}
+
+
+def _to_note(kind: str, row: dict[str, Any]) -> Note:
+    data = None if row["data"] is None else base64.b64decode(row["data"])
+    return Note(kind, json.loads(row["value"])["values"], row["detection"], data, row["id"])
