@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsa_search.commands import (
+    calibration_arguments,
     deletion_arguments,
     export_arguments,
     index_action,
@@ -178,6 +179,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "delete": deletion_arguments.delete,
     "retention": deletion_arguments.retention,
     "people": people_arguments.people,
+    "calibrate": calibration_arguments.calibrate,
     "export": export_arguments.export,
     "copy": copy,
     "link": source_actions.link,

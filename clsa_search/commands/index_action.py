@@ -77,11 +77,13 @@ def _index_once(
 
 
 def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[str]:
-    """Compare the watch list with the new sightings; delete what is too old.
+    """Calibrate anew where needed, compare the watch list, delete what is too old.
 
     Returns:
         Printed reasons of hooks that failed.
     """
+    from clsa_search.commands.calibration_arguments import print_calibration
+    from clsa_search.retrieval.gallery_calibration import refresh_calibration
     from clsa_search.retrieval.hit_reports import format_hit, run_hook
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.retention import apply_retention
@@ -89,6 +91,8 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     from clsa_search.retrieval.watch_list import load_stranger_count
 
     problems = []
+    if refresh_calibration(gallery.store) is not None:
+        print_calibration(gallery.store)
     count_strangers = load_stranger_count(gallery.store)
     if count_strangers is not None:
         options = {"false_alarms_per_day": args.false_alarms}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clsa_search.commands.argument_types import number
+from clsa_search.commands.calibration_arguments import add_calibrate_options
 from clsa_search.commands.deletion_arguments import add_delete_options, add_retention_options
 from clsa_search.commands.export_arguments import add_export_options
 from clsa_search.commands.people_arguments import add_people_options
@@ -21,12 +22,17 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     relinked = commands.add_parser(
         "relink", aliases=["relocate"], help="follow a moved file or folder"
     )
+    calibrated = commands.add_parser("calibrate", help="learn how alike strangers are")
     retained = commands.add_parser("retention", help="delete sightings after a number of days")
     add_people_options(commands.add_parser("people", help="watch list: named people"))
     retimed = commands.add_parser("retime", help="give indexed files another time or camera")
     linked = commands.add_parser("link", help="link detections to sightings, without the model")
-    for command in (listed, deleted, retained, exported, copied, pruned, relinked, retimed, linked):
+    for command in (
+        *(listed, deleted, retained, exported, copied, pruned, relinked, retimed, linked),
+        calibrated,
+    ):
         command.add_argument("store", help="file, or http://HOST:19530/NAME of Milvus")
+    add_calibrate_options(calibrated)
     listed.add_argument("--audit", action="store_true", help="show the log of deletions instead")
     add_delete_options(deleted)
     add_retention_options(retained)

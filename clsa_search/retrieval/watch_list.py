@@ -12,6 +12,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Note
+from clsa_search.retrieval.gallery_calibration import StrangerCounter
 
 MAX_EXAMPLES = 20
 """Most examples of a person: each makes false alarms likelier."""
@@ -215,4 +216,6 @@ def find_last(store: GalleryStore) -> int:
 
 def load_stranger_count(store: GalleryStore) -> CountStrangers | None:
     """Return the calibration of a gallery; None if it is not calibrated."""
-    return None
+    counter = StrangerCounter(store)
+    counter.refresh()
+    return counter.count if counter.is_calibrated else None

@@ -1,1 +1,1 @@
-"""Sightings of people: detections of one source linked to tracklets; knows no model."""
+"""Sightings: tracklets by linking, strangers as alike, verdicts, coverage; knows no model."""

@@ -1,0 +1,1 @@
+"""Realised against expected strangers, on galleries of known people."""

@@ -1,0 +1,190 @@
+"""Calibration of a stored gallery: reading pairs, storing, following changes."""
+
+import numpy as np
+import pytest
+
+from clsa_search.errors import InputError
+from clsa_search.gallery import Filter, GalleryImage, GalleryStore, IndexProgress, open_store
+from clsa_search.retrieval.gallery_calibration import (
+    StrangerCounter,
+    calibrate_gallery,
+    choose_moments,
+    read_calibration,
+    refresh_calibration,
+)
+from clsa_search.structures import ImageDetections
+
+WIDTH = 16
+START = 1.7e9
+BOXES = np.arange(4)[:, None] * 100.0 + np.array([0, 0, 50, 150])
+
+
+def unit(values: np.ndarray) -> np.ndarray:
+    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def add_photographs(store: GalleryStore, count: int, *, camera: str, seed: int = 0) -> None:
+    """Add photographs of four different people each; two cameras take them at the same times."""
+    rng = np.random.default_rng(seed)
+    base = np.random.default_rng(9).standard_normal(WIDTH)
+    images = []
+    for i in range(count):
+        people = ImageDetections(
+            BOXES.astype(np.float32),
+            np.full(4, 0.9, np.float32),
+            unit(base + rng.standard_normal((4, WIDTH))),
+        )
+        images.append(GalleryImage(f"/{camera}/{i:04d}.jpg", people, None, START + i, camera))
+    store.add(images, [IndexProgress(image.source, "1") for image in images])
+
+
+@pytest.fixture
+def store(tmp_path):
+    with open_store(tmp_path / "street.db", weights="w", create=True) as opened:
+        yield opened
+
+
+def test_people_of_one_photograph_are_strangers(store):
+    add_photographs(store, 100, camera="north")
+    calibration = calibrate_gallery(store)
+    assert (calibration.pairs, calibration.concurrent, calibration.tracklets) == (600, 0, 400)
+    assert calibration.tail is not None
+    assert read_calibration(store) == calibration
+
+
+def test_the_same_gallery_gives_the_same_calibration(store):
+    add_photographs(store, 100, camera="north")
+    assert calibrate_gallery(store).tail == calibrate_gallery(store).tail
+    assert len(store.notes("calibration")) == 1
+
+
+def test_few_pairs_are_not_calibrated(store):
+    add_photographs(store, 83, camera="north")  # 498 pairs
+    calibration = calibrate_gallery(store)
+    assert calibration.pairs == 498 and calibration.tail is None
+    counter = StrangerCounter(store)
+    counter.refresh()
+    assert not counter.is_calibrated
+    assert counter.describe() == "498 pairs of certain strangers, fewer than 500"
+    assert counter.compare(np.ones(WIDTH), np.ones(1), [None], 9) is None
+    with pytest.raises(InputError, match="is not calibrated: 498 pairs"):
+        counter.count(np.ones(WIDTH), np.ones(1), [None], 9)
+
+
+def test_an_empty_gallery_is_not_calibrated(store):
+    calibration = calibrate_gallery(store)
+    assert (calibration.pairs, calibration.tail, calibration.cohort) == (0, None, ())
+    counter = StrangerCounter(store)
+    counter.refresh()
+    assert not counter.is_calibrated
+
+
+def test_without_a_calibration_the_command_is_named(store):
+    add_photographs(store, 2, camera="north")
+    counter = StrangerCounter(store)
+    counter.refresh()
+    assert counter.describe() == f"`clsa-search calibrate {store.address}` has not run"
+    assert read_calibration(store) is None
+
+
+def test_people_of_one_second_on_cameras_apart_are_strangers(store):
+    add_photographs(store, 60, camera="north")
+    add_photographs(store, 60, camera="south", seed=1)
+    assert calibrate_gallery(store).concurrent == 0
+    calibration = calibrate_gallery(store, [["north", "south"]])
+    assert calibration.pairs > calibration.concurrent > 500
+    assert calibrate_gallery(store).apart == (("north", "south"),)  # remembered
+    assert calibrate_gallery(store, []).concurrent == 0
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        (["north"], "apart: north; expected two or more"),
+        (["north", "nroth"], "apart: there is no camera nroth; expected of north"),
+    ],
+)
+def test_wrong_cameras_are_named(store, group, message):
+    add_photographs(store, 1, camera="north")
+    with pytest.raises(InputError, match=message):
+        calibrate_gallery(store, [group])
+
+
+def test_a_stranger_is_expected_a_friend_is_not(store):
+    add_photographs(store, 200, camera="north")
+    calibrate_gallery(store)
+    counter = StrangerCounter(store)
+    counter.refresh()
+    assert counter.describe() is None
+    one = store.get([1])[0].embedding
+    similarities = np.array([row.embedding @ one for row in store.list()])
+    found = counter.compare(one, similarities, ["north"] * 800, 800)
+    assert found is not None
+    assert found.expected[0] == found.expected.min() < 0.1  # the person itself
+    assert np.median(found.expected[1:]) == pytest.approx(400, rel=0.25)
+    ratio = (found.expected[1:] < 80).sum() / 80
+    assert 0.5 < ratio < 2
+    half = counter.compare(one, similarities[:1], ["north"], 400)
+    assert half is not None and half.expected[0] == pytest.approx(found.expected[0] / 2)
+
+
+def test_growth_asks_for_a_new_calibration(store):
+    add_photographs(store, 100, camera="north")
+    assert refresh_calibration(store) is not None
+    assert refresh_calibration(store) is None
+    add_photographs(store, 20, camera="south", seed=2)  # 480 of 400 tracklets
+    assert refresh_calibration(store) is None
+    counter = StrangerCounter(store)
+    counter.refresh()
+    add_photographs(store, 30, camera="yard", seed=3)
+    counter.refresh()
+    expected = f"it knew 400 of 600 sightings: run `clsa-search calibrate {store.address}`"
+    assert counter.is_calibrated and counter.describe() == expected
+    assert refresh_calibration(store) is not None
+    counter.refresh()
+    assert counter.describe() is None
+
+
+def test_a_deleted_cohort_is_used_as_far_as_it_is_left(store):
+    add_photographs(store, 100, camera="north")
+    calibrate_gallery(store)
+    counter = StrangerCounter(store)
+    counter.refresh()
+    for i in range(40):
+        store.delete(f"/north/{i:04d}.jpg")
+    counter.refresh()
+    assert counter.is_calibrated
+    assert "240 of its 400 sightings are left" in (counter.describe() or "")
+    assert refresh_calibration(store) is not None
+
+
+def test_no_embedding_is_in_the_calibration(store):
+    add_photographs(store, 100, camera="north")
+    calibrate_gallery(store)
+    (note,) = store.notes("calibration")
+    assert note.data is not None
+    assert np.frombuffer(note.data, "<i8").tolist() == [
+        one.tracklet_id for one in store.tracklets()
+    ]
+
+
+def test_a_damaged_calibration_is_named(store):
+    add_photographs(store, 100, camera="north")
+    calibrate_gallery(store)
+    (note,) = store.notes("calibration")
+    values = dict(note.values) | {"tail": {"scores": [2, 1], "rates": [1, 0.5]}}
+    store.write_notes([type(note)("calibration", values, data=note.data)], [note.note_id])
+    with pytest.raises(InputError, match="calibration is damaged; expected `clsa-search calibrate"):
+        read_calibration(store)
+
+
+def test_moments_show_several_tracklets(store):
+    add_photographs(store, 3, camera="north")
+    lonely = ImageDetections(
+        BOXES[:1].astype(np.float32), np.ones(1, np.float32), unit(np.ones((1, WIDTH)))
+    )
+    store.add([GalleryImage("/alone.jpg", lonely)])
+    moments = choose_moments(store.tracklets())
+    assert moments == [(f"/north/{i:04d}.jpg", None) for i in range(3)]
+    assert len(choose_moments(store.tracklets(), limit=2)) == 2
+    assert store.count_tracklets(Filter(cameras=["north"])) == 12
