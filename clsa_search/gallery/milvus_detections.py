@@ -110,10 +110,46 @@ class DetectionTable(Table):
         while rows := self.scan("id", 0, _READ_ROWS, condition=condition):
             self.upsert([row | _name_source(path, row["frame"]) for row in rows])
         self.tracklets.delete(f"source_key in {[make_key(source), make_key(path)]}")
-        moved, after = f"source_key == {make_key(path)}", 0
-        while rows := self.scan("id", after, _READ_ROWS, _DETECTION_FIELDS, moved):
+        self._make_singles(path)
+
+    def place(self, source: str, change: dict[str, Any]) -> bool:
+        """Give the detections of a source another camera and start time.
+
+        A server gives them new ids, too; milvus-lite keeps their ids.
+
+        Args:
+            source: path of the source.
+            change: camera, start, old start, and the number that marks changed rows.
+
+        Returns:
+            Whether it is a video with detections.
+        """
+        camera, old, new = change["camera"], change["old"], change["start"]
+        mine = f"source_key == {make_key(source)}"
+        left = f"{mine} and transaction != {change['number']}"
+        marks = {
+            "camera": camera,
+            "camera_key": None if camera is None else make_key(camera),
+            "transaction": change["number"],
+        }
+        while rows := self.scan("id", 0, _READ_ROWS, condition=left):
+            for row in rows:
+                if row["frame"] is None:
+                    row["time"] = new
+                elif row["time"] is not None:
+                    row["time"] = row["time"] - old + (new or 0.0)
+            self.upsert([row | marks for row in rows])
+        self.tracklets.delete(mine)
+        return self._make_singles(source)
+
+    def _make_singles(self, path: str) -> bool:
+        """Make each detection of a source a tracklet; return whether there are frames."""
+        condition, after, has_frames = f"source_key == {make_key(path)}", 0, False
+        while rows := self.scan("id", after, _READ_ROWS, _DETECTION_FIELDS, condition):
             self.tracklets.add_singles(map(_to_detection, rows))
+            has_frames |= any(row["frame"] is not None for row in rows)
             after = rows[-1]["id"]
+        return has_frames
 
     def read(self, ids: Sequence[int]) -> dict[int, StoredDetection]:
         """Return the stored ones of these detections by id."""

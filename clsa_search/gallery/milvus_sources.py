@@ -201,6 +201,12 @@ class SourceTable:
             self._table.upsert([row | {"transaction": None} for row in rows])
         return count
 
+    def set_fingerprint(self, path: str, fingerprint: str | None) -> int:
+        """Give a source another fingerprint; return the number of its detections."""
+        row = self._read([path])[path]
+        self._table.upsert([row | {"fingerprint": fingerprint}])
+        return row["detections"]
+
     def compact(self) -> None:
         """See `Table.compact`."""
         self._table.compact()
