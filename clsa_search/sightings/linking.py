@@ -262,7 +262,9 @@ def group_rows(labels: np.ndarray) -> list[np.ndarray]:
 def _iterate_frames(frames: np.ndarray) -> list[tuple[int, int]]:
     """Return the first row and the row after the last of each frame; images count singly."""
     borders = np.flatnonzero((np.diff(frames) != 0) | (frames[1:] < 0)) + 1
-    starts = [0, *borders.tolist()] if len(frames) else []
+    if not len(frames):
+        return []
+    starts = [0, *borders.tolist()]
     return list(zip(starts, [*starts[1:], len(frames)], strict=True))
 
 
