@@ -62,7 +62,7 @@ _RAMP = _reid(ALIGN__RAMP=0.25)
 _SAME_PERSON = _reid(ALIGN__SAME_PERSON_WEIGHT=1.0) | _RAMP
 _DECORRELATION = _reid(ALIGN__DECORRELATION_WEIGHT=1.0) | _RAMP
 _SD = _SAME_PERSON | _DECORRELATION
-_NECK = _reid(HEAD__NECK="bn")
+_NECK = _reid(HEAD__NECK="bn", ALIGN__BEHIND_NECK=True)
 _TRIPLET = _reid(TRIPLET__WEIGHT=1.0)
 _OIM = _reid(CLASSIFIER="OIMClassifier")
 _SHARED = _reid(NAME="SharedBranch")
@@ -135,9 +135,9 @@ _VARIANTS = (
     Variant("sd3", "S + 3 D", _PLAIN | _SD | _reid(ALIGN__DECORRELATION_WEIGHT=3.0), "sd"),
     *_ON_SD,
     Variant(
-        "sd_behind_neck",
-        "S + D behind the BNNeck",
-        _PLAIN | _SD | _NECK | _reid(ALIGN__BEHIND_NECK=True),
+        "sd_before_neck",
+        "S + D before the BNNeck",
+        _PLAIN | _SD | _reid(HEAD__NECK="bn"),
         "sd",
     ),
     Variant("sd_neck_triplet", "S + D, BNNeck, triplet", _PLAIN | _SD | _NECK | _TRIPLET, "sd"),
@@ -165,7 +165,7 @@ GRIDS = {
         *(variant.name for variant in _ALONE),
     ),
     "on_sd": (
-        *("sd", "sd3", "sd_behind_neck", "sd_neck_triplet"),
+        *("sd", "sd3", "sd_before_neck", "sd_neck_triplet"),
         *(variant.name for variant in _ON_SD),
     ),
     "left_out": (RECIPE, *(variant.name for variant in _LEFT_OUT)),
