@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import SwinTransformer
+from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 from clsa_search.config_files import check_weights, list_configs, read_config
 from clsa_search.engine import PersonSearchTrainer, load_config
 from clsa_search.errors import InputError
+from tests.support.public_backbones import name_solider
+from tests.support.public_detectors import build_zoo_model, save_zoo_file
 from tests.support.tiny import TINY_MODEL, load_tool
 
 STRONG = [name for name in list_configs() if name.startswith("clsa_strong_")]
@@ -64,3 +69,52 @@ def test_missing_weights_name_the_command_that_converts_them(name, monkeypatch, 
     named, own = load_config(args.config_file), load_config(name)
     assert named.MODEL == own.MODEL and named.INPUT == own.INPUT
     assert [Path(path).name for path, _ in read_config(args.config_file)]
+
+
+def make_convnext():
+    settings = [CNBlockConfig(8 << i, None if i == 3 else 16 << i, 1) for i in range(4)]
+    return ConvNeXt(settings, num_classes=2).state_dict()
+
+
+def make_solider():
+    swin = SwinTransformer([4, 4], 32, [1, 1, 1, 1], [1, 2, 4, 8], [7, 7], num_classes=2)
+    return {"teacher": name_solider(swin)}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "make", "file"),
+    [
+        ("convnext_b", make_convnext, "convnext_base-6075fbad.pth"),
+        ("solider_swin_b", make_solider, "checkpoint_tea.pth"),
+    ],
+)
+def test_raw_data_and_public_files_become_a_table(
+    backbone, make, file, tiny_data, tmp_path, monkeypatch, capsys
+):
+    """Run the three commands of docs/recipes.md with small files."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    detector = build_zoo_model(
+        "COCO-Detection/faster_rcnn_R_50_FPN_3x.yaml",
+        *("MODEL.RESNETS.WIDTH_PER_GROUP", "4", "MODEL.FPN.OUT_CHANNELS", "8"),
+        *("MODEL.ROI_BOX_HEAD.FC_DIM", "16"),
+    )
+    save_zoo_file(detector, Path("model_final_280758.pkl"))
+    torch.save(make(), file)
+    config, sets = f"clsa_strong_{backbone}_synthetic", []
+    for key, name in (("TRAIN", "train"), ("TEST", "gallery")):
+        sets += [f"DATASETS.{key}", f"('{tiny_data / name}.json',)"]
+    weights = load_config(config).MODEL.WEIGHTS
+    small = [*NARROW[: NARROW.index("DATASETS.TEST")], *sets]
+    with pytest.raises(InputError) as fault:
+        check_weights(weights)
+    words = str(fault.value).rpartition("clsa-convert-weights ")[2].split()
+    load_tool("convert_weights").main([*words, *small])
+    assert "reid_branch.backbone.*" in capsys.readouterr().out
+    opts = [*small, "SOLVER.MAX_ITER", "1", "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", "out"]
+    load_tool("train_net").main(["--config-file", config, *opts])
+    log = capsys.readouterr().out
+    assert "START AT RANDOM" not in log, "the converted file fills both backbones"
+    search = ["--weights", "out/model_final.pth", "--dataset", str(tiny_data / "gallery.json")]
+    load_tool("eval_search").main(["--config-file", config, *search, *small])
+    assert "mAP" in capsys.readouterr().out
