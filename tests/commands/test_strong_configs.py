@@ -13,11 +13,11 @@ from clsa_search.engine import PersonSearchTrainer, load_config
 from clsa_search.errors import InputError
 from tests.support.public_backbones import name_solider
 from tests.support.public_detectors import build_zoo_model, save_zoo_file
-from tests.support.tiny import TINY_MODEL, load_tool
+from tests.support.tiny import NARROW_MODEL, load_tool
 
 STRONG = [name for name in list_configs() if name.startswith("clsa_strong_")]
 NARROW = [
-    *TINY_MODEL,
+    *NARROW_MODEL,
     *("MODEL.REID.BACKBONE.CONVNEXT.DEPTHS", "[1, 1, 1, 1]"),
     *("MODEL.REID.BACKBONE.CONVNEXT.WIDTH", "8"),
     *("MODEL.REID.BACKBONE.SWIN.DEPTHS", "[1, 1, 1, 1]", "MODEL.REID.BACKBONE.SWIN.WIDTH", "32"),
@@ -33,7 +33,7 @@ def test_a_strong_config_trains(name, tiny_data, tmp_path):
         name,
         [
             *(*NARROW, "DATASETS.TRAIN", f"('{train}',)", "OUTPUT_DIR", str(tmp_path)),
-            *("SOLVER.MAX_ITER", "2", "SOLVER.AMP.ENABLED", "False"),
+            *("SOLVER.EPOCHS", "0", "SOLVER.MAX_ITER", "2", "SOLVER.AMP.ENABLED", "False"),
         ],
     )
     trainer = PersonSearchTrainer(cfg)
@@ -111,7 +111,7 @@ def test_raw_data_and_public_files_become_a_table(
     words = str(fault.value).rpartition("clsa-convert-weights ")[2].split()
     load_tool("convert_weights").main([*words, *small])
     assert "reid_branch.backbone.*" in capsys.readouterr().out
-    opts = [*small, "SOLVER.MAX_ITER", "1", "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", "out"]
+    opts = [*small, "SOLVER.EPOCHS", "0.25", "SOLVER.AMP.ENABLED", "False", "OUTPUT_DIR", "out"]
     load_tool("train_net").main(["--config-file", config, *opts])
     log = capsys.readouterr().out
     assert "START AT RANDOM" not in log, "the converted file fills both backbones"

@@ -13,7 +13,7 @@ from clsa_search.data import save_custom_json
 ROOT = Path(__file__).parents[2]
 COLORS = [(40, 40, 200), (40, 200, 40), (200, 40, 40), (40, 200, 200)]
 _BACKBONE = "MODEL.REID.BACKBONE.RESNETS"
-TINY_MODEL = [
+NARROW_MODEL = [
     *("MODEL.DEVICE", "cpu"),
     *("MODEL.RESNETS.DEPTH", "50", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", "8", "MODEL.RESNETS.RES2_OUT_CHANNELS", "16"),
@@ -24,13 +24,18 @@ TINY_MODEL = [
     *("MODEL.REID.CROP_SIZE", "[32, 16]"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
     *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
+    *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"),
+]
+"""KEY VALUE pairs that shrink a model until it trains in seconds."""
+
+TINY_MODEL = [
+    *NARROW_MODEL,
     # the losses of the paper, whose values the tests know
     *("MODEL.REID.HEAD.NECK", "none", "MODEL.REID.ALIGN.WEIGHT", "1.0"),
     *("MODEL.REID.ALIGN.SAME_PERSON_WEIGHT", "0.0", "MODEL.REID.ALIGN.RAMP", "0.0"),
     *("MODEL.REID.ALIGN.DECORRELATION_WEIGHT", "0.0"),
-    *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"),
 ]
-"""KEY VALUE pairs that shrink the demo's model until it trains in seconds."""
+"""The same with the losses of the paper."""
 
 
 def make_split(folder: Path, name: str, *, images: int, queries: bool) -> Path:
