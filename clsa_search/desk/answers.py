@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,10 +10,17 @@ from clsa_search.desk.api_models import MatchAnswer
 from clsa_search.desk.footage import is_video, name_source
 from clsa_search.desk.gallery_models import SourceAnswer, TrackletAnswer
 from clsa_search.gallery import Match, Source, Tracklet
+from clsa_search.sightings.match_verdicts import CalibratedMatch
 
 
-def match_answer(rank: int, match: Match) -> MatchAnswer:
-    """Return a match in the shape of the API."""
+def match_answer(rank: int, match: Match, judged: CalibratedMatch | None = None) -> MatchAnswer:
+    """Return a match in the shape of the API.
+
+    Args:
+        rank: rank from 1.
+        match: the match.
+        judged: what it means; None for a single detection.
+    """
     best, tracklet = match.detection, match.tracklet
     return MatchAnswer(
         rank=rank,
@@ -29,7 +37,13 @@ def match_answer(rank: int, match: Match) -> MatchAnswer:
         time=best.time,
         box=to_box(best.box),
         score=float(best.score),
+        **({} if judged is None else _list_meanings(judged)),
     )
+
+
+def _list_meanings(judged: CalibratedMatch) -> dict[str, Any]:
+    names = "z", "expected_strangers", "is_bound", "verdict", "probability", "rejected_like"
+    return {name: getattr(judged, name) for name in names}
 
 
 def tracklet_answer(tracklet: Tracklet) -> TrackletAnswer:

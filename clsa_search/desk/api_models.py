@@ -115,6 +115,8 @@ class SearchRequest(Shape):
         since: earliest time.
         until: latest time.
         min_score: minimum detection score.
+        same: sightings that are the person, by the user.
+        others: sightings of somebody else, by the user; they count against their near copies.
         limit: number of matches.
         per: a match is a sighting ("tracklet"), the best detection of an image or a frame
             ("image"), or each detection ("match").
@@ -126,6 +128,8 @@ class SearchRequest(Shape):
     since: Seconds | None = None
     until: Seconds | None = None
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    same: Annotated[list[Id], Field(max_length=1000)] = []
+    others: Annotated[list[Id], Field(max_length=1000)] = []
     limit: Annotated[int, Field(ge=1, le=500)] = 60
     per: Literal["tracklet", "image", "match"] = "tracklet"
 

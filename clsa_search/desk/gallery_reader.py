@@ -14,6 +14,8 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
 from clsa_search.retrieval.filter_checks import check_filter
 from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.match_judge import MatchJudge
+from clsa_search.sightings.match_verdicts import describe_result
 
 
 class GalleryReader:
@@ -30,6 +32,7 @@ class GalleryReader:
         self._store = gallery.store
         self._footage = footage
         self._timezone = timezone
+        self._judge = MatchJudge(gallery.store)
 
     def describe(self) -> GalleryAnswer:
         """Describe the gallery."""
@@ -67,8 +70,22 @@ class GalleryReader:
                 embedding, [], request.limit, where, request.per
             )
             searched = count(where)
-        matches = [match_answer(rank, one) for rank, one in enumerate(found.matches, start=1)]
-        return SearchAnswer(searched=searched, matches=matches)
+        if request.per != "tracklet":
+            matches = [match_answer(rank, one) for rank, one in enumerate(found.matches, 1)]
+            return SearchAnswer(searched=searched, matches=matches)
+        judged = self._judge.judge(
+            embedding, found.matches, searched, others=request.others, same=request.same
+        )
+        pairs = zip(found.matches, judged.matches, strict=True)
+        return SearchAnswer(
+            searched=searched,
+            matches=[match_answer(rank, *pair) for rank, pair in enumerate(pairs, 1)],
+            calibrated=judged.calibrated,
+            nobody=judged.nobody,
+            summary=describe_result(judged),
+            reason=judged.reason,
+            uniforms=judged.uniforms,
+        )
 
     def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:
         """List sightings, earliest first.

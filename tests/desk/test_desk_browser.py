@@ -220,7 +220,7 @@ def test_marked_sightings_are_exported_watched_and_deleted(browser, tmp_path):
         assert len(table.splitlines()) == 2 and ",same" in table
 
         screen.tab.get_by_role("button", name="Watch …").click()
-        screen.tab.get_by_label("Name").fill("<b>Ann</b>")
+        screen.tab.get_by_label("Name", exact=True).fill("<b>Ann</b>")
         screen.tab.get_by_role("button", name="Watch", exact=True).click()
         screen.expect("#notices", "<b>Ann</b> is watched, with 1 view.")
         screen.tab.click("#watched summary")

@@ -210,6 +210,7 @@ function cutView([x0, y0, x1, y1]) {
 function addView(subject, title, picture) {
   picture.setAttribute("aria-label", title);
   picture.title = title;
+  if (!state.adding) state.said.clear(); // the verdicts were on another person
   state.views = state.adding ? [...state.views, { subject, title, picture }] : [{ subject, title, picture }];
   setAdding(false);
   showViews();
@@ -338,10 +339,14 @@ function readFilters() {
     since: parseTime($("since").value, "From"),
     until: parseTime($("until").value, "To"),
     min_score: Number($("min-score").value) || null,
+    same: $("per").value === "tracklet" ? listSaid("same") : [],
+    others: $("per").value === "tracklet" ? listSaid("other") : [],
     limit: Number($("limit").value),
     per: $("per").value,
   };
 }
+
+const listSaid = (word) => [...state.said].filter(([, said]) => said === word).map(([key]) => key);
 
 async function search() {
   state.search?.abort();
@@ -441,8 +446,8 @@ function makeGroups(answer) {
   const far = state.sorted.filter(isFar);
   const shown = groups.filter(([, matches]) => matches.length).map(([verdict, matches]) => makeGroup(verdict, matches));
   if (answer.nobody) shown.unshift(make("div", { className: "empty" },
-    make("p", { text: answer.summary }),
-    make("p", { text: "What to do: add another view of the person, widen cameras and times, or look at the gaps of the timeline." })));
+
+    make("p", { text: "Add another view of the person, widen cameras and times, or look at the gaps of the timeline." })));
   if (far.length) shown.push(make("details", { className: "folded" },
     make("summary", { text: answer.nobody ? `Show the ${far.length} nearest all the same` : `${far.length} more, as alike as more strangers than you accept` }),
     makeGroup(null, far)));
@@ -493,6 +498,7 @@ function makeJudge(match) {
     const key = keyOf(match);
     if (state.said.get(key) === said) state.said.delete(key); else state.said.set(key, said);
     showSaid(document.querySelector(`.tile[data-key="${key}"]`), match);
+    if (said === "other" && match.tracklet) search(); // near copies of somebody else go at once
   };
   const mark = make("input", {
     type: "checkbox", checked: state.marked.has(keyOf(match)), "aria-label": `Mark match ${match.rank}`,
@@ -740,7 +746,7 @@ function showFacts(facts, match, track, screen, tile) {
   };
   const isVideo = track.kind === "video" && !track.fault;
   facts.append(list, make("div", { className: "actions" },
-    make("button", { type: "button", className: "primary", text: "Search this person", onclick: () => { state.views = []; searchMarked([match]); } }),
+    make("button", { type: "button", className: "primary", text: "Search this person", onclick: () => { state.views = []; state.said.clear(); searchMarked([match]); } }),
     isVideo && make("button", { type: "button", className: "half", text: "‹ Seen", "aria-label": "Previous moment", onclick: jump(-1) }),
     isVideo && make("button", { type: "button", className: "half", text: "Seen ›", "aria-label": "Next moment", onclick: jump(1) }),
     !track.fault && make("button", {
