@@ -125,7 +125,8 @@ class SQLiteStore(SQLiteTracklets, SQLiteUpkeep, GalleryStore):
         with self._tables.writing("relink"):
             known = self._tables.read_progress([source, path])
             check_relink(self.address, source, path, known)
-            return self._tables.relink_source(source, path, fingerprint)
+            number = self._tables.relink_source(source, path, fingerprint)
+            return len(self._tables.list_detections_of(number))
 
     def count(self, where: Filter | None = None) -> int:
         """See `GalleryStore`."""

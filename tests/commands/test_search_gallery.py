@@ -349,8 +349,8 @@ def test_copies_have_the_same_matches(run, gallery, footage):
 
 def test_files_are_listed_and_deleted(run, fails, gallery, footage):
     rows = {tuple(line.split()) for line in run("list", gallery).splitlines()}
-    assert (str(footage / "one.png"), "2", "yes") in rows
-    assert (str(footage / "door.avi"), "8", "yes") in rows
+    assert (str(footage / "one.png"), "2", "2", "yes") in rows
+    assert (str(footage / "door.avi"), "8", "2", "yes") in rows
     printed = run("delete", gallery, "footage/door.avi")
     assert f"{footage}/door.avi: 8 detections\n" in printed
     assert "8 of 11 detections in 1 file\nnothing is deleted without --yes" in printed
