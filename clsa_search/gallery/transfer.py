@@ -15,6 +15,7 @@ from clsa_search.gallery.store_records import (
     Source,
     StoredDetection,
 )
+from clsa_search.gallery.tracklet_transfer import copy_tracklets
 from clsa_search.structures import ImageDetections
 
 
@@ -39,7 +40,7 @@ def copy_gallery(
     batch_size: int = 5000,
     on_copied: Callable[[int], None] = lambda count: None,
 ) -> CopyReport:
-    """Copy a gallery: detections in their order, progress, weights, notes.
+    """Copy a gallery: detections in their order, tracklets, places, progress, weights.
 
     The same call continues an interrupted copy and adds new detections to a complete one; it
     compares the present ones. Ids are new. Sources are in the order of their first detection;
@@ -71,6 +72,7 @@ def copy_gallery(
                 "time: copy again"
             )
         copy.add([], progress)
+        copy_tracklets(gallery, copy, sources)
     return CopyReport(copied, present, len(sources))
 
 
@@ -101,7 +103,9 @@ def _list_progress(
                     "gallery, or an earlier copy"
                 )
             after = known.next_frame
-        progress.append(IndexProgress(source.path, source.fingerprint, source.next_frame, after))
+        place = source.camera, source.start, source.start_from
+        state = source.path, source.fingerprint, source.next_frame
+        progress.append(IndexProgress(*state, after, None, *place))
     return progress
 
 

@@ -1,6 +1,7 @@
 """Copying a gallery to the other engine: equal detections in equal order, also interrupted."""
 
 import uuid
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from clsa_search.gallery import IndexProgress, Source, open_store
 from clsa_search.gallery.milvus_sources import SourceTable
 from clsa_search.gallery.transfer import CopyReport, copy_gallery
 from tests.support.store_cases import WEIGHTS, make_embeddings, make_image, make_images, new_store
+from tests.support.tracklet_cases import link_by
 
 ABOUT = {"weights_file": "/models/büro.pth"}
 ROWS = make_embeddings(7)
@@ -141,3 +143,26 @@ def test_embeddings_are_copied_exactly(addresses):
             assert (mine.ids == theirs.ids).all()
             assert [detection.embedding.tolist() for detection in copy.scan()] == rows.tolist()
             assert copy.sources() == [Source("a.jpg", None, None, 40)]
+
+
+def test_tracklets_and_places_are_copied(tmp_path, store_address):
+    with new_store(tmp_path / "original.db") as gallery:
+        place = {"camera": "door", "start": 5.0, "start_from": "name"}
+        gallery.add(make_images(), [IndexProgress("video_1.mp4", "state", **place)])
+        for path in gallery.unlinked():
+            link_by(gallery, path, lambda one: one.frame // 4 % 2)
+        copy_gallery(gallery, store_address)
+        with open_store(store_address) as copy:
+            pairs = list(zip(gallery.list(), copy.list(), strict=True))
+            ids = {one.detection_id: other.detection_id for one, other in pairs}
+            for one, other in zip(gallery.tracklets(), copy.tracklets(), strict=True):
+                changed = {
+                    name: ids[getattr(one, name)] for name in ("tracklet_id", "best", "chain")
+                }
+                assert replace(one, **changed) == other
+                members = gallery.list_members([one.tracklet_id])
+                assert [ids[i] for i in members] == copy.list_members([other.tracklet_id])
+            assert copy.unlinked() == []
+            (source,) = [one for one in copy.sources() if one.path == "video_1.mp4"]
+            assert (source.camera, source.start, source.start_from) == ("door", 5, "name")
+        copy_gallery(gallery, store_address)
