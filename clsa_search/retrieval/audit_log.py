@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clsa_search.gallery import GalleryStore, Note
 
-_KIND = "audit"
+AUDIT_KIND = "audit"
 
 
 def write_audit(
@@ -35,12 +35,12 @@ def write_audit(
         "detections": detections,
         "sightings": sightings,
     }
-    store.write_notes([Note(_KIND, values)])
+    store.write_notes([Note(AUDIT_KIND, values)])
 
 
 def read_audit(store: GalleryStore) -> list[dict]:
     """Return the lines of the log, oldest first."""
-    return [dict(note.values) for note in store.notes(_KIND)]
+    return [dict(note.values) for note in store.notes(AUDIT_KIND)]
 
 
 def _find_user() -> str:

@@ -15,7 +15,7 @@ from clsa_search.gallery import GalleryStore, Note, Source, StoredDetection
 from clsa_search.retrieval.source_base import seconds_in_file
 from clsa_search.structures import ImageDetections
 
-_KIND = "suppressed"
+SUPPRESSED_KIND = "suppressed"
 _MAX_GAP = 3.0  # seconds between detections that belong together
 _MARGIN = 1.0  # seconds before and after, as another rate finds other frames
 _GROWTH = 0.5  # of a box at these ends, in widths and heights
@@ -51,7 +51,7 @@ class Suppression:
 
     def __init__(self, store: GalleryStore | None = None) -> None:
         self._places: dict[str, list[Place]] = {}
-        for note in store.notes(_KIND) if store else ():
+        for note in store.notes(SUPPRESSED_KIND) if store else ():
             places = self._places.setdefault(note.values["file"], [])
             for start, stop, *box, area in note.values["places"]:
                 places.append(Place(start, stop, (box[0], box[1], box[2], box[3]), area))
@@ -91,7 +91,7 @@ def suppress_tracklets(store: GalleryStore, tracklets: Sequence[int]) -> None:
         timed = [(_find_seconds(one, source), one.box) for one in detections]
         places = make_places(timed, is_image=detections[0].frame is None)
         rows = [[place.start, place.stop, *place.box, place.area] for place in places]
-        notes.append(Note(_KIND, {"file": hash_path(source.path), "places": rows}))
+        notes.append(Note(SUPPRESSED_KIND, {"file": hash_path(source.path), "places": rows}))
     store.write_notes(notes)
 
 
@@ -99,8 +99,8 @@ def move_suppressed(store: GalleryStore, path: str, new_path: str) -> None:
     """Let the places of a file follow its move."""
     old, new = hash_path(path), hash_path(new_path)
     moved = [
-        Note(_KIND, {**note.values, "file": new}, note_id=note.note_id)
-        for note in store.notes(_KIND)
+        Note(SUPPRESSED_KIND, {**note.values, "file": new}, note_id=note.note_id)
+        for note in store.notes(SUPPRESSED_KIND)
         if note.values["file"] == old
     ]
     if moved:

@@ -17,7 +17,7 @@ from clsa_search.retrieval.time_format import CALENDAR_FROM
 OTHERS = "*"
 """Stands for all cameras without days of their own, and for sightings without a camera."""
 
-_KIND = "retention"
+RETENTION_KIND = "retention"
 _DAY = 86400.0
 
 
@@ -55,11 +55,11 @@ def parse_retention(text: str) -> tuple[str, float | None]:
 
 def set_retention(store: GalleryStore, days: Mapping[str, float | None]) -> dict[str, float]:
     """Set or, with None, remove the days of some cameras; return the days of all."""
-    notes = store.notes(_KIND)
+    notes = store.notes(RETENTION_KIND)
     kept = dict(notes[-1].values["days"]) if notes else {}
     kept = {name: value for name, value in (kept | dict(days)).items() if value is not None}
     store.write_notes(
-        [Note(_KIND, {"days": kept})],
+        [Note(RETENTION_KIND, {"days": kept})],
         delete=[one.note_id for one in notes if one.note_id is not None],
     )
     return kept
@@ -67,7 +67,7 @@ def set_retention(store: GalleryStore, days: Mapping[str, float | None]) -> dict
 
 def read_retention(store: GalleryStore) -> dict[str, float]:
     """Return the days by camera; empty without retention."""
-    notes = store.notes(_KIND)
+    notes = store.notes(RETENTION_KIND)
     return dict(notes[-1].values["days"]) if notes else {}
 
 

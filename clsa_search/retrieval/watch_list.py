@@ -17,7 +17,7 @@ from clsa_search.retrieval.gallery_calibration import StrangerCounter
 MAX_EXAMPLES = 20
 """Most examples of a person: each makes false alarms likelier."""
 
-PERSON_KIND, HIT_KIND, _EXAMPLE = "person", "hit", "example"
+PERSON_KIND, HIT_KIND, EXAMPLE_KIND = "person", "hit", "example"
 _SAME = 0.99999  # similarity of an embedding with itself, after rounding
 CountStrangers = Callable[[np.ndarray, np.ndarray, Sequence[str | None], float], np.ndarray]
 """Expected strangers of (query (D,), similarities (K,), cameras, number searched), as (K,)."""
@@ -94,14 +94,16 @@ def add_person(
     number = None if known is None else known.person_id
     (person_id,) = store.write_notes([Note(PERSON_KIND, values, note_id=number)])
     rows = np.ascontiguousarray(examples, "<f4")
-    store.write_notes([Note(_EXAMPLE, {"person": person_id}, data=row.tobytes()) for row in rows])
+    store.write_notes(
+        [Note(EXAMPLE_KIND, {"person": person_id}, data=row.tobytes()) for row in rows]
+    )
     return find_person(store, name)
 
 
 def list_people(store: GalleryStore) -> list[Person]:
     """Return the people of the watch list, oldest entry first."""
     with store.snapshot():
-        notes, examples = store.notes(PERSON_KIND), store.notes(_EXAMPLE)
+        notes, examples = store.notes(PERSON_KIND), store.notes(EXAMPLE_KIND)
     rows: dict[int, list[np.ndarray]] = {}
     for one in examples:
         embedding = np.frombuffer(one.data or b"", "<f4")
@@ -134,7 +136,7 @@ def forget_person(store: GalleryStore, name: str) -> None:
         InputError: there is no such person.
     """
     number = find_person(store, name).person_id
-    notes = [*store.notes(_EXAMPLE), *store.notes(HIT_KIND)]
+    notes = [*store.notes(EXAMPLE_KIND), *store.notes(HIT_KIND)]
     mine = [one.note_id for one in notes if one.values["person"] == number]
     store.write_notes([], delete=[number, *filter(None, mine)])
     store.scrub()
@@ -150,7 +152,7 @@ def forget_examples(store: GalleryStore, embeddings: np.ndarray) -> int:
     Returns:
         Number of deleted examples.
     """
-    notes = store.notes(_EXAMPLE)
+    notes = store.notes(EXAMPLE_KIND)
     if not notes or not len(embeddings):
         return 0
     rows = np.array([np.frombuffer(one.data or b"", "<f4") for one in notes])
