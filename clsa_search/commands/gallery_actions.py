@@ -40,6 +40,7 @@ def query(args: argparse.Namespace) -> int:
     from clsa_search.retrieval.reference_images import read_people
     from clsa_search.retrieval.report import write_results
     from clsa_search.retrieval.results import format_results, printable, results_as_text
+    from clsa_search.retrieval.sighting_search import SightingChoice
     from clsa_search.retrieval.source_moves import find_source
 
     where = Filter(
@@ -60,18 +61,21 @@ def query(args: argparse.Namespace) -> int:
             where = replace(where, sources=[find_source(path, stored) for path in args.source])
         check_filter(gallery.store, where)
         per: Per = "tracklet" if args.per == "sighting" else args.per
+        choice = None
+        if args.max_strangers is not None:
+            choice = SightingChoice(max_strangers=args.max_strangers)
         problems: list[str] = []
         if args.people is not None:
             people, problems = read_people(gallery, args.people)
             results = [
-                gallery.search(person.images, args.top, where, per, title=person.name)
+                gallery.search(person.images, args.top, where, per, person.name, choice)
                 for person in people
             ]
         elif args.id is not None:
-            results = [gallery.search_by_id(args.id, args.top, where, per)]
+            results = [gallery.search_by_id(args.id, args.top, where, per, choice)]
         else:
             results = [
-                gallery.search(persons, args.top, where, per)
+                gallery.search(persons, args.top, where, per, choice=choice)
                 for persons in _select_queries(gallery, args.image, args.output_dir)
             ]
     print(results_as_text(results) if args.json else format_results(results))

@@ -112,6 +112,12 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
     add("--since", type=to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
     add("--until", type=to_time, metavar="TIME", help="the same")
     add("--min-score", type=number(0, 1), help="minimum detection score")
+    add(
+        "--max-strangers",
+        type=number(0, 1e9),
+        metavar="E",
+        help="show sightings with at most E expected strangers; needs a calibrated store",
+    )
     add("--half", action="store_true", help="hold the embeddings in half precision")
     add("--json", action="store_true", help="print JSON instead of a table")
     add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")

@@ -114,6 +114,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parser.error("query: expected one or more --image, or --id, or --people")
         if len(args.image or ()) > 1 and any(one.person == "all" for one in args.image):
             parser.error("--person all with several images; expected one person in all of them")
+        if args.max_strangers is not None and args.per != "sighting":
+            parser.error("--max-strangers counts sightings; expected it with --per sighting")
         if args.since is not None and args.until is not None and args.since > args.until:
             parser.error("--since is later than --until; expected an earlier time")
     return args

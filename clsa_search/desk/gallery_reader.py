@@ -14,8 +14,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
 from clsa_search.retrieval.filter_checks import check_filter
 from clsa_search.retrieval.gallery_search import GallerySearch
-from clsa_search.retrieval.match_judge import MatchJudge
-from clsa_search.sightings.match_verdicts import describe_result
+from clsa_search.retrieval.sighting_search import SightingChoice
 
 
 class GalleryReader:
@@ -32,7 +31,6 @@ class GalleryReader:
         self._store = gallery.store
         self._footage = footage
         self._timezone = timezone
-        self._judge = MatchJudge(gallery.store)
 
     def describe(self) -> GalleryAnswer:
         """Describe the gallery."""
@@ -64,27 +62,26 @@ class GalleryReader:
             until=request.until,
             min_score=request.min_score or None,
         )
-        count = self._store.count_tracklets if request.per == "tracklet" else self._store.count
+        choice = None
+        if request.per == "tracklet":
+            choice = SightingChoice(same=request.same, others=request.others)
         with self._store.snapshot():
             found = self._gallery.search_by_embedding(
-                embedding, [], request.limit, where, request.per
+                embedding, [], request.limit, where, request.per, choice=choice
             )
-            searched = count(where)
-        if request.per != "tracklet":
-            matches = [match_answer(rank, one) for rank, one in enumerate(found.matches, 1)]
-            return SearchAnswer(searched=searched, matches=matches)
-        judged = self._judge.judge(
-            embedding, found.matches, searched, others=request.others, same=request.same
-        )
-        pairs = zip(found.matches, judged.matches, strict=True)
+            answer = found.answer
+            if answer is None:
+                matches = [match_answer(rank, one) for rank, one in enumerate(found.matches, 1)]
+                return SearchAnswer(searched=self._store.count(where), matches=matches)
+        pairs = zip(found.matches, answer.matches, strict=True)
         return SearchAnswer(
-            searched=searched,
+            searched=answer.searched,
             matches=[match_answer(rank, *pair) for rank, pair in enumerate(pairs, 1)],
-            calibrated=judged.calibrated,
-            nobody=judged.nobody,
-            summary=describe_result(judged),
-            reason=judged.reason,
-            uniforms=judged.uniforms,
+            calibrated=answer.calibrated,
+            nobody=answer.nobody,
+            summary=found.summary,
+            reason=answer.reason,
+            uniforms=answer.uniforms,
         )
 
     def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:

@@ -77,6 +77,9 @@ class EmbeddingIndex:
         self._camera_codes: dict[str | None, int] = {}
         self._last_selection: tuple[tuple, Selection] | None = None
 
+    def __len__(self) -> int:
+        return len(self._matrix)
+
     @property
     def last_id(self) -> int:
         """Highest id; 0 without any."""

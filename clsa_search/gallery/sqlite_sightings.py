@@ -60,6 +60,12 @@ class SQLiteTracklets(TrackletStore):
     def count_tracklets(self, where: Filter | None = None) -> int:
         """See `TrackletStore`."""
         with self._tables.reading():
+            if self._tracklets.is_loaded:  # its columns are at hand: quicker than the file
+                index = self._tracklets.load()
+                if index is None:
+                    return 0
+                selection = self._select(index, where)
+                return len(index) if selection is None else len(selection)
             condition, values = self._tables.write_condition(where, first="first", last="last")
             return self._tables.count_tracklets(condition, values)
 

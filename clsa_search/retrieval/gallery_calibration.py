@@ -6,6 +6,7 @@ Shape letters: K matches, D embedding width.
 import math
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
@@ -16,13 +17,13 @@ from clsa_search.retrieval.time_format import CALENDAR_FROM
 from clsa_search.sightings.calibration import (
     MIN_PAIRS,
     Calibration,
-    Strangers,
     StrangerScale,
     TrackletSample,
     fit_strangers,
 )
 from clsa_search.sightings.cohort import Cohort, sample_cohort
 from clsa_search.sightings.impostors import pair_concurrent, pair_people_of_frames
+from clsa_search.wording import count_noun
 
 _KIND = "calibration"
 _FRAMES = 3000  # to read
@@ -81,56 +82,38 @@ def read_calibration(store: GalleryStore) -> Calibration | None:
     return _to_calibration(notes[-1], store.address) if notes else None
 
 
-class StrangerCounter:
-    """Counts expected strangers with the stored calibration of a gallery; it follows changes.
+@dataclass(frozen=True)
+class LoadedCalibration:
+    """The stored calibration of a gallery, ready for searches.
 
     Args:
-        store: gallery.
+        address: address of the gallery.
+        note: number of the note; None if there is none.
+        tracklets: present number of tracklets in the gallery.
+        kept: number of tracklets of the cohort that are still stored.
+        calibration: the calibration; None if there is none.
+        scale: the scale of similarities; None if it is not calibrated.
     """
 
-    def __init__(self, store: GalleryStore) -> None:
-        self._store = store
-        self._state: tuple[int | None, int] | None = None  # note and number of tracklets
-        self._calibration: Calibration | None = None
-        self._scale: StrangerScale | None = None
-        self._kept = 0
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """The calibration at hand; None if there is none."""
-        return self._calibration
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether strangers can be counted."""
-        return self._scale is not None
-
-    def refresh(self) -> None:
-        """Read the calibration again if it, or the gallery, changed."""
-        notes = self._store.notes(_KIND)
-        state = notes[-1].note_id if notes else None, self._store.count_tracklets()
-        if self._state is not None and state[0] == self._state[0] and state[1] >= self._state[1]:
-            self._state = state
-            return
-        self._calibration = _to_calibration(notes[-1], self._store.address) if notes else None
-        self._scale = None
-        if self._calibration is not None and self._calibration.tail is not None:
-            cohort = _read_cohort(self._store, self._calibration)
-            embeddings, cameras = _stack(cohort), [one.camera for one in cohort]
-            self._kept = len(cohort)
-            self._scale = StrangerScale(self._calibration.tail, Cohort(embeddings, cameras))
-        self._state = state
+    address: str
+    note: int | None
+    tracklets: int
+    kept: int = 0
+    calibration: Calibration | None = None
+    scale: StrangerScale | None = None
 
     def describe(self) -> str | None:
         """Say why strangers are not counted, or why the calibration is old; None without."""
-        address, known = self._store.address, self._calibration
+        known = self.calibration
         if known is None:
-            return f"`clsa-search calibrate {address}` has not run"
+            return f"`clsa-search calibrate {self.address}` has not run"
         if known.tail is None:
-            return f"{known.pairs:,} pairs of certain strangers, fewer than {MIN_PAIRS}"
-        tracklets = self._state[1] if self._state else 0
-        reason = known.describe_staleness(tracklets, self._kept)
-        return reason and f"{reason}: run `clsa-search calibrate {address}`"
+            pairs = count_noun(known.pairs, "pair")
+            reason = f"{pairs} of certain strangers, fewer than {MIN_PAIRS}"
+            grown = known.describe_staleness(self.tracklets, len(known.cohort))
+            return reason + (f"; {grown}" if grown else "")
+        reason_or_none = known.describe_staleness(self.tracklets, self.kept)
+        return reason_or_none and f"{reason_or_none}: run `clsa-search calibrate {self.address}`"
 
     def count(
         self,
@@ -139,30 +122,50 @@ class StrangerCounter:
         cameras: Sequence[str | None],
         searched: float,
     ) -> np.ndarray:
-        """Return the expected strangers (K,) of matches; see `compare` for the arguments.
+        """Return the expected strangers (K,) of matches; see `StrangerScale.compare`.
 
         Raises:
             InputError: the gallery is not calibrated.
         """
-        found = self.compare(query, similarities, cameras, searched)
-        if found is None:
-            raise InputError(f"{self._store.address}: is not calibrated: {self.describe()}")
-        return found.expected
+        if self.scale is None:
+            raise InputError(f"{self.address}: is not calibrated: {self.describe()}")
+        return self.scale.compare(query, similarities, cameras, searched).expected
 
-    def compare(
-        self,
-        query: np.ndarray,
-        similarities: np.ndarray,
-        cameras: Sequence[str | None],
-        searched: float,
-    ) -> Strangers | None:
-        """Compare matches with strangers; None if the gallery is not calibrated.
 
-        See `StrangerScale.compare`.
-        """
-        if self._scale is None:
-            return None
-        return self._scale.compare(query, similarities, cameras, searched)
+class StrangerCounter:
+    """The stored calibration of a gallery; follows its changes. Threads may share it.
+
+    Args:
+        store: gallery.
+    """
+
+    def __init__(self, store: GalleryStore) -> None:
+        self._store = store
+        self._loaded: LoadedCalibration | None = None
+
+    def load(self) -> LoadedCalibration:
+        """Return the calibration; it is read again if it, or the gallery, changed."""
+        store, known = self._store, self._loaded
+        notes = store.notes(_KIND)
+        note, tracklets = notes[-1].note_id if notes else None, store.count_tracklets()
+        if known is not None and note == known.note and tracklets >= known.tracklets:
+            loaded = replace(known, tracklets=tracklets)
+        else:
+            loaded = LoadedCalibration(store.address, note, tracklets)
+            if notes:
+                loaded = _load(store, loaded, _to_calibration(notes[-1], store.address))
+        self._loaded = loaded
+        return loaded
+
+
+def _load(
+    store: GalleryStore, empty: LoadedCalibration, calibration: Calibration
+) -> LoadedCalibration:
+    if calibration.tail is None:
+        return replace(empty, calibration=calibration)
+    cohort = _read_cohort(store, calibration)
+    scale = StrangerScale(calibration.tail, Cohort(_stack(cohort), [one.camera for one in cohort]))
+    return replace(empty, kept=len(cohort), calibration=calibration, scale=scale)
 
 
 def _fit(store: GalleryStore, apart: tuple[tuple[str, ...], ...]) -> Calibration:

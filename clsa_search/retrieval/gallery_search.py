@@ -16,10 +16,11 @@ from clsa_search.config_files import find_config
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, open_store
 from clsa_search.retrieval.filter_checks import check_filter, check_times
+from clsa_search.retrieval.match_judge import MatchJudge
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_boxes
 from clsa_search.retrieval.result_images import check_unchanged, read_person_images
 from clsa_search.retrieval.results import QueryResult
-from clsa_search.sightings.ranking_tracklets import search_tracklets
+from clsa_search.retrieval.sighting_search import SightingChoice, search_sightings
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD, ImageDetections, PersonImage
 from clsa_search.visualize import make_placeholder
 
@@ -38,6 +39,7 @@ class GallerySearch:
     def __init__(self, store: GalleryStore, predictor: PersonSearchPredictor) -> None:
         self.store = store
         self.predictor = predictor
+        self.judge = MatchJudge(store)
         self._fingerprints: dict[str, str | None] = {}  # of the store's sources, may be outdated
 
     def detect(self, image: np.ndarray) -> ImageDetections:
@@ -51,6 +53,7 @@ class GallerySearch:
         where: Filter | None = None,
         per: Per = "image",
         title: str = "",
+        choice: SightingChoice | None = None,
     ) -> QueryResult:
         """Search for one person.
 
@@ -62,6 +65,7 @@ class GallerySearch:
             per: "image" keeps the best match of each image or frame, "match" keeps all;
                 "tracklet" ranks tracklets and shows the best detection of each.
             title: title of the result; by default the captions of the images.
+            choice: what the user accepts of sightings; needs `per` "tracklet".
 
         Raises:
             InputError: there is no image, a box lies outside its image, or the filter's times
@@ -72,10 +76,17 @@ class GallerySearch:
         persons = [replace(one, box=check_boxes([one.box], one.image)[0]) for one in persons]
         rows = [self.predictor.embed(one.image, [one.box])[0] for one in persons]
         title = title or " + ".join(filter(None, (one.caption for one in persons))) or "query"
-        return self.search_by_embedding(average_embeddings(rows), persons, k, where, per, title)
+        return self.search_by_embedding(
+            average_embeddings(rows), persons, k, where, per, title, choice
+        )
 
     def search_by_id(
-        self, detection_id: int, k: int = 10, where: Filter | None = None, per: Per = "image"
+        self,
+        detection_id: int,
+        k: int = 10,
+        where: Filter | None = None,
+        per: Per = "image",
+        choice: SightingChoice | None = None,
     ) -> QueryResult:
         """Search for a detection of the gallery; it is a match of itself.
 
@@ -86,6 +97,7 @@ class GallerySearch:
             k: maximum number of matches.
             where: filter of the gallery's detections.
             per: see :meth:`search`.
+            choice: what the user accepts of sightings; needs `per` "tracklet".
 
         Raises:
             InputError: there is no such detection, or see :meth:`search`.
@@ -93,7 +105,7 @@ class GallerySearch:
         with self.store.snapshot():
             (detection,) = self.store.get([detection_id])
             title = f"detection {detection_id}"
-            result = self.search_by_embedding(detection.embedding, [], k, where, per, title)
+            result = self.search_by_embedding(detection.embedding, [], k, where, per, title, choice)
             fingerprints = self.get_fingerprints([detection.source])
         ((_, person),) = read_person_images([detection], fingerprints)
         name = os.path.basename(detection.source)
@@ -111,6 +123,7 @@ class GallerySearch:
         where: Filter | None = None,
         per: Per = "image",
         title: str = "query",
+        choice: SightingChoice | None = None,
     ) -> QueryResult:
         """Search with a known embedding.
 
@@ -121,6 +134,7 @@ class GallerySearch:
             where: filter of the gallery's detections.
             per: see :meth:`search`.
             title: title of the result.
+            choice: what the user accepts of sightings; needs `per` "tracklet".
 
         Raises:
             InputError: the filter matches nothing, see :func:`check_filter` and
@@ -131,12 +145,17 @@ class GallerySearch:
             if where is not None:
                 check_filter(self.store, where)
                 check_times(self.store, where)
+            answer = None
             if per == "tracklet":
-                matches = search_tracklets(self.store, query[0], k, where)
+                matches, answer = search_sightings(
+                    self.store, self.judge, query[0], k, where, choice
+                )
+            elif choice is not None:
+                raise InputError(f"choice: is about sightings, not per {per}; expected none")
             else:
                 (matches,) = self.store.search(query, k, where, per)
             fingerprints = self.get_fingerprints({match.detection.source for match in matches})
-        return QueryResult(title, query_images, matches, fingerprints)
+        return QueryResult(title, query_images, matches, fingerprints, answer)
 
     def close(self) -> None:
         """Close the store."""

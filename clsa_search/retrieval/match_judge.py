@@ -3,13 +3,13 @@
 Shape letters: K matches, D embedding width.
 """
 
-import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from clsa_search.gallery import GalleryStore, Match, Tracklet
-from clsa_search.retrieval.gallery_calibration import StrangerCounter
+from clsa_search.retrieval.gallery_calibration import LoadedCalibration, StrangerCounter
 from clsa_search.sightings.match_verdicts import CalibratedMatch, SightingResult, judge, stands_out
 from clsa_search.sightings.user_verdicts import find_near_copies
 
@@ -24,7 +24,6 @@ class MatchJudge:
     def __init__(self, store: GalleryStore) -> None:
         self._store = store
         self._counter = StrangerCounter(store)
-        self._lock = threading.Lock()
 
     def judge(
         self,
@@ -49,36 +48,46 @@ class MatchJudge:
         """
         tracklets = [one.tracklet for one in matches if one.tracklet is not None]
         similarities = np.array([one.similarity for one in matches], float)
-        with self._lock:
-            self._counter.refresh()
-            reason, calibration = self._counter.describe(), self._counter.calibration
-            cameras = [one.camera for one in tracklets]
-            strangers = self._counter.compare(query, similarities, cameras, searched)
+        loaded = self._counter.load()
+        return self.judge_tracklets(
+            loaded, query, tracklets, similarities, searched, others=others, same=same
+        )
+
+    def load(self) -> LoadedCalibration:
+        """Return the calibration of the gallery in its present state."""
+        return self._counter.load()
+
+    def judge_tracklets(
+        self,
+        loaded: LoadedCalibration,
+        query: np.ndarray,
+        tracklets: Sequence[Tracklet],
+        similarities: np.ndarray,
+        searched: int,
+        *,
+        others: Sequence[int] = (),
+        same: Sequence[int] = (),
+    ) -> SightingResult:
+        """Judge tracklets (K) with their similarities (K,); see `judge`."""
         copies = self._find_copies(query, tracklets, similarities, others, same)
-        judged = []
-        for i, similarity in enumerate(similarities.tolist()):
-            rejected = others[copies[i]] if copies[i] >= 0 else None
-            if strangers is None:
-                judged.append(CalibratedMatch(similarity, rejected_like=rejected))
-                continue
-            expected = float(strangers.expected[i])
-            judged.append(
-                CalibratedMatch(
-                    similarity,
-                    float(strangers.scores[i]),
-                    expected,
-                    bool(strangers.is_bound[i]),
-                    judge(expected),
-                    rejected,
-                )
-            )
+        rejected = [others[copy] if copy >= 0 else None for copy in copies]
+        pairs = zip(similarities.tolist(), rejected, strict=True)
+        judged = [CalibratedMatch(similarity, rejected_like=copy) for similarity, copy in pairs]
+        if loaded.scale is not None:
+            cameras = [one.camera for one in tracklets]
+            found = loaded.scale.compare(query, similarities, cameras, searched)
+            columns = zip(judged, *(column.tolist() for column in found), strict=True)
+            judged = [
+                replace(one, z=z, expected_strangers=count, is_bound=is_bound, verdict=judge(count))
+                for one, z, count, is_bound in columns
+            ]
         return SightingResult(
             searched=searched,
-            calibrated=strangers is not None,
-            nobody=None if strangers is None else not any(map(stands_out, judged)),
+            calibrated=loaded.scale is not None,
+            nobody=None if loaded.scale is None else not any(map(stands_out, judged)),
             matches=judged,
-            reason=reason,
-            uniforms=calibration is not None and calibration.has_uniforms,
+            reason=loaded.describe(),
+            uniforms=loaded.calibration is not None and loaded.calibration.has_uniforms,
         )
 
     def _find_copies(

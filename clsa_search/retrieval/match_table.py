@@ -30,12 +30,13 @@ def write_matches_csv(results: Sequence[QueryResult], zone: tzinfo = timezone.ut
             first, last = (
                 (one.time, one.time) if tracklet is None else (tracklet.first, tracklet.last)
             )
-            expected = getattr(match, "expected_strangers", None)
+            judged = result.judge(rank)
+            expected = None if judged is None else judged.expected_strangers
             writer.writerow(
                 [
                     *(guard_formula(result.title), rank, f"{match.similarity:.4f}"),
                     "" if expected is None else f"{expected:.4g}",
-                    guard_formula(getattr(match, "verdict", None) or ""),
+                    guard_formula((judged and judged.verdict) or ""),
                     "" if tracklet is None else tracklet.tracklet_id,
                     guard_formula(one.camera or ""),
                     *(format_iso(first, zone), format_iso(last, zone)),

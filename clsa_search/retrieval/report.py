@@ -24,6 +24,7 @@ from clsa_search.retrieval.results import (
 )
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame
+from clsa_search.sightings.match_verdicts import LIMITS, describe_strangers
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import trim_to_tile
 from clsa_search.visualize.boxes import draw_outlined_box
@@ -104,6 +105,8 @@ def write_report(results: Sequence[QueryResult], path: str | os.PathLike, *, add
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         basename=os.path.basename,
         count_matches=count_matches,
+        describe_strangers=describe_strangers,
+        limits=LIMITS,
         describe_span=describe_span,
         format_time=format_time,
         link_source=link_source,

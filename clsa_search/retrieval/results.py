@@ -9,12 +9,19 @@ from tabulate import tabulate
 
 from clsa_search.gallery import GalleryStore, Match, StoredDetection, Tracklet
 from clsa_search.retrieval.time_format import format_time
+from clsa_search.sightings.match_verdicts import (
+    CalibratedMatch,
+    SightingResult,
+    describe_result,
+    describe_strangers,
+)
 from clsa_search.structures import PersonImage
 from clsa_search.wording import count_noun
 
 _HEADERS = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "id"]
 _SIGHTING_HEADERS = ["seen", "first", "last"]  # in place of the time
-_RIGHT_ALIGNED = {"rank", "similarity", "frame", "time", "score", "id"}
+_STRANGER_HEADERS = ["strangers", "verdict"]  # expected number of strangers this alike
+_RIGHT_ALIGNED = {"rank", "similarity", "strangers", "frame", "time", "score", "id"}
 
 
 @dataclass(frozen=True)
@@ -27,22 +34,34 @@ class QueryResult:
         matches: matches of the gallery, most similar first.
         fingerprints: states of the matches' files at the time of indexing; a changed file is not
             shown. Files without a fingerprint are not checked.
+        answer: what is said of the matches, in the same order; None in a search for detections.
     """
 
     title: str
     query_images: Sequence[PersonImage]
     matches: list[Match]
     fingerprints: Mapping[str, str | None] = field(default_factory=dict)
+    answer: SightingResult | None = None
 
     @property
     def detections(self) -> list[StoredDetection]:
         """Detections of the matches, most similar first."""
         return [match.detection for match in self.matches]
 
+    @property
+    def summary(self) -> str:
+        """The answer as one sentence; empty in a search for detections."""
+        return "" if self.answer is None else describe_result(self.answer)
+
+    def judge(self, rank: int) -> CalibratedMatch | None:
+        """Return what is said of a match, from rank 1; None in a search for detections."""
+        return None if self.answer is None else self.answer.matches[rank - 1]
+
 
 def format_results(results: Sequence[QueryResult]) -> str:
     """Return a table for each query; its boxes have the form of the option --box."""
-    return "\n\n".join(f"{printable(result.title)}\n{_format_table(result)}" for result in results)
+    parts = [(printable(one.title), printable(one.summary), _format_table(one)) for one in results]
+    return "\n\n".join("\n".join(filter(None, part)) for part in parts)
 
 
 def results_as_json(results: Sequence[QueryResult]) -> dict[str, Any]:
@@ -55,9 +74,11 @@ def results_as_json(results: Sequence[QueryResult]) -> dict[str, Any]:
                     {"caption": image.caption, "box": _to_floats(image.box)}
                     for image in result.query_images
                 ],
+                **_describe_answer(result),
                 "matches": [
                     {"rank": rank, "similarity": float(match.similarity)}
                     | _to_plain(match.detection)
+                    | describe_judgment(result.judge(rank))
                     | ({} if match.tracklet is None else {"sighting": _to_span(match.tracklet)})
                     for rank, match in enumerate(result.matches, 1)
                 ],
@@ -65,6 +86,20 @@ def results_as_json(results: Sequence[QueryResult]) -> dict[str, Any]:
             for result in results
         ]
     }
+
+
+def describe_judgment(judged: CalibratedMatch | None) -> dict[str, Any]:
+    """Return what is said of a match as plain values; nothing in a search for detections."""
+    names = "z", "expected_strangers", "is_bound", "verdict", "rejected_like", "probability"
+    return {} if judged is None else {name: getattr(judged, name) for name in names}
+
+
+def _describe_answer(result: QueryResult) -> dict[str, Any]:
+    answer = result.answer
+    if answer is None:
+        return {}
+    names = "searched", "calibrated", "nobody", "reason", "uniforms"
+    return {name: getattr(answer, name) for name in names} | {"summary": result.summary}
 
 
 def results_as_text(results: Sequence[QueryResult]) -> str:
@@ -103,6 +138,9 @@ def _format_table(result: QueryResult) -> str:
     if not result.matches:
         return count_matches(0)
     headers = list(_HEADERS)
+    calibrated = result.answer is not None and result.answer.calibrated
+    if calibrated:
+        headers[2:2] = _STRANGER_HEADERS
     if any(match.tracklet for match in result.matches):
         place = headers.index("time")
         headers[place : place + 1] = _SIGHTING_HEADERS
@@ -110,6 +148,7 @@ def _format_table(result: QueryResult) -> str:
         [
             rank,
             f"{match.similarity:.3f}",
+            *(_format_judgment(result.judge(rank)) if calibrated else ()),
             printable(match.detection.source),
             "" if match.detection.frame is None else match.detection.frame,
             *_format_times(match),
@@ -123,6 +162,10 @@ def _format_table(result: QueryResult) -> str:
     alignment = ["right" if header in _RIGHT_ALIGNED else "left" for header in headers]
     # numbers stay text: a camera "007" keeps its zeros
     return tabulate(rows, headers, disable_numparse=True, colalign=alignment)
+
+
+def _format_judgment(judged: CalibratedMatch | None) -> list[str]:
+    return [] if judged is None else [describe_strangers(judged), judged.verdict or ""]
 
 
 def _format_times(match: Match) -> list[str]:

@@ -218,6 +218,5 @@ def find_last(store: GalleryStore) -> int:
 
 def load_stranger_count(store: GalleryStore) -> CountStrangers | None:
     """Return the calibration of a gallery; None if it is not calibrated."""
-    counter = StrangerCounter(store)
-    counter.refresh()
-    return counter.count if counter.is_calibrated else None
+    loaded = StrangerCounter(store).load()
+    return None if loaded.scale is None else loaded.count

@@ -26,10 +26,22 @@ def search_tracklets(
     with store.snapshot():
         hits = store.search_tracklets(embedding[None], k, where)
         tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
-        tracklets = _join_chains(store, tracklets)
-        detections = store.get([one.best for one in tracklets])
-    rows = zip(detections, hits.similarities[0].tolist(), tracklets, strict=True)
-    return [Match(*row) for row in rows]
+        return read_matches(store, tracklets, hits.similarities[0].tolist())
+
+
+def read_matches(
+    store: GalleryStore, tracklets: Sequence[Tracklet], similarities: Sequence[float]
+) -> list[Match]:
+    """Read the best detections of tracklets and the times of their chains.
+
+    Args:
+        store: gallery.
+        tracklets: the best one of each chain.
+        similarities: similarity of each.
+    """
+    tracklets = _join_chains(store, tracklets)
+    detections = store.get([one.best for one in tracklets])
+    return [Match(*row) for row in zip(detections, similarities, tracklets, strict=True)]
 
 
 def _join_chains(store: GalleryStore, tracklets: Sequence[Tracklet]) -> list[Tracklet]:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 _BODY = 0.05  # certain strangers and random pairs agree at the median and at this share
-_FAR_BODY = 0.02, 0.005  # shares at which random pairs are continued: few are one person
+_FAR_BODY = 0.03, 0.01  # shares at which random pairs are continued: few are one person
 _CERTAIN_TAIL, _CERTAIN_SIZE = 0.05, 250  # share and largest number of values in the tail
 _SHAPE_TAIL = 0.02
 _BEYOND = 200  # the tail is trusted down to this part of one pair

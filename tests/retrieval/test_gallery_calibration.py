@@ -62,28 +62,23 @@ def test_few_pairs_are_not_calibrated(store):
     add_photographs(store, 83, camera="north")  # 498 pairs
     calibration = calibrate_gallery(store)
     assert calibration.pairs == 498 and calibration.tail is None
-    counter = StrangerCounter(store)
-    counter.refresh()
-    assert not counter.is_calibrated
-    assert counter.describe() == "498 pairs of certain strangers, fewer than 500"
-    assert counter.compare(np.ones(WIDTH), np.ones(1), [None], 9) is None
+    loaded = StrangerCounter(store).load()
+    assert loaded.scale is None
+    assert loaded.describe() == "498 pairs of certain strangers, fewer than 500"
     with pytest.raises(InputError, match="is not calibrated: 498 pairs"):
-        counter.count(np.ones(WIDTH), np.ones(1), [None], 9)
+        loaded.count(np.ones(WIDTH), np.ones(1), [None], 9)
 
 
 def test_an_empty_gallery_is_not_calibrated(store):
     calibration = calibrate_gallery(store)
     assert (calibration.pairs, calibration.tail, calibration.cohort) == (0, None, ())
-    counter = StrangerCounter(store)
-    counter.refresh()
-    assert not counter.is_calibrated
+    assert StrangerCounter(store).load().scale is None
 
 
 def test_without_a_calibration_the_command_is_named(store):
     add_photographs(store, 2, camera="north")
-    counter = StrangerCounter(store)
-    counter.refresh()
-    assert counter.describe() == f"`clsa-search calibrate {store.address}` has not run"
+    reason = StrangerCounter(store).load().describe()
+    assert reason == f"`clsa-search calibrate {store.address}` has not run"
     assert read_calibration(store) is None
 
 
@@ -113,19 +108,17 @@ def test_wrong_cameras_are_named(store, group, message):
 def test_a_stranger_is_expected_a_friend_is_not(store):
     add_photographs(store, 200, camera="north")
     calibrate_gallery(store)
-    counter = StrangerCounter(store)
-    counter.refresh()
-    assert counter.describe() is None
+    loaded = StrangerCounter(store).load()
+    assert loaded.describe() is None and loaded.scale is not None
     one = store.get([1])[0].embedding
     similarities = np.array([row.embedding @ one for row in store.list()])
-    found = counter.compare(one, similarities, ["north"] * 800, 800)
-    assert found is not None
+    found = loaded.scale.compare(one, similarities, ["north"] * 800, 800)
     assert found.expected[0] == found.expected.min() < 0.1  # the person itself
     assert np.median(found.expected[1:]) == pytest.approx(400, rel=0.25)
     ratio = (found.expected[1:] < 80).sum() / 80
     assert 0.5 < ratio < 2
-    half = counter.compare(one, similarities[:1], ["north"], 400)
-    assert half is not None and half.expected[0] == pytest.approx(found.expected[0] / 2)
+    half = loaded.count(one, similarities[:1], ["north"], 400)
+    assert half[0] == pytest.approx(found.expected[0] / 2)
 
 
 def test_growth_asks_for_a_new_calibration(store):
@@ -135,26 +128,25 @@ def test_growth_asks_for_a_new_calibration(store):
     add_photographs(store, 20, camera="south", seed=2)  # 480 of 400 tracklets
     assert refresh_calibration(store) is None
     counter = StrangerCounter(store)
-    counter.refresh()
+    counter.load()
     add_photographs(store, 30, camera="yard", seed=3)
-    counter.refresh()
+    loaded = counter.load()
     expected = f"it knew 400 of 600 sightings: run `clsa-search calibrate {store.address}`"
-    assert counter.is_calibrated and counter.describe() == expected
+    assert loaded.scale is not None and loaded.describe() == expected
     assert refresh_calibration(store) is not None
-    counter.refresh()
-    assert counter.describe() is None
+    assert counter.load().describe() is None
 
 
 def test_a_deleted_cohort_is_used_as_far_as_it_is_left(store):
     add_photographs(store, 100, camera="north")
     calibrate_gallery(store)
     counter = StrangerCounter(store)
-    counter.refresh()
+    counter.load()
     for i in range(40):
         store.delete(f"/north/{i:04d}.jpg")
-    counter.refresh()
-    assert counter.is_calibrated
-    assert "240 of its 400 sightings are left" in (counter.describe() or "")
+    loaded = counter.load()
+    assert loaded.scale is not None
+    assert "240 of its 400 sightings are left" in (loaded.describe() or "")
     assert refresh_calibration(store) is not None
 
 

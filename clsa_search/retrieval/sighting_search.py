@@ -1,0 +1,102 @@
+"""Search for sightings, ranked by the number of strangers that would look as alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from clsa_search.errors import InputError
+from clsa_search.gallery import Filter, GalleryStore, Match
+from clsa_search.retrieval.match_judge import MatchJudge
+from clsa_search.sightings.match_verdicts import CalibratedMatch, SightingResult, stands_out
+from clsa_search.sightings.ranking_tracklets import read_matches
+
+_CANDIDATES = 2  # for each match, by similarity, before they are ranked among strangers
+
+
+@dataclass(frozen=True)
+class SightingChoice:
+    """What the user accepts of a search for sightings.
+
+    Args:
+        max_strangers: drop sightings with more expected strangers; needs a calibrated gallery.
+        same: ids of sightings that are the person, by the user.
+        others: ids of sightings of somebody else, by the user.
+    """
+
+    max_strangers: float | None = None
+    same: Sequence[int] = ()
+    others: Sequence[int] = ()
+
+
+def search_sightings(
+    store: GalleryStore,
+    judge: MatchJudge,
+    embedding: np.ndarray,
+    k: int,
+    where: Filter | None = None,
+    choice: SightingChoice | None = None,
+) -> tuple[list[Match], SightingResult]:
+    """Find the sightings of a person.
+
+    In a calibrated gallery they are ranked by their expected strangers, else by similarity; those
+    like somebody else come last.
+
+    Args:
+        store: gallery.
+        judge: judges its matches.
+        embedding: (D,) of unit length.
+        k: maximum number of matches.
+        where: filter of the sightings.
+        choice: what the user accepts; by default everything.
+
+    Returns:
+        The matches, best first, and what is said of each.
+
+    Raises:
+        InputError: there is no sighting of the choice, or it bounds the strangers and the gallery
+            is not calibrated.
+    """
+    choice = choice or SightingChoice()
+    with store.snapshot():
+        loaded = judge.load()
+        if choice.max_strangers is not None and loaded.scale is None:
+            raise InputError(
+                f"{store.address}: is not calibrated: {loaded.describe()}; expected a search "
+                "without a number of strangers"
+            )
+        searched = loaded.tracklets if where is None else store.count_tracklets(where)
+        is_plain = loaded.scale is None and not choice.others
+        hits = store.search_tracklets(embedding[None], k if is_plain else _CANDIDATES * k, where)
+        tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
+        similarities = hits.similarities[0].astype(float)
+        answer = judge.judge_tracklets(
+            loaded,
+            embedding,
+            tracklets,
+            similarities,
+            searched,
+            others=choice.others,
+            same=choice.same,
+        )
+        rows = _rank(answer.matches, choice.max_strangers)[:k]
+        chosen = [tracklets[row] for row in rows]
+        matches = read_matches(store, chosen, similarities[rows].tolist())
+    judged = [answer.matches[row] for row in rows]
+    nobody = not any(map(stands_out, judged)) if answer.calibrated else None
+    return matches, replace(answer, matches=judged, nobody=nobody)
+
+
+def _rank(matches: Sequence[CalibratedMatch], max_strangers: float | None) -> list[int]:
+    """Return the rows of the accepted matches, best first."""
+    rows = range(len(matches))
+    if max_strangers is not None:
+        rows_kept = [row for row in rows if _count(matches[row]) <= max_strangers]
+    else:
+        rows_kept = list(rows)
+    keys = [(one.rejected_like is not None, -(one.z or 0.0)) for one in matches]
+    return sorted(rows_kept, key=keys.__getitem__)
+
+
+def _count(match: CalibratedMatch) -> float:
+    return np.inf if match.expected_strangers is None else match.expected_strangers
