@@ -9,14 +9,17 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+_STATISTICS = ("running_mean", "running_var")
+
 
 class AverageWeights(HookBase):
-    """Exponential moving average of a model's trained parameters, for its evaluation.
+    """Exponential moving average of a model's weights, for its evaluation.
 
     It follows the steps of the optimizer. Accumulated parts of a batch and the skipped steps of
     half precision do not count. The decay rises from 0.1 to its value, because the first weights
-    should not linger. Everything else of the model, such as the statistics of batch norm, is
-    evaluated as it is. Source: Polyak and Juditsky, 1992; the rise is TensorFlow's.
+    should not linger. The running statistics of batch norm are averaged too: those of the last
+    weights fit the averages less well. All other buffers are evaluated as they are. Source: Polyak
+    and Juditsky, 1992; the rise is TensorFlow's.
 
     A checkpoint holds the averages as the model, and the trained values in the state of this hook.
 
@@ -31,9 +34,10 @@ class AverageWeights(HookBase):
         self.steps = 0
         if isinstance(model, DistributedDataParallel):
             model = model.module
-        trained = {name: x.detach() for name, x in model.named_parameters() if x.requires_grad}
-        self._names = list(trained)
-        self._inside = list(trained.values())  # share their memory with the parameters
+        averaged = {name: x.detach() for name, x in model.named_parameters() if x.requires_grad}
+        averaged |= {name: x for name, x in model.named_buffers() if name.endswith(_STATISTICS)}
+        self._names = list(averaged)
+        self._inside = list(averaged.values())  # the memory of the model
         self._beside = [values.clone() for values in self._inside]
         optimizer.register_step_post_hook(self._update)
 
