@@ -90,8 +90,8 @@ _INGREDIENTS: dict[str, tuple[str, Changes]] = {
 }
 """{name: (label, changes)} of all that is tried alone and on top of S + D."""
 
-_RECIPE = ("same_person", "decorrelation", "neck", "triplet", "smoothing")
-"""Ingredients of the recipe, each left out once."""
+_RECIPE = ("same_person", "decorrelation", "neck")
+"""Ingredients of the default recipe: each is left out once, and each other one added."""
 
 
 def _combine(names: Sequence[str]) -> Changes:
@@ -120,6 +120,11 @@ _ON_SD = tuple(
     for name, (label, changes) in _INGREDIENTS.items()
     if name not in ("same_person", "decorrelation")
 )
+_ADDED = tuple(
+    Variant(f"with_{name}", f"with {label}", _combine((*_RECIPE, name)), RECIPE)
+    for name, (label, _) in _INGREDIENTS.items()
+    if name not in _RECIPE
+)
 _VARIANTS = (
     Variant(BASELINE, "all levels, no alignment", _PLAIN),
     Variant("single", "single level, res5", _PLAIN | _SINGLE),
@@ -145,8 +150,9 @@ _VARIANTS = (
     Variant("oim_alignment", "OIM, KL", _KL | _OIM, "oim"),
     Variant("shared", "shared branch", _PLAIN | _SHARED),
     Variant("shared_alignment", "shared branch, KL", _KL | _SHARED, "shared"),
-    Variant(RECIPE, "the recipe", _combine(_RECIPE)),
+    Variant(RECIPE, "the default: S + D, BNNeck", _combine(_RECIPE)),
     *_LEFT_OUT,
+    *_ADDED,
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
@@ -169,8 +175,9 @@ GRIDS = {
         *(variant.name for variant in _ON_SD),
     ),
     "left_out": (RECIPE, *(variant.name for variant in _LEFT_OUT)),
+    "added": (RECIPE, *(variant.name for variant in _ADDED)),
 }
-GRIDS["crops"] = _distinct(GRIDS["alone"] + GRIDS["on_sd"] + GRIDS["left_out"])
+GRIDS["crops"] = _distinct(GRIDS["alone"] + GRIDS["left_out"] + GRIDS["added"])
 
 
 def select_variants(names: Sequence[str]) -> list[Variant]:
