@@ -7,7 +7,14 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from clsa_search.errors import InputError
-from clsa_search.gallery.milvus_table import MAX_TEXT, Field, Table, make_key, text_field
+from clsa_search.gallery.milvus_table import (
+    MAX_TEXT,
+    Field,
+    Table,
+    join_conditions,
+    make_key,
+    text_field,
+)
 from clsa_search.gallery.store_records import IndexProgress, Note
 
 _FIELDS = (
@@ -52,20 +59,27 @@ class NoteTable(Table):
                 raise InputError(
                     f"{self.address}: there is no note {note_id}; expected a stored one"
                 )
-        now = time.time_ns()
-        rows = [_to_row(note, now + i) for i, note in enumerate(notes)]
-        for row in rows:
-            if (
-                len((row["data"] or "").encode()) > MAX_TEXT
-                or len(row["value"].encode()) > MAX_TEXT
-            ):
-                raise InputError(f"{self.address}: a note is too large; expected 40,000 bytes")
-        if rows:
-            self.upsert(rows)
+        ids = self.restore_notes(notes)
         others = [one for one in delete if one not in kept]
         if others:
             self.delete(f"id in {others}")
+        return ids
+
+    def restore_notes(self, notes: Sequence[Note]) -> list[int]:
+        """Write notes, new ones and those with ids; return the ids."""
+        now = time.time_ns()
+        rows = [_to_row(note, now + i) for i, note in enumerate(notes)]
+        for row in rows:
+            if any(len((row[name] or "").encode()) > MAX_TEXT for name in ("data", "value")):
+                raise InputError(f"{self.address}: a note is too large; expected 40,000 bytes")
+        if rows:
+            self.upsert(rows)
         return [row["id"] for row in rows]
+
+    def list_kinds(self) -> list[str]:
+        """Return the sorted kinds of the notes."""
+        rows = self.scan_rows(f"kind not in [{_SOURCE}, {_STATE}]")
+        return sorted({json.loads(row["value"])["kind"] for row in rows})
 
     def list_noted(self) -> list[int]:
         """Return the ids of detections with notes."""
@@ -118,19 +132,24 @@ class NoteTable(Table):
 
     def write_state(self) -> None:
         """Note that all detections have tracklets."""
-        self.upsert([_make_row(1, _STATE, None, "{}", None)])
+        self.upsert([_make_row(_STATE, _STATE, None, "{}", None)])
 
     def _scan_kind(self, kind: int, condition: str = "") -> list[dict]:
         """Return the rows of a kind in the order of ids."""
+        return self.scan_rows(join_conditions(f"kind == {kind}", condition))
+
+    def scan_rows(self, condition: str) -> list[dict]:
+        """Return the rows of a condition in the order of ids."""
         rows: list[dict] = []
-        both = f"kind == {kind}" + (f" and {condition}" if condition else "")
-        while page := self.scan("id", rows[-1]["id"] if rows else 0, _PAGE_ROWS, condition=both):
+        while page := self.scan(
+            "id", rows[-1]["id"] if rows else 0, _PAGE_ROWS, condition=condition
+        ):
             rows += page
         return rows
 
 
 def _to_row(note: Note, new_id: int) -> dict[str, Any]:
-    value = json.dumps({"values": dict(note.values)}, ensure_ascii=False)
+    value = json.dumps({"kind": note.kind, "values": dict(note.values)}, ensure_ascii=False)
     data = None if note.data is None else base64.b64encode(note.data).decode()
     note_id = new_id if note.note_id is None else note.note_id
     return _make_row(note_id, make_key(note.kind), note.detection, value, data)

@@ -35,14 +35,17 @@ class NoteTable(SQLiteFile):
         self.execute(f"DELETE FROM notes WHERE id {IN_LIST}", json.dumps(list(delete)))
         return [self._write_note(note) for note in notes]
 
+    def restore_notes(self, notes: Sequence[Note]) -> None:
+        """Insert notes with their ids, or replace those with the same ids."""
+        rows = [(note.note_id, *_to_columns(note)) for note in notes]
+        self.execute_many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?, ?)", rows)
+
     def delete_notes_of(self, query: str, *values: object) -> None:
         """Delete the notes of the detections of a query."""
         self.execute(f"DELETE FROM notes WHERE detection IN ({query})", *values)
 
     def _write_note(self, note: Note) -> int:
-        value = json.dumps(dict(note.values), ensure_ascii=False)
-        fields = note.kind, note.detection, value, note.data
-        row = *fields, sum_note(*fields)
+        row = _to_columns(note)
         if note.note_id is None:
             columns = "kind, detection, value, data, checksum"
             insert = f"INSERT INTO notes ({columns}) VALUES (?, ?, ?, ?, ?)"
@@ -51,3 +54,10 @@ class NoteTable(SQLiteFile):
         if not self.execute(f"{change} WHERE id = ?", *row, note.note_id):
             raise InputError(f"{self.path}: there is no note {note.note_id}; expected a stored one")
         return note.note_id
+
+
+def _to_columns(note: Note) -> tuple[object, ...]:
+    """Return the columns of a row after its id."""
+    value = json.dumps(dict(note.values), ensure_ascii=False)
+    fields = note.kind, note.detection, value, note.data
+    return *fields, sum_note(*fields)

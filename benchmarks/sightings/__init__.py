@@ -1,0 +1,1 @@
+"""Measurement of sightings: linking and ranking, with known identities."""
