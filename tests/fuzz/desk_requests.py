@@ -77,9 +77,18 @@ def _search(client: TestClient, places: dict, image: bytes, chance: random.Rando
 
 def _write(client: TestClient, places: dict, image: bytes, chance: random.Random) -> Any:
     """Send any JSON with any method to any address."""
-    path = chance.choice(places["paths"])
-    body = mutate({"source": places["ids"]["source_id"], "seconds": 1.0, "of": []}, chance)
-    return _post(client, path, body, chance, chance.choice(_METHODS))
+    bodies = [
+        {"source": places["ids"]["source_id"], "seconds": 1.0, "after": None},
+        {"tracklets": [1, 4], "kind": "crops", "search": {"of": [{"detection": 2}]}, "said": {}},
+        {"tracklets": [4], "cameras": ["yard"], "dry_run": True, "before": 5.0},
+        {"name": "Ann", "of": [{"tracklet": 4}], "note": "", "until": 2e9},
+        {"said": "same"},
+        {"token": "x"},
+    ]
+    path = chance.choice([*places["paths"], "/session"])
+    return _post(
+        client, path, mutate(chance.choice(bodies), chance), chance, chance.choice(_METHODS)
+    )
 
 
 def _get(client: TestClient, places: dict, image: bytes, chance: random.Random) -> Any:

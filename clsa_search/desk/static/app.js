@@ -472,7 +472,7 @@ function describeLikeness(match) {
   const count = match.expected_strangers;
   const text = count >= 10 ? Math.round(count).toLocaleString("en") : Number(count.toPrecision(2)).toString();
   const chance = match.probability === null ? "" : `, ${Math.round(100 * match.probability)} % by your verdicts`;
-  return `${match.is_bound ? "<" : ""}${text} ${count === 1 ? "stranger" : "strangers"} this alike${chance}`;
+  return `${match.is_bound ? "<" : ""}${text} ${text === "1" ? "stranger" : "strangers"} this alike${chance}`;
 }
 
 function makeTile(match) {
