@@ -115,6 +115,7 @@ class SearchRequest(Shape):
         since: earliest time.
         until: latest time.
         min_score: minimum detection score.
+        max_strangers: drop sightings with more expected strangers; needs a calibrated gallery.
         same: sightings that are the person, by the user.
         others: sightings of somebody else, by the user; they count against their near copies.
         limit: number of matches.
@@ -128,6 +129,7 @@ class SearchRequest(Shape):
     since: Seconds | None = None
     until: Seconds | None = None
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_strangers: Annotated[float, Field(ge=0, le=1e12)] | None = None
     same: Annotated[list[Id], Field(max_length=1000)] = []
     others: Annotated[list[Id], Field(max_length=1000)] = []
     limit: Annotated[int, Field(ge=1, le=500)] = 60

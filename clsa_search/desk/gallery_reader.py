@@ -64,7 +64,7 @@ class GalleryReader:
         )
         choice = None
         if request.per == "tracklet":
-            choice = SightingChoice(same=request.same, others=request.others)
+            choice = SightingChoice(request.max_strangers, request.same, request.others)
         with self._store.snapshot():
             found = self._gallery.search_by_embedding(
                 embedding, [], request.limit, where, request.per, choice=choice
