@@ -30,7 +30,7 @@ from clsa_search.retrieval.deletions import (
 )
 from clsa_search.retrieval.evidence_case import CaseRequest, write_case
 from clsa_search.retrieval.sighting_exports import export_rows
-from clsa_search.retrieval.sighting_rows import Judgment, list_rows
+from clsa_search.retrieval.sighting_rows import Judgment, expand_chains, list_rows
 from clsa_search.retrieval.time_rules import parse_zone
 from clsa_search.retrieval.watch_list import (
     Person,
@@ -52,7 +52,7 @@ _CHUNK = 1 << 18
 def export(request: ExportRequest, desk: Desk) -> Response:
     """Return sightings as a table, or as a zip file with crops, clips or an evidence case."""
     rows_of = _find_judgments(desk, request)
-    rows = list_rows(desk.store, list(dict.fromkeys(request.tracklets)), rows_of)
+    rows = list_rows(desk.store, expand_chains(desk.store, request.tracklets), rows_of)
     zone = parse_zone(desk.timezone or "UTC")
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
     with _EXPORTS.enter():

@@ -18,6 +18,7 @@ from PIL import Image
 import clsa_search
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Source
+from clsa_search.retrieval.gallery_calibration import read_calibration
 from clsa_search.retrieval.result_images import check_unchanged
 from clsa_search.retrieval.sighting_exports import (
     CLIP_MARGIN,
@@ -49,7 +50,7 @@ class CaseRequest:
         query: what was searched for, as plain values; None without a search.
         filters: filters of the search as plain values.
         searched: number of sightings in the filters; None without a search.
-        calibration: the calibration as plain values; None if not calibrated.
+        calibration: the calibration as plain values; by default that of the gallery.
         query_images: images of the queried person.
         notes: further lines of the user.
     """
@@ -117,7 +118,7 @@ def _list_entries(
         "query": request.query,
         "filters": dict(request.filters),
         "searched": request.searched,
-        "calibration": request.calibration,
+        "calibration": request.calibration or _describe_calibration(store),
         "clip_margin_seconds": CLIP_MARGIN,
         "sources": described,
         "sightings": [_describe_row(row, i, zone, files) for i, row in enumerate(rows, 1)],
@@ -146,6 +147,21 @@ def hash_file(path: str) -> str:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected the indexed file") from error
     return digest.hexdigest()
+
+
+def _describe_calibration(store: GalleryStore) -> dict[str, Any] | None:
+    """Return the calibration of the gallery in short; None if it is not calibrated."""
+    known = read_calibration(store)
+    if known is None or known.tail is None:
+        return None
+    return {
+        "fitted": format_iso(known.fitted),
+        "pairs_of_strangers": known.pairs,
+        "pairs_on_different_cameras": known.concurrent,
+        "sightings": known.tracklets,
+        "share_of_uniforms": known.uniform,
+        "cameras_apart": [list(group) for group in known.apart],
+    }
 
 
 def _find_sources(store: GalleryStore, rows: Sequence[SightingRow]) -> list[Source]:

@@ -124,7 +124,7 @@ def expand_chains(store: GalleryStore, sightings: Sequence[int]) -> list[int]:
     Raises:
         InputError: there is no such sighting.
     """
-    given = store.get_tracklets(sightings, embeddings=False)
+    given = store.get_tracklets(list(dict.fromkeys(sightings)), embeddings=False)
     parts: dict[int, list[int]] = {one.chain: [] for one in given}
     for one in store.chain_tracklets(list(parts)):
         parts[one.chain].append(one.tracklet_id)
