@@ -19,7 +19,7 @@ def match_answer(rank: int, match: Match, judged: CalibratedMatch | None = None)
     Args:
         rank: rank from 1.
         match: the match.
-        judged: what it means; None for a single detection.
+        judged: its meaning; None for a single detection.
     """
     best, tracklet = match.detection, match.tracklet
     return MatchAnswer(
@@ -80,5 +80,5 @@ def to_box(box: Sequence[float] | np.ndarray) -> tuple[float, float, float, floa
 
 
 def as_text(name: str) -> str:
-    """Return a name that can be sent; file names may hold bytes of no text."""
+    """Return a name as valid text; file names may hold bytes of no text."""
     return name.encode(errors="replace").decode()

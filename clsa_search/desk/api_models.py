@@ -71,8 +71,8 @@ class FrameQuery(Shape):
     Args:
         source: id of an image or a video.
         seconds: any moment of a video; the model detects the people of this frame. Without it:
-            the first frame with stored detections, which need no model.
-        after: time after which this frame begins.
+            the first frame with stored detections, without the model.
+        after: the frame begins after this time.
     """
 
     source: SourceId
@@ -116,7 +116,7 @@ class SearchRequest(Shape):
         until: latest time.
         min_score: minimum detection score.
         max_strangers: drop sightings with more expected strangers; needs a calibrated gallery.
-        same: sightings that are the person, by the user.
+        same: sightings of the person, by the user.
         others: sightings of somebody else, by the user; they count against their near copies.
         limit: number of matches.
         per: a match is a sighting ("tracklet"), the best detection of an image or a frame
@@ -159,7 +159,7 @@ class MatchAnswer(Shape):
         is_bound: whether fewer strangers are expected than the number says.
         verdict: meaning of the number.
         probability: chance of the same person by the user's verdicts; None: too few of them.
-        rejected_like: id of the sighting of somebody else that it looks like.
+        rejected_like: id of a more alike sighting of somebody else.
     """
 
     rank: int
@@ -188,7 +188,7 @@ class SearchAnswer(Shape):
     """The result of a search.
 
     Args:
-        searched: number of sightings, or of detections, that the filters left to search.
+        searched: number of sightings, or of detections, within the filters.
         matches: most similar first.
         calibrated: whether strangers were counted.
         nobody: whether no sighting stands out from strangers; None if not calibrated.
@@ -211,7 +211,7 @@ class ErrorDetail(Shape):
 
     Args:
         code: kind of the fault.
-        message: what is wrong and what is expected.
+        message: the fault and the expected value.
         field: field of the request, if it is one field.
     """
 

@@ -44,7 +44,7 @@ def build_app(
     Args:
         gallery: gallery to search; keep it open as long as the application.
         hosts: accepted names of the server; None accepts all.
-        origins: accepted origins besides the server's own, such as that of a proxy.
+        origins: accepted origins besides the server's own, such as a proxy's.
         keyring: checks tokens; None lets everybody in.
     """
     desk = SearchDesk(gallery)
@@ -78,7 +78,7 @@ async def _close_at_the_end(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _load_embeddings(store: GalleryStore) -> None:
-    """Search once, so that the first user does not wait for the embeddings."""
+    """Search once: the first user need not wait for the embeddings."""
     try:
         if width := store.width:
             store.search_ids(np.eye(1, width, dtype=np.float32), 1)
@@ -100,7 +100,7 @@ def _add_pages(app: FastAPI) -> None:
 
     @app.get("/healthz")
     def check_health() -> dict[str, str]:
-        """Answer, to show that the server runs."""
+        """Answer, as a sign of life."""
         return {"status": "ok"}
 
     app.mount("/static", StaticFiles(directory=str(folder / "static")))
@@ -111,7 +111,7 @@ def _add_sessions(app: FastAPI, keyring: Keyring | None, is_https: bool) -> None
     def start_session(
         request: Request, token: Annotated[str, Body(embed=True, max_length=1000)]
     ) -> Response:
-        """Start a session of a browser that knows the token; it gets a cookie."""
+        """Start a session of a browser with the token; it gets a cookie."""
         if keyring is None:
             return Response(status_code=204)
         if not keyring.knows(token):

@@ -188,7 +188,7 @@ class Footage:
 
     @contextmanager
     def _borrow(self, path: str) -> Iterator[FrameReader]:
-        """Lend a reader to one thread; a video that is open already is read on."""
+        """Lend a reader to one thread; an open video is read on."""
         key = _file_key(path, os.stat(path))
         with self._lock:
             reader = self._idle.pop(key, None) or FrameReader()

@@ -14,7 +14,7 @@ def list_frame_detections(
     Args:
         store: the gallery.
         path: path of the image or video.
-        after: time after which the frame begins; None: the beginning of the video.
+        after: the frame begins after this time; None: the beginning of the video.
 
     Returns:
         Detections of one image or frame, most confident first.

@@ -109,7 +109,7 @@ class SourcesAnswer(Shape):
     """A part of the list of sources.
 
     Args:
-        total: number of sources that fit.
+        total: number of fitting sources.
         sources: the part.
     """
 
@@ -118,7 +118,7 @@ class SourcesAnswer(Shape):
 
 
 class MediaAnswer(SourceAnswer):
-    """An indexed file with what its header says.
+    """An indexed file with the facts of its header.
 
     Args:
         fault: why the file cannot be shown; None if it can.

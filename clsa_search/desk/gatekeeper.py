@@ -37,7 +37,7 @@ _HEADERS = {
 
 
 class Refusal(Exception):
-    """A request that does not reach the application.
+    """A refused request.
 
     Args:
         status: HTTP status.
@@ -50,17 +50,17 @@ class Refusal(Exception):
 
 
 class Gatekeeper:
-    """ASGI middleware that refuses what the desk never needs.
+    """ASGI middleware in front of the desk: it refuses all needless requests.
 
     It refuses foreign hosts (another name for this address) and origins (another page in the same
     browser), requests without a token where there is one, bodies that are neither JSON nor an
     image, large and slow bodies, and too many requests at a time. Every refused or failed request
-    is one line of the log. Every answer gets headers that keep browsers strict.
+    is one line of the log. Headers of each answer keep browsers strict.
 
     Args:
         app: guarded application.
         hosts: accepted names of the server; None accepts all.
-        origins: accepted origins besides the server's own, such as that of a proxy.
+        origins: accepted origins besides the server's own, such as a proxy's.
         keyring: checks tokens; None lets everybody in.
     """
 
@@ -196,7 +196,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def _watch(scope: Scope, send: Send) -> Send:
-    """Return a sender that adds headers to the answer, and logs it if it is a fault."""
+    """Return a sender with headers for the answer and a log line for a fault."""
 
     async def send_watched(message: Message) -> None:
         if message["type"] == "http.response.start":

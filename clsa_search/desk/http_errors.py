@@ -49,11 +49,11 @@ class Busy(InputError):
 
 
 class ErrorResponse(Response):
-    """An answer that says what is wrong, as {"error": {"code", "message", "field"}}.
+    """The answer to a wrong request, {"error": {"code", "message", "field"}}.
 
     Args:
         status: HTTP status.
-        message: the fault, and what is expected.
+        message: the fault and the expected value.
         field: field of the request with the fault, if it is one field.
     """
 

@@ -82,7 +82,7 @@ class QueryIntake:
         return [self._embed(one) for one in subjects]
 
     def show_subjects(self, subjects: Sequence[Subject]) -> list[PersonImage]:
-        """Return the image of each view that can be shown."""
+        """Return the images of the views; missing ones are passed over."""
         shown = []
         for one in subjects:
             with suppress(InputError):  # a file is gone; the rest of the work goes on

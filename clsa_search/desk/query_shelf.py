@@ -1,4 +1,4 @@
-"""Query images kept in memory for an hour, so that people and boxes of them can be searched.
+"""Query images kept in memory for an hour, to search people and boxes of them.
 
 Shape letters: H x W an image in pixels, D embedding width.
 """
@@ -57,7 +57,7 @@ class QueryShelf:
         self._lock = threading.Lock()
 
     def put(self, image: QueryImage) -> str:
-        """Keep an image; return its id, which nobody can guess."""
+        """Keep an image; return its random id."""
         key = secrets.token_urlsafe(16)
         with self._lock:
             self._kept[key] = time.monotonic(), image

@@ -179,7 +179,7 @@ def list_sources(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
 ) -> SourcesAnswer:
-    """List the indexed files whose path contains a text."""
+    """List the indexed files with a text in their path."""
     return desk.records.list_sources(text, offset, limit)
 
 

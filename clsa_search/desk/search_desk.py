@@ -21,7 +21,7 @@ class SearchDesk:
         store: storage of the gallery.
         footage: its files.
         records: lists, lookups and searches.
-        timeline: what the footage covers.
+        timeline: coverage by the footage.
         queries: the searched people.
         timezone: IANA name of the time zone to show times in, if known.
     """

@@ -22,7 +22,7 @@ _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
 
 
 class _Server(uvicorn.Server):
-    """Server that says when it answers.
+    """Server with a call at its start.
 
     Args:
         config: see uvicorn.
@@ -135,7 +135,7 @@ def _prepare(
 
 
 def check_address(host: str, token_file: str | os.PathLike | None, public_url: str | None) -> None:
-    """Check that strangers need a token; see :func:`serve` for the arguments.
+    """Check the need of a token; see :func:`serve` for the arguments.
 
     Raises:
         InputError: another machine can reach the host, and there is no token; or the public
@@ -187,7 +187,7 @@ def _list_names(host: str) -> set[str] | None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a listening socket.
 
     Raises:
         InputError: the port is in use, or the host is not this machine.

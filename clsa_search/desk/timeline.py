@@ -1,4 +1,4 @@
-"""The timeline of a gallery: what each camera's footage covers, and its gaps."""
+"""The timeline of a gallery: coverage and gaps of each camera's footage."""
 
 import threading
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from clsa_search.sightings.coverage import find_coverage
 
 
 class Timeline:
-    """Knows the time that each file covers; the headers of videos are read once, in a thread.
+    """Knows the times of each file; the headers of videos are read once, in a thread.
 
     Args:
         store: gallery.
@@ -28,7 +28,7 @@ class Timeline:
         self._lock = threading.Lock()
 
     def describe(self) -> TimelineAnswer:
-        """Return the coverage of each camera; files whose header is not read yet are missing."""
+        """Return the coverage of each camera, by the headers read so far."""
         sources = self._store.sources()
         missing = [one for one in sources if is_video(one.path) and _key(one) not in self._ends]
         if missing and self._lock.acquire(blocking=False):
@@ -62,7 +62,7 @@ class Timeline:
             self._lock.release()
 
     def _read_end(self, source: Source) -> float | None:
-        """Return the seconds of a video that are indexed; None if its header does not tell."""
+        """Return the indexed seconds of a video; None if its header does not tell."""
         try:
             facts = self._footage.read_facts(source.path)
         except InputError:

@@ -1,4 +1,4 @@
-"""The token of a desk: its file, and the sessions of browsers that know it."""
+"""The token of a desk: its file, and the sessions of browsers."""
 
 import hashlib
 import hmac

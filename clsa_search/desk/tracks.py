@@ -1,4 +1,4 @@
-"""Tracks of people in files, with what a player needs: seconds, boxes, clips."""
+"""Tracks of people in files, for a player: seconds, boxes, clips."""
 
 import os
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ class ExportRequest(Shape):
         kind: "csv" for a table, "crops" or "clips" for a zip file with them, "case" for an
             evidence case.
         title: title of the case.
-        search: the search that found them; it runs again, and the export tells its results.
+        search: their search; it runs again, and the export tells its results.
         said: the user's verdicts on some of them.
     """
 
@@ -36,12 +36,12 @@ class DeletionRequest(Shape):
         tracklets: ids of sightings.
         sources: ids of files; alone, they go with all they hold.
         cameras: names of cameras.
-        before: sightings that end before this time.
-        after: sightings that begin after this time.
+        before: the sightings end before this time.
+        after: the sightings begin after this time.
         dry_run: only count.
-        confirm: number of detections that the dry run counted.
+        confirm: number of detections in the dry run.
         force: delete more than half of the gallery.
-        erase: remember place and time, so that indexing the files again stores nobody there.
+        erase: remember place and time; indexing the files again stores nobody there.
     """
 
     tracklets: Tracklets | None = None
@@ -105,7 +105,7 @@ class WatchedAnswer(Shape):
         since: time of the entry.
         until: end of the watch; None for no end.
         examples: number of images.
-        sightings: ids of the sightings that are not somebody else.
+        sightings: ids of the person's sightings.
     """
 
     id: int

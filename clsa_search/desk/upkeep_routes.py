@@ -72,7 +72,7 @@ def export(request: ExportRequest, desk: Desk) -> Response:
 
 @router.post("/deletions")
 def delete(request: DeletionRequest, desk: Desk) -> DeletionAnswer:
-    """Count or delete sightings; deleting needs the number that the dry run counted."""
+    """Count or delete sightings; deleting needs the number of the dry run."""
     sources = request.sources and [desk.footage.find_path(one) for one in request.sources]
     selector = DeletionSelector(
         sources=sources,
@@ -125,7 +125,7 @@ def judge(
 
 
 def _find_judgments(desk: SearchDesk, request: ExportRequest) -> dict[int, Judgment]:
-    """Return what the search says of its sightings."""
+    """Return the judgments of the search on its sightings."""
     said = {number: Judgment(said=word) for number, word in request.said.items()}
     if request.search is None:
         return said

@@ -12,8 +12,8 @@ class Gate:
 
     Args:
         work: name of the work for messages.
-        slots: number of threads that work at a time.
-        waiting: number of threads that may wait.
+        slots: number of threads at work at a time.
+        waiting: largest number of waiting threads.
     """
 
     def __init__(self, work: str, slots: int, waiting: int) -> None:

@@ -13,8 +13,11 @@ pytest.importorskip("playwright", reason="playwright, which drives the browser, 
 from playwright import sync_api
 
 from clsa_search.desk import serving
+from clsa_search.gallery import open_store
+from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from tests.support.desk_cases import BLUE, GREEN, RED, encode, make_gallery
-from tests.support.footage import draw_blocks
+from tests.support.footage import BlockPredictor, draw_blocks, write_video
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
@@ -152,6 +155,29 @@ def test_a_video_that_the_browser_does_not_play_is_an_animated_image(open_screen
     assert clip.get_attribute("src").endswith("clip.webp")
     screen.tab.click("#next-frame")
     screen.expect("#query-name", "street.avi · 0:00:01.5")
+
+
+def test_a_video_plays_at_the_moment_with_the_box_over_it(browser, tmp_path):
+    predictor = BlockPredictor()
+    path = write_video(tmp_path / "gate.webm", [{}] * 10 + [{RED: 48}] * 20, codec="VP80")
+    store = open_store(tmp_path / "g.db", weights=predictor.weights_sha256, create=True)
+    indexer = Indexer(predictor, store, IndexOptions(camera="gate", rate=5))
+    indexer.plan([path])
+    indexer.run()
+    with GallerySearch(store, predictor) as gallery, serving(gallery) as url:
+        screen = Screen(browser, url, **WIDE)
+        screen.tab.locator(".tile .play").click()
+        screen.expect("#answer", "The 1 most alike of 1 sighting")
+        screen.tab.locator(".tile .play").click()
+        overlay = screen.tab.locator(".player .overlay")
+        sync_api.expect(overlay).to_be_visible(timeout=20_000)
+        frame, box = screen.tab.locator(".player video").bounding_box(), overlay.bounding_box()
+        assert (box["x"] - frame["x"]) / frame["width"] == pytest.approx(48 / 96, abs=0.03)
+        assert box["height"] / frame["height"] == pytest.approx(40 / 72, abs=0.05)
+        screen.tab.get_by_role("button", name="Somebody else in this frame").click()
+        screen.count(".person", 1)
+        assert not screen.faults
+        screen.context.close()
 
 
 def test_faults_are_shown_and_change_nothing(open_screen):

@@ -774,12 +774,12 @@ function showTimeline() {
   const low = Math.min(...all.map((one) => one.first)), high = Math.max(low + 1, ...all.map((one) => one.last));
   const names = [...new Set(all.map((one) => one.camera ?? ""))].sort();
   const width = Math.max(320, $("timeline").clientWidth - 20), height = TOP + LANE * names.length + 22;
-  const left = Math.min(LEFT, width / 4);
+  const left = Math.min(LEFT, width / 4, 14 + 7.5 * Math.max(...names.map((name) => (name || "no camera").length)));
   const x = (seconds) => left + (width - left - 8) * (seconds - low) / (high - low);
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": `Timeline from ${formatTime(low)} to ${formatTime(high)}, ${plural(names.length, "camera")}` });
   chart.append(svg("defs", {}, svg("pattern", { id: "hatch", width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
     svg("line", { class: "hatch", x1: 0, y1: 0, x2: 0, y2: 6 }))));
-  for (const seconds of chooseTicks(low, high, Math.max(2, Math.floor((width - left) / 110)))) {
+  for (const seconds of chooseTicks(low, high, Math.max(2, Math.floor((width - left) / 80)))) {
     chart.append(svg("line", { class: "tick", x1: x(seconds), x2: x(seconds), y1: TOP, y2: height - 20 }),
       svg("text", { x: x(seconds), y: height - 6, "text-anchor": "middle" }, formatTick(seconds, high - low)));
   }
