@@ -71,7 +71,7 @@ def _add(args: argparse.Namespace) -> int:
 
     from clsa_search.retrieval.reference_images import read_references
     from clsa_search.retrieval.results import printable
-    from clsa_search.retrieval.watch_list import add_person
+    from clsa_search.retrieval.watch_list import add_person, load_stranger_count
 
     with open_gallery_of(args) as gallery:
         images, problems = read_references(gallery, args.images)
@@ -82,8 +82,11 @@ def _add(args: argparse.Namespace) -> int:
         rows = [gallery.predictor.embed(one.image, [one.box])[0] for one in images]
         options = {"note": args.note, "until": args.until, "is_past_compared": args.past}
         person = add_person(gallery.store, args.name, np.stack(rows), **options)
+        is_calibrated = load_stranger_count(gallery.store) is not None
     total = count_noun(len(person.examples), "image")
     print(f"{args.store}: {printable(person.name)}: {total}; compared after each indexing")
+    if not is_calibrated:
+        print(f"no sighting is reported before `clsa-search calibrate {args.store}` succeeds")
     return _PROBLEMS if problems else 0
 
 

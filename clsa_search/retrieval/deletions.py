@@ -14,6 +14,7 @@ from clsa_search.gallery import Filter, GalleryStore, Tracklet
 from clsa_search.retrieval.audit_log import write_audit
 from clsa_search.retrieval.erasure import suppress_tracklets
 from clsa_search.retrieval.results import printable
+from clsa_search.retrieval.time_format import CALENDAR_FROM
 from clsa_search.retrieval.watch_list import forget_examples, list_people
 from clsa_search.wording import count_noun
 
@@ -65,7 +66,8 @@ class DeletionPlan:
         first: earliest time; None if unknown.
         last: latest time.
         total: number of detections in the gallery.
-        without_time: number of sightings that a time cannot choose, as theirs is unknown.
+        without_time: number of sightings that a time cannot choose, as theirs is unknown, or
+            counts from the start of the video where dates are given.
     """
 
     selector: DeletionSelector
@@ -214,10 +216,20 @@ def _choose(store: GalleryStore, selector: DeletionSelector) -> tuple[list[Track
             if (cameras is None or one.camera in cameras)
             and (sources is None or one.source in sources)
         ]
-    if selector.before is None and selector.after is None:
+    bounds = [one for one in (selector.before, selector.after) if one is not None]
+    if not bounds:
         return found, 0
+    is_date = bounds[0] >= CALENDAR_FROM
+    if any((bound >= CALENDAR_FROM) != is_date for bound in bounds):
+        raise InputError("delete: before and after have different clocks; expected two dates")
     before = math.inf if selector.before is None else selector.before
     after = -math.inf if selector.after is None else selector.after
-    timed = [one for one in found if one.first is not None and one.last is not None]
+    timed = [one for one in found if _is_on_clock(one, is_date)]
     chosen = [one for one in timed if one.last < before and one.first > after]  # type: ignore[operator]
     return chosen, len(found) - len(timed)
+
+
+def _is_on_clock(tracklet: Tracklet, is_date: bool) -> bool:
+    """Return whether both times are dates, or both are times within a video."""
+    times = tracklet.first, tracklet.last
+    return all(time is not None and (time >= CALENDAR_FROM) == is_date for time in times)

@@ -161,6 +161,7 @@ def test_people_are_added_listed_and_forgotten(run, gallery, tmp_path):
     printed = run(*words, status=1)
     assert "two.png: 2 detections; expected an image of one person" in printed
     assert "Ann: 1 image" in printed
+    assert "no sighting is reported before `clsa-search calibrate street.db`" in printed
     listed = run("people", "list", gallery)
     assert "Ann" in listed and "2036-01-01" in listed
     assert "0 sightings of Ann" in run("people", "hits", gallery, "Ann")

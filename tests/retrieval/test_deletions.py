@@ -80,6 +80,16 @@ def test_what_is_chosen_is_deleted_and_the_rest_stays(store, selector, left, cou
     assert len(found) == 17 - count
 
 
+def test_dates_choose_no_times_within_videos(tmp_path, folder):
+    with make_gallery(tmp_path / "undated.db", folder) as store:
+        plan = plan_deletion(store, DeletionSelector(before=DAY + 1e6))
+        assert (plan.sightings, plan.without_time) == ((), 5)
+        plan = plan_deletion(store, DeletionSelector(before=3.5))
+        assert (len(plan.sightings), plan.without_time) == (4, 1)
+        with pytest.raises(InputError, match="different clocks"):
+            plan_deletion(store, DeletionSelector(before=DAY, after=5.0))
+
+
 def test_a_plan_deletes_nothing(store):
     plan = plan_deletion(store, DeletionSelector(cameras=["north"]))
     assert (plan.first, plan.last, plan.total) == (DAY, pytest.approx(DAY + 3), 17)
