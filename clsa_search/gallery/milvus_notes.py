@@ -59,14 +59,13 @@ class NoteTable(Table):
                 raise InputError(
                     f"{self.address}: there is no note {note_id}; expected a stored one"
                 )
-        ids = self.restore_notes(notes)
+        ids = self._upsert_notes(notes)
         others = [one for one in delete if one not in kept]
         if others:
             self.delete(f"id in {others}")
         return ids
 
-    def restore_notes(self, notes: Sequence[Note]) -> list[int]:
-        """Write notes, new ones and those with ids; return the ids."""
+    def _upsert_notes(self, notes: Sequence[Note]) -> list[int]:
         now = time.time_ns()
         rows = [_to_row(note, now + i) for i, note in enumerate(notes)]
         for row in rows:
@@ -75,11 +74,6 @@ class NoteTable(Table):
         if rows:
             self.upsert(rows)
         return [row["id"] for row in rows]
-
-    def list_kinds(self) -> list[str]:
-        """Return the sorted kinds of the notes."""
-        rows = self.scan_rows(f"kind not in [{_SOURCE}, {_STATE}]")
-        return sorted({json.loads(row["value"])["kind"] for row in rows})
 
     def list_noted(self) -> list[int]:
         """Return the ids of detections with notes."""
@@ -136,20 +130,15 @@ class NoteTable(Table):
 
     def _scan_kind(self, kind: int, condition: str = "") -> list[dict]:
         """Return the rows of a kind in the order of ids."""
-        return self.scan_rows(join_conditions(f"kind == {kind}", condition))
-
-    def scan_rows(self, condition: str) -> list[dict]:
-        """Return the rows of a condition in the order of ids."""
         rows: list[dict] = []
-        while page := self.scan(
-            "id", rows[-1]["id"] if rows else 0, _PAGE_ROWS, condition=condition
-        ):
+        both = join_conditions(f"kind == {kind}", condition)
+        while page := self.scan("id", rows[-1]["id"] if rows else 0, _PAGE_ROWS, condition=both):
             rows += page
         return rows
 
 
 def _to_row(note: Note, new_id: int) -> dict[str, Any]:
-    value = json.dumps({"kind": note.kind, "values": dict(note.values)}, ensure_ascii=False)
+    value = json.dumps({"values": dict(note.values)}, ensure_ascii=False)
     data = None if note.data is None else base64.b64encode(note.data).decode()
     note_id = new_id if note.note_id is None else note.note_id
     return _make_row(note_id, make_key(note.kind), note.detection, value, data)

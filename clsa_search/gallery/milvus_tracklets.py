@@ -169,15 +169,6 @@ class MilvusTracklets(TrackletStore):
         """See `TrackletStore`."""
         return self._notes.read_notes(kind, detection)
 
-    def note_kinds(self) -> list[str]:
-        """See `TrackletStore`."""
-        return self._notes.list_kinds()
-
-    def restore_notes(self, notes: Sequence[Note]) -> None:
-        """See `TrackletStore`."""
-        check_notes(self.address, notes)
-        self._notes.restore_notes(notes)
-
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """See `TrackletStore`."""
         check_notes(self.address, notes)

@@ -35,11 +35,6 @@ class NoteTable(SQLiteFile):
         self.execute(f"DELETE FROM notes WHERE id {IN_LIST}", json.dumps(list(delete)))
         return [self._write_note(note) for note in notes]
 
-    def restore_notes(self, notes: Sequence[Note]) -> None:
-        """Insert notes with their ids, or replace those with the same ids."""
-        rows = [(note.note_id, *_to_columns(note)) for note in notes]
-        self.execute_many("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?, ?)", rows)
-
     def delete_notes_of(self, query: str, *values: object) -> None:
         """Delete the notes of the detections of a query."""
         self.execute(f"DELETE FROM notes WHERE detection IN ({query})", *values)

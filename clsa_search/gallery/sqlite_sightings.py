@@ -143,16 +143,6 @@ class SQLiteTracklets(TrackletStore):
         with self._tables.reading():
             return self._tables.read_notes(kind, detection)
 
-    def note_kinds(self) -> list[str]:
-        """See `TrackletStore`."""
-        return [row[0] for row in self._tables.select("DISTINCT kind FROM notes ORDER BY kind")]
-
-    def restore_notes(self, notes: Sequence[Note]) -> None:
-        """See `TrackletStore`."""
-        check_notes(self.address, notes)
-        with self._tables.writing("write notes"):
-            self._tables.restore_notes(notes)
-
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """See `TrackletStore`."""
         check_notes(self.address, notes)

@@ -144,14 +144,6 @@ class TrackletStore(ABC):
         """Return the notes of a kind, of one detection or of all, in the order of ids."""
 
     @abstractmethod
-    def note_kinds(self) -> list[str]:
-        """Return the sorted kinds of the notes."""
-
-    @abstractmethod
-    def restore_notes(self, notes: Sequence[Note]) -> None:
-        """Write notes of another gallery with their ids, in place of notes with the same ids."""
-
-    @abstractmethod
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """Delete and write notes in one transaction.
 

@@ -1,4 +1,4 @@
-"""Copying the tracklets and notes of a gallery to another one with the same detections."""
+"""Copying the tracklets of a gallery to another one with the same detections."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,27 +29,6 @@ def copy_tracklets(gallery: GalleryStore, copy: GalleryStore, sources: Sequence[
         ids.update(zip(originals, copied, strict=True))
     for source in missing:
         _copy_source(gallery, copy, source.path, ids)
-
-
-def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> None:
-    """Copy the notes with their ids, in place of copied ones.
-
-    Args:
-        gallery: the original.
-        copy: gallery with the same detections of each source in the same order.
-    """
-    notes = [note for kind in gallery.note_kinds() for note in gallery.notes(kind)]
-    noted = gallery.get(sorted({one.detection for one in notes if one.detection is not None}))
-    ids: dict[int, int] = {}
-    for path in dict.fromkeys(one.source for one in noted):
-        originals, copied = (_list_ids(store, path) for store in (gallery, copy))
-        ids.update(zip(originals, copied, strict=True))
-    copy.restore_notes(
-        [
-            one if one.detection is None else replace(one, detection=ids[one.detection])
-            for one in notes
-        ]
-    )
 
 
 def _copy_source(gallery: GalleryStore, copy: GalleryStore, path: str, ids: dict[int, int]) -> None:

@@ -15,7 +15,7 @@ from clsa_search.gallery.store_records import (
     Source,
     StoredDetection,
 )
-from clsa_search.gallery.tracklet_transfer import copy_notes, copy_tracklets
+from clsa_search.gallery.tracklet_transfer import copy_tracklets
 from clsa_search.structures import ImageDetections
 
 
@@ -40,7 +40,7 @@ def copy_gallery(
     batch_size: int = 5000,
     on_copied: Callable[[int], None] = lambda count: None,
 ) -> CopyReport:
-    """Copy a gallery: detections in their order, tracklets, notes, places, progress, weights.
+    """Copy a gallery: detections in their order, tracklets, places, progress, weights.
 
     The same call continues an interrupted copy and adds new detections to a complete one; it
     compares the present ones. Ids are new. Sources are in the order of their first detection;
@@ -73,7 +73,6 @@ def copy_gallery(
             )
         copy.add([], progress)
         copy_tracklets(gallery, copy, sources)
-        copy_notes(gallery, copy)
     return CopyReport(copied, present, len(sources))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import Filter, IndexProgress, Note, Source, open_store
+from clsa_search.gallery import IndexProgress, Source, open_store
 from clsa_search.gallery.milvus_sources import SourceTable
 from clsa_search.gallery.transfer import CopyReport, copy_gallery
 from tests.support.store_cases import WEIGHTS, make_embeddings, make_image, make_images, new_store
@@ -143,26 +143,6 @@ def test_embeddings_are_copied_exactly(addresses):
             assert (mine.ids == theirs.ids).all()
             assert [detection.embedding.tolist() for detection in copy.scan()] == rows.tolist()
             assert copy.sources() == [Source("a.jpg", None, None, 40)]
-
-
-def test_notes_are_copied(addresses, gallery):
-    (detection,) = gallery.list(Filter(sources=["video_2.mp4"]), limit=1)
-    (person,) = gallery.write_notes([Note("person", {"name": "Ann"})])
-    values = {"person": person}
-    gallery.write_notes([Note("hit", values, detection=detection.detection_id, data=b"bytes")])
-    for _ in range(2):
-        copy_gallery(gallery, addresses[1])
-        with open_store(addresses[1]) as copy:
-            assert copy.note_kinds() == gallery.note_kinds() == ["hit", "person"]
-            assert copy.notes("person") == gallery.notes("person")
-            (hit,) = copy.notes("hit")
-            assert (hit.values, hit.data) == (values, b"bytes")
-            assert copy.get([hit.detection])[0].box == detection.box
-            assert copy.unlinked() == gallery.unlinked()
-            with new_store(addresses[1]) as other:
-                (new,) = other.write_notes([Note("person", {})])
-                assert new > hit.note_id
-                other.write_notes([], delete=[new])
 
 
 def test_tracklets_and_places_are_copied(tmp_path, store_address):
