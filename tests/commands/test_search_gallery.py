@@ -82,7 +82,8 @@ def test_index_prints_a_summary(run, footage):
     )
     assert printed[1] == "1 file is neither image nor video by name, and passed over: 1 .txt"
     assert printed[2].startswith(f"problem: {footage / 'cut.png'}: not readable as an image")
-    assert printed[3:] == ["street.db: 5 sightings, 11 detections in all"]
+    assert printed[3].startswith("street.db: not calibrated: 2 pairs of certain strangers")
+    assert printed[4:] == ["street.db: 5 sightings, 11 detections in all"]
     (footage / "cut.png").unlink()
     assert run(*words).startswith(
         "street.db: 0 detections in 0 images added, 3 files already indexed"
