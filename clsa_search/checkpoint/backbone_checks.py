@@ -19,11 +19,18 @@ BACKBONE_KEYS = {DETECTOR_BACKBONE: "MODEL", REID_BACKBONE: "MODEL.REID.BACKBONE
 NAME_KEYS = {DETECTOR_BACKBONE: "MODEL.BACKBONE.NAME", REID_BACKBONE: "MODEL.REID.BACKBONE.NAME"}
 """Config key with the builder of each backbone."""
 
-NODES = {"ResNet": "RESNETS", "ConvNeXt": "CONVNEXT", "Swin": "SWIN", TIMM: "TIMM"}
+NODES = {
+    "ResNet": "RESNETS",
+    "CLIP ResNet": "RESNETS",
+    "ConvNeXt": "CONVNEXT",
+    "Swin": "SWIN",
+    TIMM: "TIMM",
+}
 """Node of each architecture, below one of BACKBONE_KEYS."""
 
 ARCHITECTURE_KEYS = {
     "ResNet": ("RESNETS.DEPTH", "RESNETS.NORM", "RESNETS.STRIDE_IN_1X1"),
+    "CLIP ResNet": ("RESNETS.DEPTH", "RESNETS.NORM"),
     "ConvNeXt": ("CONVNEXT.SIZE",),
     "Swin": ("SWIN.SIZE", "SWIN.VERSION"),
     TIMM: ("TIMM.NAME",),
@@ -86,7 +93,7 @@ def check_values_of_backbone(cfg: CfgNode, backbone: str, pretrained: Pretrained
         if not np.allclose(pixels.mean, mean, atol=0.01):
             of_reid = backbone != DETECTOR_BACKBONE and cfg.MODEL.REID.INPUT.PIXEL_MEAN
             needed["MODEL.REID.INPUT.PIXEL_MEAN" if of_reid else "MODEL.PIXEL_MEAN"] = mean
-    if pretrained.architecture == "ResNet":
+    if "ResNet" in pretrained.architecture:
         needed |= _list_resnet_values(cfg, BACKBONE_KEYS[backbone], pretrained, convention)
     wrong = [
         f"{key} {value!r}, not {read_key(cfg, key)!r}"
@@ -108,7 +115,8 @@ def _list_resnet_values(
     needed: dict[str, object] = {}
     options = read_key(cfg, f"{node}.RESNETS")
     assert isinstance(options, CfgNode)
-    if convention and options.DEPTH >= 50:  # smaller ones have no 1 x 1 convolutions
+    # smaller ones have no 1 x 1 convolutions, CLIP's no strides
+    if convention and options.DEPTH >= 50 and resnet.architecture == "ResNet":
         needed[f"{node}.RESNETS.STRIDE_IN_1X1"] = convention.stride_in_1x1
     if resnet.has_folded_norms:
         needed[f"{node}.RESNETS.NORM"] = "FrozenBN"

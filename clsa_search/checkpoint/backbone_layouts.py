@@ -6,6 +6,7 @@ from functools import partial
 
 from detectron2.checkpoint.c2_model_loading import convert_c2_detectron_names
 
+from clsa_search.checkpoint.conventions import CONFIG_CONVENTION
 from clsa_search.checkpoint.other_networks import name_other_network
 from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors, read_state_dict
 from clsa_search.checkpoint.resnet_layouts import rename_torchvision
@@ -19,6 +20,7 @@ _CHOSEN = ("encoder_q.", "teacher.")
 """Part of the prefix of the network to take from a self-supervised pair, such as MoCo's."""
 
 _ARCHITECTURES = {
+    "stem.conv3.weight": "CLIP ResNet",
     "stem.conv1.weight": "ResNet",
     "res2.0.block.0.weight": "ConvNeXt",
     "res2.0.attn.qkv.weight": "Swin",
@@ -35,7 +37,7 @@ class PretrainedBackbone:
 
     Args:
         path: path of the checkpoint.
-        architecture: "ResNet", "ConvNeXt", "Swin" or TIMM.
+        architecture: "ResNet", "CLIP ResNet", "ConvNeXt", "Swin" or TIMM.
         tensors: tensors by our names.
         sources: names in the file by our names.
         unused: names in the file outside of the backbone.
@@ -52,7 +54,7 @@ class PretrainedBackbone:
     @property
     def has_folded_norms(self) -> bool:
         """Whether the statistics of a ResNet's norms are part of their scale and shift."""
-        if self.architecture != "ResNet":
+        if "ResNet" not in self.architecture:
             return False
         means = (v for k, v in self.tensors.items() if k.endswith(".running_mean"))
         scales = (v for k, v in self.tensors.items() if k.endswith(".norm.weight"))
@@ -65,8 +67,7 @@ def find_architecture(names: Iterable[str]) -> str | None:
     names = set(names)
     if any(name.startswith(_TIMM_PREFIX) for name in names):
         return TIMM
-    found = names & _ARCHITECTURES.keys()
-    return _ARCHITECTURES[found.pop()] if found else None
+    return next((kind for mark, kind in _ARCHITECTURES.items() if mark in names), None)
 
 
 def read_backbone(
@@ -95,13 +96,17 @@ def read_backbone(
     prefix = _find_prefix(path, state, naming.mark, backbone)
     own = {k.removeprefix(prefix): v.float() for k, v in state.items() if k.startswith(prefix)}
     tensors, sources = naming.rename(own)
+    usual = naming.convention
+    architecture = naming.architecture or find_architecture(tensors) or "ResNet"
+    if architecture == "CLIP ResNet":
+        usual = CONFIG_CONVENTION  # CLIP and PLIP have the same names and other pixels
     return PretrainedBackbone(
         path=path,
-        architecture=naming.architecture,
+        architecture=architecture,
         tensors=tensors,
         sources={name: prefix + source for name, source in sources.items()},
         unused=[name for name in state if not name.startswith(prefix)],
-        convention=convention or naming.convention,
+        convention=convention or usual,
     )
 
 
@@ -113,13 +118,13 @@ class _Naming:
         mark: end of a name in every network of the family.
         rename: state dict to tensors in our names and the old name of each.
         convention: usual convention of the family.
-        architecture: "ResNet", "ConvNeXt" or "Swin".
+        architecture: see `PretrainedBackbone`; "" for one of the ResNets.
     """
 
     mark: str
     rename: Callable[[Tensors], tuple[Tensors, dict[str, str]]]
     convention: str
-    architecture: str = "ResNet"
+    architecture: str = ""
 
 
 def _keep_names(state: Tensors) -> tuple[Tensors, dict[str, str]]:
@@ -156,7 +161,7 @@ def _find_naming(path: str, state: Tensors, author: str) -> _Naming:
     namings += [
         _Naming(mark, _keep_names, "torchvision", architecture)
         for mark, architecture in _ARCHITECTURES.items()
-        if architecture != "ResNet"
+        if "ResNet" not in architecture
     ]
     for naming in namings:
         if any(name.endswith(naming.mark) for name in state):

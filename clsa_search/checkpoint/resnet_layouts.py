@@ -8,14 +8,15 @@ from clsa_search.checkpoint.public_weights import Tensors
 def rename_torchvision(state: Tensors) -> tuple[Tensors, dict[str, str]]:
     """Give the tensors of torchvision's ResNet Detectron2's names.
 
-    IBN and non-local blocks of re-ID projects get those of `build_reid_resnet_backbone`.
+    IBN and non-local blocks of re-ID projects get those of `build_reid_resnet_backbone`, the three
+    convolutions in the stem of CLIP those of `build_clip_resnet_backbone`.
 
     Returns:
         Tensors by their new names, and the old name of each.
     """
     sources = {}
     for old in state:
-        new = re.sub(r"^(conv1|bn1)\.", r"stem.\1.", _place_non_local(old, state))
+        new = re.sub(r"^(conv\d|bn\d)\.", r"stem.\1.", _place_non_local(old, state))
         new = re.sub(r"^layer(\d)\.", lambda stage: f"res{int(stage[1]) + 1}.", new)
         new = re.sub(r"\.bn(\d)\.", r".conv\1.norm.", new)
         new = new.replace(".norm.IN.", ".norm.instance.").replace(".norm.BN.", ".norm.batch.")

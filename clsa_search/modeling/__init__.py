@@ -1,6 +1,7 @@
 """The model: meta-architecture, re-ID branches, heads, criterion, identity classifiers, losses."""
 
 from clsa_search.modeling.backbones import compute_features, feature_shapes
+from clsa_search.modeling.clip_resnet import build_clip_resnet_backbone
 from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.heads import (
     REID_HEAD_REGISTRY,
@@ -78,6 +79,7 @@ __all__ = [
     "TimmBackbone",
     "alignment_loss",
     "batch_hard_triplet_loss",
+    "build_clip_resnet_backbone",
     "build_convnext_backbone",
     "build_reid_branch",
     "build_reid_resnet_backbone",

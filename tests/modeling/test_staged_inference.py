@@ -87,6 +87,6 @@ def test_compiled_stages_train_alike(cfg, monkeypatch):
     for model in (plain, compiled):
         losses = compute_losses(model, [training_input(0, [0, 1]), training_input(1, [2])])
         results.append({name: loss.item() for name, loss in losses.items()})
-    assert counters["stats"]["unique_graphs"] == 2 * len(DEPTHS)
+    assert counters["stats"]["unique_graphs"] >= len(DEPTHS) and not counters["graph_break"]
     assert results[1] == pytest.approx(results[0], rel=1e-3, abs=1e-4)
     assert compiled.state_dict().keys() == plain.state_dict().keys()

@@ -1,6 +1,12 @@
-"""The tensors of torchvision's ConvNeXt and Swin in the names and orders of other projects."""
+"""The tensors of torchvision's ConvNeXt and Swin in the names and orders of other projects.
+
+And CLIP's ResNet in its own names.
+"""
+
+from collections import OrderedDict
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 
@@ -113,3 +119,50 @@ def _merge(maps, state, name):
     norm = state[f"{name}.norm.weight"], state[f"{name}.norm.bias"]
     cells = F.layer_norm(cells, cells.shape[-1:], *norm) @ state[f"{name}.reduction.weight"].T
     return cells.unflatten(1, (height // 2, width // 2))
+
+
+class PublicCLIPBlock(nn.Module):
+    """CLIP's bottleneck; pools take the place of strides."""
+
+    def __init__(self, channels, width, pool):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2, self.bn3 = nn.BatchNorm2d(width), nn.BatchNorm2d(4 * width)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.pool, self.downsample = nn.AvgPool2d(pool), nn.Identity()
+        if pool > 1 or channels != 4 * width:
+            conv = nn.Conv2d(channels, 4 * width, 1, bias=False)
+            parts = [("-1", nn.AvgPool2d(pool)), ("0", conv), ("1", nn.BatchNorm2d(4 * width))]
+            self.downsample = nn.Sequential(OrderedDict(parts))
+
+    def forward(self, x):
+        hidden = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        return F.relu(self.bn3(self.conv3(self.pool(hidden))) + self.downsample(x))
+
+
+class PublicCLIPResNet(nn.Module):
+    """The ResNet-50 of CLIP and PLIP, without its attention pool."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        channels = 3
+        for i, out in enumerate((width // 2, width // 2, width), start=1):
+            conv = nn.Conv2d(channels, out, 3, stride=2 if i == 1 else 1, padding=1, bias=False)
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(out))
+            channels = out
+        for i, count in enumerate((3, 4, 6, 3)):
+            blocks = []
+            for j in range(count):
+                blocks.append(PublicCLIPBlock(channels, width << i, 2 if i and j == 0 else 1))
+                channels = 4 * width << i
+            self.add_module(f"layer{i + 1}", nn.Sequential(*blocks))
+
+    def forward(self, x):
+        for i in (1, 2, 3):
+            x = F.relu(getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(x)))
+        x = F.avg_pool2d(x, 2)
+        for i in range(1, 5):
+            x = getattr(self, f"layer{i}")(x)
+        return x
