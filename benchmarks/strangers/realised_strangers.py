@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.strangers.synthetic_galleries import RECIPES, SyntheticGallery, make_gallery
 from clsa_search.sightings.calibration import TrackletSample, fit_strangers
-from clsa_search.sightings.cohort import Cohort, sample_cohort
+from clsa_search.sightings.cohort import Cohort, sample_cohort, stretch
 
 LEVELS = 0.01, 0.1, 1.0, 10.0
 FALSE_POSITIVES = 0.01, 0.1
@@ -51,7 +51,7 @@ def measure(gallery: SyntheticGallery) -> Realised:
     def score(queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         locations, scales = cohort.measure(queries)
         similarities = queries @ gallery.embeddings.T
-        return similarities, (similarities - locations[:, codes]) / scales[:, None]
+        return similarities, (stretch(similarities) - locations[:, codes]) / scales[:, None]
 
     absent, absent_scores = score(gallery.strangers)
     present, present_scores = score(gallery.present)

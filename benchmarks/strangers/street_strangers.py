@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.strangers.synthetic_galleries import normalize
 from clsa_search.data.image_io import read_image
 from clsa_search.sightings.calibration import TrackletSample, standardize_pairs, standardize_random
-from clsa_search.sightings.cohort import Cohort
+from clsa_search.sightings.cohort import Cohort, stretch
 from clsa_search.sightings.impostors import pair_people_of_frames
 from clsa_search.sightings.stranger_tail import fit_tail
 
@@ -93,7 +93,8 @@ def measure(people: Sequence[Sighted], absent: float, rng: np.random.Generator) 
     queries = [groups[name][0] for name in names if name in searched]
     embeddings = np.array([one.embedding for one in queries])
     locations, scales = cohort.measure(embeddings)
-    scores = embeddings @ sample.embeddings.T - locations[:, cohort.encode(sample.cameras)]
+    similarities = stretch(embeddings @ sample.embeddings.T)
+    scores = similarities - locations[:, cohort.encode(sample.cameras)]
     expected = len(gallery) * tail.find_rates(scores / scales[:, None])
     elsewhere = np.array([[one.scene != scene for scene in sample.cameras] for one in queries])
     shares = [float((expected <= level).mean()) for level in LEVELS]

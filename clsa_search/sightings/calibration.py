@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clsa_search.errors import InputError
-from clsa_search.sightings.cohort import Cohort
+from clsa_search.sightings.cohort import Cohort, stretch
 from clsa_search.sightings.stranger_tail import StrangerTail, fit_tail
 
 MIN_PAIRS = 500
@@ -143,7 +143,7 @@ class StrangerScale:
         """
         locations, scales = self._cohort.measure(query[None])
         codes = self._cohort.encode(cameras)
-        scores = (np.asarray(similarities, float) - locations[0, codes]) / scales[0]
+        scores = (stretch(np.asarray(similarities, float)) - locations[0, codes]) / scales[0]
         rates = self._tail.find_rates(scores)
         return Strangers(scores, searched * rates, rates <= self._tail.lowest)
 
@@ -190,7 +190,7 @@ def standardize_pairs(cohort: Cohort, people: TrackletSample, pairs: np.ndarray)
     codes = cohort.encode(people.cameras)
     query, match = np.concatenate([pairs, pairs[:, ::-1]]).T
     similarities = np.einsum("pd,pd->p", people.queries[query], people.embeddings[match])
-    return (similarities - locations[query, codes[match]]) / scales[query]
+    return (stretch(similarities) - locations[query, codes[match]]) / scales[query]
 
 
 def standardize_random(cohort: Cohort, queries: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -203,7 +203,7 @@ def standardize_random(cohort: Cohort, queries: np.ndarray, seed: int = 0) -> np
     """
     order = np.random.default_rng(seed).permutation(len(cohort))[:_MAX_RANDOM]
     locations, scales = cohort.measure(queries[order])
-    similarities = queries[order] @ cohort.embeddings.T
+    similarities = stretch(queries[order] @ cohort.embeddings.T)
     scores = (similarities - locations[:, cohort.codes]) / scales[:, None]
     return scores[order[:, None] != np.arange(len(cohort))]
 

@@ -14,6 +14,7 @@ MAX_COHORT = 4096
 MIN_OF_CAMERA = 32  # a camera with fewer has the location of the whole gallery
 _NORMAL = 1.4826  # standard deviation of a normal distribution by its median absolute deviation
 _MIN_SCALE = 1e-6
+_CLOSEST = 1 - 1e-6
 _BLOCK_ROWS = 2048
 
 
@@ -89,7 +90,7 @@ class Cohort:
         return np.concatenate(locations), np.concatenate(scales)
 
     def _measure_block(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        similarities = queries @ self.embeddings.T
+        similarities = stretch(queries @ self.embeddings.T)
         everywhere = _find_median(similarities)
         locations = np.repeat(everywhere[:, None], len(self._codes) + 1, axis=1)
         residuals = similarities - everywhere[:, None]
@@ -99,6 +100,14 @@ class Cohort:
         residuals = np.abs(residuals)
         scales = np.maximum(_NORMAL * _find_median(residuals), _MIN_SCALE)
         return locations.astype(float), scales.astype(float)
+
+
+def stretch(similarities: np.ndarray) -> np.ndarray:
+    """Return the inverse hyperbolic tangent of similarities.
+
+    Similarities end at 1: where all are high, they are crowded. Fisher's transformation undoes it.
+    """
+    return np.arctanh(np.clip(similarities, -_CLOSEST, _CLOSEST))
 
 
 def _find_median(values: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class _Prior(NamedTuple):
     weight: float
 
 
-_CERTAIN_PRIOR, _RANDOM_PRIOR = _Prior(-0.1, 250), _Prior(-0.15, 500)
+_CERTAIN_PRIOR, _RANDOM_PRIOR = _Prior(-0.1, 250), _Prior(-0.12, 500)
 
 
 @dataclass(frozen=True)

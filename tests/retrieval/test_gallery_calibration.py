@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import Filter, GalleryImage, GalleryStore, IndexProgress, open_store
+from clsa_search.gallery import Filter, GalleryImage, open_store
 from clsa_search.retrieval.gallery_calibration import (
     StrangerCounter,
     calibrate_gallery,
@@ -13,29 +13,7 @@ from clsa_search.retrieval.gallery_calibration import (
     refresh_calibration,
 )
 from clsa_search.structures import ImageDetections
-
-WIDTH = 16
-START = 1.7e9
-BOXES = np.arange(4)[:, None] * 100.0 + np.array([0, 0, 50, 150])
-
-
-def unit(values: np.ndarray) -> np.ndarray:
-    return (values / np.linalg.norm(values, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def add_photographs(store: GalleryStore, count: int, *, camera: str, seed: int = 0) -> None:
-    """Add photographs of four different people each; two cameras take them at the same times."""
-    rng = np.random.default_rng(seed)
-    base = np.random.default_rng(9).standard_normal(WIDTH)
-    images = []
-    for i in range(count):
-        people = ImageDetections(
-            BOXES.astype(np.float32),
-            np.full(4, 0.9, np.float32),
-            unit(base + rng.standard_normal((4, WIDTH))),
-        )
-        images.append(GalleryImage(f"/{camera}/{i:04d}.jpg", people, None, START + i, camera))
-    store.add(images, [IndexProgress(image.source, "1") for image in images])
+from tests.support.photographs import BOXES, WIDTH, add_photographs, unit
 
 
 @pytest.fixture

@@ -38,9 +38,10 @@ def test_location_and_scale_are_medians():
     embeddings = np.stack([cosines, np.sqrt(1 - cosines**2)], axis=1)
     cohort = Cohort(embeddings, ["a"] * 40 + ["b"] * 40)
     locations, scales = cohort.measure(query)
-    # upper medians: 0.3 on a, 0.8 on b, 0.6 everywhere; deviations 0.2 and 0
-    assert locations == pytest.approx(np.array([[0.3, 0.8, 0.6]]), abs=1e-6)
-    assert scales == pytest.approx([1.4826 * 0.2], abs=1e-5)
+    # upper medians: 0.3 on a, 0.8 on b, 0.6 everywhere; deviations 0 (40 times), and of 0.1 and 0.6
+    # as inverse hyperbolic tangents, the smaller of them in the middle
+    assert locations == pytest.approx(np.arctanh([[0.3, 0.8, 0.6]]), abs=1e-5)
+    assert scales == pytest.approx([1.4826 * (np.arctanh(0.3) - np.arctanh(0.1))], abs=1e-5)
     assert cohort.encode(["b", "a", None, "unknown"]).tolist() == [1, 0, 2, 2]
 
 
@@ -49,7 +50,7 @@ def test_a_camera_with_few_tracklets_has_the_location_of_the_gallery():
     cohort = Cohort(embeddings, ["large"] * 40 + [None] * 31)
     locations, _ = cohort.measure(embeddings[:3])
     everywhere = np.sort(embeddings[:3] @ embeddings.T, axis=1)[:, 35]
-    assert locations[:, 1] == pytest.approx(everywhere, abs=1e-6)
+    assert locations[:, 1] == pytest.approx(np.arctanh(everywhere), abs=1e-5)
     assert cohort.encode([None]).tolist() == [1]
 
 
