@@ -18,12 +18,18 @@ Seconds = Annotated[float, Field(ge=-1e12, le=1e12)]
 
 
 class Shape(BaseModel):
-    """A shape without unknown fields, NaN or infinity."""
+    """A shape of requests: no unknown fields, NaN or infinity."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class Person(Shape):
+class Answer(BaseModel):
+    """A shape of answers; NaN and infinity are null in JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Person(Answer):
     """A detection of a query's image.
 
     Args:
@@ -39,7 +45,7 @@ class Person(Shape):
     detection: int | None = None
 
 
-class QueryAnswer(Shape):
+class QueryAnswer(Answer):
     """An image to choose a person from, kept for an hour.
 
     Args:
@@ -136,7 +142,7 @@ class SearchRequest(Shape):
     per: Literal["tracklet", "image", "match"] = "tracklet"
 
 
-class MatchAnswer(Shape):
+class MatchAnswer(Answer):
     """A match of a search.
 
     Args:
@@ -184,7 +190,7 @@ class MatchAnswer(Shape):
     rejected_like: int | None = None
 
 
-class SearchAnswer(Shape):
+class SearchAnswer(Answer):
     """The result of a search.
 
     Args:
@@ -206,7 +212,7 @@ class SearchAnswer(Shape):
     uniforms: bool = False
 
 
-class ErrorDetail(Shape):
+class ErrorDetail(Answer):
     """A fault of a request.
 
     Args:
@@ -220,7 +226,7 @@ class ErrorDetail(Shape):
     field: str | None = None
 
 
-class ErrorAnswer(Shape):
+class ErrorAnswer(Answer):
     """The form of all errors.
 
     Args:

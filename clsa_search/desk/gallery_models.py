@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from clsa_search.desk.api_models import Box, Shape
+from clsa_search.desk.api_models import Answer, Box
 
 
-class TrackletAnswer(Shape):
+class TrackletAnswer(Answer):
     """A sighting: detections of one person in consecutive frames of a file.
 
     Args:
@@ -31,7 +31,7 @@ class TrackletAnswer(Shape):
     purity: float
 
 
-class TrackletsAnswer(Shape):
+class TrackletsAnswer(Answer):
     """A part of the list of sightings, earliest first.
 
     Args:
@@ -43,7 +43,7 @@ class TrackletsAnswer(Shape):
     tracklets: list[TrackletAnswer]
 
 
-class TrackBox(Shape):
+class TrackBox(Answer):
     """A box of a track.
 
     Args:
@@ -59,7 +59,7 @@ class TrackBox(Shape):
     box: Box
 
 
-class TrackAnswer(Shape):
+class TrackAnswer(Answer):
     """Where and when a person is seen in a file.
 
     Args:
@@ -85,7 +85,7 @@ class TrackAnswer(Shape):
     height: int | None = None
 
 
-class SourceAnswer(Shape):
+class SourceAnswer(Answer):
     """An indexed file.
 
     Args:
@@ -105,7 +105,7 @@ class SourceAnswer(Shape):
     complete: bool
 
 
-class SourcesAnswer(Shape):
+class SourcesAnswer(Answer):
     """A part of the list of sources.
 
     Args:
@@ -133,7 +133,7 @@ class MediaAnswer(SourceAnswer):
     seconds: float | None = None
 
 
-class GalleryAnswer(Shape):
+class GalleryAnswer(Answer):
     """What the gallery holds.
 
     Args:
@@ -157,7 +157,7 @@ class GalleryAnswer(Shape):
     version: str
 
 
-class LaneAnswer(Shape):
+class LaneAnswer(Answer):
     """What the footage of a camera covers, from the first to the last frame of all cameras.
 
     Args:
@@ -173,7 +173,7 @@ class LaneAnswer(Shape):
     undated: int
 
 
-class TimelineAnswer(Shape):
+class TimelineAnswer(Answer):
     """What the footage covers.
 
     Args:

@@ -4,7 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clsa_search.desk.api_models import Id, Name, SearchRequest, Seconds, Shape, SourceId, Subject
+from clsa_search.desk.api_models import (
+    Answer,
+    Id,
+    Name,
+    SearchRequest,
+    Seconds,
+    Shape,
+    SourceId,
+    Subject,
+)
 
 Tracklets = Annotated[list[Id], Field(min_length=1, max_length=10_000)]
 Said = Literal["same", "other"]
@@ -55,7 +64,7 @@ class DeletionRequest(Shape):
     erase: bool = False
 
 
-class DeletionAnswer(Shape):
+class DeletionAnswer(Answer):
     """What a deletion deletes, or has deleted.
 
     Args:
@@ -95,7 +104,7 @@ class PersonRequest(Shape):
     until: Seconds | None = None
 
 
-class WatchedAnswer(Shape):
+class WatchedAnswer(Answer):
     """A person of the watch list.
 
     Args:

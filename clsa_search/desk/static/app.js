@@ -207,11 +207,12 @@ function cutView([x0, y0, x1, y1]) {
   return canvas;
 }
 
-function addView(subject, title, picture) {
+function addView(subject, title, picture, time = state.query?.time ?? null) {
   picture.setAttribute("aria-label", title);
   picture.title = title;
   if (!state.adding) state.said.clear(); // the verdicts were on another person
-  state.views = state.adding ? [...state.views, { subject, title, picture }] : [{ subject, title, picture }];
+  const view = { subject, title, picture, time };
+  state.views = state.adding ? [...state.views, view] : [view];
   setAdding(false);
   showViews();
   search();
@@ -379,7 +380,7 @@ async function showLatest() {
       const picture = make("img", { src: address(`tracklets/${one.tracklet}/crop.jpg`), loading: "lazy", alt: name, onerror: () => tile.remove() });
       const view = () => make("img", { src: picture.src, alt: name });
       const tile = make("article", { className: "tile" },
-        make("button", { type: "button", className: "play", "aria-label": `Search ${name}`, onclick: () => addView({ tracklet: one.tracklet }, name, view()) }, picture),
+        make("button", { type: "button", className: "play", "aria-label": `Search ${name}`, onclick: () => addView({ tracklet: one.tracklet }, name, view(), one.first) }, picture),
         make("div", { className: "facts" }, make("b", { text: one.camera ?? one.name }), formatSpan(one.first, one.last)));
       return tile;
     }))));
@@ -461,6 +462,13 @@ function makeGroup(verdict, matches) {
     make("div", { className: "tiles" }, ...matches.map(makeTile)));
 }
 
+/** Whether a midnight lies between a sighting and all views of the person. */
+function isOtherDay(match) {
+  const times = state.views.map((view) => view.time).filter((time) => time >= CALENDAR_FROM);
+  const dayOf = (seconds) => formatTime(seconds).slice(0, 10);
+  return match.first >= CALENDAR_FROM && times.length > 0 && times.every((time) => dayOf(time) !== dayOf(match.first));
+}
+
 function describeLength(match) {
   const seconds = match.last - match.first;
   return `seen ${seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`}, ${plural(match.detections, "frame")}`;
@@ -486,7 +494,8 @@ function makeTile(match) {
     make("div", { className: "facts" }, make("b", { text: match.camera ?? match.name }),
       make("span", { text: formatSpan(match.first, match.last) }), make("br"),
       match.detections > 1 && make("span", { text: describeLength(match) }), match.detections > 1 && make("br"),
-      make("span", { className: "quiet", text: describeLikeness(match) })),
+      make("span", { className: "quiet", text: describeLikeness(match) }),
+      isOtherDay(match) && make("span", { className: "warn", text: "another day: clothes may differ" })),
     makeJudge(match));
   tile.dataset.key = keyOf(match);
   showSaid(tile, match);
@@ -538,7 +547,7 @@ function searchMarked(marked) {
     if (known.has(JSON.stringify(subjectOf(match)))) continue;
     const title = `${match.camera ?? match.name} ${formatTime(match.time)}`;
     const picture = make("img", { src: address(`detections/${match.detection}/crop.jpg`), alt: title });
-    state.views.push({ subject: subjectOf(match), title, picture });
+    state.views.push({ subject: subjectOf(match), title, picture, time: match.time });
   }
   showViews();
   search();
@@ -636,7 +645,7 @@ async function showPeople() {
 
 function searchPerson(person) {
   state.views = person.sightings.slice(0, 20).map((tracklet) => ({
-    subject: { tracklet }, title: person.name, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
+    subject: { tracklet }, title: person.name, time: null, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
   }));
   showViews();
   search();
