@@ -13,10 +13,11 @@ weights, such as weights/street.yaml, and `clsa-search index --weights weights/s
 once. docs/weights.md lists all files. With --config-file, --detector gives weights to train that
 config from: the complete detector, and the backbone of the re-ID branch from --reid.
 
-The other forms give backbones to train from. Accepted are tensors with the names of torchvision,
-of re-ID projects (with any prefix), and of Detectron2 and Caffe2 (.pkl). The command reports the
-loaded, missing and unused tensors, and the config keys that the weights depend on. Code in a file
-is never run.
+The other forms give backbones to train from. Accepted are ResNets with the names of torchvision,
+of re-ID projects (with any prefix), and of Detectron2 and Caffe2 (.pkl); ConvNeXt and Swin of
+torchvision, timm, their papers and SOLIDER; PLIP; and with MODEL.TIMM the networks of timm. The
+command reports the loaded, missing and unused tensors, and the config keys that the weights depend
+on. Code in a file is never run.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("source", nargs="?", help="checkpoint with a ResNet for both backbones")
+    add("source", nargs="?", help="checkpoint with a network for both backbones")
     add("output", help="checkpoint to write (.pth)")
     add("--detector", metavar="SOURCE", help="complete detector; needs --reid")
     add(
@@ -76,7 +77,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             help=f"channel order, pixel statistics and stride of {source}; default: the usual ones "
             "for its tensor names",
         )
-    add("--partial", action="store_true", help="accept a ResNet with only some of the tensors")
+    add("--partial", action="store_true", help="accept a network with only some of the tensors")
     add("opts", nargs="*", metavar="KEY VALUE", help="config overrides")
     add_embedder_arguments(parser)
     return _assign_files(parser, parser.parse_intermixed_args(argv))

@@ -5,6 +5,7 @@ import torch
 from detectron2.modeling import build_backbone, build_model
 
 from clsa_search.engine import load_config
+from clsa_search.engine.optimizer import scale_layers
 from clsa_search.errors import InputError
 from clsa_search.modeling import build_reid_branch
 from clsa_search.modeling.staged_backbone import STAGES
@@ -168,6 +169,14 @@ def test_depths_rise_with_the_blocks(cfg):
     ):
         own = {value for name, value in by_block.items() if name.startswith(start)}
         assert own == {depth}, start
+
+
+def test_learning_rates_fall_with_each_block(cfg):
+    model = build_model(cfg)
+    factors = scale_layers(model, 0.5)
+    for backbone in (model.backbone.bottom_up, model.reid_branch.backbone):
+        assert factors[next(backbone.stem.parameters())] == 0.5 ** (sum(DEPTHS) + 1)
+        assert factors[backbone.norm_res5.weight] == 0.5
 
 
 def test_a_person_search_model_learns_and_detects(cfg):
