@@ -340,7 +340,7 @@ def test_reindexed_files_are_shown_again(gallery, footage):
 
 
 def test_copies_have_the_same_matches(run, gallery, footage):
-    (before,) = query(run, "--image", footage / "two.png")
+    (before,) = query(run, "--image", footage / "two.png", per="sighting")
     assert "11 detections of street.db copied" in run("copy", gallery, "copy.db")
     with open_store("copy.db") as copy:
         assert copy.count() == 11 and all(source.is_complete for source in copy.sources())
