@@ -797,8 +797,8 @@ function showTimeline() {
     const label = name || "no camera";
     chart.append(svg("text", { x: 0, y: y + 16 }, label.length > left / 7.5 ? `${label.slice(0, left / 7.5 - 1)}…` : label),
       svg("rect", { class: spans.length ? "" : "lane", fill: spans.length ? "url(#hatch)" : null, x: left, y: y + 3, width: width - left - 8, height: LANE - 8 }));
-    for (const span of spans.filter((one) => (one.camera ?? "") === name))
-      chart.append(svg("rect", { class: "covered", x: x(span.first), y: y + 3, width: Math.max(1.5, x(span.last) - x(span.first)), height: LANE - 8 }));
+    for (const [start, end] of joinBars(spans.filter((one) => (one.camera ?? "") === name).map((one) => [x(one.first), x(one.last)])))
+      chart.append(svg("rect", { class: "covered", x: start, y: y + 3, width: Math.max(1.5, end - start), height: LANE - 8 }));
   });
   for (const match of [...matches].reverse()) {
     const y = TOP + names.indexOf(match.camera ?? "") * LANE;
@@ -811,6 +811,17 @@ function showTimeline() {
     make("span", { text: "Drag to choose a time; click a bar to see it." }),
     spans.length ? make("span", { text: "Hatched: no footage, so nobody can be seen there." }) : null,
     undated ? make("span", { text: `${plural(undated, "file")} without a known time or length.` }) : null));
+}
+
+/** Join bars that no eye could tell apart: thousands of photographs are a few bars. */
+function joinBars(bars) {
+  const joined = [];
+  for (const [start, end] of bars.sort((a, b) => a[0] - b[0])) {
+    const last = joined.at(-1);
+    if (last && start - last[1] < 1) last[1] = Math.max(last[1], end);
+    else joined.push([start, end]);
+  }
+  return joined;
 }
 
 function chooseTicks(low, high, count) {
