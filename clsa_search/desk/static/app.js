@@ -122,7 +122,7 @@ function parseTime(text, name) {
 function exampleTime() {
   const times = state.lanes.flatMap((lane) => lane.spans.map(([first]) => first)).concat((state.answer?.matches ?? []).map((one) => one.first));
   const known = times.filter((one) => one !== null);
-  return known.length ? formatTime(Math.min(...known)) : "2026-05-01 12:00";
+  return known.length ? formatTime(known.reduce((least, one) => Math.min(least, one))) : "2026-05-01 12:00";
 }
 
 /** Return the seconds that the desk's clock is ahead of UTC. */
@@ -780,7 +780,8 @@ function showTimeline() {
   const undated = state.lanes.reduce((total, lane) => total + lane.undated, 0);
   $("timeline").hidden = !all.length;
   if (!all.length) return;
-  const low = Math.min(...all.map((one) => one.first)), high = Math.max(low + 1, ...all.map((one) => one.last));
+  const low = all.reduce((least, one) => Math.min(least, one.first), Infinity);
+  const high = all.reduce((most, one) => Math.max(most, one.last), low + 1);
   const names = [...new Set(all.map((one) => one.camera ?? ""))].sort();
   const width = Math.max(320, $("timeline").clientWidth - 20), height = TOP + LANE * names.length + 22;
   const left = Math.min(LEFT, width / 4, 14 + 7.5 * Math.max(...names.map((name) => (name || "no camera").length)));
