@@ -1,5 +1,7 @@
 """Calibration of a stored gallery: reading pairs, storing, following changes."""
 
+import uuid
+
 import numpy as np
 import pytest
 
@@ -158,3 +160,17 @@ def test_moments_show_several_tracklets(store):
     assert moments == [(f"/north/{i:04d}.jpg", None) for i in range(3)]
     assert len(choose_moments(store.tracklets(), limit=2)) == 2
     assert store.count_tracklets(Filter(cameras=["north"])) == 12
+
+
+def test_both_engines_calibrate_alike(store, milvus_server):
+    address = f"{milvus_server}/calibration_{uuid.uuid4().hex}"
+    with open_store(address, weights="w", create=True) as other:
+        for one in (store, other):
+            add_photographs(one, 100, camera="north")
+        here, there = calibrate_gallery(store), calibrate_gallery(other)
+        assert read_calibration(other) == there
+        assert (there.pairs, len(there.cohort)) == (here.pairs, len(here.cohort)) == (600, 400)
+        assert here.tail is not None and there.tail is not None
+        assert there.tail.scores == pytest.approx(here.tail.scores, abs=1e-3)
+        assert there.tail.rates == pytest.approx(here.tail.rates, rel=0.02)
+        assert StrangerCounter(other).load().describe() is None
