@@ -690,7 +690,10 @@ function showStill(screen, match, track) {
   const overlay = make("div", { className: "overlay" });
   const image = make("img", { src: address(`detections/${match.detection}/frame.jpg`), alt: `Whole image of match ${match.rank}` });
   place(overlay, track.boxes[0].box, track);
-  screen.replaceChildren(make("div", { className: "frame" }, image, overlay));
+  const frame = make("div", { className: "frame whole" }, image, overlay);
+  frame.style.width = `min(100%, calc(62vh * ${track.width / track.height}))`; // small images are enlarged
+  frame.style.aspectRatio = `${track.width} / ${track.height}`; // before the image is there
+  screen.replaceChildren(frame);
 }
 
 function showVideo(screen, match, track) {
