@@ -138,6 +138,9 @@ _VARIANTS = (
     Variant("labeled_only", "KL of labeled people only", _KL | _reid(ALIGN__UNLABELED=False)),
     Variant("sd", "S + D", _PLAIN | _SD),
     Variant("sd3", "S + 3 D", _PLAIN | _SD | _reid(ALIGN__DECORRELATION_WEIGHT=3.0), "sd"),
+    Variant(RECIPE, "the default: S + D, BNNeck", _combine(_RECIPE)),
+    *_LEFT_OUT,
+    *_ADDED,
     *_ON_SD,
     Variant(
         "sd_before_neck",
@@ -150,9 +153,6 @@ _VARIANTS = (
     Variant("oim_alignment", "OIM, KL", _KL | _OIM, "oim"),
     Variant("shared", "shared branch", _PLAIN | _SHARED),
     Variant("shared_alignment", "shared branch, KL", _KL | _SHARED, "shared"),
-    Variant(RECIPE, "the default: S + D, BNNeck", _combine(_RECIPE)),
-    *_LEFT_OUT,
-    *_ADDED,
 )
 VARIANTS = {variant.name: variant for variant in _VARIANTS}
 
