@@ -162,6 +162,7 @@ def copy(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from clsa_search.gallery import copy_gallery, open_store
+    from clsa_search.retrieval.gallery_calibration import calibrate_gallery, read_calibration
     from clsa_search.retrieval.note_transfer import copy_notes
 
     with open_store(args.store) as store, tqdm(total=store.count(), unit="detection") as bar:
@@ -172,6 +173,8 @@ def copy(args: argparse.Namespace) -> None:
         copied = copy_gallery(store, args.target, on_copied=show)
         with open_store(args.target) as target:
             copy_notes(store, target)
+            if known := read_calibration(store):  # it names tracklets, whose ids may change
+                calibrate_gallery(target, known.apart)
     print(
         f"{args.target}: {count_noun(copied.detections, 'detection')} of {args.store} copied, "
         f"{copied.present:,} copied before; {count_noun(copied.sources, 'source')}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -346,6 +347,22 @@ def test_copies_have_the_same_matches(run, gallery, footage):
         assert copy.count() == 11 and all(source.is_complete for source in copy.sources())
     printed = run("query", "--store", "copy.db", "--json", "--image", footage / "two.png")
     assert json.loads(printed)["queries"][0]["matches"] == before
+
+
+def test_a_gallery_is_calibrated(run, fails, gallery, footage):
+    printed = run("calibrate", gallery)
+    assert re.fullmatch(
+        r"street.db: not calibrated: \d+ pairs? of certain strangers, fewer than 500; "
+        "searches give ranks only\n",
+        printed,
+    )
+    assert "apart: there is no camera a;" in fails("calibrate", gallery, "--apart", "north", "a")
+    bounded = "query", "--store", gallery, "--image", footage / "two.png", "--max-strangers", "1"
+    assert "is not calibrated" in fails(*bounded)
+    assert "expected it with --per sighting" in fails(*bounded, "--per", "image")
+    run("copy", gallery, "copy.db")
+    with open_store("copy.db") as copy:
+        assert len(copy.notes("calibration")) == 1
 
 
 def test_files_are_listed_and_deleted(run, fails, gallery, footage):
