@@ -22,11 +22,12 @@ _REACH, _SPEED = 0.5, 1.5  # box heights: of a detector's error, and of a person
 _MAX_RATIO = 2.0  # of box heights
 _APART = 0.1  # largest IoU of certainly different people of one frame
 _OVERLAP = 0.3  # IoU of boxes that are probably of one person
-_STRICT, _RELAXED = 0.999, 0.95  # shares of impostors below the limits without and with overlap
+_STRICT, _RELAXED = 0.99, 0.9  # shares of pairs below the limits without and with overlap
 _FEWEST_PAIRS = 20
 _DEFAULT = (0.6, 0.5)  # limits with fewer pairs
 _FRAMES = 3000  # to take pairs from
 _DISTANCE = 0.1  # weight of the distance, in shares of the reach, beside 1 - similarity
+_MEAN_OF = 5  # detections in the moving mean of a tracklet
 _FRAME_SECONDS = 1 / 25  # without times
 _BLOCKED = 1e3
 
@@ -158,7 +159,10 @@ class _Tracker:
         self._limits = limits
         self.labels = np.full(len(detections), -1, np.int64)
         self._open = np.empty(0, np.int64)  # row of the last detection of each open tracklet
+        # means are not scaled: a product with one is the mean similarity with its detections,
+        # which varies less than that of a pair, for which the limits are
         self._means = np.empty((0, detections.embeddings.shape[1]), np.float32)
+        self._sizes = np.empty(0, np.float32)
         self._count = 0
 
     def add(self, start: int, stop: int) -> None:
@@ -167,17 +171,21 @@ class _Tracker:
         keep = self._seconds[start] - self._seconds[self._open] <= MAX_GAP
         if not keep.all():
             self._open, self._means = self._open[keep], self._means[keep]
+            self._sizes = self._sizes[keep]
         tracks, columns = self._assign(rows)
         linked = np.zeros(len(rows), bool)
         linked[columns] = True
         self.labels[rows[columns]] = self.labels[self._open[tracks]]
         self._open[tracks] = rows[columns]
-        self._means[tracks] = _blend(self._means[tracks], self._embeddings[rows[columns]])
+        self._sizes[tracks] = np.minimum(self._sizes[tracks] + 1, _MEAN_OF)
+        steps = self._embeddings[rows[columns]] - self._means[tracks]
+        self._means[tracks] += steps / self._sizes[tracks, None]
         new = rows[~linked]
         self.labels[new] = np.arange(self._count, self._count + len(new))
         self._count += len(new)
         self._open = np.concatenate([self._open, new])
         self._means = np.concatenate([self._means, self._embeddings[new]])
+        self._sizes = np.concatenate([self._sizes, np.ones(len(new), np.float32)])
 
     def _assign(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return linked pairs: positions among the open tracklets and among the rows."""
@@ -266,12 +274,6 @@ def _iterate_frames(frames: np.ndarray) -> list[tuple[int, int]]:
         return []
     starts = [0, *borders.tolist()]
     return list(zip(starts, [*starts[1:], len(frames)], strict=True))
-
-
-def _blend(means: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-    """Return moving means of unit length."""
-    mixed = 0.8 * means + 0.2 * embeddings
-    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-6)
 
 
 def _compute_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -101,8 +101,8 @@ def _find_followers(store: GalleryStore, tracklets: Sequence[Tracklet]) -> list[
         return []
     end = max(one.last for one in dated if one.last is not None)
     where = Filter(cameras=[str(dated[0].camera)], since=end, until=end + MAX_GAP)
-    found = {one.source for one in store.tracklets(where) if one.first is not None}
-    return sorted(found - {dated[0].source} - set(store.unlinked()))
+    found = {one.source for one in store.tracklets(where)} - {dated[0].source}
+    return sorted(found - set(store.unlinked())) if found else []
 
 
 def _renew_chains(store: GalleryStore, source: str) -> None:
