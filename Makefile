@@ -10,6 +10,8 @@ ENV ?= .venv
 
 DEMO_CONFIG := configs/clsa_small_synthetic_demo.yaml
 DEMO_OUTPUT := output/demo
+REID_CONFIG := configs/reid_small_synthetic_demo.yaml
+REID_WEIGHTS := output/reid_demo/model_final.pth
 DEMO_DATA := $(or $(DETECTRON2_DATASETS),datasets)/synthetic_demo
 DEVICE_OPTS := $(if $(DEVICE),MODEL.DEVICE $(DEVICE))
 
@@ -26,7 +28,9 @@ endif
 # A second run continues the first: data is kept, training resumes.
 demo: $(READY)
 	$(PY) tools/make_synthetic.py --preset demo $(DEMO_DATA)
-	$(PY) tools/train_net.py --config-file $(DEMO_CONFIG) --resume $(DEVICE_OPTS)
+	$(PY) tools/train_net.py --config-file $(REID_CONFIG) --resume $(DEVICE_OPTS)
+	$(PY) tools/train_net.py --config-file $(DEMO_CONFIG) --resume \
+	  MODEL.WEIGHTS $(REID_WEIGHTS) $(DEVICE_OPTS)
 	$(PY) tools/eval_search.py --config-file $(DEMO_CONFIG) --dataset synthetic_demo_gallery \
 	  --weights $(DEMO_OUTPUT)/model_final.pth --output-dir $(DEMO_OUTPUT)/eval --sheets 8 \
 	  $(DEVICE_OPTS)

@@ -86,7 +86,7 @@ def test_a_wrong_value_is_named_with_its_choices(demo_config_file, key, value, e
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("SOLVER.MAX_ITER", "many", "a whole number, such as 1350"),
+        ("SOLVER.MAX_ITER", "many", "a whole number, such as 800"),
         ("SOLVER.MAX_ITER", "1.5", "a whole number"),
         ("SOLVER.MAX_ITER", "True", "a whole number"),
         ("SOLVER.BASE_LR", "None", "a number"),

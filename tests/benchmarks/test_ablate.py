@@ -230,7 +230,7 @@ def test_runs_of_another_config_are_refused(ablate, processes, tmp_path):
     ablate(*one, opts=["DATALOADER.NUM_WORKERS", "1"])  # another machine, the same model
     with pytest.raises(SystemExit):
         ablate(*one, opts=["SOLVER.MAX_ITER", "9"])
-    assert "SOLVER.MAX_ITER was 1350, now it is 9" in ablate.printed.err
+    assert "SOLVER.MAX_ITER was 800, now it is 9" in ablate.printed.err
     (tmp_path / "grid" / "alignment" / "seed1" / "requested.yaml").unlink()
     (tmp_path / "grid" / "alignment" / "seed1" / "last_checkpoint").write_text("model_final.pth")
     with pytest.raises(SystemExit):

@@ -24,6 +24,7 @@ NARROW_MODEL = [
     *("MODEL.REID.CROP_SIZE", "[32, 16]"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "20", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0.0"),
     *("INPUT.MIN_SIZE_TRAIN", "(72, 96)", "INPUT.MIN_SIZE_TEST", "96"),
+    *("MODEL.REID.PROPOSALS_PER_IMAGE", "10", "SOLVER.BASE_LR", "0.02"),
     *("DATALOADER.NUM_WORKERS", "0", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.WARMUP_ITERS", "0"),
 ]
 """KEY VALUE pairs that shrink a model until it trains in seconds."""
