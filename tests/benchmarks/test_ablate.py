@@ -304,7 +304,7 @@ def test_several_jobs_have_one_thread_each(ablate, processes, monkeypatch):
     ablate(*TWO_BY_TWO, "--jobs", "3")
     assert processes.threads == {"1"} and len(processes.started) == 8
     processes.threads.clear()
-    ablate("--variants", "single", "--seeds", "1")
+    ablate("--variants", "sd", "--seeds", "1")
     assert processes.threads == {None}, "PyTorch's own choice"
 
 
