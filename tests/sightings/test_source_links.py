@@ -38,7 +38,7 @@ def answer(store):
     return [describe(one) for one in store.tracklets(embeddings=True)]
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_people_are_followed_from_clip_to_clip(tmp_path, order):
     with new_store(tmp_path / "gallery.db") as store:
         for images in CLIPS:
