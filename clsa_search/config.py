@@ -171,7 +171,12 @@ def _add_objective(reid: CN) -> None:
     reid.REFINED_IOUS = [0.5, 0.7]
     # Share of the training after which the second IoU holds.
     reid.REFINED_SWITCH = 0.5
+    _add_classifiers(reid)
+    _add_identity_losses(reid)
+    _add_alignment(reid)
 
+
+def _add_classifiers(reid: CN) -> None:
     # Embeddings to logits over the identities: "SoftmaxClassifier", "CosineClassifier" or
     # "OIMClassifier".
     reid.CLASSIFIER = "SoftmaxClassifier"
@@ -190,6 +195,8 @@ def _add_objective(reid: CN) -> None:
     # Divisor of the cosines; the text of the paper says 0.1.
     reid.OIM.TEMPERATURE = 1 / 30
 
+
+def _add_identity_losses(reid: CN) -> None:
     # Weight of the identity cross-entropy of each level.
     reid.ID_WEIGHT = 1.0
     # Label smoothing of the cross-entropy: share of the target that is spread over all identities.
@@ -205,7 +212,6 @@ def _add_objective(reid: CN) -> None:
     # Whether the distances are those of embeddings of unit length, from 0 to 2. With OIMClassifier
     # they always are.
     reid.TRIPLET.NORMALIZE = False
-    _add_alignment(reid)
 
 
 def _add_alignment(reid: CN) -> None:

@@ -194,7 +194,9 @@ def _build_reid_backbone(cfg: CfgNode) -> Backbone:
     reid = cfg.MODEL.REID
     builder = find_class(BACKBONE_REGISTRY, reid.BACKBONE.NAME, "MODEL.REID.BACKBONE.NAME")
     levels = list(reid.LEVELS)
-    stages = levels if levels and set(levels) <= set(STAGES) else list(STAGES)
+    # a pyramid over all stages has levels of its own
+    is_plain = levels and set(levels) <= set(STAGES) and "_fpn_" not in reid.BACKBONE.NAME
+    stages = levels if is_plain else list(STAGES)
     # the builders read the keys of the detector's backbone
     cfg.MODEL.BACKBONE.FREEZE_AT = reid.BACKBONE.FREEZE_AT
     for name in BACKBONE_NODES:

@@ -150,6 +150,13 @@ def test_levels_of_the_pyramid_can_be_shared(tiny_cfg):
         (["MODEL.REID.LEVELS", "['res5', 'res3']"], "lowest first"),
         (["MODEL.REID.LEVELS", "[]"], "LEVELS is "),
         (["MODEL.REID.BACKBONE.NAME", "resnet"], r"REID.BACKBONE.NAME is 'resnet'.*build_resnet_b"),
+        *(
+            (
+                ["MODEL.REID.BACKBONE.NAME", f"build_{name}_fpn_backbone"],
+                "LEVELS is .*more of p2, p3",
+            )
+            for name in ("resnet", "retinanet_resnet", "convnext")
+        ),
         (
             [*SHARED, "MODEL.REID.LEVELS", "['p7']"],
             r"LEVELS is \['p7'\].*res2, p2, res3, p3, res4, p4, res5, p5, p6",
