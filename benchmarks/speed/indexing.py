@@ -243,8 +243,10 @@ class _ReadOnlyPredictor(PersonSearchPredictor):
 class _NullStore:
     """Store that keeps nothing."""
 
-    def sources(self) -> list:
+    def _find_nothing(self, *_: object, **__: object) -> list:
         return []
+
+    sources = notes = unlinked = list = tracklets = set_tracklets = _find_nothing
 
     def add(self, images: Sequence[GalleryImage], progress: Sequence[IndexProgress] = ()) -> None:
         pass
