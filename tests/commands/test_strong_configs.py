@@ -1,6 +1,7 @@
 """The strong recipes: each trains for a step, with narrow layers and small images."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from clsa_search.engine import PersonSearchTrainer, load_config
 from clsa_search.errors import InputError
 from tests.support.public_backbones import name_solider
 from tests.support.public_detectors import build_zoo_model, save_zoo_file
-from tests.support.tiny import NARROW_MODEL, load_tool
+from tests.support.tiny import NARROW_MODEL, ROOT, load_tool
 
 STRONG = [name for name in list_configs() if name.startswith("clsa_strong_")]
 NARROW = [
@@ -69,6 +70,18 @@ def test_missing_weights_name_the_command_that_converts_them(name, monkeypatch, 
     named, own = load_config(args.config_file), load_config(name)
     assert named.MODEL == own.MODEL and named.INPUT == own.INPUT
     assert [Path(path).name for path, _ in read_config(args.config_file)]
+
+
+def test_commands_of_the_page_are_understood():
+    page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^clsa-(\S+) (.+)$", page, re.MULTILINE)
+    for command, words in lines:
+        if command == "train":
+            assert words.removeprefix("--config-file ") in list_configs()
+        else:
+            name = {"eval": "eval_search"}.get(command, command.replace("-", "_"))
+            load_tool(name).parse_args(words.split())
+    assert len(lines) >= 7
 
 
 def make_convnext():
