@@ -14,12 +14,17 @@ class Gate:
         work: name of the work for messages.
         slots: number of threads at work at a time.
         waiting: largest number of waiting threads.
+
+    Attributes:
+        num_threads: number of threads at work or waiting.
     """
 
     def __init__(self, work: str, slots: int, waiting: int) -> None:
+        self.num_threads = 0
         self._work = work
+        self._limit = slots + waiting
         self._slots = threading.Semaphore(slots)
-        self._places = threading.Semaphore(slots + waiting)
+        self._lock = threading.Lock()
 
     @contextmanager
     def enter(self) -> Iterator[None]:
@@ -28,10 +33,15 @@ class Gate:
         Raises:
             Busy: too many threads wait already.
         """
-        if not self._places.acquire(blocking=False):
-            raise Busy(f"{self._work}: too many requests wait; expected a new try in some seconds")
+        with self._lock:
+            if self.num_threads >= self._limit:
+                raise Busy(
+                    f"{self._work}: too many requests wait; expected a new try in some seconds"
+                )
+            self.num_threads += 1
         try:
             with self._slots:
                 yield
         finally:
-            self._places.release()
+            with self._lock:
+                self.num_threads -= 1

@@ -223,6 +223,8 @@ def test_many_people_are_searched_at_once(run, gallery, tmp_path):
 @pytest.fixture
 def scans(monkeypatch):
     """Run a function between scans of a watched folder, then end the process by a signal."""
+    # a process that a shell started in the background ignores it
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def scans(*steps, end=signal.SIGTERM):
         left = list(steps)
@@ -235,7 +237,8 @@ def scans(monkeypatch):
 
         monkeypatch.setattr(time, "sleep", sleep)
 
-    return scans
+    yield scans
+    signal.signal(signal.SIGINT, previous)
 
 
 def age(*paths):
