@@ -3,7 +3,7 @@
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import Filter, IndexProgress, milvus_ranking, milvus_store
+from clsa_search.gallery import Filter, IndexProgress, milvus_ranking, milvus_table
 from clsa_search.gallery.milvus_table import Table
 from tests.support.store_cases import (
     make_embeddings,
@@ -34,7 +34,7 @@ def search_with_reversed_ties(table, queries, limit, condition, fields):
 def test_a_ranking_is_exact_over_many_pages(store, monkeypatch, per):
     monkeypatch.setattr(Table, "search", search_with_reversed_ties)
     monkeypatch.setattr(milvus_ranking, "_SPARE", 0)
-    monkeypatch.setattr(milvus_ranking, "_IMAGE_SHARE", 1)
+    monkeypatch.setattr(milvus_ranking, "_GROUP_SHARE", 1)
     monkeypatch.setattr(milvus_ranking, "_BLOCK_HITS", 40)
     queries = make_embeddings(5, seed=77)
     detections = store.get(store.add(make_images()))
@@ -45,7 +45,7 @@ def test_a_ranking_is_exact_over_many_pages(store, monkeypatch, per):
 
 
 def test_images_with_more_detections_than_a_page(store, monkeypatch):
-    for module in (milvus_ranking, milvus_store):
+    for module in (milvus_ranking, milvus_table):
         monkeypatch.setattr(module, "MAX_ROWS", 8)
     query = ROWS[:1]
     crowd = make_image(query.repeat(20, axis=0), "crowd.jpg")
