@@ -135,9 +135,13 @@ class Footage:
         """
         if not is_video(path):
             return None, self.read_frame(path, None)
-        fps = self.read_facts(path).fps
+        facts = self.read_facts(path)
+        frame = round(seconds * facts.fps)
+        if facts.seconds is not None and seconds < facts.seconds + 1 / facts.fps:
+            # a player that reached the end stands behind the last frame
+            frame = min(frame, max(0, round(facts.seconds * facts.fps) - 1))
         with self._gate.enter(), self._borrow(path) as reader:
-            return reader.read_from(path, round(seconds * fps))
+            return reader.read_from(path, frame)
 
     def read_person(self, detection: StoredDetection) -> PersonImage:
         """Read the image of a detection.

@@ -143,6 +143,10 @@ def test_any_moment_of_a_video_is_a_query(client, gallery):
     query = client.post("/api/v1/queries", json={"source": source, "seconds": 2.33}).json()
     assert query["frame"] == 23 and len(query["people"]) == 2
     assert gallery.predictor.num_images == before + 1
+    length = client.get(f"/api/v1/sources/{source}").json()["seconds"]
+    at_end = client.post("/api/v1/queries", json={"source": source, "seconds": length})
+    assert at_end.status_code == 201, at_end.text
+    assert at_end.json()["frame"] == round(length * 10) - 1, "the last one"
     beyond = client.post("/api/v1/queries", json={"source": source, "seconds": 99})
     assert "has no frame 990" in fault(beyond)
 
