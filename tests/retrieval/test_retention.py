@@ -11,16 +11,9 @@ from clsa_search.retrieval.retention import (
     read_retention,
     set_retention,
 )
-from tests.support.sighting_cases import DAY, make_gallery, write_footage
+from tests.support.sighting_cases import DAY
 
 NEXT_WEEK = DAY + 7.5 * 86400
-
-
-@pytest.fixture
-def store(tmp_path):
-    folder = write_footage(tmp_path / "footage")
-    with make_gallery(tmp_path / "gallery.db", folder, start_time=DAY) as store:
-        yield store
 
 
 def count_by_camera(store):

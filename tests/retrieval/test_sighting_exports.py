@@ -26,23 +26,12 @@ from clsa_search.retrieval.sighting_rows import (
 )
 from clsa_search.structures import PersonImage
 from tests.support.footage import BlockPredictor, draw_blocks
-from tests.support.sighting_cases import DAY, find_sighting, make_gallery, write_footage
+from tests.support.sighting_cases import find_sighting
 
 
 @pytest.fixture(autouse=True)
 def without_ffmpeg(monkeypatch):
     monkeypatch.setenv("PATH", "")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return write_footage(tmp_path / "footage")
-
-
-@pytest.fixture
-def store(tmp_path, folder):
-    with make_gallery(tmp_path / "gallery.db", folder, start_time=DAY) as store:
-        yield store
 
 
 def rows_of(store, **judgment):

@@ -6,18 +6,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, open_store
 from clsa_search.retrieval.placement_options import PlacementOptions
 from clsa_search.retrieval.source_retiming import find_sources, retime_sources
-from tests.support.sighting_cases import DAY, index_again, make_gallery, write_footage
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return write_footage(tmp_path / "footage")
-
-
-@pytest.fixture
-def store(tmp_path, folder):
-    with make_gallery(tmp_path / "gallery.db", folder, start_time=DAY) as store:
-        yield store
+from tests.support.sighting_cases import DAY, index_again, make_gallery
 
 
 def list_rows(store):

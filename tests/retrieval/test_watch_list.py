@@ -35,19 +35,7 @@ from tests.support.sighting_cases import (
     index_again,
     make_gallery,
     write_clips,
-    write_footage,
 )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return write_footage(tmp_path / "footage")
-
-
-@pytest.fixture
-def store(tmp_path, folder):
-    with make_gallery(tmp_path / "gallery.db", folder, start_time=DAY) as store:
-        yield store
 
 
 def embed(*colors):
