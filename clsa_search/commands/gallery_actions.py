@@ -22,8 +22,10 @@ from clsa_search.output_checks import check_output_file, check_output_folder, re
 from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
+    from clsa_search.gallery import Filter
     from clsa_search.retrieval import GallerySearch
     from clsa_search.retrieval.gallery_search import Per
+    from clsa_search.retrieval.results import QueryResult
     from clsa_search.structures import PersonImage
 
 _PROBLEMS = 1  # exit status
@@ -35,20 +37,11 @@ def query(args: argparse.Namespace) -> int:
     """Search, print the matches and write the files of the results; return the exit status."""
     from clsa_search.atomic_io import replace_file
     from clsa_search.gallery import Filter
-    from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.match_table import write_matches_csv
-    from clsa_search.retrieval.reference_images import read_people
     from clsa_search.retrieval.report import write_results
     from clsa_search.retrieval.results import format_results, printable, results_as_text
-    from clsa_search.retrieval.sighting_search import SightingChoice
-    from clsa_search.retrieval.source_moves import find_source
 
-    where = Filter(
-        cameras=args.camera,
-        since=args.since,
-        until=args.until,
-        min_score=args.min_score,
-    )
+    where = Filter(args.camera, None, args.since, args.until, args.min_score)
     check_output_folder(args.output_dir)
     for name in ("results.json", "report.html"):
         check_output_file(args.output_dir / name)
@@ -56,28 +49,7 @@ def query(args: argparse.Namespace) -> int:
         check_output_file(args.csv)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with open_gallery_of(args, half=args.half) as gallery:
-        if args.source:
-            stored = set(gallery.store.paths())
-            where = replace(where, sources=[find_source(path, stored) for path in args.source])
-        check_filter(gallery.store, where)
-        per: Per = "tracklet" if args.per == "sighting" else args.per
-        choice = None
-        if args.max_strangers is not None:
-            choice = SightingChoice(max_strangers=args.max_strangers)
-        problems: list[str] = []
-        if args.people is not None:
-            people, problems = read_people(gallery, args.people)
-            results = [
-                gallery.search(person.images, args.top, where, per, person.name, choice)
-                for person in people
-            ]
-        elif args.id is not None:
-            results = [gallery.search_by_id(args.id, args.top, where, per, choice)]
-        else:
-            results = [
-                gallery.search(persons, args.top, where, per, choice=choice)
-                for persons in _select_queries(gallery, args.image, args.output_dir)
-            ]
+        results, problems = _search(gallery, where, args)
     print(results_as_text(results) if args.json else format_results(results))
     if args.csv:
         with reported_writes(args.csv), replace_file(args.csv) as file:
@@ -89,6 +61,38 @@ def query(args: argparse.Namespace) -> int:
     for reason in problems:
         print(f"problem: {printable(reason)}", file=sys.stderr if args.json else sys.stdout)
     return _PROBLEMS if problems else 0
+
+
+def _search(
+    gallery: "GallerySearch", where: "Filter", args: argparse.Namespace
+) -> "tuple[list[QueryResult], list[str]]":
+    """Return the results of all queries, and the problems of single images."""
+    from clsa_search.retrieval.filter_checks import check_filter
+    from clsa_search.retrieval.reference_images import read_people
+    from clsa_search.retrieval.sighting_search import SightingChoice
+    from clsa_search.retrieval.source_moves import find_source
+
+    if args.source:
+        stored = set(gallery.store.paths())
+        where = replace(where, sources=[find_source(path, stored) for path in args.source])
+    check_filter(gallery.store, where)
+    per: Per = "tracklet" if args.per == "sighting" else args.per
+    choice = None
+    if args.max_strangers is not None:
+        choice = SightingChoice(max_strangers=args.max_strangers)
+    if args.id is not None:
+        return [gallery.search_by_id(args.id, args.top, where, per, choice)], []
+    problems: list[str] = []
+    if args.people is not None:
+        people, problems = read_people(gallery, args.people)
+        queries = [(person.images, person.name) for person in people]
+    else:
+        selected = _select_queries(gallery, args.image, args.output_dir)
+        queries = [(persons, "") for persons in selected]
+    results = [
+        gallery.search(images, args.top, where, per, title, choice) for images, title in queries
+    ]
+    return results, problems
 
 
 def serve(args: argparse.Namespace) -> None:

@@ -68,6 +68,28 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a query but those of all commands with a model."""
     add = parser.add_argument
     add("--weights", help="checkpoint (default: the one that made the store)")
+    _add_persons(parser)
+    add(
+        "--top",
+        type=whole_number(1),
+        default=10,
+        metavar="K",
+        help="number of matches (default 10)",
+    )
+    add(
+        "--per",
+        choices=("sighting", "image", "match"),
+        default="sighting",
+        help="show sightings, the best match of each image or frame, or all matches",
+    )
+    _add_filters(parser)
+    add("--half", action="store_true", help="hold the embeddings in half precision")
+    add("--json", action="store_true", help="print JSON instead of a table")
+    add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
+
+
+def _add_persons(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--image",
         action="append",
@@ -94,19 +116,10 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1),
         help="search for a detection of the store; results show its id",
     )
-    add(
-        "--top",
-        type=whole_number(1),
-        default=10,
-        metavar="K",
-        help="number of matches (default 10)",
-    )
-    add(
-        "--per",
-        choices=("sighting", "image", "match"),
-        default="sighting",
-        help="show sightings, the best match of each image or frame, or all matches",
-    )
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--camera", nargs="+", help="search in these cameras only")
     add("--source", nargs="+", type=Path, help="search in these files only")
     add("--since", type=to_time, metavar="TIME", help="seconds, h:mm:ss, or 2026-05-01T12:00:30")
@@ -118,9 +131,6 @@ def add_query_options(parser: argparse.ArgumentParser) -> None:
         metavar="E",
         help="show sightings with at most E expected strangers; needs a calibrated store",
     )
-    add("--half", action="store_true", help="hold the embeddings in half precision")
-    add("--json", action="store_true", help="print JSON instead of a table")
-    add("--output-dir", type=Path, default=Path("output/query"), help="default output/query")
 
 
 @parsed_by
