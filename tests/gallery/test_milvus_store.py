@@ -1,7 +1,6 @@
 """Adds and deletes on Milvus that fail, are killed, or work on one source at once."""
 
 import multiprocessing
-import os
 import random
 import signal
 import sys
@@ -53,7 +52,7 @@ def test_a_killed_process_leaves_nothing_twice(milvus_address, store):
         while store.count() == before:
             time.sleep(0.01)
         time.sleep(chance.uniform(0, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
         time.sleep(0.3)  # the server completes the last request

@@ -1,7 +1,6 @@
 """The gallery store under several writers, kill -9 and a full disk: acknowledged data stays."""
 
 import multiprocessing
-import os
 import random
 import resource
 import signal
@@ -95,7 +94,7 @@ def test_acknowledged_detections_survive_kill_9(tmp_path):
         process, receiver = start(add_forever, tmp_path, number)
         first = receiver.recv()  # it is at work
         time.sleep(chance.uniform(0, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL
         acknowledged.update(sum(drain(receiver), first))
@@ -158,7 +157,7 @@ def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path, version):
     for _ in range(8):
         process, receiver = start(open_and_report, tmp_path)
         time.sleep(chance.uniform(0, 0.15))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join(60)
         assert set(drain(receiver)) <= {20_000}
     assert stored_ids(tmp_path) == set(range(1, 20_001))

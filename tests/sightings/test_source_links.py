@@ -2,9 +2,7 @@
 
 import itertools
 import multiprocessing
-import os
 import random
-import signal
 import time
 
 import pytest
@@ -144,7 +142,7 @@ def test_a_killed_link_loses_nothing(tmp_path):
         except EOFError:  # everything is linked
             break
         time.sleep(chance.uniform(0, 0.02))
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.join(60)
         with open_store(path) as store:
             assert store.count() == count
