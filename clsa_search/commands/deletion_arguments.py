@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from clsa_search.gallery import GalleryStore
     from clsa_search.retrieval.deletions import DeletionPlan, DeletionSelector
 
+_PROBLEMS = 1  # exit status
+
 
 def add_delete_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose what to delete."""
@@ -52,12 +54,33 @@ def delete(args: argparse.Namespace) -> None:
             return
         erase = args.erase or args.person is not None
         options = {"force": args.force, "vacuum": args.vacuum, "audit": args.audit}
-        count = run_deletion(store, plan, erase=erase, **options)
+        count, left = run_deletion(store, plan, erase=erase, **options)
         if args.person is not None:
-            forget_person(store, args.person)
+            left = forget_person(store, args.person)
         for path, deleted in plan.sources.items():
             print(f"{printable(path)}: {count_noun(deleted, 'detection')} deleted")
         print(f"{args.store}: {count_noun(count, 'detection')} deleted; the footage itself stays")
+        print_left(left)
+
+
+def print_left(reason: str | None) -> None:
+    """Print why deleted bytes may still be on the disk, if they may be."""
+    from clsa_search.retrieval.results import printable
+
+    if reason is not None:
+        print(f"note: {printable(reason)}", flush=True)
+
+
+def scrub(args: argparse.Namespace) -> int:
+    """Remove the bytes of what was deleted from the disk; return the exit status."""
+    from clsa_search.gallery import open_store
+
+    with open_store(args.store) as store:
+        left = store.scrub(vacuum=args.vacuum)
+    print_left(left)
+    if left is None:
+        print(f"{args.store}: holds nothing of what was deleted")
+    return _PROBLEMS if left else 0
 
 
 def _select(store: "GalleryStore", args: argparse.Namespace) -> "DeletionSelector":
@@ -131,6 +154,7 @@ def retention(args: argparse.Namespace) -> None:
     )
     if plan.without_time:
         print(f"{count_noun(plan.without_time, 'sighting')} without a date: kept")
+    print_left(plan.left)
 
 
 @parsed_by

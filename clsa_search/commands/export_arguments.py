@@ -10,6 +10,8 @@ from clsa_search.errors import InputError
 from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clsa_search.gallery import GalleryStore
     from clsa_search.retrieval.sighting_rows import SightingRow
 
@@ -84,7 +86,8 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
     from clsa_search.retrieval.evidence_case import CaseRequest
     from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.search_records import read_search_record
-    from clsa_search.retrieval.sighting_rows import expand_chains, format_iso, list_rows
+    from clsa_search.retrieval.search_scope import describe_filter
+    from clsa_search.retrieval.sighting_rows import expand_chains, list_rows
     from clsa_search.retrieval.source_moves import find_source
 
     sources = None
@@ -94,12 +97,7 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
     where = Filter(cameras=args.camera, sources=sources, since=args.since, until=args.until)
     check_filter(store, where)
     passing = [one.tracklet_id for one in store.tracklets(where, order_by="time")]
-    filters = {
-        "cameras": args.camera,
-        "sources": sources,
-        "since": format_iso(args.since) or None,
-        "until": format_iso(args.until) or None,
-    }
+    filters = describe_filter(where)
     record, searched = None, None
     ids, judgments = passing, {}
     if args.results:
@@ -113,9 +111,15 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
     request = CaseRequest(
         args.title,
         query=None if record is None else record.query,
-        filters=filters if record is None else {**record.filters, **filters},
+        filters=filters if record is None else _join_filters(record.filters, filters),
         searched=searched,
         calibration=None if record is None else record.calibration,
+        where=where,
         notes=args.note,
     )
     return list_rows(store, ids, judgments), request
+
+
+def _join_filters(searched: "Mapping[str, Any]", exported: "Mapping[str, Any]") -> dict[str, Any]:
+    """Return the filters of a search, replaced where the export has its own."""
+    return {**searched, **{name: one for name, one in exported.items() if one is not None}}

@@ -37,9 +37,11 @@ def query(args: argparse.Namespace) -> int:
     """Search, print the matches and write the files of the results; return the exit status."""
     from clsa_search.atomic_io import replace_file
     from clsa_search.gallery import Filter
+    from clsa_search.retrieval.coverage_lanes import describe_coverage
     from clsa_search.retrieval.match_table import write_matches_csv
     from clsa_search.retrieval.report import write_results
     from clsa_search.retrieval.results import format_results, printable, results_as_text
+    from clsa_search.retrieval.search_scope import read_scope
 
     where = Filter(args.camera, None, args.since, args.until, args.min_score)
     check_output_folder(args.output_dir)
@@ -49,13 +51,16 @@ def query(args: argparse.Namespace) -> int:
         check_output_file(args.csv)
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with open_gallery_of(args, half=args.half) as gallery:
-        results, problems = _search(gallery, where, args)
+        results, problems, where = _search(gallery, where, args)
+        scope = read_scope(gallery.store, where)
     print(results_as_text(results) if args.json else format_results(results))
+    if not args.json and (summary := describe_coverage(scope.coverage)):
+        print(summary)
     if args.csv:
         with reported_writes(args.csv), replace_file(args.csv) as file:
             file.write(write_matches_csv(results))
     if results:
-        report, sheet = write_results(results, args.output_dir, address=args.store)
+        report, sheet = write_results(results, args.output_dir, address=args.store, scope=scope)
         if not args.json:
             print(f"report: {report}   sheet: {sheet}")
     for reason in problems:
@@ -65,8 +70,8 @@ def query(args: argparse.Namespace) -> int:
 
 def _search(
     gallery: "GallerySearch", where: "Filter", args: argparse.Namespace
-) -> "tuple[list[QueryResult], list[str]]":
-    """Return the results of all queries, and the problems of single images."""
+) -> "tuple[list[QueryResult], list[str], Filter]":
+    """Return the results of all queries, the problems of single images, and the whole filter."""
     from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.reference_images import read_people
     from clsa_search.retrieval.sighting_search import SightingChoice
@@ -81,7 +86,7 @@ def _search(
     if args.max_strangers is not None:
         choice = SightingChoice(max_strangers=args.max_strangers)
     if args.id is not None:
-        return [gallery.search_by_id(args.id, args.top, where, per, choice)], []
+        return [gallery.search_by_id(args.id, args.top, where, per, choice)], [], where
     problems: list[str] = []
     if args.people is not None:
         people, problems = read_people(gallery, args.people)
@@ -92,7 +97,7 @@ def _search(
     results = [
         gallery.search(images, args.top, where, per, title, choice) for images, title in queries
     ]
-    return results, problems
+    return results, problems, where
 
 
 def serve(args: argparse.Namespace) -> None:
@@ -192,6 +197,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": list_sources,
     "delete": deletion_arguments.delete,
     "retention": deletion_arguments.retention,
+    "scrub": deletion_arguments.scrub,
     "people": people_arguments.people,
     "calibrate": calibration_arguments.calibrate,
     "export": export_arguments.export,

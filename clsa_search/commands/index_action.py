@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from clsa_search.commands.deletion_arguments import print_left
 from clsa_search.commands.gallery_opening import open_gallery_of
 from clsa_search.commands.placement_arguments import get_placement_options
 from clsa_search.errors import INTERRUPTED, InputError
@@ -108,6 +109,7 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     old = apply_retention(gallery.store, audit=args.audit)
     if old.sightings:
         print(f"{args.store}: {count_noun(len(old.sightings), 'old sighting')} deleted", flush=True)
+        print_left(old.left)
     return problems
 
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from clsa_search.commands.argument_types import number, parsed_by
+from clsa_search.commands.deletion_arguments import print_left
 from clsa_search.commands.gallery_opening import open_gallery_of
 from clsa_search.commands.placement_arguments import to_time
 from clsa_search.errors import InputError
@@ -135,8 +136,9 @@ def _remove(args: argparse.Namespace) -> None:
     from clsa_search.retrieval.watch_list import forget_person
 
     with open_store(args.store) as store:
-        forget_person(store, args.name)
+        left = forget_person(store, args.name)
     print(f"{args.store}: {printable(args.name)} is forgotten; sightings stay, see `delete`")
+    print_left(left)
 
 
 _ACTIONS = {"add": _add, "list": _list, "hits": _list_hits, "remove": _remove}

@@ -2,6 +2,7 @@
 
 import argparse
 
+from clsa_search.commands.deletion_arguments import print_left
 from clsa_search.commands.placement_arguments import get_placement_options
 from clsa_search.wording import count_noun
 
@@ -29,23 +30,29 @@ def link(args: argparse.Namespace) -> int:
 
 def prune(args: argparse.Namespace) -> int:
     """Delete the sources whose files are gone, or list them; return the exit status."""
-    from clsa_search.gallery import Filter, open_store
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run_deletion
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.source_moves import find_gone
 
+    left = None
     with open_store(args.store) as store:
         paths = store.paths()
         gone, unreachable = find_gone(paths)
-        for path in gone:
-            count = store.delete(path) if args.yes else store.count(Filter(sources=[path]))
+        if gone:
+            plan = plan_deletion(store, DeletionSelector(sources=gone))
+            if args.yes:
+                left = run_deletion(store, plan, force=True).left
             done = " deleted" if args.yes else ""
-            print(f"{printable(path)}: {count_noun(count, 'detection')}{done}")
+            for path, count in plan.sources.items():
+                print(f"{printable(path)}: {count_noun(count, 'detection')}{done}")
         store.sources()  # damage is reported, after the work that it does not concern
     for reason in unreachable:
         print(f"problem: {printable(reason)}; it is kept")
     found = f"{len(gone):,} of {count_noun(len(paths), 'file')} gone"
     if args.yes or not gone:
         print(f"{args.store}: {found}")
+        print_left(left)
     else:
         print(f"{args.store}: {found}; nothing is deleted without --yes; `relink` follows a move")
     return _PROBLEMS if unreachable else 0

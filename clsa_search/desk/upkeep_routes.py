@@ -88,8 +88,10 @@ def delete(request: DeletionRequest, desk: Desk) -> DeletionAnswer:
                 f"confirm: {request.confirm}; {count_noun(plan.detections, 'detection')} would be "
                 "deleted now; expected this number, from a dry run"
             )
-        run_deletion(desk.store, plan, force=request.force, erase=request.erase, audit=True)
+        options = {"force": request.force, "erase": request.erase, "audit": True}
+        _, left = run_deletion(desk.store, plan, **options)
         desk.forget_images()
+        return _describe_plan(plan, request.dry_run, left)
     return _describe_plan(plan, request.dry_run)
 
 
@@ -156,7 +158,7 @@ def _describe_case(desk: SearchDesk, request: ExportRequest) -> CaseRequest:
     )
 
 
-def _describe_plan(plan: DeletionPlan, dry_run: bool) -> DeletionAnswer:
+def _describe_plan(plan: DeletionPlan, dry_run: bool, left: str | None = None) -> DeletionAnswer:
     what = count_noun(plan.detections, "detection")
     if plan.sightings:
         what = f"{count_noun(len(plan.sightings), 'sighting')}, {what}"
@@ -169,7 +171,8 @@ def _describe_plan(plan: DeletionPlan, dry_run: bool) -> DeletionAnswer:
         first=plan.first,
         last=plan.last,
         needs_force=plan.is_large,
-        message=f"{what} in {count_noun(plan.files, 'file')} {end}; the footage itself stays.",
+        message=f"{what} in {count_noun(plan.files, 'file')} {end}; the footage itself stays."
+        + (f" Note: {as_text(left)}." if left else ""),
     )
 
 

@@ -50,14 +50,17 @@ class MilvusUpkeep(UpkeepStore):
             self._complete(source, change)
             return self._sources.set_fingerprint(source, fingerprint)
 
-    def scrub(self, *, vacuum: bool = False) -> bool:
+    def scrub(self, *, vacuum: bool = False) -> str | None:
         """See `UpkeepStore`; the server frees the space later."""
         if self._detections.width is not None:
             self._detections.compact()
             self._detections.tracklets.compact()
         self._sources.compact()
         self._notes.compact()
-        return False
+        return (
+            f"{self.address}: the server was told to remove what was deleted and does so when it "
+            "compacts its segments; until then the bytes are on its disk"
+        )
 
     def _complete(self, source: str, change: dict[str, Any]) -> dict[str, Any]:
         """Change the detections that are not changed yet; return the new origin."""

@@ -55,9 +55,14 @@ class SQLiteUpkeep(UpkeepStore):
             members = [row[0] for row in self._tables.select(query, joined)]
         return sorted([*members, *(row.id for row in rows.values() if row.detections == 1)])
 
-    def scrub(self, *, vacuum: bool = False) -> bool:
+    def scrub(self, *, vacuum: bool = False) -> str | None:
         """See `UpkeepStore`."""
-        return self._tables.scrub(vacuum=vacuum)
+        if self._tables.scrub(vacuum=vacuum):
+            return None
+        return (
+            f"{self.address}-wal: still holds what was deleted, as another process reads the "
+            f"gallery; expected `clsa-search scrub {self.address}` once it has ended its search"
+        )
 
 
 def _place_detections(

@@ -39,12 +39,12 @@ class UpkeepStore(ABC):
         """
 
     @abstractmethod
-    def scrub(self, *, vacuum: bool = False) -> bool:
+    def scrub(self, *, vacuum: bool = False) -> str | None:
         """Overwrite what was deleted, so that its bytes leave the disk.
 
         Args:
             vacuum: also write the gallery again without the freed space.
 
         Returns:
-            Whether it is done; otherwise another process reads, or a server does it later.
+            The reason why bytes may still be there, with what to do; None if they are gone.
         """

@@ -6,6 +6,7 @@ Footage is never deleted. A sighting goes as a whole, if all of it lies in the s
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -116,6 +117,18 @@ def plan_deletion(store: GalleryStore, selector: DeletionSelector) -> DeletionPl
     )
 
 
+class DeletionOutcome(NamedTuple):
+    """What a deletion has done.
+
+    Args:
+        detections: number of deleted detections.
+        left: reason why their bytes may still be on the disk; None if they are gone.
+    """
+
+    detections: int
+    left: str | None
+
+
 def run_deletion(
     store: GalleryStore,
     plan: DeletionPlan,
@@ -124,8 +137,8 @@ def run_deletion(
     erase: bool = False,
     vacuum: bool = False,
     audit: bool = False,
-) -> int:
-    """Delete what was planned; return the number of deleted detections.
+) -> DeletionOutcome:
+    """Delete what was planned.
 
     Args:
         store: gallery.
@@ -159,11 +172,10 @@ def run_deletion(
         count = sum(store.delete(path) for path in plan.sources)
     else:
         count = store.delete_detections(store.list_members(plan.sightings))
-    store.scrub(vacuum=vacuum)
     if audit:
         did = "erase" if erase else "delete"
         write_audit(store, did, plan.selector.names, count, len(plan.sightings))
-    return count
+    return DeletionOutcome(count, store.scrub(vacuum=vacuum))
 
 
 def _forget_examples_of(store: GalleryStore, plan: DeletionPlan) -> None:

@@ -17,9 +17,10 @@ from PIL import Image
 
 import clsa_search
 from clsa_search.errors import InputError
-from clsa_search.gallery import GalleryStore, Source
-from clsa_search.retrieval.gallery_calibration import read_calibration
+from clsa_search.gallery import Filter, GalleryStore, Source
+from clsa_search.retrieval.coverage_lanes import CoverageView, draw_coverage
 from clsa_search.retrieval.result_images import check_unchanged
+from clsa_search.retrieval.search_scope import describe_calibration
 from clsa_search.retrieval.sighting_exports import (
     CLIP_MARGIN,
     encode_lines,
@@ -27,7 +28,9 @@ from clsa_search.retrieval.sighting_exports import (
     read_crops,
 )
 from clsa_search.retrieval.sighting_rows import SightingRow, format_iso, name_row, write_csv
+from clsa_search.retrieval.source_coverage import read_coverage
 from clsa_search.retrieval.zip_files import write_zip
+from clsa_search.sightings.coverage import CameraCoverage
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import trim_to_tile
 
@@ -51,6 +54,7 @@ class CaseRequest:
         filters: filters of the search as plain values.
         searched: number of sightings in the filters; None without a search.
         calibration: the calibration as plain values; by default that of the gallery.
+        where: the filters, to find the footage that was looked at.
         query_images: images of the queried person.
         notes: further lines of the user.
     """
@@ -60,6 +64,7 @@ class CaseRequest:
     filters: Mapping[str, Any] = field(default_factory=dict)
     searched: int | None = None
     calibration: Mapping[str, Any] | None = None
+    where: Filter | None = None
     query_images: Sequence[PersonImage] = ()
     notes: Sequence[str] = ()
 
@@ -109,6 +114,7 @@ def _list_entries(
     for name, content in read_clips(store, rows, missing):
         yield keep(name, content)
     yield keep("sightings.csv", write_csv(rows, zone))
+    coverage = read_coverage(store, request.where)
     record = {
         "format": FORMAT,
         "title": request.title,
@@ -118,7 +124,8 @@ def _list_entries(
         "query": request.query,
         "filters": dict(request.filters),
         "searched": request.searched,
-        "calibration": request.calibration or _describe_calibration(store),
+        "calibration": request.calibration or describe_calibration(store),
+        "coverage": [_describe_coverage(one, zone) for one in coverage],
         "clip_margin_seconds": CLIP_MARGIN,
         "sources": described,
         "sightings": [_describe_row(row, i, zone, files) for i, row in enumerate(rows, 1)],
@@ -126,7 +133,10 @@ def _list_entries(
         "limits": LIMITS,
         "notes": list(request.notes),
     }
-    page = _render_report(record, sorted(name for name in files if name.startswith("query/")))
+    moments = [(row.camera, row.first) for row in rows if row.first is not None]
+    view = draw_coverage(coverage, lambda time: format_iso(time, zone)[:19], moments)
+    queries = sorted(name for name in files if name.startswith("query/"))
+    page = _render_report(record, queries, view)
     yield keep("report.html", page)
     yield "case.json", _encode_json(record | {"files_sha256": files})
     sums = [f"{digest}  {name}" for name, digest in sorted(files.items())]
@@ -149,19 +159,13 @@ def hash_file(path: str) -> str:
     return digest.hexdigest()
 
 
-def _describe_calibration(store: GalleryStore) -> dict[str, Any] | None:
-    """Return the calibration of the gallery in short; None if it is not calibrated."""
-    known = read_calibration(store)
-    if known is None or known.tail is None:
-        return None
-    return {
-        "fitted": format_iso(known.fitted),
-        "pairs_of_strangers": known.pairs,
-        "pairs_on_different_cameras": known.concurrent,
-        "sightings": known.tracklets,
-        "share_of_uniforms": known.uniform,
-        "cameras_apart": [list(group) for group in known.apart],
+def _describe_coverage(one: CameraCoverage, zone: tzinfo) -> dict[str, Any]:
+    """Return the coverage of a camera with times in ISO 8601."""
+    spans = {
+        name: [[format_iso(time, zone) for time in span] for span in getattr(one, name)]
+        for name in ("spans", "gaps")
     }
+    return {"camera": one.camera, **spans, "files_without_date": one.undated}
 
 
 def _find_sources(store: GalleryStore, rows: Sequence[SightingRow]) -> list[Source]:
@@ -222,7 +226,9 @@ def _encode_image(person: PersonImage) -> bytes:
     return file.getvalue()
 
 
-def _render_report(record: Mapping[str, Any], queries: Sequence[str]) -> bytes:
+def _render_report(
+    record: Mapping[str, Any], queries: Sequence[str], coverage: CoverageView
+) -> bytes:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("clsa_search.retrieval", "."),
         autoescape=True,
@@ -230,5 +236,7 @@ def _render_report(record: Mapping[str, Any], queries: Sequence[str]) -> bytes:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = environment.get_template("case.html").render(case=record, queries=queries)
+    page = environment.get_template("case.html").render(
+        case=record, queries=queries, coverage=coverage
+    )
     return page.encode(errors="replace")

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.output_checks import reported_writes
+from clsa_search.retrieval.coverage_lanes import CoverageView, draw_coverage
 from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import (
     QueryResult,
@@ -22,6 +23,7 @@ from clsa_search.retrieval.results import (
     describe_span,
     results_as_text,
 )
+from clsa_search.retrieval.search_scope import SearchScope
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame
 from clsa_search.sightings.match_verdicts import LIMITS, describe_strangers
@@ -53,7 +55,11 @@ class _ReportImages:
 
 
 def write_results(
-    results: Sequence[QueryResult], folder: str | os.PathLike, *, address: str
+    results: Sequence[QueryResult],
+    folder: str | os.PathLike,
+    *,
+    address: str,
+    scope: SearchScope | None = None,
 ) -> tuple[Path, Path]:
     """Write results.json, ranking sheets and report.html.
 
@@ -61,6 +67,7 @@ def write_results(
         results: results of queries, at least one.
         folder: existing folder.
         address: address of the gallery.
+        scope: what the queries asked and looked at.
 
     Returns:
         Paths of the report and of the first sheet or the overview.
@@ -72,17 +79,24 @@ def write_results(
     with reported_writes(folder):
         (folder / "results.json").write_text(results_as_text(results), encoding="utf-8")
         sheet = draw_results(results, folder)[0]
-    write_report(results, folder / "report.html", address=address)
+    write_report(results, folder / "report.html", address=address, scope=scope)
     return folder / "report.html", sheet
 
 
-def write_report(results: Sequence[QueryResult], path: str | os.PathLike, *, address: str) -> None:
+def write_report(
+    results: Sequence[QueryResult],
+    path: str | os.PathLike,
+    *,
+    address: str,
+    scope: SearchScope | None = None,
+) -> None:
     """Write a page with the query images, the matches and links to their files.
 
     Args:
         results: results of queries.
         path: HTML file.
         address: address of the gallery, for the heading.
+        scope: what the queries asked and looked at.
 
     Raises:
         InputError: the file cannot be written.
@@ -100,6 +114,8 @@ def write_report(results: Sequence[QueryResult], path: str | os.PathLike, *, add
     )
     page = environment.get_template("report.html").render(
         results=results,
+        scope=scope,
+        coverage=_draw_coverage(results, scope),
         match_images=match_images,
         address=address,
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
@@ -117,6 +133,17 @@ def write_report(results: Sequence[QueryResult], path: str | os.PathLike, *, add
         path.parent.mkdir(parents=True, exist_ok=True)
         # "replace": file names may hold bytes of no text
         path.write_text(page, encoding="utf-8", errors="replace")
+
+
+def _draw_coverage(
+    results: Sequence[QueryResult], scope: SearchScope | None
+) -> CoverageView | None:
+    if scope is None:
+        return None
+    shown = [match for result in results for match in result.matches]
+    detections = [match.detection for match in shown]
+    moments = [(one.camera, one.time) for one in detections if one.time is not None]
+    return draw_coverage(scope.coverage, format_time, moments)
 
 
 def link_source(detection: StoredDetection) -> str:

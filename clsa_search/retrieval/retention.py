@@ -28,11 +28,13 @@ class RetentionPlan(NamedTuple):
         sightings: ids of the tracklets.
         detections: number of their detections.
         without_time: number of sightings without a calendar time, which stay.
+        left: reason why deleted bytes may still be on the disk; None if they are gone.
     """
 
     sightings: list[int]
     detections: int
     without_time: int
+    left: str | None = None
 
 
 def parse_retention(text: str) -> tuple[str, float | None]:
@@ -100,9 +102,9 @@ def apply_retention(
     plan = plan_retention(store, now)
     if plan.sightings:
         store.delete_detections(store.list_members(plan.sightings))
-        store.scrub()
         if audit:
             write_audit(
                 store, "retention", ["cameras", "before"], plan.detections, len(plan.sightings)
             )
+        plan = plan._replace(left=store.scrub())
     return plan

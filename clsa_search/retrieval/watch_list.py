@@ -129,8 +129,11 @@ def find_person(store: GalleryStore, name: str) -> Person:
     return people[name]
 
 
-def forget_person(store: GalleryStore, name: str) -> None:
+def forget_person(store: GalleryStore, name: str) -> str | None:
     """Delete a person: name, examples, hits and verdicts. Sightings stay.
+
+    Returns:
+        The reason why their bytes may still be on the disk; None if they are gone.
 
     Raises:
         InputError: there is no such person.
@@ -139,7 +142,7 @@ def forget_person(store: GalleryStore, name: str) -> None:
     notes = [*store.notes(EXAMPLE_KIND), *store.notes(HIT_KIND)]
     mine = [one.note_id for one in notes if one.values["person"] == number]
     store.write_notes([], delete=[number, *filter(None, mine)])
-    store.scrub()
+    return store.scrub()
 
 
 def forget_examples(store: GalleryStore, embeddings: np.ndarray) -> int:

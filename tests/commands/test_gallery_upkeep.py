@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 
 from clsa_search.gallery import open_store
 from clsa_search.retrieval.predictor import PersonSearchPredictor
-from clsa_search.retrieval.watch_list import judge_sighting
+from clsa_search.retrieval.watch_list import add_person, judge_sighting, list_people
 from tests.support.footage import BlockPredictor, write_image, write_video
 from tests.support.sighting_cases import DAY, find_sighting, write_footage
 from tests.support.tiny import load_tool
@@ -117,6 +118,30 @@ def test_a_camera_is_counted_and_then_deleted(run, gallery):
     with open_store(gallery) as store:
         assert store.count() == 9
     assert "delete  cameras, before" in run("list", gallery, "--audit")
+
+
+def test_bytes_that_stay_are_named_until_they_are_gone(run, gallery, tmp_path):
+    other = sqlite3.connect(tmp_path / gallery)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM detections").fetchone()
+    left = "note: street.db-wal: still holds what was deleted"
+    assert left in run("delete", gallery, "--camera", "north", "--yes")
+    assert left in run("scrub", gallery, status=1)
+    (tmp_path / "footage/south/b.avi").unlink()
+    assert left in run("prune", gallery, "--yes")
+    other.close()
+    assert "street.db: holds nothing of what was deleted" in run("scrub", gallery, "--vacuum")
+    assert not (tmp_path / "street.db-wal").exists()
+
+
+def test_pruned_people_leave_the_watch_list(run, gallery, tmp_path):
+    with open_store(gallery) as store:
+        sighting = find_sighting(store, 3, "a.avi")
+        add_person(store, "Ann", sighting.embedding[None])
+    (tmp_path / "footage/north/a.avi").unlink()
+    assert "a.avi: 8 detections deleted" in run("prune", gallery, "--yes")
+    with open_store(gallery) as store:
+        assert [len(one.examples) for one in list_people(store)] == [0]
 
 
 def test_days_by_camera_are_kept_and_applied(run, gallery):
