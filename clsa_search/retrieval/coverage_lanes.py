@@ -113,7 +113,8 @@ def describe_coverage(coverage: Sequence[CameraCoverage]) -> str:
 
 def format_length(seconds: float) -> str:
     """Return a length of time by its two largest units, as "2 h 5 min" or "40 s"."""
-    left, parts = round(seconds), []
+    left = round(seconds)
+    parts: list[str] = []
     for name, size in _UNITS:
         count, left = divmod(left, size)
         if count or parts:
