@@ -40,7 +40,8 @@ def query(args: argparse.Namespace) -> int:
     from clsa_search.retrieval.coverage_lanes import describe_coverage
     from clsa_search.retrieval.match_table import write_matches_csv
     from clsa_search.retrieval.report import write_results
-    from clsa_search.retrieval.results import format_results, printable, results_as_text
+    from clsa_search.retrieval.results import format_results, printable
+    from clsa_search.retrieval.search_answers import results_as_text
     from clsa_search.retrieval.search_scope import read_scope
 
     where = Filter(args.camera, None, args.since, args.until, args.min_score)

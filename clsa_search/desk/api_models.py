@@ -1,5 +1,7 @@
 """Shapes of the HTTP API's requests and answers; its OpenAPI description is made from them.
 
+The answer to a search is the one of the command line: `retrieval/search_answers.py`.
+
 Boxes are XYXY in pixels of the upright image. Times are seconds: since 1970 (UTC) where the start
 of the footage is known, else since the beginning of the video. `seconds` counts from the beginning
 of the file always.
@@ -9,7 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-Box = tuple[float, float, float, float]
+from clsa_search.retrieval.search_answers import Box
+
 Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
 SourceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 QueryId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{22}$")]
@@ -140,76 +143,6 @@ class SearchRequest(Shape):
     others: Annotated[list[Id], Field(max_length=1000)] = []
     limit: Annotated[int, Field(ge=1, le=500)] = 60
     per: Literal["tracklet", "image", "match"] = "tracklet"
-
-
-class MatchAnswer(Answer):
-    """A match of a search.
-
-    Args:
-        rank: from 1, most similar first.
-        similarity: cosine of the embeddings.
-        tracklet: id of the sighting; None for a single detection.
-        detection: id of the best detection.
-        detections: number of detections.
-        source: id of the file.
-        name: name of the file.
-        camera: name of the camera.
-        first: time of the first detection.
-        last: time of the last detection.
-        frame: number of the best frame in its video.
-        time: time of the best frame.
-        box: box in the best frame.
-        score: detection score.
-        z: similarity in standard deviations of strangers on its camera; None: not calibrated.
-        expected_strangers: number of strangers at least this alike among the sightings searched.
-        is_bound: whether fewer strangers are expected than the number says.
-        verdict: meaning of the number.
-        probability: chance of the same person by the user's verdicts; None: too few of them.
-        rejected_like: id of a more alike sighting of somebody else.
-    """
-
-    rank: int
-    similarity: float
-    tracklet: int | None
-    detection: int
-    detections: int
-    source: str
-    name: str
-    camera: str | None
-    first: float | None
-    last: float | None
-    frame: int | None
-    time: float | None
-    box: Box
-    score: float
-    z: float | None = None
-    expected_strangers: float | None = None
-    is_bound: bool = False
-    verdict: str | None = None
-    probability: float | None = None
-    rejected_like: int | None = None
-
-
-class SearchAnswer(Answer):
-    """The result of a search.
-
-    Args:
-        searched: number of sightings, or of detections, within the filters.
-        matches: most similar first.
-        calibrated: whether strangers were counted.
-        nobody: whether no sighting stands out from strangers; None if not calibrated.
-        summary: the answer as one sentence.
-        reason: why it is not calibrated, or why the calibration is out of date; None without.
-        uniforms: whether many strangers look like people in uniform.
-    """
-
-    searched: int
-    matches: list[MatchAnswer]
-    calibrated: bool = False
-    nobody: bool | None = None
-    summary: str = ""
-    reason: str | None = None
-    uniforms: bool = False
 
 
 class ErrorDetail(Answer):

@@ -3,7 +3,6 @@
 No path comes from a client: a source is named by a hash of its path.
 """
 
-import hashlib
 import mimetypes
 import os
 import threading
@@ -23,17 +22,13 @@ from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.frame_reader import FrameReader
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.result_images import check_unchanged
+from clsa_search.retrieval.search_answers import name_source
 from clsa_search.retrieval.video_clips import TimedBox, animate_span
 from clsa_search.structures import PersonImage
 
 _MAX_OPEN = 8  # videos
 _MAX_CACHE_BYTES = 64 << 20
 _PATHS_SECONDS = 2.0  # a deletion by another process is seen after this time
-
-
-def name_source(path: str) -> str:
-    """Return the id of a source: 16 hexadecimal digits."""
-    return hashlib.blake2b(os.fsencode(path), digest_size=8).hexdigest()
 
 
 def is_video(path: str) -> bool:

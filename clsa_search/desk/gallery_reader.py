@@ -1,20 +1,36 @@
 """What the gallery holds, in the shapes of the API: lists, lookups, searches."""
 
 import os
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from clsa_search import __version__
-from clsa_search.desk.answers import as_text, match_answer, source_answer, tracklet_answer
-from clsa_search.desk.api_models import SearchAnswer, SearchRequest
+from clsa_search.desk.answers import source_answer, tracklet_answer
+from clsa_search.desk.api_models import SearchRequest
 from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_models import GalleryAnswer, SourcesAnswer, TrackletsAnswer
 from clsa_search.desk.http_errors import NotFound
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
 from clsa_search.retrieval.filter_checks import check_filter
-from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddings
+from clsa_search.retrieval.results import QueryResult
+from clsa_search.retrieval.search_answers import as_text
 from clsa_search.retrieval.sighting_search import SightingChoice
+
+
+class View(NamedTuple):
+    """A view of the searched person.
+
+    Args:
+        embedding: (D,) of unit length.
+        time: time of the image in seconds; None if unknown.
+    """
+
+    embedding: np.ndarray
+    time: float | None
 
 
 class GalleryReader:
@@ -45,12 +61,12 @@ class GalleryReader:
             version=__version__,
         )
 
-    def search(self, request: SearchRequest, embedding: np.ndarray) -> SearchAnswer:
+    def search(self, request: SearchRequest, views: Sequence[View]) -> QueryResult:
         """Search the gallery for a person.
 
         Args:
             request: filters and form of the search.
-            embedding: (D,) embedding of the person, of unit length.
+            views: views of the person.
 
         Raises:
             InputError: the filter matches nothing in the gallery.
@@ -65,23 +81,14 @@ class GalleryReader:
         choice = None
         if request.per == "tracklet":
             choice = SightingChoice(request.max_strangers, request.same, request.others)
-        with self._store.snapshot():
-            found = self._gallery.search_by_embedding(
-                embedding, [], request.limit, where, request.per, choice=choice
-            )
-            answer = found.answer
-            if answer is None:
-                matches = [match_answer(rank, one) for rank, one in enumerate(found.matches, 1)]
-                return SearchAnswer(searched=self._store.count(where), matches=matches)
-        pairs = zip(found.matches, answer.matches, strict=True)
-        return SearchAnswer(
-            searched=answer.searched,
-            matches=[match_answer(rank, *pair) for rank, pair in enumerate(pairs, 1)],
-            calibrated=answer.calibrated,
-            nobody=answer.nobody,
-            summary=found.summary,
-            reason=answer.reason,
-            uniforms=answer.uniforms,
+        return self._gallery.search_by_embedding(
+            average_embeddings([one.embedding for one in views]),
+            [],
+            request.limit,
+            where,
+            request.per,
+            choice=choice,
+            query_times=[one.time for one in views],
         )
 
     def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:

@@ -9,11 +9,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from clsa_search.desk.answers import as_text, to_box
 from clsa_search.desk.api_models import FrameQuery, Person, QueryAnswer, Subject
-from clsa_search.desk.footage import Footage, name_source
+from clsa_search.desk.footage import Footage
 from clsa_search.desk.frame_detections import list_frame_detections
-from clsa_search.desk.gallery_reader import GalleryReader
+from clsa_search.desk.gallery_reader import GalleryReader, View
 from clsa_search.desk.pictures import encode_jpeg, read_upload
 from clsa_search.desk.query_shelf import QueryImage, QueryShelf
 from clsa_search.desk.work_gates import Gate
@@ -21,6 +20,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.predictor import check_boxes
+from clsa_search.retrieval.search_answers import as_text, name_source, to_box
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import ImageDetections, PersonImage
 
@@ -73,13 +73,13 @@ class QueryIntake:
         name = os.path.basename(path)
         return self._keep(QueryImage(name, content, size, detections, (), path, frame))
 
-    def embed_all(self, subjects: Sequence[Subject]) -> list[np.ndarray]:
-        """Return the embedding (D,) of each view.
+    def read_views(self, subjects: Sequence[Subject]) -> list[View]:
+        """Return the views of a person.
 
         Raises:
             InputError: a view does not exist.
         """
-        return [self._embed(one) for one in subjects]
+        return [self._read_view(one) for one in subjects]
 
     def show_subjects(self, subjects: Sequence[Subject]) -> list[PersonImage]:
         """Return the images of the views; missing ones are passed over."""
@@ -89,27 +89,27 @@ class QueryIntake:
                 shown.append(self._show_subject(one))
         return shown
 
-    def _embed(self, subject: Subject) -> np.ndarray:
-        """Return the embedding (D,) of one view of the person."""
+    def _read_view(self, subject: Subject) -> View:
         if subject.detection is not None:
-            return self._records.find_detection(subject.detection).embedding
+            detection = self._records.find_detection(subject.detection)
+            return View(detection.embedding, detection.time)
         if subject.tracklet is not None:
             self._records.find_tracklet(subject.tracklet)
             (tracklet,) = self._gallery.store.get_tracklets([subject.tracklet])
             assert tracklet.embedding is not None
-            return tracklet.embedding
+            return View(tracklet.embedding, tracklet.first)
         assert subject.query is not None
         query = self.shelf.get(subject.query)
         if subject.index is not None:
             if subject.index >= len(query.detections):
                 count = len(query.detections)
                 raise InputError(f"index: {subject.index}; the image has {count} detections")
-            return query.detections.embeddings[subject.index]
+            return View(query.detections.embeddings[subject.index], query.time)
         with self._model.enter():
             image = query.decode()
             assert subject.box is not None
             (box,) = check_boxes([subject.box], image)
-            return self._gallery.predictor.embed(image, [box])[0]
+            return View(self._gallery.predictor.embed(image, [box])[0], query.time)
 
     def _show_subject(self, subject: Subject) -> PersonImage:
         if subject.query is None:

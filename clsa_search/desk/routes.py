@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from clsa_search.desk.api_models import (
     FrameQuery,
@@ -14,7 +14,6 @@ from clsa_search.desk.api_models import (
     Name,
     QueryAnswer,
     QueryId,
-    SearchAnswer,
     SearchRequest,
     Seconds,
     Shape,
@@ -34,6 +33,7 @@ from clsa_search.desk.search_desk import SearchDesk
 from clsa_search.desk.tracks import describe_media, describe_track, draw_clip
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter
+from clsa_search.retrieval.search_answers import SearchAnswer, to_plain
 
 ShapeT = TypeVar("ShapeT", bound=Shape)
 
@@ -94,10 +94,10 @@ def show_query(query_id: Annotated[QueryId, Path()], desk: Desk) -> Response:
     return as_jpeg(encode_for_browser(desk.queries.shelf.get(query_id).decode()))
 
 
-@router.post("/search")
-def search(request: SearchRequest, desk: Desk) -> SearchAnswer:
+@router.post("/search", response_model=SearchAnswer)
+def search(request: SearchRequest, desk: Desk) -> Response:
     """Search for one person; several views of the person are averaged."""
-    return desk.search(request)
+    return JSONResponse(to_plain(desk.search(request)))
 
 
 @router.get("/detections/{detection_id}/crop.jpg", response_class=Response, responses=_JPEG)

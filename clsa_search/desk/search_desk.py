@@ -3,12 +3,13 @@
 import os
 from zoneinfo import ZoneInfo
 
-from clsa_search.desk.api_models import SearchAnswer, SearchRequest
+from clsa_search.desk.api_models import SearchRequest
 from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_reader import GalleryReader
 from clsa_search.desk.query_intake import QueryIntake
 from clsa_search.desk.timeline import Timeline
-from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddings
+from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.search_answers import SearchAnswer, describe_answer
 
 
 class SearchDesk:
@@ -40,8 +41,8 @@ class SearchDesk:
         Raises:
             InputError: a view does not exist, or the filter matches nothing in the gallery.
         """
-        embedding = average_embeddings(self.queries.embed_all(request.of))
-        return self.records.search(request, embedding)
+        views = self.queries.read_views(request.of)
+        return describe_answer(self.records.search(request, views))
 
     def forget_images(self) -> None:
         """Forget images in memory, as after a deletion; close open videos."""

@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Iterable
 
-from clsa_search.desk.answers import as_text
 from clsa_search.desk.footage import Footage, is_video
 from clsa_search.desk.gallery_models import LaneAnswer, TimelineAnswer
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Source
+from clsa_search.retrieval.search_answers import as_text
 from clsa_search.retrieval.source_base import find_base
 from clsa_search.sightings.coverage import Footage as FileSpan
 from clsa_search.sightings.coverage import find_coverage

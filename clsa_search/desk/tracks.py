@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from clsa_search.data.image_io import read_image_size
-from clsa_search.desk.answers import as_text, source_answer, to_box
-from clsa_search.desk.footage import Footage, guess_media_type, is_video, name_source
+from clsa_search.desk.answers import source_answer
+from clsa_search.desk.footage import Footage, guess_media_type, is_video
 from clsa_search.desk.gallery_models import MediaAnswer, TrackAnswer, TrackBox
 from clsa_search.errors import InputError
 from clsa_search.gallery import Source, StoredDetection
+from clsa_search.retrieval.search_answers import as_text, name_source, to_box
 from clsa_search.retrieval.video_clips import MAX_ANIMATION_SECONDS, TimedBox
 
 LEAD_SECONDS = 2.0

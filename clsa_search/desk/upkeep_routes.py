@@ -8,7 +8,6 @@ import numpy as np
 from fastapi import APIRouter, Path
 from starlette.responses import Response, StreamingResponse
 
-from clsa_search.desk.answers import as_text
 from clsa_search.desk.api_models import Id
 from clsa_search.desk.http_errors import Conflict, NotFound
 from clsa_search.desk.routes import Desk
@@ -29,6 +28,7 @@ from clsa_search.retrieval.deletions import (
     run_deletion,
 )
 from clsa_search.retrieval.evidence_case import CaseRequest, write_case
+from clsa_search.retrieval.search_answers import as_text
 from clsa_search.retrieval.sighting_exports import export_rows
 from clsa_search.retrieval.sighting_rows import Judgment, expand_chains, list_rows
 from clsa_search.retrieval.time_rules import parse_zone
@@ -104,7 +104,7 @@ def list_watched(desk: Desk) -> list[WatchedAnswer]:
 @router.post("/people", status_code=201)
 def watch(request: PersonRequest, desk: Desk) -> WatchedAnswer:
     """Add a person to the watch list, or images of a known one."""
-    examples = np.stack(desk.queries.embed_all(request.of))
+    examples = np.stack([one.embedding for one in desk.queries.read_views(request.of)])
     person = add_person(desk.store, request.name, examples, note=request.note, until=request.until)
     return _describe_person(desk, person)
 

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from clsa_search.retrieval.predictor import PersonSearchPredictor
     from clsa_search.retrieval.report import write_report, write_results
     from clsa_search.retrieval.result_images import draw_results
-    from clsa_search.retrieval.results import QueryResult, format_results, results_as_json
+    from clsa_search.retrieval.results import QueryResult, format_results
+    from clsa_search.retrieval.search_answers import results_as_json
     from clsa_search.retrieval.video import Video
 else:
     __getattr__ = lazy_exports(
@@ -27,7 +28,7 @@ else:
             "draw_results": "clsa_search.retrieval.result_images",
             "format_results": "clsa_search.retrieval.results",
             "open_gallery": "clsa_search.retrieval.gallery_search",
-            "results_as_json": "clsa_search.retrieval.results",
+            "results_as_json": "clsa_search.retrieval.search_answers",
             "write_report": "clsa_search.retrieval.report",
             "write_results": "clsa_search.retrieval.report",
         },

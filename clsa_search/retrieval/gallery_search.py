@@ -105,7 +105,9 @@ class GallerySearch:
         with self.store.snapshot():
             (detection,) = self.store.get([detection_id])
             title = f"detection {detection_id}"
-            result = self.search_by_embedding(detection.embedding, [], k, where, per, title, choice)
+            result = self.search_by_embedding(
+                detection.embedding, [], k, where, per, title, choice, [detection.time]
+            )
             fingerprints = self.get_fingerprints([detection.source])
         ((_, person),) = read_person_images([detection], fingerprints)
         name = os.path.basename(detection.source)
@@ -124,6 +126,7 @@ class GallerySearch:
         per: Per = "image",
         title: str = "query",
         choice: SightingChoice | None = None,
+        query_times: Sequence[float | None] = (),
     ) -> QueryResult:
         """Search with a known embedding.
 
@@ -135,6 +138,7 @@ class GallerySearch:
             per: see :meth:`search`.
             title: title of the result.
             choice: what the user accepts of sightings; needs `per` "tracklet".
+            query_times: times of the query images in seconds, where known.
 
         Raises:
             InputError: the filter matches nothing, see :func:`check_filter` and
@@ -154,8 +158,11 @@ class GallerySearch:
                 raise InputError(f"choice: is about sightings, not per {per}; expected none")
             else:
                 (matches,) = self.store.search(query, k, where, per)
+            searched = self.store.count(where) if answer is None else answer.searched
             fingerprints = self.get_fingerprints({match.detection.source for match in matches})
-        return QueryResult(title, query_images, matches, fingerprints, answer)
+        return QueryResult(
+            title, query_images, matches, fingerprints, answer, searched, query_times
+        )
 
     def close(self) -> None:
         """Close the store."""

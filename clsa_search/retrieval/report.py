@@ -21,8 +21,8 @@ from clsa_search.retrieval.results import (
     QueryResult,
     count_matches,
     describe_span,
-    results_as_text,
 )
+from clsa_search.retrieval.search_answers import results_as_text
 from clsa_search.retrieval.search_scope import SearchScope
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame

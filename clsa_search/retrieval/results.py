@@ -1,9 +1,7 @@
-"""Results of queries, and their forms as text and as JSON."""
+"""Results of queries, and their form as text."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tabulate import tabulate
 
@@ -35,6 +33,8 @@ class QueryResult:
         fingerprints: states of the matches' files at the time of indexing; a changed file is not
             shown. Files without a fingerprint are not checked.
         answer: what is said of the matches, in the same order; None in a search for detections.
+        searched: number of sightings, or of detections, within the filter.
+        query_times: times of the query images in seconds; None where unknown.
     """
 
     title: str
@@ -42,6 +42,8 @@ class QueryResult:
     matches: list[Match]
     fingerprints: Mapping[str, str | None] = field(default_factory=dict)
     answer: SightingResult | None = None
+    searched: int = 0
+    query_times: Sequence[float | None] = ()
 
     @property
     def detections(self) -> list[StoredDetection]:
@@ -62,50 +64,6 @@ def format_results(results: Sequence[QueryResult]) -> str:
     """Return a table for each query; its boxes have the form of the option --box."""
     parts = [(printable(one.title), printable(one.summary), _format_table(one)) for one in results]
     return "\n\n".join("\n".join(filter(None, part)) for part in parts)
-
-
-def results_as_json(results: Sequence[QueryResult]) -> dict[str, Any]:
-    """Return everything but pixels and embeddings as plain numbers and text."""
-    return {
-        "queries": [
-            {
-                "title": result.title,
-                "query_images": [
-                    {"caption": image.caption, "box": _to_floats(image.box)}
-                    for image in result.query_images
-                ],
-                **_describe_answer(result),
-                "matches": [
-                    {"rank": rank, "similarity": float(match.similarity)}
-                    | _to_plain(match.detection)
-                    | describe_judgment(result.judge(rank))
-                    | ({} if match.tracklet is None else {"sighting": _to_span(match.tracklet)})
-                    for rank, match in enumerate(result.matches, 1)
-                ],
-            }
-            for result in results
-        ]
-    }
-
-
-def describe_judgment(judged: CalibratedMatch | None) -> dict[str, Any]:
-    """Return what is said of a match as plain values; nothing in a search for detections."""
-    names = "z", "expected_strangers", "is_bound", "verdict", "rejected_like", "probability"
-    return {} if judged is None else {name: getattr(judged, name) for name in names}
-
-
-def _describe_answer(result: QueryResult) -> dict[str, Any]:
-    answer = result.answer
-    if answer is None:
-        return {}
-    names = "searched", "calibrated", "nobody", "reason", "uniforms"
-    return {name: getattr(answer, name) for name in names} | {"summary": result.summary}
-
-
-def results_as_text(results: Sequence[QueryResult]) -> str:
-    """Write :func:`results_as_json` as JSON text; invalid characters of file names become "?"."""
-    text = json.dumps(results_as_json(results), indent=1, ensure_ascii=False)
-    return text.encode(errors="replace").decode()
 
 
 def printable(text: str) -> str:
@@ -174,31 +132,3 @@ def _format_times(match: Match) -> list[str]:
     if tracklet is None:
         return [format_time(match.detection.time)]
     return [describe_span(tracklet), format_time(tracklet.first), format_time(tracklet.last)]
-
-
-def _to_span(tracklet: Tracklet) -> dict[str, Any]:
-    return {
-        "id": tracklet.tracklet_id,
-        "first": tracklet.first,
-        "last": tracklet.last,
-        "first_frame": tracklet.first_frame,
-        "last_frame": tracklet.last_frame,
-        "detections": tracklet.detections,
-        "purity": float(tracklet.purity),
-    }
-
-
-def _to_plain(detection: StoredDetection) -> dict[str, Any]:
-    return {
-        "id": detection.detection_id,
-        "source": detection.source,
-        "frame": detection.frame,
-        "time": detection.time,
-        "camera": detection.camera,
-        "box": _to_floats(detection.box),
-        "score": float(detection.score),
-    }
-
-
-def _to_floats(box: Iterable[float]) -> list[float]:
-    return [float(value) for value in box]

@@ -40,7 +40,7 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
     try:
         (query,) = values["queries"]
         matches = list(query["matches"])
-        ids = [int(match["id"]) for match in matches]
+        ids = [int(match["detection"]) for match in matches]
         judged = [
             Judgment(
                 float(match["similarity"]),

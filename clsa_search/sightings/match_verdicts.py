@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from typing import Literal
 
 from clsa_search.wording import count_noun
@@ -12,7 +13,7 @@ LIMITS = (
     "Re-identification sees clothes and build, not faces: another person in the same clothes looks "
     "the same, and one person in other clothes does not."
 )
-_DAY = 86_400.0
+_CALENDAR_FROM = 1e8  # lower times are times within videos
 
 
 @dataclass(frozen=True)
@@ -100,14 +101,27 @@ def describe_result(result: SightingResult) -> str:
     return f"{count:,} of {these} {verb} out."
 
 
-def spans_midnight(query: float | None, first: float | None, zone_offset: float = 0.0) -> bool:
-    """Return whether a midnight lies between a query and a sighting: clothes may have changed.
+def spans_midnight(
+    views: Sequence[float | None], first: float | None, zone: tzinfo | None = None
+) -> bool:
+    """Return whether a midnight lies between a sighting and all views: clothes may have changed.
 
     Args:
-        query: time of the query in POSIX seconds; None if unknown.
+        views: times of the views of the person in seconds. Unknown times and times within a video
+            tell nothing.
         first: time of the sighting.
-        zone_offset: seconds east of UTC.
+        zone: time zone of the days; None: that of this machine.
     """
-    if query is None or first is None:
-        return False
-    return (query + zone_offset) // _DAY != (first + zone_offset) // _DAY
+    days = [_find_day(one, zone) for one in (first, *views)]
+    seen, known = days[0], [day for day in days[1:] if day is not None]
+    return seen is not None and bool(known) and seen not in known
+
+
+def _find_day(seconds: float | None, zone: tzinfo | None) -> int | None:
+    """Return the number of a day of the calendar."""
+    if seconds is None or seconds < _CALENDAR_FROM:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, zone).toordinal()
+    except (OverflowError, ValueError, OSError):  # beyond the calendar
+        return None

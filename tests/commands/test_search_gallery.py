@@ -123,7 +123,7 @@ def test_the_summary_is_printed_after_a_failure_too(run, fails, footage, monkeyp
 
 def test_queries_find_all_images_of_a_person(run, gallery, footage, tmp_path):
     (matches,) = query(run, "--image", footage / "two.png")
-    assert [m["source"] for m in matches[:2]] == [str(footage / n) for n in ("one.png", "two.png")]
+    assert [m["path"] for m in matches[:2]] == [str(footage / n) for n in ("one.png", "two.png")]
     assert [m["similarity"] for m in matches[:2]] == pytest.approx([1, 1])
     assert len(matches) == 6  # the best of each image
     assert matches[2]["similarity"] < 0.5
@@ -147,7 +147,7 @@ def test_queries_find_sightings(run, gallery, footage, tmp_path):
     found = ["--image", footage / "one.png", "--person", 2]
     (matches,) = query(run, *found, "--source", footage / "door.avi", per="sighting")
     assert len(matches) == 2  # two people in four frames of 1.5 seconds
-    sighting = matches[0]["sighting"]
+    sighting = matches[0]
     assert matches[0]["similarity"] == pytest.approx(1, abs=1e-3)
     assert (sighting["detections"], sighting["first_frame"], sighting["last_frame"]) == (4, 0, 15)
     assert (sighting["first"], sighting["last"]) == (0.0, 1.5)
@@ -302,8 +302,8 @@ def test_boxes_may_reach_beyond_the_image(run, fails, gallery, footage):
 
 def test_the_same_person_is_searched_by_id(run, fails, gallery, footage):
     (matches,) = query(run, "--image", footage / "two.png")
-    (again,) = query(run, "--id", matches[0]["id"])
-    assert [m["id"] for m in again] == [m["id"] for m in matches]
+    (again,) = query(run, "--id", matches[0]["detection"])
+    assert [m["detection"] for m in again] == [m["detection"] for m in matches]
     assert "there is no detection 99" in fails("query", "--store", gallery, "--id", 99)
 
 
@@ -316,8 +316,8 @@ def test_a_search_by_id_works_without_the_image(run, gallery, footage, tmp_path,
     else:
         write_image(path, {2: 10})
         os.utime(path, ns=(0, 0))
-    (again,) = query(run, "--id", matches[0]["id"])
-    assert [m["id"] for m in again] == [m["id"] for m in matches]
+    (again,) = query(run, "--id", matches[0]["detection"])
+    assert [m["detection"] for m in again] == [m["detection"] for m in matches]
     results = json.loads((tmp_path / "output/query/results.json").read_text())
     assert results["queries"][0]["query_images"][0]["caption"] == "one.png, no image"
     reason = {"gone": "No such file", "changed": "changed since it was indexed"}[fate]
@@ -415,7 +415,7 @@ def test_moved_folders_are_followed(run, fails, gallery, footage, tmp_path):
     assert f"{tmp_path}/archive/door.avi: 8 detections\n" in printed
     assert "street.db: 3 files moved, 0 left as before" in printed
     (after,) = query(run, "--image", "archive/two.png")
-    assert [match["id"] for match in after] == [match["id"] for match in before]
+    assert [match["detection"] for match in after] == [match["detection"] for match in before]
     words = ("index", "--weights", "weights.pth", "--store", gallery, "--rate", 2, "archive")
     assert "3 files already indexed" in run(*words)
     assert "footage: is not indexed" in fails("relink", gallery, "footage", "archive")

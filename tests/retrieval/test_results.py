@@ -5,6 +5,7 @@ import json
 import os
 import re
 from dataclasses import replace
+from datetime import datetime
 from html.parser import HTMLParser
 from io import BytesIO
 from urllib.parse import unquote, urlsplit
@@ -20,12 +21,8 @@ from clsa_search.retrieval import result_images
 from clsa_search.retrieval.frame_reader import FrameReader
 from clsa_search.retrieval.report import link_source, write_report
 from clsa_search.retrieval.result_images import draw_results, read_result_images
-from clsa_search.retrieval.results import (
-    QueryResult,
-    format_results,
-    results_as_json,
-    results_as_text,
-)
+from clsa_search.retrieval.results import QueryResult, format_results
+from clsa_search.retrieval.search_answers import name_source, results_as_json, results_as_text
 from clsa_search.retrieval.source_files import describe_file
 from clsa_search.visualize import PersonImage
 
@@ -114,8 +111,13 @@ def test_json_has_everything_but_embeddings(photo):
     first, second = document["queries"]
     assert first["matches"] == [
         {
-            **{"rank": 1, "similarity": 0.9, "id": 5, "source": str(photo), "frame": 3},
-            **{"time": 1.5, "camera": "door", "box": list(BOX), "score": 0.5},
+            **{"rank": 1, "similarity": 0.9, "tracklet": None, "detection": 5, "detections": 1},
+            **{"purity": 1.0, "source": name_source(str(photo)), "name": "photo.png"},
+            **{"path": str(photo), "camera": "door", "first": 1.5, "last": 1.5},
+            **{"first_frame": 3, "last_frame": 3, "frame": 3, "time": 1.5},
+            **{"box": list(BOX), "score": 0.5, "z": None, "expected_strangers": None},
+            **{"is_bound": False, "verdict": None, "probability": None},
+            **{"rejected_like": None, "other_day": False},
         }
     ]
     assert first["query_images"] == [{"caption": "query.png", "box": list(BOX)}]
@@ -125,7 +127,28 @@ def test_json_has_everything_but_embeddings(photo):
 def test_json_replaces_invalid_characters_of_file_names():
     written = results_as_text([result(detection(1, "/caf\udce9.jpg", camera="Süd"))])
     (found,) = json.loads(written.encode("utf-8"))["queries"][0]["matches"]
-    assert (found["source"], found["camera"]) == ("/caf?.jpg", "Süd")
+    assert (found["path"], found["name"], found["camera"]) == ("/caf?.jpg", "caf?.jpg", "Süd")
+
+
+def test_json_has_no_numbers_that_json_lacks():
+    one = QueryResult("query", [], [Match(detection(1, "a.png", time=float("inf")), float("nan"))])
+    (found,) = json.loads(results_as_text([one]))["queries"][0]["matches"]
+    assert (found["similarity"], found["time"], found["first"]) == (None, None, None)
+
+
+def test_json_says_where_a_midnight_lies_between():
+    noon = datetime(2026, 5, 1, 12).timestamp()
+    days = [detection(i, "a.png", time=noon + 86_400 * i) for i in range(3)]
+    matches = [Match(one, 0.9) for one in days]
+    for times, expected in (
+        ([], [False] * 3),
+        ([None, 60.0], [False] * 3),
+        ([noon], [False, True, True]),
+        ([noon, noon + 86_400, None], [False, False, True]),
+    ):
+        one = QueryResult("query", [], matches, query_times=times)
+        found = results_as_json([one])["queries"][0]["matches"]
+        assert [match["other_day"] for match in found] == expected
 
 
 def test_each_image_is_read_once_and_in_order(photo, video, monkeypatch):

@@ -211,9 +211,14 @@ def test_a_case_without_footage_says_so(store, folder):
 def test_results_of_a_search_are_read_again(store, tmp_path):
     best, other = find_sighting(store, 3, "a.avi"), find_sighting(store, 2)
     matches = [
-        {"id": best.best, "similarity": 0.9, "expected_strangers": 0.1, "verdict": "possible"},
-        {"id": other.best, "similarity": 0.8},
-        {"id": best.tracklet_id, "similarity": 0.7},
+        {
+            "detection": best.best,
+            "similarity": 0.9,
+            "expected_strangers": 0.1,
+            "verdict": "possible",
+        },
+        {"detection": other.best, "similarity": 0.8},
+        {"detection": best.tracklet_id, "similarity": 0.7},
     ]
     path = tmp_path / "results.json"
     query = {"title": "q", "query_images": [], "matches": matches, "searched": 5}

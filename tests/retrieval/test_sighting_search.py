@@ -9,7 +9,8 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, open_store
 from clsa_search.retrieval.gallery_calibration import calibrate_gallery
 from clsa_search.retrieval.match_judge import MatchJudge
-from clsa_search.retrieval.results import QueryResult, format_results, results_as_text
+from clsa_search.retrieval.results import QueryResult, format_results
+from clsa_search.retrieval.search_answers import results_as_text
 from clsa_search.retrieval.sighting_search import SightingChoice, search_sightings
 from tests.support.photographs import WIDTH, add_person, add_photographs, unit
 

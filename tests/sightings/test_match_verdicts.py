@@ -1,5 +1,8 @@
 """Verdicts on matches, and the answer as one sentence."""
 
+from datetime import datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
 import pytest
 
 from clsa_search.sightings.match_verdicts import (
@@ -79,7 +82,23 @@ def test_without_calibration_there_is_no_number():
 
 def test_a_midnight_between_query_and_sighting():
     noon = 1_700_000_000 // 86_400 * 86_400 + 43_200.0
-    assert not spans_midnight(noon, noon + 11 * 3600)
-    assert spans_midnight(noon, noon + 13 * 3600)
-    assert spans_midnight(noon, noon + 11 * 3600, zone_offset=7200)
-    assert not spans_midnight(None, noon)
+    utc, east = timezone.utc, timezone(timedelta(hours=2))
+    assert not spans_midnight([noon], noon + 11 * 3600, utc)
+    assert spans_midnight([noon], noon + 13 * 3600, utc)
+    assert spans_midnight([noon], noon + 11 * 3600, east)
+    assert not spans_midnight([noon], noon - 11 * 3600, east)
+    assert not spans_midnight([None], noon, utc) and not spans_midnight([], noon, utc)
+    assert not spans_midnight([noon], None, utc) and not spans_midnight([noon], 5.0, utc)
+    assert not spans_midnight([5.0], noon, utc), "a time within a video is no day"
+    assert not spans_midnight([1e15], noon, utc), "nor is one beyond the calendar"
+
+
+def test_one_view_of_the_same_day_is_enough():
+    noon = 1_700_000_000 // 86_400 * 86_400 + 43_200.0
+    utc = timezone.utc
+    assert spans_midnight([noon, noon + 86_400], noon + 2 * 86_400, utc)
+    assert not spans_midnight([noon, noon + 2 * 86_400, None], noon + 2 * 86_400, utc)
+    summer = ZoneInfo("Europe/Berlin")  # the night of 2026-03-29 has 23 hours
+    begin = datetime(2026, 3, 29, tzinfo=summer).timestamp()
+    assert not spans_midnight([begin], begin + 23 * 3600 - 1, summer)
+    assert spans_midnight([begin], begin + 23 * 3600, summer)

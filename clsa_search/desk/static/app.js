@@ -207,11 +207,11 @@ function cutView([x0, y0, x1, y1]) {
   return canvas;
 }
 
-function addView(subject, title, picture, time = state.query?.time ?? null) {
+function addView(subject, title, picture) {
   picture.setAttribute("aria-label", title);
   picture.title = title;
   if (!state.adding) state.said.clear(); // the verdicts were on another person
-  const view = { subject, title, picture, time };
+  const view = { subject, title, picture };
   state.views = state.adding ? [...state.views, view] : [view];
   setAdding(false);
   showViews();
@@ -380,7 +380,7 @@ async function showLatest() {
       const picture = make("img", { src: address(`tracklets/${one.tracklet}/crop.jpg`), loading: "lazy", alt: name, onerror: () => tile.remove() });
       const view = () => make("img", { src: picture.src, alt: name });
       const tile = make("article", { className: "tile" },
-        make("button", { type: "button", className: "play", "aria-label": `Search ${name}`, onclick: () => addView({ tracklet: one.tracklet }, name, view(), one.first) }, picture),
+        make("button", { type: "button", className: "play", "aria-label": `Search ${name}`, onclick: () => addView({ tracklet: one.tracklet }, name, view()) }, picture),
         make("div", { className: "facts" }, make("b", { text: one.camera ?? one.name }), formatSpan(one.first, one.last)));
       return tile;
     }))));
@@ -462,13 +462,6 @@ function makeGroup(verdict, matches) {
     make("div", { className: "tiles" }, ...matches.map(makeTile)));
 }
 
-/** Whether a midnight lies between a sighting and all views of the person. */
-function isOtherDay(match) {
-  const times = state.views.map((view) => view.time).filter((time) => time >= CALENDAR_FROM);
-  const dayOf = (seconds) => formatTime(seconds).slice(0, 10);
-  return match.first >= CALENDAR_FROM && times.length > 0 && times.every((time) => dayOf(time) !== dayOf(match.first));
-}
-
 function describeLength(match) {
   const seconds = match.last - match.first;
   return `seen ${seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`}, ${plural(match.detections, "frame")}`;
@@ -495,7 +488,7 @@ function makeTile(match) {
       make("span", { text: formatSpan(match.first, match.last) }), make("br"),
       match.detections > 1 && make("span", { text: describeLength(match) }), match.detections > 1 && make("br"),
       make("span", { className: "quiet", text: describeLikeness(match) }),
-      isOtherDay(match) && make("span", { className: "warn", text: "another day: clothes may differ" })),
+      match.other_day && make("span", { className: "warn", text: "another day: clothes may differ" })),
     makeJudge(match));
   tile.dataset.key = keyOf(match);
   showSaid(tile, match);
@@ -547,7 +540,7 @@ function searchMarked(marked) {
     if (known.has(JSON.stringify(subjectOf(match)))) continue;
     const title = `${match.camera ?? match.name} ${formatTime(match.time)}`;
     const picture = make("img", { src: address(`detections/${match.detection}/crop.jpg`), alt: title });
-    state.views.push({ subject: subjectOf(match), title, picture, time: match.time });
+    state.views.push({ subject: subjectOf(match), title, picture });
   }
   showViews();
   search();
@@ -645,7 +638,7 @@ async function showPeople() {
 
 function searchPerson(person) {
   state.views = person.sightings.slice(0, 20).map((tracklet) => ({
-    subject: { tracklet }, title: person.name, time: null, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
+    subject: { tracklet }, title: person.name, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
   }));
   showViews();
   search();
