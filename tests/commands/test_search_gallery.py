@@ -197,7 +197,7 @@ def test_several_images_of_a_person_are_averaged(run, fails, gallery, footage):
     expected = {str(footage / name) for name in ("one.png", "two.png", "door.avi")}
     best = BlockPredictor().embed(draw_blocks({0: 0, 1: 40}), [(0, 20, 14, 60), (40, 20, 54, 60)])
     mean = best.sum(axis=0) / np.linalg.norm(best.sum(axis=0))
-    assert {m["source"] for m in matches} == expected
+    assert {m["path"] for m in matches} == expected
     assert matches[0]["similarity"] == pytest.approx(float(best[0] @ mean), abs=1e-5)
     message = fails("query", "--store", gallery, *both[:3], footage / "one.png", "--person", "all")
     assert "--person all with several images" in message
@@ -428,7 +428,7 @@ def test_moved_folders_are_followed(run, fails, gallery, footage, tmp_path):
 def test_files_are_named_by_links_too(run, gallery, footage, tmp_path):
     (tmp_path / "link").symlink_to(footage)
     (matches,) = query(run, "--image", footage / "two.png", "--source", "link/one.png")
-    assert [match["source"] for match in matches] == [str(footage / "one.png")]
+    assert [match["path"] for match in matches] == [str(footage / "one.png")]
     printed = run("delete", gallery, "link/door.avi", "--yes", "--force")
     assert f"{footage}/door.avi: 8 detections deleted" in printed
 
