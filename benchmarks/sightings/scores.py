@@ -1,4 +1,4 @@
-"""Scores of linking and of rankings."""
+"""Scores of linking."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -24,10 +24,3 @@ def score_links(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "detections per tracklet": count / len(common),
         "tracklets per person": len(common) / common.shape[1],
     }
-
-
-def average_precision(similarities: np.ndarray, is_right: np.ndarray) -> float:
-    """Compute the average precision of one ranking with at least one right row."""
-    right = is_right[np.argsort(-similarities, kind="stable")]
-    hits = np.cumsum(right)
-    return float((hits / np.arange(1, len(right) + 1))[right].mean())

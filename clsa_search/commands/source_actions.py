@@ -10,8 +10,10 @@ _PROBLEMS = 1  # exit status
 
 
 def link(args: argparse.Namespace) -> int:
-    """Link the detections of videos to sightings; return the exit status."""
+    """Link the detections of videos, calibrate where needed; return the exit status."""
+    from clsa_search.commands.calibration_arguments import print_calibration
     from clsa_search.gallery import open_store
+    from clsa_search.retrieval.gallery_calibration import refresh_calibration
     from clsa_search.retrieval.results import count_sightings, printable
     from clsa_search.sightings.source_links import link_sources
 
@@ -25,6 +27,8 @@ def link(args: argparse.Namespace) -> int:
         for source, reason in problems:
             print(f"problem: {printable(source)}: {printable(reason)}")
         print(f"{args.store}: {count_sightings(store)}")
+        if refresh_calibration(store) is not None:
+            print_calibration(store)
     return _PROBLEMS if problems else 0
 
 

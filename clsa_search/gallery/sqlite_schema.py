@@ -34,6 +34,7 @@ CREATE TABLE tracklets (
   members_sum INTEGER NOT NULL, embedding_sum INTEGER NOT NULL, checksum INTEGER NOT NULL);
 CREATE INDEX tracklets_of_source ON tracklets (source);
 CREATE INDEX tracklets_of_chain ON tracklets (chain);
+CREATE INDEX tracklets_of_time ON tracklets (camera, last);
 CREATE TABLE members (detection INTEGER PRIMARY KEY, tracklet INTEGER NOT NULL);
 CREATE INDEX members_of_tracklet ON members (tracklet);
 CREATE TABLE tracklet_embeddings (id INTEGER PRIMARY KEY, embedding BLOB NOT NULL);

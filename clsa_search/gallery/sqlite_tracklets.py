@@ -71,6 +71,8 @@ class TrackletRow(NamedTuple):
 class TrackletTables(NoteTable):
     """Statements on the tables of tracklets; see `SQLiteFile` for the arguments."""
 
+    _checked: int | None = None  # state of the file in which the tracklets held all detections
+
     def add_singles(self, rows: Sequence[tuple]) -> None:
         """Insert tracklets of one detection; see `insert_singles`."""
         insert_singles(self.connection, rows)
@@ -193,14 +195,18 @@ class TrackletTables(NoteTable):
             yield loaded
 
     def check_tracklets(self) -> None:
-        """Check that the tracklets hold all detections.
+        """Check that the tracklets hold all detections; own changes keep this.
 
         Raises:
             InputError: one is lost.
         """
+        (state,) = self.connection.execute("PRAGMA data_version").fetchone()
+        if state == self._checked:
+            return
         ((held, lowest),) = self.select("ifnull(sum(detections), 0), min(id) FROM tracklets")
         ((stored,),) = self.select("count(*) FROM detections")
         self._check(lowest or 0, held == stored)
+        self._checked = state
 
     def delete_complete(self, detections: str) -> None:
         """Delete the tracklets of which all detections are among some.

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from clsa_search.sightings.frame_pairs import compute_iou
+
 _MIN_SCORE = 0.7  # of both boxes
 _MAX_IOU = 0.1  # boxes that overlap more may be one person
 _CROWD = 100  # people of a frame that are paired
@@ -42,7 +44,7 @@ def pair_people_of_frames(
         group = group[:: len(group) // _CROWD + 1]
         first, second = np.triu_indices(len(group), 1)
         first, second = group[first], group[second]
-        apart = _overlap(boxes[first], boxes[second]) < _MAX_IOU
+        apart = compute_iou(boxes[first], boxes[second]) < _MAX_IOU
         found.append(np.stack([tracklets[first], tracklets[second]], axis=1)[apart])
     return _choose(np.concatenate(found), limit, seed)
 
@@ -97,12 +99,3 @@ def _count_before(values: np.ndarray) -> np.ndarray:
     counts = np.empty(len(values), int)
     counts[order] = np.arange(len(values)) - np.searchsorted(arranged, arranged)
     return counts
-
-
-def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the IoU of boxes (P, 4) with others (P, 4)."""
-    top = np.maximum(boxes[:, :2], others[:, :2])
-    bottom = np.minimum(boxes[:, 2:], others[:, 2:])
-    both = np.prod(np.maximum(bottom - top, 0), axis=1)
-    areas = sum(np.prod(one[:, 2:] - one[:, :2], axis=1) for one in (boxes, others))
-    return both / np.maximum(areas - both, 1e-9)

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from clsa_search.sightings.frame_pairs import compute_iou, iterate_frame_pairs
+
 MAX_GAP = 3.0
 """Seconds without a detection after which a tracklet ends."""
 
@@ -23,13 +25,13 @@ _MAX_RATIO = 2.0  # of box heights
 _APART = 0.1  # largest IoU of certainly different people of one frame
 _OVERLAP = 0.3  # IoU of boxes that are probably of one person
 _STRICT, _RELAXED = 0.99, 0.9  # shares of pairs below the limits without and with overlap
-_FEWEST_PAIRS = 20
+_FEWEST_PAIRS, _MOST_PAIRS = 20, 20_000
 _DEFAULT = (0.6, 0.5)  # limits with fewer pairs
-_FRAMES = 3000  # to take pairs from
 _DISTANCE = 0.1  # weight of the distance, in shares of the reach, beside 1 - similarity
 _MEAN_OF = 5  # detections in the moving mean of a tracklet
 _FRAME_SECONDS = 1 / 25  # without times
 _BLOCKED = 1e3
+_X, _Y, _HEIGHT, _SECOND = range(4)  # columns of `_Places.spots`
 
 
 class Limits(NamedTuple):
@@ -42,36 +44,6 @@ class Limits(NamedTuple):
 
     strict: float
     relaxed: float
-
-
-class _Places(NamedTuple):
-    """Detections to compare.
-
-    Args:
-        seconds: (M,) times.
-        boxes: (M, 4) float64 XYXY.
-        centers: (M, 2) float64.
-        heights: (M,) float64, 1 or more.
-        embeddings: (M, D) float32 of unit length.
-    """
-
-    seconds: np.ndarray
-    boxes: np.ndarray
-    centers: np.ndarray
-    heights: np.ndarray
-    embeddings: np.ndarray
-
-    @classmethod
-    def make(cls, detections: "LinkInput") -> "_Places":
-        """Return the places of all detections."""
-        boxes = detections.boxes
-        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
-        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
-        return cls(detections.seconds, boxes, centers, heights, detections.embeddings)
-
-    def take(self, rows: np.ndarray) -> "_Places":
-        """Return some rows."""
-        return _Places(*(column[rows] for column in self))
 
 
 @dataclass(frozen=True)
@@ -98,6 +70,29 @@ class LinkInput:
         """(N,) times for differences: from frames if one is unknown."""
         known = not np.isnan(self.times).any()
         return self.times if known else self.frames * _FRAME_SECONDS
+
+
+class _Places(NamedTuple):
+    """Detections to compare.
+
+    Args:
+        boxes: (M, 4) float64 XYXY.
+        spots: (M, 4) float64 centers, heights of 1 or more, seconds.
+        embeddings: (M, D) float32 of unit length.
+    """
+
+    boxes: np.ndarray
+    spots: np.ndarray
+    embeddings: np.ndarray
+
+    @classmethod
+    def make(cls, detections: LinkInput) -> "_Places":
+        """Return the places of all detections."""
+        boxes = detections.boxes
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        heights = np.maximum(boxes[:, 3] - boxes[:, 1], 1.0)
+        spots = np.column_stack([centers, heights, detections.seconds])
+        return cls(boxes, spots, detections.embeddings)
 
 
 def link(detections: LinkInput) -> np.ndarray:
@@ -128,19 +123,14 @@ def link(detections: LinkInput) -> np.ndarray:
 
 def find_limits(detections: LinkInput) -> Limits:
     """Return the similarities that few pairs of different people of this source reach."""
-    spans = [span for span in _iterate_frames(detections.frames) if span[1] - span[0] > 1]
-    step = max(1, len(spans) // _FRAMES)
-    found = [np.empty(0, np.float32)]
-    for start, stop in spans[::step]:
-        if detections.frames[start] < 0:
-            continue
-        boxes, embeddings = detections.boxes[start:stop], detections.embeddings[start:stop]
-        rows, columns = np.triu_indices(stop - start, 1)
-        apart = _compute_iou(boxes, boxes)[rows, columns] < _APART
-        found.append((embeddings @ embeddings.T)[rows[apart], columns[apart]])
-    similarities = np.concatenate(found)
-    if len(similarities) < _FEWEST_PAIRS:
+    blocks = list(iterate_frame_pairs(detections.frames))
+    rows, others = np.concatenate(blocks, axis=1) if blocks else np.empty((2, 0), np.int64)
+    boxes, embeddings = detections.boxes, detections.embeddings
+    apart = np.flatnonzero(compute_iou(boxes[rows], boxes[others]) < _APART)
+    if len(apart) < _FEWEST_PAIRS:
         return Limits(*_DEFAULT)
+    apart = apart[:: -(-len(apart) // _MOST_PAIRS)]
+    similarities = np.einsum("pd,pd->p", embeddings[rows[apart]], embeddings[others[apart]])
     strict, relaxed = np.quantile(similarities, [_STRICT, _RELAXED])
     return Limits(float(strict), float(relaxed))
 
@@ -154,7 +144,6 @@ class _Tracker:
     """
 
     def __init__(self, detections: LinkInput, limits: Limits) -> None:
-        self._seconds, self._embeddings = detections.seconds, detections.embeddings
         self._places = _Places.make(detections)
         self._limits = limits
         self.labels = np.full(len(detections), -1, np.int64)
@@ -167,32 +156,35 @@ class _Tracker:
 
     def add(self, start: int, stop: int) -> None:
         """Link the detections of one frame, rows start to stop."""
-        rows = np.arange(start, stop)
-        keep = self._seconds[start] - self._seconds[self._open] <= MAX_GAP
+        boxes, spots, embeddings = self._places
+        keep = spots[start, _SECOND] - spots[self._open, _SECOND] <= MAX_GAP
         if not keep.all():
             self._open, self._means = self._open[keep], self._means[keep]
             self._sizes = self._sizes[keep]
-        tracks, columns = self._assign(rows)
-        linked = np.zeros(len(rows), bool)
-        linked[columns] = True
-        self.labels[rows[columns]] = self.labels[self._open[tracks]]
-        self._open[tracks] = rows[columns]
-        self._sizes[tracks] = np.minimum(self._sizes[tracks] + 1, _MEAN_OF)
-        steps = self._embeddings[rows[columns]] - self._means[tracks]
-        self._means[tracks] += steps / self._sizes[tracks, None]
-        new = rows[~linked]
-        self.labels[new] = np.arange(self._count, self._count + len(new))
-        self._count += len(new)
-        self._open = np.concatenate([self._open, new])
-        self._means = np.concatenate([self._means, self._embeddings[new]])
-        self._sizes = np.concatenate([self._sizes, np.ones(len(new), np.float32)])
+        is_new = np.ones(stop - start, bool)
+        if len(self._open):
+            last = _Places(boxes[self._open], spots[self._open], self._means)
+            new = _Places(*(column[start:stop] for column in self._places))
+            tracks, columns = _match(last, new, self._limits)
+            self._extend(tracks, start + columns)
+            is_new[columns] = False
+        if is_new.any():
+            self._begin(start + np.flatnonzero(is_new))
 
-    def _assign(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return linked pairs: positions among the open tracklets and among the rows."""
-        if not len(self._open):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        last = self._places.take(self._open)._replace(embeddings=self._means)
-        return _match(last, self._places.take(rows), self._limits)
+    def _extend(self, tracks: np.ndarray, rows: np.ndarray) -> None:
+        self.labels[rows] = self.labels[self._open[tracks]]
+        self._open[tracks] = rows
+        sizes = np.minimum(self._sizes[tracks] + 1, _MEAN_OF)
+        means = self._means[tracks]
+        self._sizes[tracks] = sizes
+        self._means[tracks] = means + (self._places.embeddings[rows] - means) / sizes[:, None]
+
+    def _begin(self, rows: np.ndarray) -> None:
+        self.labels[rows] = np.arange(self._count, self._count + len(rows))
+        self._count += len(rows)
+        self._open = np.concatenate([self._open, rows])
+        self._means = np.concatenate([self._means, self._places.embeddings[rows]])
+        self._sizes = np.concatenate([self._sizes, np.ones(len(rows), np.float32)])
 
 
 def match_ends(ends: LinkInput, begins: LinkInput, limits: Limits) -> list[tuple[int, int]]:
@@ -221,19 +213,34 @@ def _match(last: _Places, new: _Places, limits: Limits) -> tuple[np.ndarray, np.
     Returns:
         Pairs of positions in both.
     """
-    gaps = new.seconds - last.seconds[:, None]
-    heights = np.maximum(new.heights, last.heights[:, None])
-    offsets = new.centers - last.centers[:, None]
-    shares = np.hypot(offsets[..., 0], offsets[..., 1]) / ((_REACH + _SPEED * gaps) * heights)
-    near = (shares <= 1) & (gaps <= MAX_GAP)
-    near &= np.minimum(new.heights, last.heights[:, None]) * _MAX_RATIO >= heights
-    similarities = last.embeddings @ new.embeddings.T
-    overlaps = _compute_iou(last.boxes, new.boxes) > _OVERLAP
-    allowed = near & (similarities >= np.where(overlaps, limits.relaxed, limits.strict))
-    costs = np.where(allowed, 1 - similarities + _DISTANCE * shares, _BLOCKED)
+    shares = _find_shares(last.spots[:, None], new.spots)
+    near = shares <= 1
+    tracks, columns = near.nonzero()
+    similarities = (last.embeddings @ new.embeddings.T)[near]
+    is_over = compute_iou(last.boxes[tracks], new.boxes[columns]) > _OVERLAP
+    allowed = similarities >= np.where(is_over, limits.relaxed, limits.strict)
+    costs = np.full(near.shape, _BLOCKED)
+    near_costs = 1 - similarities + _DISTANCE * shares[near]
+    costs[tracks, columns] = np.where(allowed, near_costs, _BLOCKED)
     tracks, columns = linear_sum_assignment(costs)
-    right = allowed[tracks, columns]
+    right = costs[tracks, columns] < _BLOCKED
     return tracks[right], columns[right]
+
+
+def _find_shares(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Return distances in shares of a person's reach (T, M); infinite where nobody can be.
+
+    Args:
+        before: (T, 1, 4) earlier spots.
+        after: (M, 4) later spots.
+    """
+    gaps = after[:, _SECOND] - before[..., _SECOND]
+    heights = np.maximum(after[:, _HEIGHT], before[..., _HEIGHT])
+    low = np.minimum(after[:, _HEIGHT], before[..., _HEIGHT])
+    steps = np.hypot(after[:, _X] - before[..., _X], after[:, _Y] - before[..., _Y])
+    shares = steps / ((_REACH + _SPEED * gaps) * heights)
+    possible = (gaps >= 0) & (gaps <= MAX_GAP) & (low * _MAX_RATIO >= heights)
+    return np.where(possible, shares, np.inf)
 
 
 def _cut_impure(labels: np.ndarray, detections: LinkInput, limits: Limits) -> np.ndarray:
@@ -274,12 +281,3 @@ def _iterate_frames(frames: np.ndarray) -> list[tuple[int, int]]:
         return []
     starts = [0, *borders.tolist()]
     return list(zip(starts, [*starts[1:], len(frames)], strict=True))
-
-
-def _compute_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Compute the IoU (M, T) of boxes (M, 4) and (T, 4)."""
-    low = np.maximum(one[:, None, :2], other[:, :2])
-    high = np.minimum(one[:, None, 2:], other[:, 2:])
-    common = np.maximum(high - low, 0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (one, other)]
-    return common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9)

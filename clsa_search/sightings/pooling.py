@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clsa_search.gallery import StoredDetection, Tracklet
+from clsa_search.sightings.frame_pairs import compute_areas, compute_common, iterate_frame_pairs
 from clsa_search.sightings.linking import LinkInput, group_rows
 
 _PARTS, _APART = 5, 1.0  # most detections of an embedding, and seconds between them
@@ -79,9 +80,9 @@ def choose_parts(qualities: np.ndarray, seconds: np.ndarray) -> list[int]:
         Their positions, at least one.
     """
     chosen: list[int] = []
+    times = seconds.tolist()
     for position in np.argsort(-qualities, kind="stable").tolist():
-        gaps = np.abs(seconds[chosen] - seconds[position])
-        if (gaps >= _APART).all():
+        if all(abs(times[position] - times[one]) >= _APART for one in chosen):
             chosen.append(position)
         if len(chosen) == _PARTS:
             break
@@ -90,22 +91,14 @@ def choose_parts(qualities: np.ndarray, seconds: np.ndarray) -> list[int]:
 
 def _rate(arrays: LinkInput, scores: np.ndarray) -> np.ndarray:
     """Rate how well each detection shows its person: certain, tall, not covered by others."""
-    heights = arrays.boxes[:, 3] - arrays.boxes[:, 1]
-    free = np.ones(len(arrays))
-    for rows in group_rows(arrays.frames):
-        if len(rows) > 1 and arrays.frames[rows[0]] >= 0:
-            free[rows] = 1 - _cover(arrays.boxes[rows])
+    boxes, free = arrays.boxes, np.ones(len(arrays))
+    areas = np.maximum(compute_areas(boxes), 1e-9)
+    for pair in iterate_frame_pairs(arrays.frames):
+        common = compute_common(boxes[pair[0]], boxes[pair[1]])
+        for rows in pair:
+            free[rows] = np.minimum(free[rows], np.maximum(0, 1 - common / areas[rows]))
+    heights = boxes[:, 3] - boxes[:, 1]
     return scores * np.minimum(1, heights / _FULL_HEIGHT) * free
-
-
-def _cover(boxes: np.ndarray) -> np.ndarray:
-    """Return the largest share of each box (M, 4) that another one covers."""
-    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
-    common = np.maximum(high - low, 0).prod(axis=2)
-    np.fill_diagonal(common, 0)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.minimum(1, common.max(axis=1) / np.maximum(areas, 1e-9))
 
 
 def _average(embeddings: np.ndarray) -> np.ndarray:
