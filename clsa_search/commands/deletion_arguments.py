@@ -35,12 +35,19 @@ def add_delete_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep these people out when their files are indexed again; part of --person",
     )
+    add(
+        "--erased-in",
+        metavar="STORE",
+        help="people who were erased in another gallery, here and in later indexing",
+    )
     add("--vacuum", action="store_true", help="write the file again without the freed space")
     add("--audit", action="store_true", help="log counts and kind, see `list --audit`")
 
 
 def delete(args: argparse.Namespace) -> None:
     """Delete files and sightings from the gallery, or count them."""
+    if args.erased_in is not None:
+        return _delete_erased(args)
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.deletions import plan_deletion, run_deletion
     from clsa_search.retrieval.results import printable
@@ -81,6 +88,26 @@ def scrub(args: argparse.Namespace) -> int:
     if left is None:
         print(f"{args.store}: holds nothing of what was deleted")
     return _PROBLEMS if left else 0
+
+
+def _delete_erased(args: argparse.Namespace) -> None:
+    """Delete the people who were erased in another gallery, and keep them out."""
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.audit_log import write_audit
+    from clsa_search.retrieval.erasure import Suppression, find_erased, merge_erasures
+
+    left = None
+    with open_store(args.erased_in) as other, open_store(args.store) as store:
+        ids = find_erased(store, Suppression(store, other))
+        if args.yes:
+            merge_erasures(store, other)
+            store.delete_detections(ids)
+            if args.audit:
+                write_audit(store, "erase", ["erased_in"], len(ids))
+            left = store.scrub(vacuum=args.vacuum)
+    done = "deleted" if args.yes else "would be deleted; nothing is without --yes"
+    print(f"{args.store}: {count_noun(len(ids), 'detection')} of erased people {done}")
+    print_left(left)
 
 
 def _select(store: "GalleryStore", args: argparse.Namespace) -> "DeletionSelector":

@@ -172,6 +172,7 @@ def copy(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from clsa_search.gallery import copy_gallery, open_store
+    from clsa_search.retrieval.erasure import Suppression, find_erased
     from clsa_search.retrieval.gallery_calibration import calibrate_gallery, read_calibration
     from clsa_search.retrieval.note_transfer import copy_notes
 
@@ -183,12 +184,20 @@ def copy(args: argparse.Namespace) -> None:
         copied = copy_gallery(store, args.target, on_copied=show)
         with open_store(args.target) as target:
             copy_notes(store, target)
+            erased = find_erased(
+                target, Suppression(target)
+            )  # in the copy, but not in the original
+            target.delete_detections(erased)
+            left = target.scrub() if erased else None
             if known := read_calibration(store):  # it names tracklets, whose ids may change
                 calibrate_gallery(target, known.apart)
     print(
         f"{args.target}: {count_noun(copied.detections, 'detection')} of {args.store} copied, "
         f"{copied.present:,} copied before; {count_noun(copied.sources, 'source')}"
     )
+    if erased:
+        print(f"{args.target}: {count_noun(len(erased), 'detection')} of erased people left out")
+    deletion_arguments.print_left(left)
 
 
 ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {

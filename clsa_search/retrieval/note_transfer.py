@@ -4,18 +4,19 @@ from dataclasses import replace
 
 from clsa_search.gallery import Filter, GalleryStore, Note, StoredDetection
 from clsa_search.retrieval.audit_log import AUDIT_KIND
-from clsa_search.retrieval.erasure import SUPPRESSED_KIND
+from clsa_search.retrieval.erasure import merge_erasures
 from clsa_search.retrieval.retention import RETENTION_KIND
 from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND, list_people
 
-_PLAIN = SUPPRESSED_KIND, RETENTION_KIND, AUDIT_KIND  # they name no row of the gallery
+_PLAIN = RETENTION_KIND, AUDIT_KIND  # they name no row of the gallery
 
 
 def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
     """Copy notes after the detections and tracklets; return the number of copied people.
 
-    Erased places, retention and log of the copy become those of the original. People whose names
-    the copy knows are left as they are there. The calibration is made again by indexing.
+    Retention and log of the copy become those of the original; erased places of both count. People
+    whose names the copy knows are left as they are there. The calibration is made again by
+    indexing.
 
     Args:
         gallery: the original.
@@ -24,6 +25,7 @@ def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
     for kind in _PLAIN:
         stale = [one.note_id for one in copy.notes(kind) if one.note_id is not None]
         copy.write_notes([replace(one, note_id=None) for one in gallery.notes(kind)], stale)
+    merge_erasures(copy, gallery)
     known = {person.name for person in list_people(copy)}
     people = [one for one in gallery.notes(PERSON_KIND) if one.values["name"] not in known]
     for note in people:

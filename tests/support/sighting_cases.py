@@ -28,17 +28,18 @@ CLIP_RULES = {"time_from": "name:%Y%m%dT%H%M%S", "zone": "UTC", "rate": 5}
 """Options that index `write_clips`."""
 
 
-def make_gallery(address, folder, *, link=True, **options):
+def make_gallery(address, folder, *, link=True, predictor=None, **options):
     """Index a folder with one frame per second; return the store."""
-    store = open_store(address, weights=BlockPredictor.weights_sha256, create=True)
-    index_again(store, folder, link=link, **options)
+    predictor = predictor or BlockPredictor()
+    store = open_store(address, weights=predictor.weights_sha256, create=True)
+    index_again(store, folder, link=link, predictor=predictor, **options)
     return store
 
 
-def index_again(store, *paths, link=True, **options):
+def index_again(store, *paths, link=True, predictor=None, **options):
     """Index files and link each color of each video; return the report."""
     options = {"camera_from": "folder", **options}
-    indexer = Indexer(BlockPredictor(), store, IndexOptions(**options))
+    indexer = Indexer(predictor or BlockPredictor(), store, IndexOptions(**options))
     indexer.plan(paths)
     indexer.run()
     for path in store.unlinked() if link else ():
