@@ -11,14 +11,14 @@ from clsa_search.wording import count_noun
 
 
 class Check(NamedTuple):
-    """Condition of a value, and the function that describes it for the message."""
+    """Condition of a value, and its description for the message."""
 
     accepts: Callable[[Any], bool]
     describe: Callable[[], str]
 
 
 def at_least(low: float) -> Check:
-    """Return the condition of a finite number that is not below a limit."""
+    """Return the condition of a finite number, not below a limit."""
     return Check(lambda x: low <= x < math.inf, lambda: f"a number of {low} or more")
 
 
@@ -43,7 +43,7 @@ def each(check: Check, *counts: int) -> Check:
 
 
 def some(check: Check) -> Check:
-    """Return the check of a list that is not empty."""
+    """Return the check of a list with at least one element."""
     return Check(
         lambda x: len(x) > 0 and check.accepts(x), lambda: f"at least one; {check.describe()}"
     )

@@ -28,7 +28,7 @@ _CONVERSIONS = {
         f"--config-file clsa_strong_solider_swin_b_prw {_COCO} checkpoint_tea.pth"
     ),
 }
-"""Files that the shipped configs start from, and what clsa-convert-weights makes them of."""
+"""Start files of the shipped configs, and their sources for clsa-convert-weights."""
 
 BASE_KEY = "_BASE_"
 """Key of a file's base or list of bases, relative to the folder of the file, as in Detectron2."""
@@ -67,13 +67,13 @@ def list_configs() -> list[str]:
 
 
 def read_config(config_file: str | os.PathLike) -> list[tuple[str, dict]]:
-    """Read a config file and its bases, without tags that run code.
+    """Read a config file and its bases, without executable tags.
 
     Args:
         config_file: path or name, see :func:`find_config`.
 
     Returns:
-        (path, nested keys and values) of each file, bases before the files that name them.
+        (path, nested keys and values) of each file, bases before their users.
 
     Raises:
         InputError: a file is missing or is no YAML of keys and values, or is its own base.
@@ -82,7 +82,7 @@ def read_config(config_file: str | os.PathLike) -> list[tuple[str, dict]]:
 
 
 def get_value(files: list[tuple[str, dict]], opts: list[str], key: str, default: Any) -> Any:
-    """Return the value that config files and KEY VALUE pairs give to a key, as it is written.
+    """Return the value of a key in config files and KEY VALUE pairs, as it is written.
 
     Args:
         files: see :func:`read_config`.

@@ -1,4 +1,4 @@
-"""Check that a pretrained backbone suits the backbone that a config builds."""
+"""Check that a pretrained backbone suits the backbone of a config."""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -35,7 +35,7 @@ ARCHITECTURE_KEYS = {
     "Swin": ("SWIN.SIZE", "SWIN.VERSION"),
     TIMM: ("TIMM.NAME",),
 }
-"""Keys that the weights of an architecture depend on, below one of BACKBONE_KEYS."""
+"""Keys below one of BACKBONE_KEYS. The weights of an architecture depend on them."""
 
 
 def read_key(cfg: CfgNode, key: str) -> object:
@@ -44,7 +44,7 @@ def read_key(cfg: CfgNode, key: str) -> object:
 
 
 def read_input(cfg: CfgNode, backbone: str) -> CropInput:
-    """Return the pixels that a backbone of BACKBONE_KEYS gets."""
+    """Return the pixels of the input of a backbone of BACKBONE_KEYS."""
     if backbone == REID_BACKBONE:
         return read_crop_input(cfg)
     return CropInput(cfg.INPUT.FORMAT, list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD))
@@ -53,7 +53,7 @@ def read_input(cfg: CfgNode, backbone: str) -> CropInput:
 def check_architecture(
     cfg: CfgNode, backbone: str, names: Iterable[str], pretrained: PretrainedBackbone
 ) -> None:
-    """Check that the network of a file is of the kind that a config builds.
+    """Check that the network of a file is of the kind in a config.
 
     Args:
         cfg: config of the model.
@@ -81,7 +81,7 @@ def check_values_of_backbone(cfg: CfgNode, backbone: str, pretrained: Pretrained
         pretrained: network of the file.
 
     Raises:
-        InputError: a value differs; the message names all that do.
+        InputError: a value differs; the message names all of them.
     """
     needed: dict[str, object] = {}
     convention = CONVENTIONS.get(pretrained.convention)
@@ -111,7 +111,7 @@ def check_values_of_backbone(cfg: CfgNode, backbone: str, pretrained: Pretrained
 def _list_resnet_values(
     cfg: CfgNode, node: str, resnet: PretrainedBackbone, convention: Convention | None
 ) -> dict[str, object]:
-    """Return the keys and the values that a ResNet needs."""
+    """Return the necessary keys and values of a ResNet."""
     needed: dict[str, object] = {}
     options = read_key(cfg, f"{node}.RESNETS")
     assert isinstance(options, CfgNode)

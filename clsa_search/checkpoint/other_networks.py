@@ -1,4 +1,4 @@
-"""Recognize public re-ID networks that are no ResNet; an ONNX file takes them."""
+"""Recognize public re-ID networks other than ResNets; an ONNX file takes them."""
 
 import re
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ ONNX_ADVICE = (
 
 
 def name_other_network(names: Iterable[str]) -> str | None:
-    """Return the kind of network that has these tensor names, None if it is not known."""
+    """Return the kind of network with these tensor names, None if it is not known."""
     names = list(names)
     for pattern, network in OTHER_NETWORKS:
         if any(re.search(pattern, name) for name in names):
@@ -32,7 +32,7 @@ def name_other_network(names: Iterable[str]) -> str | None:
 
 
 def refuse_other_network(path: str, names: Iterable[str]) -> None:
-    """Check that tensor names are of no network that we know, but cannot build.
+    """Refuse the tensor names of a known network without an implementation here.
 
     Raises:
         InputError: they are.

@@ -1,4 +1,4 @@
-"""Public re-ID networks: what their files do not say, and where to find them.
+"""Public re-ID networks: their addresses, and facts missing in their files.
 
 Imports nothing heavy: commands show it in their help.
 """
@@ -15,7 +15,7 @@ IMAGENET_STD = CONVENTIONS["torchvision"].std
 
 @dataclass(frozen=True)
 class EmbedderPreset:
-    """The properties of a public re-ID network that its tensors do not show.
+    """Properties of a public re-ID network beyond its tensors.
 
     Args:
         title: name of the network for people.
@@ -29,7 +29,7 @@ class EmbedderPreset:
             comes first.
         license: license of the project's code.
         published: accuracy in the project's own tables.
-        address: where its files are.
+        address: address of its files.
     """
 
     title: str
@@ -141,15 +141,15 @@ EMBEDDERS = {
 
 @dataclass(frozen=True)
 class EmbedderOptions:
-    """Choices of the user for what the file of a re-ID network does not say.
+    """Choices of the user for facts missing in the file of a re-ID network.
 
     Args:
         preset: name in EMBEDDERS; None to recognize it.
-        crop_size: (height, width) in pixels; None for that of the preset.
-        last_stride: of a ResNet, 1 or 2; None for that of the preset.
+        crop_size: (height, width) in pixels; None for the preset's.
+        last_stride: of a ResNet, 1 or 2; None for the preset's.
         before_neck: of a ResNet, whether the embedding is that before the neck, which is left out.
         drop: of a ResNet, beginnings of the names of tensors to leave out.
-        mean: mean of each channel for pixels of 0 to 255; None for that of file or preset.
+        mean: mean of each channel for pixels of 0 to 255; None for the file's or the preset's.
         std: standard deviation of each channel, as `mean`.
         format: order of the channels, "RGB" or "BGR".
         output: of an ONNX file, name of the output with the embeddings; "" for the only one.

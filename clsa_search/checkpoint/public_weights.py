@@ -30,8 +30,8 @@ class PublicWeights:
         path: path of the file.
         name: name of the network for people, such as "Detectron2 Faster R-CNN R50-FPN".
         tensors: float32 tensors by their full names in PersonSearchRCNN.
-        config: config keys, such as "MODEL.RESNETS.DEPTH", and the values that the network needs.
-        report: lines for the user: what was left out and what the file does not say.
+        config: config keys, such as "MODEL.RESNETS.DEPTH", and the values for the network.
+        report: lines for the user: parts left out, facts missing in the file.
         files: contents of files to write beside the weights, by their suffix.
     """
 
@@ -52,7 +52,7 @@ class PublicEmbedder(PublicWeights):
 
 
 class PublicSearcher(PublicWeights):
-    """A model that detects and embeds: all tensors of our model."""
+    """A detecting and embedding model: all tensors of our model."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class _Layout:
     Args:
         resnet: prefix of the ResNet.
         neck: pattern of names in the neck.
-        training: beginnings of the names of tensors that the embedding does not use.
+        training: beginnings of the names of tensors without an effect on the embedding.
     """
 
     resnet: str
@@ -94,7 +94,7 @@ def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEm
 
     Args:
         path: see `read_state_dict`; an ONNX file ends in .onnx.
-        options: choices for what the file does not say.
+        options: choices for facts missing in the file.
 
     Raises:
         InputError: the file cannot be read, is no re-ID network that we can build, or has parts
@@ -178,7 +178,7 @@ def _split(state: Tensors, layout: _Layout, options: EmbedderOptions) -> _Parts:
 
 
 def _choose_preset(path: str, layout: str, state: Tensors, name: str | None) -> str:
-    """Return the preset with a name, if the tensors allow it, or the one that they tell."""
+    """Return the preset with a name, if the tensors allow it, or the preset told by them."""
     choices = _list_presets(layout, state)
     name = name or _recognize_preset(layout, state)
     if name in choices:
@@ -200,7 +200,7 @@ def _choose_preset(path: str, layout: str, state: Tensors, name: str | None) -> 
 
 
 def _list_presets(layout: str, state: Tensors) -> list[str]:
-    """Return the names of the presets that the tensors of a file allow."""
+    """Return the names of the presets allowed by the tensors of a file."""
     if layout == "torchreid":
         return ["torchreid-fc512" if _has_neck(layout, state) else "torchreid"]
     choices = [name for name, preset in EMBEDDERS.items() if preset.layout == layout]
@@ -271,7 +271,7 @@ def _name_head(parts: _Parts, preset: EmbedderPreset) -> Tensors:
 def _report(
     name: str, options: EmbedderOptions, parts: _Parts, config: dict[str, Any]
 ) -> list[str]:
-    """Return the lines of the report: what was chosen and what was left out."""
+    """Return the lines of the report: choices made and parts left out."""
     preset = EMBEDDERS[name]
     height, width = config["MODEL.REID.CROP_SIZE"]
     lines = [

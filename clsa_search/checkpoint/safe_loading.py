@@ -39,7 +39,7 @@ class _Dtype:
 
 
 class _Array:
-    """A stand-in for numpy.ndarray, with the state that `ndarray.__reduce__` documents."""
+    """A stand-in for numpy.ndarray, with the state of `ndarray.__reduce__`."""
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
@@ -83,7 +83,7 @@ for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and 2
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that knows the stand-ins only."""
+    """An unpickler with nothing but the stand-ins."""
 
     def find_class(self, module: str, name: str) -> Callable:
         """Return a stand-in, or refuse the name."""

@@ -33,11 +33,11 @@ VALUES = "config_values"
 
 @dataclass(frozen=True)
 class SearchModel:
-    """A complete model that searches.
+    """A complete model for search.
 
     Args:
         tensors: every tensor of the model's state dict.
-        config: config keys and the values that its parts and the user give.
+        config: config keys and their values, from its parts and the user.
         files: contents of files to write beside the weights, by their suffix.
     """
 
@@ -51,7 +51,7 @@ def join_search_model(parts: Sequence[PublicWeights], opts: Sequence = ()) -> Se
 
     Args:
         parts: the public networks.
-        opts: KEY VALUE pairs that win over the values of the networks.
+        opts: KEY VALUE pairs; they win over the values of the networks.
 
     Raises:
         InputError: a key or value is wrong, or the networks do not fill a model exactly.
@@ -69,7 +69,7 @@ def join_search_model(parts: Sequence[PublicWeights], opts: Sequence = ()) -> Se
         _check_filled(part, shapes)
     given = {name: value for part in parts for name, value in part.tensors.items()}
     return SearchModel(
-        # public files often lack the counts of batches, which have no effect
+        # public files often lack the counts of batches: they have no effect
         tensors={name: given.get(name, torch.tensor(0)) for name in shapes},
         config={key: final[key] for key in [*config, *map(str, opts[::2])]},
         files={suffix: data for part in parts for suffix, data in part.files.items()},
@@ -130,7 +130,7 @@ def read_detector_to_train(
 def _find_differences(
     cfg: CfgNode, needed: Mapping[str, Any], keys: Iterable[str]
 ) -> dict[str, tuple[Any, Any]]:
-    """Return the needed and the present value of each key that differs."""
+    """Return the needed and the present value of each different key."""
     values = dict(list_values(cfg))
     return {
         key: (needed[key], values[key])
@@ -146,7 +146,7 @@ def check_values(cfg: CfgNode, path: str, checkpoint: Mapping) -> None:
     config with another kind of re-ID head takes what fits of a re-ID network, to train from it.
 
     Args:
-        cfg: config of the model that loads the checkpoint.
+        cfg: config of the loading model.
         path: path of the checkpoint.
         checkpoint: its content, with the tensors below "model".
 

@@ -22,7 +22,7 @@ FREE_KEYS = re.compile(
     r"|OUTPUT_DIR|MODEL\.(DEVICE|WEIGHTS)|DATALOADER\.NUM_WORKERS|CUDNN_BENCHMARK|VIS_PERIOD"
     r"|TEST\..*|.*[._]TEST"
 )
-"""Keys that may change; of SOLVER.STEPS only the steps that are still to come."""
+"""Keys that may change; of SOLVER.STEPS only the steps still to come."""
 
 Changes = dict[str, tuple[Any, Any]]
 """Value of the run and value now by key."""
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_changes(cfg: CfgNode) -> Changes:
-    """Return the keys that differ from the config of the run in OUTPUT_DIR.
+    """Return the differences from the config of the run in OUTPUT_DIR.
 
     Raises:
         InputError: the config of the run cannot be read.
@@ -53,7 +53,7 @@ def find_changes(cfg: CfgNode) -> Changes:
 
 
 def list_refused(changes: Changes, iterations: int) -> list[str]:
-    """Return a sentence for each change that a resumed run may not make.
+    """Return a sentence for each forbidden change of a resumed run.
 
     Args:
         changes: see :func:`find_changes`.
@@ -71,7 +71,7 @@ def list_refused(changes: Changes, iterations: int) -> list[str]:
 
 
 def check_changes(cfg: CfgNode, changes: Changes, iterations: int) -> None:
-    """Check that a run may be resumed with a config, and log what changes.
+    """Check that a run may be resumed with a config, and log the changes.
 
     Args:
         cfg: config of the resumed run.

@@ -25,7 +25,7 @@ _NMS_IMAGES = 2  # images at once in NMS, which takes 320 MB for each with 2000 
 
 
 class BatchedRPN(RPN):
-    """RPN that waits for a GPU a few times per batch."""
+    """RPN with a few waits for a GPU per batch."""
 
     @torch.no_grad()
     def label_and_sample_anchors(
@@ -89,7 +89,7 @@ class BatchedRPN(RPN):
 
 
 class BatchedROIHeads(StandardROIHeads):
-    """ROI heads whose sampling waits for a GPU once per batch."""
+    """ROI heads; their sampling waits for a GPU once per batch."""
 
     @torch.no_grad()
     def label_and_sample_proposals(

@@ -17,19 +17,19 @@ RESOLUTIONS = tuple(i / 16 for i in range(4, 16))
 """Height and width of a blurred crop before it is scaled up again, as shares of the crop's."""
 
 AREA = (0.02, 0.4)
-"""Smallest and largest share of a crop that is erased."""
+"""Smallest and largest erased share of a crop."""
 
 ASPECT = (0.3, 1 / 0.3)
 """Smallest and largest height over width of an erased rectangle."""
 
 ATTEMPTS = 10
-"""Number of rectangles that are drawn for a crop; the first one that fits is erased."""
+"""Number of rectangles drawn for a crop; the first fitting one is erased."""
 
 
 def build_crop_augmentation(cfg: CfgNode) -> nn.Sequential:
     """Build the augmentation of MODEL.REID.AUGMENT; nothing is done in evaluation mode.
 
-    Blur comes first: what hides a person has sharp edges.
+    Blur comes first: objects in front of a person have sharp edges.
     """
     augment = cfg.MODEL.REID.AUGMENT
     height, width = cfg.MODEL.REID.CROP_SIZE
@@ -101,7 +101,7 @@ class RandomErasing(nn.Module):
 
 
 def _build_blurs(size: int) -> torch.Tensor:
-    """Return the matrices that scale a line of pixels down and up again, one per resolution."""
+    """Return the matrices to scale a line of pixels down and up again, one per resolution."""
     identity = torch.eye(size)[None, None]
     blurs = []
     for resolution in RESOLUTIONS:
@@ -112,7 +112,7 @@ def _build_blurs(size: int) -> torch.Tensor:
 
 
 def _draw_sizes(count: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw a rectangle for each crop that is smaller than the crop.
+    """Draw a rectangle for each crop, smaller than the crop.
 
     Args:
         count: number R of crops.

@@ -1,4 +1,4 @@
-"""Functions whose launches on a GPU are recorded once for each size that repeats."""
+"""Functions with launches on a GPU recorded once for each repeated size."""
 
 import math
 from collections import OrderedDict
@@ -13,7 +13,7 @@ _SMALLEST_BUCKET = 8
 
 
 class RecordedFunction:
-    """A function of tensors that is replayed for sizes that repeat.
+    """A function of tensors, replayed for repeated sizes.
 
     A size is recorded when it comes again while it is among the last `capacity` sizes. So images
     that all differ in size cost no recordings. Several threads may call it.
@@ -22,7 +22,7 @@ class RecordedFunction:
         function: function whose result's shapes follow from its arguments' shapes; it may not wait
             for the device.
         capacity: largest number of recordings.
-        max_elements: largest number of elements of the first argument that is recorded. Larger
+        max_elements: largest recorded number of elements of the first argument. Larger
             calls gain little, because the device has enough to do.
     """
 
@@ -57,7 +57,7 @@ class RecordedFunction:
 
 
 def bucket_size(count: int) -> int:
-    """Round a count up, by a quarter at most beyond 8, so that few different sizes remain."""
+    """Round a count up, by a quarter at most beyond 8, to leave few different sizes."""
     step = _SMALLEST_BUCKET
     while 8 * step < count:
         step *= 2

@@ -28,11 +28,11 @@ _COMPLEX = 0x800  # a flag of matrices
 
 
 class BrokenError(Exception):
-    """Bytes that do not follow the format."""
+    """Bytes against the format."""
 
 
 class Header(NamedTuple):
-    """What precedes the contents of a matrix.
+    """Head of a matrix, before its contents.
 
     Args:
         kind: class of the matrix.
@@ -78,7 +78,7 @@ def read_order(file: BinaryIO) -> str:
 
 
 def read_tag(stream: BinaryIO, order: str = "<") -> int:
-    """Return the number of bytes of the matrix whose tag is next."""
+    """Return the number of bytes of the matrix with the next tag."""
     kind, size = struct.unpack(order + "II", read_exactly(stream, 8))
     if kind != MATRIX:
         raise BrokenError(f"an element of type {kind}, expected a matrix")
