@@ -11,18 +11,25 @@ from clsa_search.atomic_io import name_partial_file
 from clsa_search.errors import InputError
 
 _BLOCK = bytes(4096)  # a full disk takes no block
+_GALLERY_MARK = slice(68, 72), b"CLSA"  # application id of a gallery in SQLite's header
 
 
-def check_output_file(path: str | os.PathLike) -> None:
+def check_output_file(path: str | os.PathLike, *, is_gallery: bool = False) -> None:
     """Check that a file can be created or replaced; nothing is created.
 
+    Args:
+        path: file to write.
+        is_gallery: it is opened as a gallery; any other output would replace one.
+
     Raises:
-        InputError: it is a folder, its folder cannot be created or written to, its name is too
-            long, or the disk is full.
+        InputError: it is a folder, it is a gallery and would be replaced, its folder cannot be
+            created or written to, its name is too long, or the disk is full.
     """
     with reported_writes(path):
         if os.path.isdir(path):
             raise InputError(f"{path}: is a folder; expected the path of a file to write")
+        if not is_gallery and _is_gallery(path):
+            raise InputError(f"{path}: is a gallery; expected another file to write")
         if not os.path.exists(path) or os.path.isfile(path):  # no device and no pipe
             _check_place(name_partial_file(_resolve(path)))
 
@@ -54,6 +61,17 @@ def reported_writes(path: str | os.PathLike) -> Iterator[None]:
             f"{path}: cannot be written: {error.strerror or error}; "
             "expected a writable place on a disk with free space"
         ) from error
+
+
+def _is_gallery(path: str | os.PathLike) -> bool:
+    place, mark = _GALLERY_MARK
+    try:
+        if not os.path.isfile(path):
+            return False
+        with open(path, "rb") as file:
+            return file.read(place.stop)[place] == mark
+    except (OSError, ValueError):  # the checks of the place report it
+        return False
 
 
 def _resolve(path: str | os.PathLike) -> Path:

@@ -7,6 +7,7 @@ import pytest
 
 from clsa_search.atomic_io import replace_file
 from clsa_search.errors import InputError
+from clsa_search.gallery import open_store
 from clsa_search.output_checks import check_output_file, check_output_folder, reported_writes
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -55,6 +56,17 @@ def test_a_place_that_cannot_exist_is_named(tmp_path, check, name, reason):
         check(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: cannot be written: ")
     assert reason in str(caught.value)
+
+
+def test_no_output_replaces_a_gallery(tmp_path):
+    path = tmp_path / "gallery"
+    open_store(path, weights="b" * 64, create=True).close()
+    with pytest.raises(InputError, match="gallery: is a gallery; expected another file to write"):
+        check_output_file(path)
+    (tmp_path / "link.csv").symlink_to(path)
+    with pytest.raises(InputError, match="is a gallery"):
+        check_output_file(tmp_path / "link.csv")
+    check_output_file(path, is_gallery=True)
 
 
 def test_files_and_folders_are_not_confused(tmp_path):

@@ -163,6 +163,7 @@ def retention(args: argparse.Namespace) -> None:
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.retention import (
+        OTHERS,
         apply_retention,
         plan_retention,
         read_retention,
@@ -173,6 +174,8 @@ def retention(args: argparse.Namespace) -> None:
         days = set_retention(store, dict(args.days)) if args.days else read_retention(store)
         for camera, value in sorted(days.items()):
             print(f"{printable(camera)}: {value:g} days")
+        for camera in sorted({*days} - {OTHERS, *store.cameras()}):
+            print(f"{printable(camera)}: has no sightings yet; `list` shows the cameras")
         plan = apply_retention(store, audit=args.audit) if args.yes else plan_retention(store)
     done = "deleted" if args.yes else "too old; `index` deletes them at its end, --yes now"
     print(

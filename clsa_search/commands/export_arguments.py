@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clsa_search.commands.argument_types import whole_number
-from clsa_search.commands.placement_arguments import to_time
 from clsa_search.errors import InputError
 from clsa_search.wording import count_noun
 
@@ -28,9 +27,14 @@ def add_export_options(parser: argparse.ArgumentParser) -> None:
     add("--results", type=Path, metavar="FILE", help="those of a search: its results.json")
     add("--camera", nargs="+", metavar="NAME", help="sightings of these cameras")
     add("--source", nargs="+", type=Path, metavar="FILE", help="sightings of these files")
-    add("--since", type=to_time, metavar="TIME", help="sightings from this time on")
-    add("--until", type=to_time, metavar="TIME", help="sightings up to this time")
-    add("--timezone", default="UTC", metavar="ZONE", help="zone of the times (default UTC)")
+    add("--since", metavar="TIME", help="sightings from this time on")
+    add("--until", metavar="TIME", help="sightings up to this time")
+    add(
+        "--timezone",
+        metavar="ZONE",
+        help="zone of the written times (default UTC), and of --since and --until (default: that "
+        "of this machine)",
+    )
     add("--title", default="Sightings", help="title of a case")
     add("--note", action="append", default=[], help="line for the report of a case; repeatable")
 
@@ -39,8 +43,9 @@ def check_export_options(args: argparse.Namespace) -> None:
     """Check the options without slow imports.
 
     Raises:
-        InputError: kind and file do not fit, two options contradict, or the zone is unknown.
+        InputError: kind and file do not fit, two options contradict, or a zone or a time is none.
     """
+    from clsa_search.retrieval.time_format import parse_time
     from clsa_search.retrieval.time_rules import parse_zone
 
     suffix = args.output.suffix.lower()
@@ -52,7 +57,11 @@ def check_export_options(args: argparse.Namespace) -> None:
         )
     if args.sighting and args.results:
         raise InputError("--sighting: is given with --results; expected one of the two")
-    parse_zone(args.timezone)
+    zone = parse_zone(args.timezone) if args.timezone else None
+    args.timezone = args.timezone or "UTC"
+    for name in ("since", "until"):
+        text = getattr(args, name)
+        setattr(args, name, None if text is None else parse_time(text, zone))
 
 
 def export(args: argparse.Namespace) -> int:
@@ -84,7 +93,7 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
     """Return the rows of the arguments, and what was asked."""
     from clsa_search.gallery import Filter
     from clsa_search.retrieval.evidence_case import CaseRequest
-    from clsa_search.retrieval.filter_checks import check_filter
+    from clsa_search.retrieval.filter_checks import check_filter, check_times
     from clsa_search.retrieval.search_records import read_search_record
     from clsa_search.retrieval.search_scope import describe_filter
     from clsa_search.retrieval.sighting_rows import expand_chains, list_rows
@@ -96,6 +105,7 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
         sources = [find_source(path, stored) for path in args.source]
     where = Filter(cameras=args.camera, sources=sources, since=args.since, until=args.until)
     check_filter(store, where)
+    check_times(store, where)
     passing = [one.tracklet_id for one in store.tracklets(where, order_by="time")]
     filters = describe_filter(where)
     record, searched = None, None

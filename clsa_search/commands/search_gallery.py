@@ -157,7 +157,7 @@ def _check_galleries(args: argparse.Namespace) -> None:
     if args.command != "index":
         check_store(args.store)
     if written and "://" not in getattr(args, written):
-        check_output_file(getattr(args, written))
+        check_output_file(getattr(args, written), is_gallery=True)
 
 
 def _add_common(parser: argparse.ArgumentParser, *, needs_store: bool = True) -> None:

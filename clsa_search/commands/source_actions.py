@@ -46,7 +46,7 @@ def prune(args: argparse.Namespace) -> int:
         if gone:
             plan = plan_deletion(store, DeletionSelector(sources=gone))
             if args.yes:
-                left = run_deletion(store, plan, force=True).left
+                left = run_deletion(store, plan, force=args.force, audit=args.audit).left
             done = " deleted" if args.yes else ""
             for path, count in plan.sources.items():
                 print(f"{printable(path)}: {count_noun(count, 'detection')}{done}")

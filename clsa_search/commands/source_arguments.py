@@ -41,6 +41,8 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     add_export_options(exported)
     copied.add_argument("target", metavar="TO", help="address of the copy")
     pruned.add_argument("--yes", action="store_true", help="delete them; otherwise only list them")
+    pruned.add_argument("--force", action="store_true", help="also more than half of the gallery")
+    pruned.add_argument("--audit", action="store_true", help="log counts, see `list --audit`")
     linked.add_argument("--again", action="store_true", help="all files, also the linked ones")
     relinked.add_argument("old", metavar="OLD", help="earlier path of a file or folder")
     relinked.add_argument("new", metavar="NEW", help="its path now")

@@ -28,6 +28,7 @@ from clsa_search.structures import PersonImage
 
 _MAX_OPEN = 8  # videos
 _MAX_CACHE_BYTES = 64 << 20
+_FAR, _FAR_SECONDS = 2.0, 60.0  # beyond the length in a header, which may be wrong
 _PATHS_SECONDS = 2.0  # a deletion by another process is seen after this time
 
 
@@ -103,10 +104,7 @@ class Footage:
             InputError: it is gone or changed since it was indexed.
         """
         check_unchanged(path, self._gallery.get_fingerprints([path])[path])
-        try:
-            return os.stat(path)
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; expected an image or a video") from error
+        return _read_state(path)
 
     def read_frame(self, path: str, frame: int | None) -> np.ndarray:
         """Read an image, or a frame of a video, as (H, W, 3) RGB uint8.
@@ -135,6 +133,9 @@ class Footage:
         if facts.seconds is not None and seconds < facts.seconds + 1 / facts.fps:
             # a player that reached the end stands behind the last frame
             frame = min(frame, max(0, round(facts.seconds * facts.fps) - 1))
+        elif facts.seconds is not None and seconds > _FAR * facts.seconds + _FAR_SECONDS:
+            length = f"{facts.seconds:.1f} s"  # all frames would be read to find none
+            raise InputError(f"seconds: {seconds:g}; expected a moment of the video of {length}")
         with self._gate.enter(), self._borrow(path) as reader:
             return reader.read_from(path, frame)
 
@@ -186,9 +187,23 @@ class Footage:
         return content
 
     @contextmanager
+    def bounded(self) -> Iterator[None]:
+        """Let few threads decode or encode images at a time.
+
+        Raises:
+            Busy: too many wait already.
+        """
+        with self._gate.enter():
+            yield
+
+    @contextmanager
     def _borrow(self, path: str) -> Iterator[FrameReader]:
-        """Lend a reader to one thread; an open video is read on."""
-        key = _file_key(path, os.stat(path))
+        """Lend a reader to one thread; an open video is read on.
+
+        Raises:
+            InputError: the file is gone.
+        """
+        key = _file_key(path, _read_state(path))
         with self._lock:
             reader = self._idle.pop(key, None) or FrameReader()
         yield reader
@@ -199,6 +214,13 @@ class Footage:
                 self._idle.popitem(last=False)[1].close()
         if old is not None:
             old.close()
+
+
+def _read_state(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected an image or a video") from error
 
 
 def _file_key(path: str, state: os.stat_result) -> tuple:

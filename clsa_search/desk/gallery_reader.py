@@ -14,7 +14,7 @@ from clsa_search.desk.gallery_models import GalleryAnswer, SourcesAnswer, Trackl
 from clsa_search.desk.http_errors import NotFound
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
-from clsa_search.retrieval.filter_checks import check_filter
+from clsa_search.retrieval.filter_checks import check_filter, check_times
 from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddings
 from clsa_search.retrieval.results import QueryResult
 from clsa_search.retrieval.search_answers import as_text
@@ -98,6 +98,7 @@ class GalleryReader:
             InputError: the filter matches nothing in the gallery.
         """
         check_filter(self._store, where)
+        check_times(self._store, where)
         with self._store.snapshot():
             found = self._store.tracklets(where, "time", limit, offset)
             total = self._store.count_tracklets(where)

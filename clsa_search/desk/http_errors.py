@@ -31,6 +31,7 @@ _CODES = {
     416: "bad_range",
     422: "bad_input",
     429: "busy",
+    503: "unavailable",
 }
 _FIELD = re.compile(r"[a-z_]+(?:\[\d+\])?(?=: )")
 _MAX_REASON = 1000  # characters of a message
@@ -73,6 +74,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(InputError, _answer_input_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    for kind in (OSError, MemoryError):  # a full disk, a file that is gone between two looks
+        app.add_exception_handler(kind, _answer_system_error)
 
 
 def _answer_input_error(request: Request, error: Exception) -> Response:
@@ -98,6 +101,12 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
 def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return _note(request, ErrorResponse(error.status_code, str(error.detail)))
+
+
+def _answer_system_error(request: Request, error: Exception) -> Response:
+    reason = getattr(error, "strerror", None) or "out of memory"
+    message = f"the server cannot do this now: {reason}; expected free memory and disk space"
+    return _note(request, ErrorResponse(503, message))
 
 
 def _note(request: Request, response: ErrorResponse) -> Response:

@@ -23,6 +23,7 @@ from clsa_search.retrieval.predictor import check_boxes
 from clsa_search.retrieval.search_answers import as_text, name_source, to_box
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import ImageDetections, PersonImage
+from clsa_search.visualize import trim_to_tile
 
 _QUALITY = 95  # of the JPEG of a kept frame
 
@@ -82,11 +83,11 @@ class QueryIntake:
         return [self._read_view(one) for one in subjects]
 
     def show_subjects(self, subjects: Sequence[Subject]) -> list[PersonImage]:
-        """Return the images of the views; missing ones are passed over."""
+        """Return small images of the views; missing ones are passed over."""
         shown = []
         for one in subjects:
             with suppress(InputError):  # a file is gone; the rest of the work goes on
-                shown.append(self._show_subject(one))
+                shown.append(trim_to_tile(self._show_subject(one)))  # whole images are large
         return shown
 
     def _read_view(self, subject: Subject) -> View:

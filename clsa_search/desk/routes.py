@@ -91,7 +91,9 @@ def add_query(
 @router.get("/queries/{query_id}/image.jpg", response_class=Response, responses=_JPEG)
 def show_query(query_id: Annotated[QueryId, Path()], desk: Desk) -> Response:
     """Return the image of a query."""
-    return as_jpeg(encode_for_browser(desk.queries.shelf.get(query_id).decode()))
+    query = desk.queries.shelf.get(query_id)
+    with desk.footage.bounded():  # 64 million pixels each
+        return as_jpeg(encode_for_browser(query.decode()))
 
 
 @router.post("/search", response_model=SearchAnswer)

@@ -45,6 +45,8 @@ class PlacementOptions:
         ):
             if one and other:
                 raise InputError(f"{names[1]}: is given with {names[0]}; expected one of the two")
+        if self.camera is not None and not self.camera.strip():
+            raise InputError(f"camera: {self.camera!r} is empty; expected a name")
         if self.zone and not self.time_from:
             raise InputError("timezone: is given without time-from; expected both")
         if self.in_sequence and self.start_time is None and not self.time_from:

@@ -1,8 +1,7 @@
 """Times of detections: seconds within a video, or POSIX time of the calendar."""
 
-import math
 import re
-from datetime import datetime
+from datetime import datetime, tzinfo
 
 from dateutil.parser import isoparse
 
@@ -11,11 +10,15 @@ from clsa_search.errors import InputError
 CALENDAR_FROM = 1e8
 """Smallest POSIX time in seconds; lower values are times within a video."""
 
+_CLOCK = re.compile(r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,15}(?:\.\d{0,9})?)", re.ASCII)
 
-def parse_time(text: str) -> float:
+
+def parse_time(text: str, zone: tzinfo | None = None) -> float:
     """Return seconds from "90", "1:30", "0:01:30.5" or a date such as "2026-05-01T12:00:30".
 
-    Dates become POSIX time; without a time zone they are local.
+    Args:
+        text: text of a user. Dates become POSIX time.
+        zone: time zone of dates without one; by default that of this machine.
 
     Raises:
         InputError: the text has another form.
@@ -24,17 +27,18 @@ def parse_time(text: str) -> float:
         if "-" in text[1:]:
             if not re.match(r"\d{4}-\d\d-\d\d(\D|$)", text):
                 raise ValueError("not a whole date")
-            return isoparse(text).timestamp()  # datetime.fromisoformat of Python 3.10 reads less
-        *larger, seconds = text.removeprefix("-").split(":")
-        if len(larger) > 2:
-            raise ValueError("more than hours, minutes and seconds")
+            date = isoparse(text)  # datetime.fromisoformat of Python 3.10 reads less
+            return (date if date.tzinfo else date.replace(tzinfo=zone)).timestamp()
+        found = _CLOCK.fullmatch(text)
+        if found is None:
+            raise ValueError("neither seconds nor h:mm:ss")
+        parts = [float(part) for part in found.groups()[1:] if part is not None]
+        if any(part >= 60 for part in parts[1:]):
+            raise ValueError("60 minutes or seconds, or more")
         total = 0.0
-        for part in larger:
-            total = 60 * (total + int(part))
-        total += float(seconds)
-        if not math.isfinite(total):
-            raise ValueError("not finite")
-        return -total if text.startswith("-") else total
+        for part in parts:
+            total = 60 * total + part
+        return -total if found[1] else total
     except (ValueError, OverflowError, OSError) as error:
         raise InputError(
             f"time: {text!r}; expected seconds, h:mm:ss, or a date as 2026-05-01T12:00:30"

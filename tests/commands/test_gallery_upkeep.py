@@ -93,6 +93,7 @@ def test_files_are_retimed_without_a_model(run, gallery, monkeypatch):
         (["retime", "street.db", "footage", "--start", "noon"], "time: 'noon'"),
         ([*INDEX, "--time-from", "exif,birth", "footage"], "'exif,birth'"),
         ([*INDEX, "--time-from", "exif", "--start-time", "5", "footage"], "is given with"),
+        ([*INDEX, "--camera", " ", "footage"], "camera: ' ' is empty; expected a name"),
         ([*INDEX, "--watch", "0", "footage"], "--watch: '0'; expected a number"),
         (["delete", "street.db"], "nothing is chosen"),
         (["delete", "street.db", "--camera", "east"], "camera east is not indexed"),
@@ -100,6 +101,10 @@ def test_files_are_retimed_without_a_model(run, gallery, monkeypatch):
         (["retention", "street.db", "north=soon"], "expected CAMERA=DAYS"),
         (["export", "street.db", "a.zip", "--kind", "csv"], "expected a name with .csv"),
         (["export", "street.db", "a.csv", "--timezone", "Mars"], "timezone: 'Mars' is unknown"),
+        (["export", "street.db", "a.csv", "--since", "noon"], "time: 'noon'; expected seconds"),
+        (["export", "street.db", "a.csv", "--until", "0:30"], "is a time within a video"),
+        (["export", "street.db", "street.db", "--kind", "csv"], "expected a name with .csv"),
+        (["query", "--store", "street.db", "--id", "1", "--csv", "street.db"], "is a gallery"),
         (["people", "remove", "street.db", "Ann"], "'Ann' is not on the watch list"),
         (["people", "add", "street.db", "Ann", "footage/north/a.avi"], "no image can be used"),
         ([*INDEX, "--hook", "a 'b", "footage"], 'hook: "a \'b"'),
@@ -148,6 +153,8 @@ def test_days_by_camera_are_kept_and_applied(run, gallery):
     printed = run("retention", gallery, "north=7", "*=100000")
     assert "north: 7 days" in printed and "2 sightings with 8 detections too old" in printed
     assert "1 sighting without a date: kept" in printed
+    assert "nroth: has no sightings yet" in run("retention", gallery, "nroth=7")
+    assert "nroth" not in run("retention", gallery, "nroth=off")
     options = ["--camera-from", "folder", "--start-time", "2026-05-01T00:00:00Z"]
     assert "2 old sightings deleted" in run(*INDEX, *options, "footage")
     assert "0 sightings" in run("retention", gallery, "--yes")
@@ -160,6 +167,10 @@ def test_sightings_are_exported(run, gallery, tmp_path):
     assert "out/a.csv: 2 sightings, 0 parts missing" in printed
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out/a.csv").read_text("utf-8-sig"))))
     assert {row["first"] for row in rows} == {"2026-05-01T09:00:00.000+09:00"}
+    day = "--camera", "north", "--until", "2026-05-01T09:00", "--since", "2026-05-01T09:00"
+    printed = run("export", gallery, "out/a.csv", *day, "--timezone", "Asia/Tokyo")
+    assert "out/a.csv: 2 sightings" in printed
+    assert "out/b.csv: 0 sightings" in run("export", gallery, "out/b.csv", *day, "--timezone", "UTC")
     run("export", gallery, "case.zip", "--sighting", sighting.tracklet_id, "--title", "Case 1")
     with zipfile.ZipFile("case.zip") as archive:
         case = json.loads(archive.read("case.json"))

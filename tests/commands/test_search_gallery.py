@@ -404,7 +404,11 @@ def test_gone_files_are_listed_and_then_deleted(run, gallery, footage):
     assert f"{footage}/door.avi: 8 detections\n" in printed
     assert "1 of 3 files gone; nothing is deleted without --yes" in printed
     assert "11 detections in 3 files" in run("list", gallery)
-    assert f"{footage}/door.avi: 8 detections deleted" in run("prune", gallery, "--yes")
+    assert "8 of 11 detections would be deleted, more than half" in fails("prune", gallery, "--yes")
+    assert "11 detections in 3 files" in run("list", gallery)
+    printed = run("prune", gallery, "--yes", "--force", "--audit")
+    assert f"{footage}/door.avi: 8 detections deleted" in printed
+    assert "door.avi" not in run("list", gallery, "--audit")
     assert "3 detections in 2 files" in run("list", gallery)
 
 

@@ -57,6 +57,18 @@ def test_sightings_are_listed_in_parts_by_time(client):
     assert get(client, "tracklets?since=1777000000&until=1777000001.2")["total"] == 1
     call(client, "GET", "tracklets?cameras=moon", 422)
     call(client, "GET", "tracklets?since=nan", 422)
+    late = call(client, "GET", "tracklets?since=1777000002&until=1777000001", 422).json()
+    assert "is later than until" in late["error"]["message"]
+    early = call(client, "GET", "tracklets?since=5", 422).json()
+    assert "is a time within a video" in early["error"]["message"]
+
+
+def test_a_moment_far_beyond_a_video_is_refused_at_once(client):
+    (street,) = get(client, "sources?text=street")["sources"]
+    path = f"sources/{street['id']}/frame.jpg?seconds="
+    assert call(client, "GET", f"{path}1").content[:2] == b"\xff\xd8"
+    error = call(client, "GET", f"{path}1e8", 422).json()["error"]
+    assert error["field"] == "seconds" and "expected a moment of the video of 3.0 s" in error["message"]
 
 
 def test_a_sighting_has_all_its_boxes_and_a_clip(client):

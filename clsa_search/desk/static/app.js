@@ -110,11 +110,12 @@ function parseTime(text, name) {
   if (date) {
     const [, year, month, day, hour = 0, minute = 0, second = 0] = date;
     const plain = Date.UTC(year, month - 1, day, hour, minute, second) / 1000;
-    return plain - zoneOffset(plain - zoneOffset(plain));
+    const isDay = new Date(plain * 1000).toISOString().startsWith(`${year}-${month}-${day}`); // no 31 February
+    if (isDay && hour < 24 && minute < 60 && second < 60) return plain - zoneOffset(plain - zoneOffset(plain));
+  } else if (/^((\d+:)?\d+:)?\d+(\.\d+)?$/.test(text)) {
+    const parts = text.split(":").map(Number);
+    if (parts.slice(1).every((part) => part < 60)) return parts.reduce((total, part) => 60 * total + part, 0);
   }
-  const parts = text.split(":");
-  if (parts.length <= 3 && parts.every((part) => /^\d+(\.\d+)?$/.test(part)))
-    return parts.reduce((total, part) => 60 * total + Number(part), 0);
   throw new Error(`${name}: "${text}"; expected a time such as ${exampleTime()}`);
 }
 
@@ -136,10 +137,17 @@ function zoneOffset(seconds) {
 async function loadImage(file) {
   if (!file) return;
   if (file.size > 20 * 2 ** 20) return notify(`${file.name}: is larger than 20 MB; expected a smaller image`);
+  if (file.type && !file.type.startsWith("image/")) return notify(`${file.name}: is no image; expected a JPEG, PNG, WebP or another image`);
+  const hint = $("hint").textContent;
   setHint("Looking for people …");
   await attempt(async () => {
-    const type = file.type.startsWith("image/") ? file.type : "image/jpeg";
-    showQuery(await api("queries", { method: "POST", body: file, type }), file.name);
+    const type = file.type || "image/jpeg"; // browsers do not know all types
+    try {
+      showQuery(await api("queries", { method: "POST", body: file, type }), file.name);
+    } catch (error) {
+      setHint(hint);
+      throw error;
+    }
   }, $("drop"));
 }
 
@@ -525,13 +533,15 @@ const markedMatches = () => state.sorted.filter((match) => state.marked.has(keyO
 
 function showMarked() {
   const marked = markedMatches();
-  $("marked").hidden = !marked.length;
-  $("marked").replaceChildren(make("strong", { text: `${plural(marked.length, "sighting")} marked` }),
+  const hasSightings = idsOf(marked).length > 0; // detections are neither exported nor deleted alone
+  const children = [make("strong", { text: `${plural(marked.length, hasSightings ? "sighting" : "detection")} marked` }),
     make("button", { type: "button", className: "primary", text: "Search with these", onclick: () => searchMarked(marked) }),
-    make("label", { className: "inline" }, "Export ", makeExportSelect(marked)),
+    hasSightings && make("label", { className: "inline" }, "Export ", makeExportSelect(marked)),
     make("button", { type: "button", text: "Watch …", onclick: () => watchMarked(marked) }),
-    make("button", { type: "button", className: "danger", text: "Delete …", onclick: () => deleteMarked(marked) }),
-    make("button", { type: "button", text: "Unmark", onclick: () => { state.marked.clear(); marked.forEach((one) => state.said.delete(keyOf(one))); showAnswer(); } }));
+    hasSightings && make("button", { type: "button", className: "danger", text: "Delete …", onclick: () => deleteMarked(marked) }),
+    make("button", { type: "button", text: "Unmark", onclick: () => { state.marked.clear(); marked.forEach((one) => state.said.delete(keyOf(one))); showAnswer(); } })];
+  $("marked").hidden = !marked.length;
+  $("marked").replaceChildren(...children.filter(Boolean));
 }
 
 function searchMarked(marked) {
@@ -597,6 +607,7 @@ async function deleteMarked(marked) {
     if (!answer) return;
     const done = await api("deletions", { method: "POST", json: { ...request, dry_run: false, confirm: plan.detections, force: plan.needs_force, erase: Boolean(answer.erase) } });
     notify(done.message, false);
+    request.tracklets.forEach((one) => state.said.delete(one));
     state.views = state.views.filter((view) => !request.tracklets.includes(view.subject.tracklet));
     showViews();
     await describeGallery();
@@ -611,7 +622,7 @@ async function watchMarked(marked) {
       make("label", {}, "Name ", make("input", { name: "name", required: true, maxLength: 200 })),
       make("label", {}, "Note ", make("input", { name: "note", maxLength: 2000 })),
       make("label", {}, "Until ", make("input", { name: "until", type: "date" })),
-      people.length ? make("p", { className: "quiet", text: `On the list: ${people.map((one) => one.name).join(", ")}. The same name adds views.` }) : make("p", { className: "quiet", text: "New footage is compared with the list by clsa-search watch." }),
+      people.length ? make("p", { className: "quiet", text: `On the list: ${people.map((one) => one.name).join(", ")}. The same name adds views.` }) : make("p", { className: "quiet", text: "Each run of clsa-search index compares new sightings with the list." }),
     ], "Watch");
     if (!answer) return;
     const until = answer.until ? parseTime(answer.until, "Until") : null;
@@ -637,6 +648,7 @@ async function showPeople() {
 }
 
 function searchPerson(person) {
+  state.said.clear(); // the verdicts were on another person
   state.views = person.sightings.slice(0, 20).map((tracklet) => ({
     subject: { tracklet }, title: person.name, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
   }));
@@ -770,9 +782,11 @@ function showFacts(facts, match, track, screen, tile) {
 const LANE = 26, LEFT = 110, TOP = 4;
 
 function showTimeline() {
-  const matches = state.answer?.matches.filter((one) => one.first !== null) ?? [];
   const spans = state.lanes.flatMap((lane) => lane.spans.map(([first, last]) => ({ first, last, camera: lane.camera })));
-  const all = [...matches, ...spans];
+  const timed = [...(state.answer?.matches.filter((one) => one.first !== null) ?? []), ...spans];
+  const hasDates = timed.some((one) => one.first >= CALENDAR_FROM); // times within videos have no place among dates
+  const all = timed.filter((one) => (one.first >= CALENDAR_FROM) === hasDates);
+  const [matches, covered] = [all.filter((one) => "rank" in one), all.filter((one) => !("rank" in one))];
   const undated = state.lanes.reduce((total, lane) => total + lane.undated, 0);
   $("timeline").hidden = !all.length;
   if (!all.length) return;
@@ -794,7 +808,7 @@ function showTimeline() {
     const label = name || "no camera";
     chart.append(svg("text", { x: 0, y: y + 16 }, label.length > left / 7.5 ? `${label.slice(0, left / 7.5 - 1)}…` : label),
       svg("rect", { class: spans.length ? "" : "lane", fill: spans.length ? "url(#hatch)" : null, x: left, y: y + 3, width: width - left - 8, height: LANE - 8 }));
-    for (const [start, end] of joinBars(spans.filter((one) => (one.camera ?? "") === name).map((one) => [x(one.first), x(one.last)])))
+    for (const [start, end] of joinBars(covered.filter((one) => (one.camera ?? "") === name).map((one) => [x(one.first), x(one.last)])))
       chart.append(svg("rect", { class: "covered", x: start, y: y + 3, width: Math.max(1.5, end - start), height: LANE - 8 }));
   });
   for (const match of [...matches].reverse()) {
@@ -807,6 +821,8 @@ function showTimeline() {
   $("timeline").replaceChildren(chart, make("div", { className: "legend" },
     make("span", { text: "Drag to choose a time; click a bar to see it." }),
     spans.length ? make("span", { text: "Hatched: no footage, so nobody can be seen there." }) : null,
+    hasDates ? make("span", { text: zone() ? `Times of ${zone()}.` : "Times of this browser's zone." }) : null,
+    all.length < timed.length ? make("span", { text: "Footage without dates is not shown here; clsa-search retime gives dates." }) : null,
     undated ? make("span", { text: `${plural(undated, "file")} without a known time or length.` }) : null));
 }
 
@@ -909,7 +925,7 @@ function connect() {
     document.addEventListener(name, (event) => {
       event.preventDefault();
       $("drop").classList.toggle("over", name === "dragover");
-      if (name === "drop") loadImage([...event.dataTransfer.files].find((file) => file.type.startsWith("image/")));
+      if (name === "drop") loadImage(event.dataTransfer.files[0]);
     });
   }
   document.addEventListener("paste", (event) => {
