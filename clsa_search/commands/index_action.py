@@ -189,7 +189,7 @@ def _scan(
 
 
 def _print_status(report: "IndexReport", address: str, waiting: int, failed: int) -> None:
-    if report.images or report.moved:
+    if report.images or report.moved or report.renamed:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         print(
             f"{now} {address}: {count_noun(report.detections, 'detection')} in "
@@ -208,6 +208,8 @@ def _print_report(report: "IndexReport", address: str) -> None:
         f"in {count_noun(report.images, 'image')} added, "
         f"{count_noun(report.skipped, 'file')} already indexed"
     )
+    if report.renamed:
+        print(f"{count_noun(report.renamed, 'renamed file')} followed, without indexing again")
     if report.moved:
         print(f"{count_noun(report.moved, 'file')} got another camera or start time")
     if report.other_files:

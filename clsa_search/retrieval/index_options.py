@@ -66,6 +66,7 @@ class IndexReport:
         detections: number of stored detections.
         skipped: number of already indexed files.
         moved: number of indexed files that got another camera or start time.
+        renamed: number of indexed files that have another path now.
         other_files: numbers of files of other kinds than images and videos, by suffix.
         conflicts: paths of files left to another process.
         problems: (path, reason) of unreadable or incomplete files, and of folders without media.
@@ -75,6 +76,7 @@ class IndexReport:
     detections: int = 0
     skipped: int = 0
     moved: int = 0
+    renamed: int = 0
     other_files: Counter[str] = field(default_factory=Counter)
     conflicts: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)

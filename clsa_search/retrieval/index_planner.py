@@ -1,7 +1,7 @@
 """The choice of files to index: new, changed or interrupted ones, with camera and start time."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from clsa_search.data.given_detections import FileBoxes, hash_boxes
@@ -63,6 +63,7 @@ class IndexPlanner:
         min_score: lowest detection score.
         boxes: see `Indexer`.
         report: problems and skipped files are added to it.
+        renamed: paths of sources whose files were renamed; their cameras and times may change.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class IndexPlanner:
         min_score: float,
         boxes: Mapping[str, FileBoxes] | None,
         report: IndexReport,
+        renamed: Collection[str] = (),
     ) -> None:
         self._sources = {source.path: source for source in sources}
         self._links = resolve_links(self._sources)  # of galleries that hold paths with links
@@ -79,6 +81,8 @@ class IndexPlanner:
         self._min_score = min_score
         self._boxes = boxes
         self._report = report
+        names_count = options.camera_from or "name:" in options.time_from
+        self._renamed = frozenset(renamed if names_count else ())
 
     def plan(self, media: MediaFiles) -> IndexPlan:
         """Choose the files to index; files without camera or time become problems."""
@@ -93,7 +97,7 @@ class IndexPlanner:
             needs_frames = stored is None or file.replaces is not None or not stored.is_complete
             if needs_frames:
                 files.append(file)
-            if stored is not None and not file.replaces and stored.fingerprint != file.fingerprint:
+            if stored is not None and not file.replaces and not self._is_placed(stored, file):
                 moved.append(file)
         placements = self._place(media, [*files, *moved])
         return IndexPlan(_add_placements(files, placements), _add_placements(moved, placements))
@@ -116,11 +120,15 @@ class IndexPlanner:
             fingerprint
         ):
             return PlannedFile(path, fingerprint, is_video, None, replaces=stored, boxes=boxes)
-        if stored.is_complete and stored.fingerprint == fingerprint:
+        is_renamed = path in self._renamed
+        if stored.is_complete and stored.fingerprint == fingerprint and not is_renamed:
             self._report.skipped += 1
             return None
         next_frame, base = stored.next_frame, find_base(stored)
         return PlannedFile(path, fingerprint, is_video, next_frame, None, boxes, base=base)
+
+    def _is_placed(self, stored: Source, file: PlannedFile) -> bool:
+        return stored.fingerprint == file.fingerprint and file.path not in self._renamed
 
     def _fingerprint(self, path: str, is_video: bool, boxes: FileBoxes | None) -> str:
         """Return a text of the file's state, the options and the given boxes."""
@@ -151,8 +159,9 @@ class IndexPlanner:
         self._report.problems += [problem for problem in problems if problem[0] in needed]
         for file in files:  # an interrupted video continues as it began
             stored = self._sources.get(file.path)
-            is_same = stored is not None and stored.fingerprint == file.fingerprint
-            if stored is not None and is_same and file.path in placements:
+            if stored is None or file.path not in placements:
+                continue
+            if self._is_placed(stored, file):
                 placements[file.path] = _join_placements(stored, placements[file.path])
         return placements
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from clsa_search.argument_checks import resolve_path
@@ -97,6 +98,40 @@ def plan_moves(
             "expected the earlier path of a source of `list`"
         )
     return [move for move in moves if move.path != move.source.path], problems
+
+
+def find_renamed(sources: Sequence[Source], paths: Iterable[str]) -> list[Move]:
+    """Find the sources of files that are not indexed under their present names.
+
+    A file is known by its size, its time of change and its suffix. Its earlier path is gone, and
+    no other source is like it.
+
+    Args:
+        sources: all sources of the gallery.
+        paths: real paths of files.
+    """
+    stored = {source.path for source in sources}
+    unknown = [path for path in paths if path not in stored]
+    links = resolve_links(stored) if unknown and stored else {}
+    new: dict[tuple[str, str], list[str]] = {}
+    for path in unknown:
+        if path not in links:
+            with suppress(InputError):  # gone again
+                new.setdefault(_make_key(path, describe_file(path)), []).append(path)
+    gone: dict[tuple[str, str], list[Source]] = {}
+    for source in sources if new else ():
+        state = FILE_STATE.match(source.fingerprint or "")
+        if state and not os.path.lexists(source.path):
+            gone.setdefault(_make_key(source.path, state[0]), []).append(source)
+    return [
+        Move(gone[key][0], found[0], gone[key][0].fingerprint)
+        for key, found in new.items()
+        if len(found) == 1 and len(gone.get(key, ())) == 1
+    ]
+
+
+def _make_key(path: str, state: str) -> tuple[str, str]:
+    return state, os.path.splitext(path)[1].lower()
 
 
 def _follow(path: str, old: str | os.PathLike, new: str | os.PathLike) -> str | None:

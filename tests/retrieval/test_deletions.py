@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import sqlite3
 
 import numpy as np
@@ -11,6 +12,7 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, open_store
 from clsa_search.retrieval.audit_log import read_audit
 from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run_deletion
+from clsa_search.retrieval.erasure import hash_content
 from tests.support.footage import embed_color
 from tests.support.sighting_cases import (
     CLIP_RULES,
@@ -184,6 +186,37 @@ def test_an_erased_person_of_an_image_does_not_come_back(store, folder):
     os.utime(folder / "south" / "photo.png", ns=(1, 1))
     assert index_again(store, folder, start_time=DAY).images == 1
     assert not any(name == "photo.png" for name, _ in colors(store))
+
+
+@pytest.mark.parametrize("is_copy", [False, True])
+def test_an_erased_person_does_not_come_back_under_another_name(store, folder, is_copy):
+    delete(store, erase=True, sightings=[find_sighting(store, 3, "a.avi").tracklet_id])
+    old, new = folder / "north" / "a.avi", folder / "east" / "copy.avi"
+    new.parent.mkdir()
+    if is_copy:
+        shutil.copyfile(old, new)
+        os.utime(new, ns=(1, 1))
+    else:
+        old.rename(new)
+    assert index_again(store, folder, start_time=DAY).renamed == (not is_copy)
+    found = store.list(Filter(sources=[str(new)]))
+    assert {int(one.embedding.argmax()) for one in found} == {1}
+
+
+def test_the_content_of_a_file_is_known_by_its_ends(tmp_path):
+    size = 3 << 20
+    (tmp_path / "a").write_bytes(bytes(size))
+    (tmp_path / "b").write_bytes(bytes(size))
+    known = hash_content(str(tmp_path / "a"))
+    assert known == hash_content(str(tmp_path / "b"))
+    for place in (0, size - 1):
+        content = bytearray(size)
+        content[place] = 1
+        (tmp_path / "b").write_bytes(content)
+        assert hash_content(str(tmp_path / "b")) != known
+    (tmp_path / "b").write_bytes(bytes(size + 1))
+    assert hash_content(str(tmp_path / "b")) != known
+    assert hash_content(str(tmp_path / "none")) is None
 
 
 def test_nothing_of_an_erased_person_is_kept(store, tmp_path, folder):

@@ -88,6 +88,23 @@ def test_indexed_files_are_skipped_and_new_files_added(media, tmp_path):
         assert list_rows(store) == sorted([*rows, (str(media / "new.png"), -1, 5)])
 
 
+def test_renamed_files_are_followed_and_get_the_camera_of_their_new_folder(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        index(store, media, camera_from="folder")
+        before = {one.detection_id: one.box for one in store.scan()}
+        (media / "yard").mkdir()
+        (media / "door.avi").rename(media / "yard" / "gate.avi")
+        (media / "a.png").rename(media / "c.png")
+        report, *_ = index(store, media, camera_from="folder")
+        assert (report.images, report.renamed, report.moved, report.problems) == (0, 2, 2, [])
+        assert {one.detection_id: one.box for one in store.scan()} == before
+        cameras = {os.path.basename(one.path): one.camera for one in store.sources()}
+        assert cameras["gate.avi"] == "yard" and cameras["c.png"] == "media"
+        assert {one.camera for one in store.scan()} == {"yard", "media", "b"}
+        assert not store.unlinked()
+        assert index(store, media, camera_from="folder")[0].skipped == 4
+
+
 def test_changed_files_replace_their_detections(media, tmp_path):
     with open_gallery(tmp_path) as store:
         index(store, media)

@@ -1,13 +1,20 @@
 """Sources that are gone, moved, or known by another path."""
 
 import os
+import shutil
 
 import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Source
 from clsa_search.retrieval.source_files import describe_file
-from clsa_search.retrieval.source_moves import find_gone, find_source, plan_moves, resolve_links
+from clsa_search.retrieval.source_moves import (
+    find_gone,
+    find_renamed,
+    find_source,
+    plan_moves,
+    resolve_links,
+)
 
 
 def make_source(path, content="abc", fingerprint=None):
@@ -93,3 +100,21 @@ def test_moves_from_or_to_nowhere_are_refused(tmp_path):
 def test_texts_that_are_no_names_of_files_are_refused(name):
     with pytest.raises(InputError, match="expected the path of a file"):
         find_source(name, ["/a.jpg"])
+
+
+def test_renamed_files_are_known_by_size_time_and_suffix(tmp_path):
+    names = "a.mp4", "b.mp4", "c.mp4", "d.mp4", "e.mp4", "f.mp4"
+    sources = [make_source(tmp_path / name, content=name * i) for i, name in enumerate(names, 1)]
+    sources.append(make_source(tmp_path / "g.mp4", fingerprint="without a state"))
+    for name in ("a.mp4", "b.mp4", "d.mp4", "g.mp4"):
+        (tmp_path / name).rename(tmp_path / f"new_{name}")
+    (tmp_path / "new_b.mp4").touch()  # changed since
+    shutil.copy2(tmp_path / "c.mp4", tmp_path / "new_c.mp4")  # a copy: the file is still there
+    (tmp_path / "new_d.mp4").rename(tmp_path / "new_d.png")  # another kind of file
+    paths = sorted(map(str, tmp_path.iterdir()))
+    assert [(move.source.path, move.path) for move in find_renamed(sources, paths)] == [
+        (str(tmp_path / "a.mp4"), str(tmp_path / "new_a.mp4"))
+    ]
+    shutil.copy2(tmp_path / "new_a.mp4", tmp_path / "twin_a.mp4")  # which of the two?
+    assert not find_renamed(sources, [*paths, str(tmp_path / "twin_a.mp4")])
+    assert not find_renamed(sources, [str(tmp_path / "none.mp4")])
