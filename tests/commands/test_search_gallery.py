@@ -397,7 +397,7 @@ def test_files_of_a_damaged_gallery_are_deleted(run, fails, gallery, footage):
     assert "0 detections in 0 files" in run("list", gallery)
 
 
-def test_gone_files_are_listed_and_then_deleted(run, gallery, footage):
+def test_gone_files_are_listed_and_then_deleted(run, fails, gallery, footage):
     assert run("prune", gallery) == "street.db: 0 of 3 files gone\n"
     (footage / "door.avi").unlink()
     printed = run("prune", gallery)

@@ -68,7 +68,8 @@ def test_a_moment_far_beyond_a_video_is_refused_at_once(client):
     path = f"sources/{street['id']}/frame.jpg?seconds="
     assert call(client, "GET", f"{path}1").content[:2] == b"\xff\xd8"
     error = call(client, "GET", f"{path}1e8", 422).json()["error"]
-    assert error["field"] == "seconds" and "expected a moment of the video of 3.0 s" in error["message"]
+    assert error["field"] == "seconds"
+    assert "expected a moment of the video of 3.0 s" in error["message"]
 
 
 def test_a_sighting_has_all_its_boxes_and_a_clip(client):
