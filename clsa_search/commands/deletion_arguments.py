@@ -145,8 +145,8 @@ def _print_plan(address: str, plan: "DeletionPlan") -> None:
     )
     if plan.without_time:
         print(
-            f"{count_noun(plan.without_time, 'sighting has', 'sightings have')} no time and "
-            "cannot be chosen by one; `retime` gives times"
+            f"{count_noun(plan.without_time, 'sighting has', 'sightings have')} no such time (a "
+            "date, or a time within a video) and cannot be chosen by one; `retime` gives dates"
         )
 
 

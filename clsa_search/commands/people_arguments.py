@@ -72,8 +72,9 @@ def _add(args: argparse.Namespace) -> int:
 
     from clsa_search.retrieval.reference_images import read_references
     from clsa_search.retrieval.results import printable
-    from clsa_search.retrieval.watch_list import add_person, load_stranger_count
+    from clsa_search.retrieval.watch_list import add_person, check_until, load_stranger_count
 
+    check_until(args.until)
     with open_gallery_of(args) as gallery:
         images, problems = read_references(gallery, args.images)
         for reason in problems:

@@ -24,7 +24,6 @@ def add_placement_options(parser: argparse.ArgumentParser, start_option: str) ->
     add(
         start_option,
         dest="start_time",
-        type=to_time,
         metavar="TIME",
         help="time of the first frame of each video",
     )
@@ -45,12 +44,13 @@ def add_placement_options(parser: argparse.ArgumentParser, start_option: str) ->
 
 def get_placement_options(args: argparse.Namespace) -> dict[str, object]:
     """Return the options of `PlacementOptions`."""
+    is_given = args.start_time is not None  # its zone is part of it
     return {
         "camera": args.camera,
         "camera_from": args.camera_from,
         "start_time": args.start_time,
         "time_from": args.time_from,
-        "zone": args.timezone,
+        "zone": "" if is_given else args.timezone,
         "in_sequence": args.in_sequence,
     }
 
@@ -62,13 +62,18 @@ def has_placement_options(args: argparse.Namespace) -> bool:
 
 
 def check_placement_options(args: argparse.Namespace) -> None:
-    """Check the options without slow imports.
+    """Check the options without slow imports; a given start becomes seconds.
 
     Raises:
-        InputError: see `PlacementOptions`.
+        InputError: the start or its zone is none, or see `PlacementOptions`.
     """
     from clsa_search.retrieval.placement_options import PlacementOptions
+    from clsa_search.retrieval.time_format import parse_time
+    from clsa_search.retrieval.time_rules import parse_zone
 
+    if args.start_time is not None:
+        zone = parse_zone(args.timezone) if args.timezone else None
+        args.start_time = parse_time(args.start_time, zone)
     PlacementOptions(**get_placement_options(args))  # type: ignore[arg-type]
 
 

@@ -35,6 +35,7 @@ from clsa_search.retrieval.time_rules import parse_zone
 from clsa_search.retrieval.watch_list import (
     Person,
     add_person,
+    check_until,
     forget_person,
     judge_sighting,
     list_people,
@@ -104,6 +105,7 @@ def list_watched(desk: Desk) -> list[WatchedAnswer]:
 @router.post("/people", status_code=201)
 def watch(request: PersonRequest, desk: Desk) -> WatchedAnswer:
     """Add a person to the watch list, or images of a known one."""
+    check_until(request.until)
     examples = np.stack([one.embedding for one in desk.queries.read_views(request.of)])
     person = add_person(desk.store, request.name, examples, note=request.note, until=request.until)
     return _describe_person(desk, person)

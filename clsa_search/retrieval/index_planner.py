@@ -111,7 +111,9 @@ class IndexPlanner:
             path.encode()  # galleries store paths as UTF-8
             fingerprint = self._fingerprint(path, is_video, boxes)
         except UnicodeEncodeError:
-            self._report.problems.append((path, f"{ascii(path)}: has a name that is not UTF-8"))
+            self._report.problems.append(
+                (path, f"{path}: has a name that is not UTF-8; expected another name")
+            )
             return None
         except InputError as error:
             self._report.problems.append((path, str(error)))

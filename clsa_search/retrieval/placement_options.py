@@ -48,7 +48,9 @@ class PlacementOptions:
         if self.camera is not None and not self.camera.strip():
             raise InputError(f"camera: {self.camera!r} is empty; expected a name")
         if self.zone and not self.time_from:
-            raise InputError("timezone: is given without time-from; expected both")
+            raise InputError(
+                "timezone: is given without time-from or a start; expected one of them"
+            )
         if self.in_sequence and self.start_time is None and not self.time_from:
             raise InputError("in-sequence: the first video has no time; expected --time-from")
         self.parse_time()

@@ -8,6 +8,7 @@ from typing import Any
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore
 from clsa_search.json_files import read_json
+from clsa_search.retrieval.record_checks import check_record, check_same_gallery
 from clsa_search.retrieval.sighting_rows import Judgment
 
 
@@ -36,9 +37,10 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
     Raises:
         InputError: the file has another form, or a match is not in the gallery.
     """
-    values = read_json(path)
+    values, name = read_json(path), os.fspath(path)
     try:
         (query,) = values["queries"]
+        check_record(query, name)
         matches = list(query["matches"])
         ids = [int(match["detection"]) for match in matches]
         judged = [
@@ -50,11 +52,14 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
             )
             for match in matches
         ]
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{os.fspath(path)}: is no results.json of one query: {error!r}; expected the file "
             "that `clsa-search query` writes"
         ) from error
+    check_same_gallery(store, matches, name)
     judgments: dict[int, Judgment] = {}
     for sighting, judgment in zip(store.find_tracklets(ids), judged, strict=True):
         judgments.setdefault(sighting, judgment)  # the best match of a sighting comes first

@@ -13,9 +13,14 @@ import numpy as np
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Note
 from clsa_search.retrieval.gallery_calibration import StrangerCounter
+from clsa_search.retrieval.time_format import format_time
+from clsa_search.wording import show_value
 
 MAX_EXAMPLES = 20
 """Most examples of a person: each makes false alarms likelier."""
+
+MAX_NAME = 200
+"""Most characters of a name."""
 
 PERSON_KIND, HIT_KIND, EXAMPLE_KIND = "person", "hit", "example"
 _SAME = 0.99999  # similarity of an embedding with itself, after rounding
@@ -70,10 +75,15 @@ def add_person(
         is_past_compared: compare the stored sightings too, not only new ones.
 
     Raises:
-        InputError: the name is empty, or there are too many examples.
+        InputError: the name is empty, too long or not printable, or there are too many examples.
     """
     if not name.strip():
         raise InputError("person: the name is empty; expected a name")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise InputError(
+            f"person: {show_value(name)}; expected a name of one line and at most {MAX_NAME} "
+            "characters"
+        )
     known = {person.name: person for person in list_people(store)}.get(name)
     total = len(examples) + (0 if known is None else len(known.examples))
     if not 0 < total <= MAX_EXAMPLES:
@@ -98,6 +108,22 @@ def add_person(
         [Note(EXAMPLE_KIND, {"person": person_id}, data=row.tobytes()) for row in rows]
     )
     return find_person(store, name)
+
+
+def check_until(until: float | None, now: float | None = None) -> None:
+    """Check that a watch does not end before it begins.
+
+    Args:
+        until: end of the watch in seconds; None for no end.
+        now: present time in seconds.
+
+    Raises:
+        InputError: the end has passed.
+    """
+    if until is not None and until <= (time.time() if now is None else now):
+        raise InputError(
+            f"until: {format_time(until)} has passed; expected a later time, as 2036-06-30"
+        )
 
 
 def list_people(store: GalleryStore) -> list[Person]:

@@ -81,6 +81,10 @@ def test_files_are_retimed_without_a_model(run, gallery, monkeypatch):
     printed = run("retime", gallery, "footage/north", "--shift", -60, "--camera", "yard")
     assert "street.db: 1 file changed, 0 as wanted already, 0 left as before" in printed
     assert list_times(run)["a.avi"] == ("yard", DAY - 60, "given")
+    words = "--start", "2026-05-01T02:30", "--timezone", "Asia/Tokyo"
+    run("retime", gallery, "footage/north", *words)
+    assert list_times(run)["a.avi"] == ("yard", DAY - 6.5 * 3600, "given")
+    assert "without time-from or a start" in run("retime", gallery, "footage", *words[2:], status=2)
     printed = run("retime", gallery, "footage", "--time-from", "name:%Y%m%d", status=1)
     assert "a.avi: has no start time: name: 'a' does not match" in printed
 
@@ -107,6 +111,12 @@ def test_files_are_retimed_without_a_model(run, gallery, monkeypatch):
         (["query", "--store", "street.db", "--id", "1", "--csv", "street.db"], "is a gallery"),
         (["people", "remove", "street.db", "Ann"], "'Ann' is not on the watch list"),
         (["people", "add", "street.db", "Ann", "footage/north/a.avi"], "no image can be used"),
+        (["people", "add", "street.db", "a\nb", "footage/south/photo.png"], "of one line"),
+        (["people", "add", "street.db", "a" * 201, "footage/south/photo.png"], "at most 200 "),
+        (
+            ["people", "add", "street.db", "Ann", "footage/south", "--until", "2020-01-01"],
+            "until: 2020-01-01 00:00:00",
+        ),
         ([*INDEX, "--hook", "a 'b", "footage"], 'hook: "a \'b"'),
     ],
 )
