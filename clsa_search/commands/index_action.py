@@ -191,9 +191,11 @@ def _scan(
 def _print_status(report: "IndexReport", address: str, waiting: int, failed: int) -> None:
     if report.images or report.moved or report.renamed:
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        renamed = f"{count_noun(report.renamed, 'renamed file')} followed; "
         print(
             f"{now} {address}: {count_noun(report.detections, 'detection')} in "
-            f"{count_noun(report.images, 'image')} added; {count_noun(waiting, 'file')} waiting, "
+            f"{count_noun(report.images, 'image')} added; "
+            f"{renamed if report.renamed else ''}{count_noun(waiting, 'file')} waiting, "
             f"{failed:,} failed",
             flush=True,
         )

@@ -33,6 +33,19 @@ _CODES = {
     429: "busy",
     503: "unavailable",
 }
+_DETAILS = {  # words of the framework, in those of the API
+    "There was an error parsing the body": "body: is no JSON that can be read; expected an object",
+    "Not Found": "nothing is at this address; expected one of /api/docs",
+    "Method Not Allowed": "this address has no such method; expected one of /api/docs",
+}
+_EXPECTED = (  # of pydantic's messages
+    (re.compile(r"^(?:Value error, |Input should be )"), "expected "),
+    (re.compile(r"^\w+ should have "), "expected "),
+    (re.compile(r"^String should match pattern "), "expected a text of the form "),
+    (re.compile(r" after validation, not .*$"), ""),
+    (re.compile(r"^Field required$"), "expected a value"),
+    (re.compile(r"^Extra inputs are not permitted$"), "expected no such field"),
+)
 _FIELD = re.compile(r"[a-z_]+(?:\[\d+\])?(?=: )")
 _MAX_REASON = 1000  # characters of a message
 
@@ -93,14 +106,17 @@ def _answer_validation_error(request: Request, error: Exception) -> Response:
         return _note(request, ErrorResponse(422, "body: is no JSON; expected an object"))
     field = _name_field(first.get("loc", ()))
     given = "is missing" if first["type"] == "missing" else show_value(first.get("input"))
-    expected = re.sub("^(Value error, |Input should be )", "expected ", first["msg"])
+    expected = first["msg"]
+    for pattern, words in _EXPECTED:
+        expected = pattern.sub(words, expected)
     message = f"{field or 'body'}: {given[:200]}; {expected}"
     return _note(request, ErrorResponse(422, message, field))
 
 
 def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _note(request, ErrorResponse(error.status_code, str(error.detail)))
+    detail = str(error.detail)
+    return _note(request, ErrorResponse(error.status_code, _DETAILS.get(detail, detail)))
 
 
 def _answer_system_error(request: Request, error: Exception) -> Response:

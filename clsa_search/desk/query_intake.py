@@ -24,6 +24,7 @@ from clsa_search.retrieval.search_answers import as_text, name_source, to_box
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import ImageDetections, PersonImage
 from clsa_search.visualize import trim_to_tile
+from clsa_search.wording import count_noun
 
 _QUALITY = 95  # of the JPEG of a kept frame
 
@@ -104,7 +105,8 @@ class QueryIntake:
         if subject.index is not None:
             if subject.index >= len(query.detections):
                 count = len(query.detections)
-                raise InputError(f"index: {subject.index}; the image has {count} detections")
+                found = count_noun(count, "detection")
+                raise InputError(f"index: {subject.index}; expected one of the image's {found}")
             return View(query.detections.embeddings[subject.index], query.time)
         with self._model.enter():
             image = query.decode()

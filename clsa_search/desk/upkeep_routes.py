@@ -85,8 +85,9 @@ def delete(request: DeletionRequest, desk: Desk) -> DeletionAnswer:
     plan = plan_deletion(desk.store, selector)
     if not request.dry_run:
         if request.confirm != plan.detections:
+            given = "is missing" if request.confirm is None else request.confirm
             raise Conflict(
-                f"confirm: {request.confirm}; {count_noun(plan.detections, 'detection')} would be "
+                f"confirm: {given}; {count_noun(plan.detections, 'detection')} would be "
                 "deleted now; expected this number, from a dry run"
             )
         options = {"force": request.force, "erase": request.erase, "audit": True}

@@ -220,12 +220,12 @@ def test_unknown_things_are_not_found(client):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({}, "of: is missing; Field required"),
-        ({"of": []}, "of: []; List should have at least 1 item"),
+        ({}, "of: is missing; expected a value"),
+        ({"of": []}, "of: []; expected at least 1 item"),
         ({"of": [{}]}, "of[0]: {}; expected query and index, query and box,"),
         ({"of": [{"detection": 1, "index": 2}]}, "of[0]: {'detection': 1, 'index': 2}; expected"),
         ({"of": [{"detection": 2**70}]}, "of[0].detection: "),
-        ({"of": [{"detection": 1}], "nothing": 1}, "nothing: 1; Extra inputs are not permitted"),
+        ({"of": [{"detection": 1}], "nothing": 1}, "nothing: 1; expected no such field"),
         ({"of": [{"detection": 1}], "cameras": ["moon"]}, "camera: moon has no detections"),
         ({"of": [{"detection": 1}], "since": 5, "until": 1}, "since: 0:00:05.0 is later than"),
         ({"of": [{"detection": 1}], "since": NOON}, "is a date; expected a time within the video"),
@@ -244,7 +244,8 @@ def test_what_is_no_json_is_refused(client, body):
     head = {"content-type": "application/json"}
     for path in ("search", "queries"):
         answer = client.post(f"/api/v1/{path}", content=body, headers=head)
-        assert answer.status_code in (400, 422) and answer.json()["error"]["message"]
+        assert answer.status_code in (400, 422)
+        assert "; expected an object" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
