@@ -33,7 +33,7 @@ class Timeline:
         missing = [one for one in sources if is_video(one.path) and _key(one) not in self._ends]
         if missing and self._lock.acquire(blocking=False):
             threading.Thread(target=self._read_headers, args=(missing,), daemon=True).start()
-        known = [one for one in sources if one not in missing]
+        known = [one for one in sources if not is_video(one.path) or _key(one) in self._ends]
         return TimelineAnswer(
             complete=not missing,
             lanes=[

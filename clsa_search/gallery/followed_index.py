@@ -55,6 +55,22 @@ class FollowedIndex:
             self._state = state
         return self._index
 
+    def load_by(self, tables: SQLiteTables) -> None:
+        """Load the index by another connection to the file: this one is not held up.
+
+        Args:
+            tables: the other connection.
+        """
+        options = {"device": self._device, "dtype": self._dtype}
+        other = FollowedIndex(tables, of_tracklets=self._of_tracklets, **options)
+        with tables.reading():
+            index = other.load()
+        with self._tables.reading():
+            if self._index is None:  # the next use loads what has changed since
+                self._index = index
+                self._last_deletion = other._last_deletion
+                self._last_revision = other._last_revision
+
     def drop(self) -> None:
         """Free the memory."""
         self._index = self._state = None

@@ -143,6 +143,9 @@ class MilvusTracklets(TrackletStore):
             self._detections.tracklets.delete("id >= 0")
             self._make_singles()
 
+    def preload(self) -> None:
+        """See `TrackletStore`; the server holds all."""
+
     def unlinked(self) -> list[str]:
         """See `TrackletStore`."""
         origins = self._notes.read_origins()

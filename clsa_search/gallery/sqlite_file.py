@@ -5,10 +5,10 @@ WAL lets processes read while one writes; synchronous=FULL makes a commit wait f
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.sqlite_connection import WAIT_SECONDS, connect, read_state, reported
@@ -20,6 +20,7 @@ from clsa_search.gallery.sqlite_schema import (
     upgrade,
 )
 
+T = TypeVar("T")
 _PAGE_BYTES = 32768  # several embeddings in each, none across two
 
 
@@ -42,6 +43,9 @@ class SQLiteFile:
         self.path = path
         self._lock = threading.RLock()
         self._writes = 0
+        self._is_writing = False
+        self._known: dict[str, Any] = {}  # values of the state `_known_state` of the file
+        self._known_state: tuple[int, int] | None = None
         self.connection, access = connect(path, create=create_for is not None)
         self._is_read_only = access in ("ro", "immutable")
         try:
@@ -95,8 +99,12 @@ class SQLiteFile:
         """
         with self._lock, reported(self.path, action):
             self._wait(patience)
-            with self._transaction("IMMEDIATE"):
-                yield
+            self._is_writing = True
+            try:
+                with self._transaction("IMMEDIATE"):
+                    yield
+            finally:
+                self._is_writing = False
             self._wait(WAIT_SECONDS)
             self._writes += 1
 
@@ -104,6 +112,23 @@ class SQLiteFile:
         """Return a version of the file; every change by any process changes it."""
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return version, self._writes
+
+    def remember(self, name: str, read: Callable[[], T]) -> T:
+        """Return what a function reads; in one state of the file it is called once.
+
+        Args:
+            name: name of the value.
+            read: reads the value, within a transaction.
+        """
+        with self.reading():
+            if self._is_writing:  # the state has no version yet
+                return read()
+            state = self.read_version()
+            if state != self._known_state:
+                self._known, self._known_state = {}, state
+            if name not in self._known:
+                self._known[name] = read()
+            return self._known[name]
 
     def scrub(self, *, vacuum: bool) -> bool:
         """Empty the log of changes, which holds deleted bytes; see `UpkeepStore`."""

@@ -1,6 +1,7 @@
 """Tracklets and notes of the embedded engine."""
 
 from collections.abc import Collection, Sequence
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -108,6 +109,12 @@ class SQLiteTracklets(TrackletStore):
             if index is None:
                 return SearchHits.empty(len(queries))
             return index.search(queries, k, self._select(index, where), per_group=True)
+
+    def preload(self) -> None:
+        """See `TrackletStore`."""
+        if not self._tracklets.is_loaded:
+            with closing(SQLiteTables(self._tables.path, create_for=None, about={})) as other:
+                self._tracklets.load_by(other)
 
     def set_tracklets(
         self, source: str, tracklets: Sequence[Tracklet], members: Sequence[Sequence[int]]

@@ -27,7 +27,9 @@ from clsa_search.gallery.store_records import (
 from clsa_search.structures import ImageDetections, Ragged
 
 _LOAD_ROWS = 512  # detections to load at a time: they stay in the cache of a CPU
-_VIDEOS = "SELECT source FROM detections WHERE frame IS NOT NULL"
+_IS_VIDEO = (
+    "EXISTS (SELECT 1 FROM detections WHERE source = sources.id AND frame IS NOT NULL LIMIT 1)"
+)
 _ORDERS = {"id": "id", "time": "time, id", "score": "score DESC, id"}
 
 
@@ -61,6 +63,9 @@ class SQLiteTables(SourceTables):
 
     def read_sources(self) -> list[Source]:
         """Return all sources in the order of adding."""
+        return list(self.remember("sources", self._read_sources))
+
+    def _read_sources(self) -> list[Source]:
         with self.reading():
             rows = self.select_sources("TRUE")
             counts = dict(self.select("source, count(*) FROM detections GROUP BY source"))
@@ -110,7 +115,7 @@ class SQLiteTables(SourceTables):
         count = self.execute(f"DELETE FROM detections WHERE {chosen}", values)
         if count:
             self.revise(min(ids), detections=True)
-            self.mark_unlinked(f"id {IN_LIST} AND id IN ({_VIDEOS})", json.dumps(sources))
+            self.mark_unlinked(f"id {IN_LIST} AND {_IS_VIDEO}", json.dumps(sources))
         return count
 
     def insert(self, images: Sequence[GalleryImage], batch: Ragged[ImageDetections]) -> np.ndarray:
@@ -183,7 +188,7 @@ class SQLiteTables(SourceTables):
     def reset_all_tracklets(self) -> None:
         """Make each detection a tracklet of its own, whatever tracklet is damaged."""
         reset_tracklets(self.connection)
-        self.mark_unlinked(f"id IN ({_VIDEOS})")
+        self.mark_unlinked(_IS_VIDEO)
 
     def list_ids(
         self, where: Filter | None, order_by: str, limit: int | None, offset: int
@@ -197,12 +202,15 @@ class SQLiteTables(SourceTables):
     def count(self, where: Filter | None) -> int:
         """Return the number of detections in a filter."""
         condition, values = self.write_condition(where)
-        return self.select(f"count(*) FROM detections{condition}", *values)[0][0]
+        query = f"count(*) FROM detections{condition}"
+        if values:
+            return self.select(query, *values)[0][0]
+        return self.remember(query, lambda: self.select(query)[0][0])
 
     def list_cameras(self) -> list[str]:
         """Return the sorted names of the cameras."""
-        rows = self.select("DISTINCT camera FROM detections WHERE camera IS NOT NULL")
-        return sorted(row[0] for row in rows)
+        query = "DISTINCT camera FROM detections WHERE camera IS NOT NULL"
+        return list(self.remember(query, lambda: sorted(row[0] for row in self.select(query))))
 
     def list_deletions(self, after: int) -> list[tuple[int, int]]:
         """Return (id, source id) of the deletions of sources with higher ids."""

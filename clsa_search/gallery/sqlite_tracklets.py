@@ -117,7 +117,10 @@ class TrackletTables(NoteTable):
     def count_tracklets(self, condition: str, values: Sequence[object]) -> int:
         """Return the number of tracklets of a WHERE clause."""
         self.check_tracklets()
-        return self.select(f"count(*) FROM tracklets{condition}", *values)[0][0]
+        query = f"count(*) FROM tracklets{condition}"
+        if values:
+            return self.select(query, *values)[0][0]
+        return self.remember(query, lambda: self.select(query)[0][0])
 
     def read_tracklets(self, ids: Sequence[int]) -> dict[int, TrackletRow]:
         """Return the stored ones of these tracklets by id."""

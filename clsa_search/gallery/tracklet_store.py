@@ -128,6 +128,10 @@ class TrackletStore(ABC):
         """Make each detection a tracklet of its own, whatever is damaged; no video is linked."""
 
     @abstractmethod
+    def preload(self) -> None:
+        """Load what a search for tracklets holds in memory; other threads need not wait for it."""
+
+    @abstractmethod
     def unlinked(self) -> list[str]:
         """Return the paths of the sources whose tracklets are not up to date."""
 

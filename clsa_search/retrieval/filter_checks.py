@@ -22,9 +22,10 @@ def check_filter(store: GalleryStore, where: Filter) -> None:
     check_where(where)
     if where.min_score is not None and not 0 <= where.min_score <= 1:
         raise InputError(f"min_score: {where.min_score:g}; expected a score from 0 to 1")
+    cameras = store.cameras() if where.cameras else []
     for camera in where.cameras or ():
-        if not store.count(Filter(cameras=[camera])):
-            known = _join_names(store.cameras())
+        if camera not in cameras:
+            known = _join_names(cameras)
             raise InputError(f"camera: {printable(camera)} has no detections; expected {known}")
     for path in where.sources or ():
         if store.count(Filter(sources=[path])):

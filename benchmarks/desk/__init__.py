@@ -1,0 +1,1 @@
+"""Speed of the search desk over a large gallery."""
