@@ -13,6 +13,7 @@ from clsa_search.commands import (
     export_arguments,
     index_action,
     people_arguments,
+    serve_arguments,
     source_actions,
 )
 from clsa_search.commands.gallery_opening import open_gallery_of
@@ -101,23 +102,6 @@ def _search(
     return results, problems, where
 
 
-def serve(args: argparse.Namespace) -> None:
-    """Serve API and page until they are interrupted."""
-    from clsa_search.desk import serve as serve_desk
-    from clsa_search.desk.server import check_address
-
-    check_address(args.host, args.token_file, args.public_url)  # before the model is loaded
-    with open_gallery_of(args) as gallery:
-        serve_desk(
-            gallery,
-            host=args.host,
-            port=args.port,
-            token_file=args.token_file,
-            public_url=args.public_url,
-            on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
-        )
-
-
 def list_sources(args: argparse.Namespace) -> None:
     """Print the indexed files."""
     from tabulate import tabulate
@@ -203,7 +187,7 @@ def copy(args: argparse.Namespace) -> None:
 ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "index": index_action.index,
     "query": query,
-    "serve": serve,
+    "serve": serve_arguments.serve,
     "list": list_sources,
     "delete": deletion_arguments.delete,
     "retention": deletion_arguments.retention,

@@ -49,6 +49,7 @@ from clsa_search.commands.placement_arguments import (
     has_placement_options,
 )
 from clsa_search.commands.query_arguments import add_query_options
+from clsa_search.commands.serve_arguments import add_serve_options, check_serve_options
 from clsa_search.commands.source_arguments import add_source_parsers
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
@@ -86,7 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     queried = commands.add_parser("query", help="search for a person")
     _add_common(queried)
     add_query_options(queried)
-    _add_serve(commands.add_parser("serve", help="search in a browser"))
+    served = commands.add_parser("serve", help="search in a browser")
+    _add_common(served, needs_store=False)
+    add_serve_options(served)
     add_source_parsers(commands)
     return parser
 
@@ -95,7 +98,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of the command line."""
     parser = build_parser()
     args = parser.parse_args(join_negatives(argv))
-    if args.command in ("index", "retime"):
+    if args.command in ("index", "retime", "serve"):
         check_placement_options(args)
     if args.command == "retime" and not has_placement_options(args) and not args.shift:
         parser.error("retime: there is nothing to change; expected --start, --camera or others")
@@ -106,9 +109,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         if args.watch is not None and args.detections is not None:
             parser.error("--watch with --detections; expected one of the two")
     if args.command == "serve":
-        if (args.gallery is None) == (args.store is None):
-            parser.error("serve: expected one gallery: STORE, or --store STORE")
-        args.store = args.store or args.gallery
+        check_serve_options(parser, args)
     if args.command == "query":
         if bool(args.image) + (args.id is not None) + (args.people is not None) != 1:
             parser.error("query: expected one or more --image, or --id, or --people")
@@ -194,16 +195,3 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     add_placement_options(parser, "--start-time")
     add_watch_list_options(parser)
     add_detections_options(parser)
-
-
-def _add_serve(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("gallery", nargs="?", metavar="STORE", help="file, or http://HOST:19530/NAME of Milvus")
-    _add_common(parser, needs_store=False)
-    add("--weights", help="checkpoint (default: the one that made the store)")
-    add("--host", default="127.0.0.1", help="address to listen at; others need --token-file")
-    add("--port", type=whole_number(0, 65535), default=8000, help="default 8000; 0: a free one")
-    add("--token-file", type=Path, help="file with the token of the desk; made if missing")
-    add(
-        "--public-url", metavar="URL", help="address behind a proxy, as https://search.example.org/"
-    )

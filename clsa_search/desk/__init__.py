@@ -7,6 +7,7 @@ from clsa_search.errors import InputError
 
 try:
     from clsa_search.desk.application import build_app
+    from clsa_search.desk.search_desk import SearchDesk
     from clsa_search.desk.server import serve, serving
 except ModuleNotFoundError as error:
     name = (error.name or "").split(".")[0]
@@ -17,4 +18,4 @@ except ModuleNotFoundError as error:
         "pip install 'clsa_search[page]'"
     ) from error
 
-__all__ = ["build_app", "serve", "serving"]
+__all__ = ["SearchDesk", "build_app", "serve", "serving"]

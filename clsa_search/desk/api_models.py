@@ -98,6 +98,7 @@ class Subject(Shape):
         box: XYXY in pixels of the query's image.
         detection: id of a detection of the gallery.
         tracklet: id of a sighting of the gallery.
+        person: id of a person of the watch list.
     """
 
     query: QueryId | None = None
@@ -105,12 +106,14 @@ class Subject(Shape):
     box: Box | None = None
     detection: Id | None = None
     tracklet: Id | None = None
+    person: Id | None = None
 
     @model_validator(mode="after")
     def _is_one(self) -> "Subject":
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
-        if given not in ({"query", "index"}, {"query", "box"}, {"detection"}, {"tracklet"}):
-            raise ValueError("query and index, query and box, detection, or tracklet")
+        single = [{"detection"}, {"tracklet"}, {"person"}]
+        if given not in ({"query", "index"}, {"query", "box"}, *single):
+            raise ValueError("query and index, query and box, detection, tracklet, or person")
         return self
 
 

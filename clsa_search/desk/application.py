@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Annotated
 
-import numpy as np
+from anyio import to_thread
 from fastapi import Body, FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from clsa_search import __version__
-from clsa_search.desk import upkeep_routes
+from clsa_search.desk import job_routes, upkeep_routes
 from clsa_search.desk.api_models import ErrorAnswer
 from clsa_search.desk.api_page import write_api_page
 from clsa_search.desk.gatekeeper import Gatekeeper
@@ -24,7 +24,6 @@ from clsa_search.desk.search_desk import SearchDesk
 from clsa_search.desk.tokens import SESSION_SECONDS, Keyring
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore
-from clsa_search.retrieval.gallery_search import GallerySearch
 
 _DESCRIPTION = """
 Search a gallery of people by appearance. Each error is {"error": {"code", "message", "field"}}.
@@ -33,21 +32,20 @@ With a token, requests carry `Authorization: Bearer TOKEN`. Writes take JSON or 
 
 
 def build_app(
-    gallery: GallerySearch,
+    desk: SearchDesk,
     *,
     hosts: Collection[str] | None = ("localhost", "127.0.0.1", "::1"),
     origins: Collection[str] = (),
     keyring: Keyring | None = None,
 ) -> ASGIApp:
-    """Build the application of a gallery, for any ASGI server.
+    """Build the application of a desk, for any ASGI server.
 
     Args:
-        gallery: gallery to search; keep it open as long as the application.
+        desk: the desk; the application closes it at its end.
         hosts: accepted names of the server; None accepts all.
         origins: accepted origins besides the server's own, such as a proxy's.
         keyring: checks tokens; None lets everybody in.
     """
-    desk = SearchDesk(gallery)
     app = FastAPI(
         title="clsa-search",
         version=__version__,
@@ -64,24 +62,26 @@ def build_app(
     add_error_handlers(app)
     app.include_router(router)
     app.include_router(upkeep_routes.router)
+    app.include_router(job_routes.router)
     _add_pages(app)
     _add_sessions(app, keyring, any(one.startswith("https:") for one in origins))
-    return Gatekeeper(app, hosts=hosts, origins=origins, keyring=keyring)
+    return Gatekeeper(
+        app, hosts=hosts, origins=origins, keyring=keyring, count=desk.metrics.count_request
+    )
 
 
 @asynccontextmanager
 async def _close_at_the_end(app: FastAPI) -> AsyncIterator[None]:
     desk: SearchDesk = app.state.desk
-    threading.Thread(target=_load_embeddings, args=(desk.store,), daemon=True).start()
+    threading.Thread(target=_preload, args=(desk.store,), daemon=True).start()
     yield
-    desk.forget_images()
+    await to_thread.run_sync(desk.close)
 
 
-def _load_embeddings(store: GalleryStore) -> None:
-    """Search once: the first user need not wait for the embeddings."""
+def _preload(store: GalleryStore) -> None:
+    """Load the embeddings of sightings: the first user need not wait for them."""
     try:
-        if width := store.width:
-            store.search_ids(np.eye(1, width, dtype=np.float32), 1)
+        store.preload()
     except InputError:
         pass  # the user's search reports it
 

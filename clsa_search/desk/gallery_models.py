@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from clsa_search.desk.api_models import Answer, Box
+from clsa_search.desk.api_models import Answer
+from clsa_search.desk.job_models import FolderAnswer
+from clsa_search.retrieval.search_answers import Box
 
 
 class TrackletAnswer(Answer):
@@ -144,6 +146,7 @@ class GalleryAnswer(Answer):
         cameras: names of the cameras.
         timezone: IANA name of the server's time zone, if known.
         min_score: detections of query images with a lower score are dropped.
+        folders: folders in which jobs look for new files.
         version: version of the program.
     """
 
@@ -154,6 +157,7 @@ class GalleryAnswer(Answer):
     cameras: list[str]
     timezone: str | None
     min_score: float
+    folders: list[FolderAnswer]
     version: str
 
 

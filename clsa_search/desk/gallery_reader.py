@@ -12,6 +12,7 @@ from clsa_search.desk.api_models import SearchRequest
 from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_models import GalleryAnswer, SourcesAnswer, TrackletsAnswer
 from clsa_search.desk.http_errors import NotFound
+from clsa_search.desk.job_models import FolderAnswer
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
 from clsa_search.retrieval.filter_checks import check_filter, check_times
@@ -19,6 +20,7 @@ from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddin
 from clsa_search.retrieval.results import QueryResult
 from clsa_search.retrieval.search_answers import as_text
 from clsa_search.retrieval.sighting_search import SightingChoice
+from clsa_search.retrieval.watch_list import Person, list_people
 
 
 class View(NamedTuple):
@@ -48,8 +50,8 @@ class GalleryReader:
         self._footage = footage
         self._timezone = timezone
 
-    def describe(self) -> GalleryAnswer:
-        """Describe the gallery."""
+    def describe(self, folders: list[FolderAnswer]) -> GalleryAnswer:
+        """Describe the gallery and the folders of the desk."""
         return GalleryAnswer(
             name=as_text(os.path.basename(self._store.address)),
             detections=self._store.count(),
@@ -58,6 +60,7 @@ class GalleryReader:
             cameras=[as_text(camera) for camera in self._store.cameras()],
             timezone=self._timezone,
             min_score=self._gallery.predictor.min_score,
+            folders=folders,
             version=__version__,
         )
 
@@ -135,6 +138,17 @@ class GalleryReader:
             if one.path == path:
                 return one
         raise NotFound(f"source: {source_id} is not in the gallery; expected one of it")
+
+    def find_person(self, person_id: int) -> Person:
+        """Return a person of the watch list.
+
+        Raises:
+            NotFound: there is none.
+        """
+        for person in list_people(self._store):
+            if person.person_id == person_id:
+                return person
+        raise NotFound(f"person: there is no {person_id}; expected one of the watch list")
 
     def find_detection(self, detection_id: int) -> StoredDetection:
         """Return a stored detection.

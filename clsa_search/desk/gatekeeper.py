@@ -1,7 +1,7 @@
 """Filter in front of the application: hosts, origins, tokens, sizes, headers, log lines."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import anyio
@@ -62,6 +62,7 @@ class Gatekeeper:
         hosts: accepted names of the server; None accepts all.
         origins: accepted origins besides the server's own, such as a proxy's.
         keyring: checks tokens; None lets everybody in.
+        count: called with method, route and status of each answer.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class Gatekeeper:
         hosts: Collection[str] | None,
         origins: Collection[str],
         keyring: Keyring | None,
+        count: Callable[[str, str, int], None],
     ) -> None:
         self.app = app
         self._hosts = hosts
         self._origins = origins
         self._keyring = keyring
+        self._count = count
         self._num_requests = self._num_images = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,7 +89,7 @@ class Gatekeeper:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        send = _watch(scope, send)
+        send = self._watch(scope, send)
         try:
             with self._counted():
                 request = Request(scope)
@@ -152,6 +155,28 @@ class Gatekeeper:
         finally:
             self._num_images -= is_image
 
+    def _watch(self, scope: Scope, send: Send) -> Send:
+        """Return a sender with headers for the answer, a count, and a log line for a fault."""
+
+        async def send_watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+                self._count(scope["method"], _name_route(scope), message["status"])
+                if message["status"] >= 400:
+                    _log(scope, message["status"])
+            await send(message)
+
+        return send_watched
+
+
+def _name_route(scope: Scope) -> str:
+    """Return the template of an address: ids and unknown addresses are not told apart."""
+    route = getattr(scope.get("route"), "path", None)
+    return route or ("/static" if scope["path"].startswith("/static/") else "other")
+
 
 def _has_body(request: Request) -> bool:
     """Return whether a write says something; a DELETE need not."""
@@ -193,22 +218,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return pending.pop() if pending else await receive()
 
     return receive_again
-
-
-def _watch(scope: Scope, send: Send) -> Send:
-    """Return a sender with headers for the answer and a log line for a fault."""
-
-    async def send_watched(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            for name, value in _HEADERS.items():
-                headers[name] = value
-            headers.setdefault("cache-control", "no-store")
-            if message["status"] >= 400:
-                _log(scope, message["status"])
-        await send(message)
-
-    return send_watched
 
 
 def _log(scope: Scope, status: int) -> None:

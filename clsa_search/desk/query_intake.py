@@ -18,13 +18,17 @@ from clsa_search.desk.query_shelf import QueryImage, QueryShelf
 from clsa_search.desk.work_gates import Gate
 from clsa_search.errors import InputError
 from clsa_search.gallery import StoredDetection
-from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.gallery_search import GallerySearch, average_embeddings
 from clsa_search.retrieval.predictor import check_boxes
 from clsa_search.retrieval.search_answers import as_text, name_source, to_box
+from clsa_search.retrieval.source_base import find_base
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.structures import ImageDetections, PersonImage
 from clsa_search.visualize import trim_to_tile
 from clsa_search.wording import count_noun
+
+Part = tuple[float, float, float, float]
+"""A box XYXY in shares of the width and the height of an image."""
 
 _QUALITY = 95  # of the JPEG of a kept frame
 
@@ -45,35 +49,44 @@ class QueryIntake:
         self._records = records
         self._model = Gate("model", slots=1, waiting=8)
 
-    def add_upload(self, content: bytes) -> QueryAnswer:
+    def add_upload(self, content: bytes, part: Part | None = None) -> QueryAnswer:
         """Detect the people of an uploaded image.
 
+        Args:
+            content: bytes of the image.
+            part: XYXY in shares of width and height: this box is the only person.
+
         Raises:
-            InputError: it is not a readable image.
+            InputError: it is not a readable image, or the box is empty.
             Busy: too many wait for the model.
         """
         with self._model.enter():  # decoding takes memory, too
             image = read_upload(content)
-            detections = self._gallery.detect(image)
+            detections = self._detect(image, part)
         size = image.shape[1], image.shape[0]
         return self._keep(QueryImage("image", content, size, detections))
 
-    def add_frame(self, request: FrameQuery) -> QueryAnswer:
+    def add_frame(self, request: FrameQuery, part: Part | None = None) -> QueryAnswer:
         """Take an indexed image or a frame of a video as a query.
+
+        Args:
+            request: source and moment.
+            part: see `add_upload`.
 
         Raises:
             InputError: there is no such source, it has no such frame, or its file is gone.
         """
         path = self._footage.find_path(request.source)
-        if request.seconds is None:
+        if request.seconds is None and part is None:
             return self._add_stored(list_frame_detections(self._gallery.store, path, request.after))
-        frame, image = self._footage.read_moment(path, request.seconds)
+        frame, image = self._footage.read_moment(path, request.seconds or 0.0)
         with self._model.enter():
-            detections = self._gallery.detect(image)
+            detections = self._detect(image, part)
         size = image.shape[1], image.shape[0]
         content = encode_jpeg(image, _QUALITY)
         name = os.path.basename(path)
-        return self._keep(QueryImage(name, content, size, detections, (), path, frame))
+        time = self._find_time(path, frame)
+        return self._keep(QueryImage(name, content, size, detections, (), path, frame, time))
 
     def read_views(self, subjects: Sequence[Subject]) -> list[View]:
         """Return the views of a person.
@@ -100,6 +113,9 @@ class QueryIntake:
             (tracklet,) = self._gallery.store.get_tracklets([subject.tracklet])
             assert tracklet.embedding is not None
             return View(tracklet.embedding, tracklet.first)
+        if subject.person is not None:
+            person = self._records.find_person(subject.person)
+            return View(average_embeddings(person.examples), None)
         assert subject.query is not None
         query = self.shelf.get(subject.query)
         if subject.index is not None:
@@ -114,7 +130,25 @@ class QueryIntake:
             (box,) = check_boxes([subject.box], image)
             return View(self._gallery.predictor.embed(image, [box])[0], query.time)
 
+    def _detect(self, image: np.ndarray, part: Part | None) -> ImageDetections:
+        """Detect people, or take a given box as the only one."""
+        if part is None:
+            return self._gallery.detect(image)
+        height, width = image.shape[:2]
+        boxes = check_boxes([np.multiply(part, [width, height, width, height])], image)
+        embeddings = self._gallery.predictor.embed(image, boxes)
+        return ImageDetections(boxes, np.ones(1), embeddings)
+
+    def _find_time(self, path: str, frame: int | None) -> float | None:
+        """Return the time of a frame or an image in the stored times; None if it is not known."""
+        source = self._records.find_source(name_source(path))
+        if frame is None:
+            return source.start
+        return find_base(source) + frame / self._footage.read_facts(path).fps
+
     def _show_subject(self, subject: Subject) -> PersonImage:
+        if subject.person is not None:
+            raise InputError(f"person: {subject.person} has no image; expected another view")
         if subject.query is None:
             detection_id = subject.detection
             if subject.tracklet is not None:

@@ -40,6 +40,9 @@ ShapeT = TypeVar("ShapeT", bound=Shape)
 router = APIRouter(prefix="/api/v1")
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 _WEBP: dict[int | str, dict[str, Any]] = {200: {"content": {"image/webp": {}}}}
+_SHARE = r"(0|1|0?\.[0-9]{1,9}|1\.0{1,9})"
+_PART = f"^{_SHARE}(,{_SHARE}){{3}}$"
+_PART_TEXT = "x1,y1,x2,y2 in shares of width and height: the only person, without the detector"
 _IMAGE_BODY = {
     "requestBody": {
         "required": True,
@@ -69,7 +72,7 @@ Moment = Annotated[float, Query(ge=0, le=1e9, allow_inf_nan=False)]
 @router.get("/gallery")
 def describe_gallery(desk: Desk) -> GalleryAnswer:
     """Describe the gallery."""
-    return desk.records.describe()
+    return desk.records.describe(desk.jobs.list_folders())
 
 
 @router.get("/timeline")
@@ -80,12 +83,19 @@ def show_timeline(desk: Desk) -> TimelineAnswer:
 
 @router.post("/queries", status_code=201, openapi_extra=_IMAGE_BODY)
 def add_query(
-    request: Request, desk: Desk, body: Annotated[bytes, Depends(read_body)]
+    request: Request,
+    desk: Desk,
+    body: Annotated[bytes, Depends(read_body)],
+    box: Annotated[str | None, Query(pattern=_PART, description=_PART_TEXT)] = None,
 ) -> QueryAnswer:
     """Detect the people of an image, or take a frame of the gallery's footage as a query."""
+    part = None
+    if box is not None:
+        x0, y0, x1, y1 = map(float, box.split(","))
+        part = x0, y0, x1, y1
     if request.headers["content-type"].lower().startswith("image/"):
-        return desk.queries.add_upload(body)
-    return desk.queries.add_frame(parse_shape(FrameQuery, body))
+        return desk.queries.add_upload(body, part)
+    return desk.queries.add_frame(parse_shape(FrameQuery, body), part)
 
 
 @router.get("/queries/{query_id}/image.jpg", response_class=Response, responses=_JPEG)
@@ -164,6 +174,18 @@ def show_best_crop(tracklet_id: Annotated[Id, Path()], desk: Desk) -> Response:
     desk.records.find_tracklet(tracklet_id)
     (tracklet,) = desk.store.get_tracklets([tracklet_id], embeddings=False)
     return show_crop(tracklet.best, desk)
+
+
+@router.get("/tracklets/{tracklet_id}/frame.jpg", response_class=Response, responses=_JPEG)
+def show_frame_of_tracklet(
+    tracklet_id: Annotated[Id, Path()], desk: Desk, seconds: Moment | None = None
+) -> Response:
+    """Return a frame of a sighting's file, by default the one of its best detection."""
+    path = desk.records.find_tracklet(tracklet_id)[0].source
+    if seconds is not None:
+        return as_jpeg(encode_for_browser(desk.footage.read_moment(path, seconds)[1]))
+    (tracklet,) = desk.store.get_tracklets([tracklet_id], embeddings=False)
+    return show_frame(tracklet.best, desk)
 
 
 @router.get("/tracklets/{tracklet_id}/clip.webp", response_class=Response, responses=_WEBP)

@@ -1,14 +1,19 @@
 """The desk of a gallery: all parts behind the routes."""
 
 import os
+import time
+from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from clsa_search.desk.api_models import SearchRequest
 from clsa_search.desk.footage import Footage
+from clsa_search.desk.gallery_jobs import GalleryJobs
 from clsa_search.desk.gallery_reader import GalleryReader
+from clsa_search.desk.metrics import Metrics
 from clsa_search.desk.query_intake import QueryIntake
 from clsa_search.desk.timeline import Timeline
 from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.index_options import IndexOptions
 from clsa_search.retrieval.search_answers import SearchAnswer, describe_answer
 
 
@@ -16,7 +21,9 @@ class SearchDesk:
     """Serves all clients of a gallery.
 
     Args:
-        gallery: gallery to search.
+        gallery: gallery to search; keep it open as long as the desk.
+        folders: paths of folders in which jobs look for new files.
+        options: options of indexing these.
 
     Attributes:
         store: storage of the gallery.
@@ -24,16 +31,27 @@ class SearchDesk:
         records: lists, lookups and searches.
         timeline: coverage by the footage.
         queries: the searched people.
+        jobs: long work.
+        metrics: numbers of this run.
+        num_followers: number of clients that follow a job.
         timezone: IANA name of the time zone to show times in, if known.
     """
 
-    def __init__(self, gallery: GallerySearch) -> None:
+    def __init__(
+        self,
+        gallery: GallerySearch,
+        folders: Sequence[str] = (),
+        options: IndexOptions | None = None,
+    ) -> None:
         self.store = gallery.store
         self.timezone = find_timezone()
         self.footage = Footage(gallery)
         self.records = GalleryReader(gallery, self.footage, self.timezone)
         self.timeline = Timeline(self.store, self.footage)
         self.queries = QueryIntake(gallery, self.footage, self.records)
+        self.jobs = GalleryJobs(gallery, folders, options or IndexOptions())
+        self.metrics = Metrics()
+        self.num_followers = 0
 
     def search(self, request: SearchRequest) -> SearchAnswer:
         """Search the gallery for a person.
@@ -42,7 +60,15 @@ class SearchDesk:
             InputError: a view does not exist, or the filter matches nothing in the gallery.
         """
         views = self.queries.read_views(request.of)
-        return describe_answer(self.records.search(request, views))
+        begin = time.perf_counter()
+        result = self.records.search(request, views)
+        self.metrics.count_search(time.perf_counter() - begin)
+        return describe_answer(result)
+
+    def close(self) -> None:
+        """End the jobs, and forget images in memory."""
+        self.jobs.queue.close()
+        self.forget_images()
 
     def forget_images(self) -> None:
         """Forget images in memory, as after a deletion; close open videos."""

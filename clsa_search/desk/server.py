@@ -5,16 +5,18 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import SplitResult, urlsplit
 
 import uvicorn
 
 from clsa_search.desk.application import build_app
+from clsa_search.desk.search_desk import SearchDesk
 from clsa_search.desk.tokens import Keyring, read_token
 from clsa_search.errors import InputError
 from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.index_options import IndexOptions
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _START_SECONDS = 30.0
@@ -22,21 +24,30 @@ _PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
 
 
 class _Server(uvicorn.Server):
-    """Server with a call at its start.
+    """Server with calls at its start and at its end.
 
     Args:
         config: see uvicorn.
-        on_ready: function to call then.
+        on_ready: function to call when it answers.
+        on_stop: function to call before it waits for its open connections.
     """
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_stop = on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer."""
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the connections, those that follow a job too."""
+        self._on_stop()
+        await super().shutdown(sockets)
 
 
 def serve(
@@ -46,6 +57,8 @@ def serve(
     port: int = 8000,
     token_file: str | os.PathLike | None = None,
     public_url: str | None = None,
+    folders: Sequence[str | os.PathLike] = (),
+    options: IndexOptions | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve API and page until the process is interrupted.
@@ -57,12 +70,16 @@ def serve(
         port: port to listen on; 0 chooses a free one.
         token_file: file with the token, made at the first start.
         public_url: address of the desk behind a proxy.
+        folders: folders in which jobs look for new files.
+        options: options of indexing these.
         on_ready: function to call with the address for a browser.
 
     Raises:
-        InputError: the host needs a token, the port is in use, or the host is not this machine.
+        InputError: the host needs a token, the port is in use, the host is not this machine, or a
+            folder does not exist.
     """
-    listener, server, url = _prepare(gallery, host, port, token_file, public_url, on_ready)
+    desk = SearchDesk(gallery, check_folders(folders), options)
+    listener, server, url = _prepare(desk, host, port, token_file, public_url, on_ready)
     with listener:
         server.run([listener])
 
@@ -75,11 +92,14 @@ def serving(
     port: int = 0,
     token_file: str | os.PathLike | None = None,
     public_url: str | None = None,
+    folders: Sequence[str | os.PathLike] = (),
+    options: IndexOptions | None = None,
 ) -> Iterator[str]:
     """Serve in a thread inside a `with` block; its value is the address, see :func:`serve`."""
     ready = threading.Event()
+    desk = SearchDesk(gallery, check_folders(folders), options)
     listener, server, url = _prepare(
-        gallery, host, port, token_file, public_url, lambda _: ready.set()
+        desk, host, port, token_file, public_url, lambda _: ready.set()
     )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
@@ -94,7 +114,7 @@ def serving(
 
 
 def _prepare(
-    gallery: GallerySearch,
+    desk: SearchDesk,
     host: str,
     port: int,
     token_file: str | os.PathLike | None,
@@ -111,7 +131,7 @@ def _prepare(
         origins = [f"{public.scheme}://{public.netloc}".lower()]
         hosts = None if hosts is None else hosts | {(public.hostname or "").lower()}
     app = build_app(
-        gallery, hosts=hosts, origins=origins, keyring=None if token is None else Keyring(token)
+        desk, hosts=hosts, origins=origins, keyring=None if token is None else Keyring(token)
     )
     listener = _listen(host, port)
     shown = host if not _is_unspecified(host) else "127.0.0.1"
@@ -131,7 +151,20 @@ def _prepare(
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=32 << 10,
     )
-    return listener, _Server(config, lambda: on_ready(address)), url
+    return listener, _Server(config, lambda: on_ready(address), desk.jobs.queue.stop), url
+
+
+def check_folders(folders: Sequence[str | os.PathLike]) -> list[str]:
+    """Return the real paths of folders.
+
+    Raises:
+        InputError: one of them is no folder.
+    """
+    paths = [os.path.realpath(folder) for folder in folders]
+    for given, path in zip(folders, paths, strict=True):
+        if not os.path.isdir(path):
+            raise InputError(f"footage: {os.fspath(given)} is no folder; expected an existing one")
+    return paths
 
 
 def check_address(host: str, token_file: str | os.PathLike | None, public_url: str | None) -> None:

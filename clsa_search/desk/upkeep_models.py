@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clsa_search.desk.api_models import (
     Answer,
@@ -23,7 +23,7 @@ class ExportRequest(Shape):
     """Sightings to export.
 
     Args:
-        tracklets: ids of the sightings.
+        tracklets: ids of the sightings; by default the matches of the search.
         kind: "csv" for a table, "crops" or "clips" for a zip file with them, "case" for an
             evidence case.
         title: title of the case.
@@ -31,11 +31,17 @@ class ExportRequest(Shape):
         said: the user's verdicts on some of them.
     """
 
-    tracklets: Tracklets
+    tracklets: Tracklets | None = None
     kind: Literal["csv", "crops", "clips", "case"] = "csv"
     title: Annotated[str, Field(max_length=200)] = "Sightings"
     search: SearchRequest | None = None
     said: dict[Id, Said] = {}
+
+    @model_validator(mode="after")
+    def _is_something(self) -> "ExportRequest":
+        if self.tracklets is None and self.search is None:
+            raise ValueError("tracklets, a search, or both")
+        return self
 
 
 class DeletionRequest(Shape):
@@ -47,6 +53,8 @@ class DeletionRequest(Shape):
         cameras: names of cameras.
         before: the sightings end before this time.
         after: the sightings begin after this time.
+        person: id of a person of the watch list: the sightings of that person, erased, and the
+            entry of the list.
         dry_run: only count.
         confirm: number of detections in the dry run.
         force: delete more than half of the gallery.
@@ -58,6 +66,7 @@ class DeletionRequest(Shape):
     cameras: Annotated[list[Name], Field(min_length=1, max_length=1000)] | None = None
     before: Seconds | None = None
     after: Seconds | None = None
+    person: Id | None = None
     dry_run: bool = True
     confirm: Annotated[int, Field(ge=0)] | None = None
     force: bool = False
@@ -102,6 +111,16 @@ class PersonRequest(Shape):
     of: Annotated[list[Subject], Field(min_length=1, max_length=20)]
     note: Annotated[str, Field(max_length=2000)] = ""
     until: Seconds | None = None
+
+
+class ExamplesRequest(Shape):
+    """More images of a person of the watch list.
+
+    Args:
+        of: views of the person.
+    """
+
+    of: Annotated[list[Subject], Field(min_length=1, max_length=20)]
 
 
 class WatchedAnswer(Answer):

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response, StreamingResponse
 
 from clsa_search.desk.api_models import Id
-from clsa_search.desk.http_errors import Conflict, NotFound
+from clsa_search.desk.http_errors import Conflict
 from clsa_search.desk.routes import Desk
 from clsa_search.desk.search_desk import SearchDesk
 from clsa_search.desk.upkeep_models import (
     DeletionAnswer,
     DeletionRequest,
+    ExamplesRequest,
     ExportRequest,
     PersonRequest,
     Verdict,
@@ -28,7 +29,7 @@ from clsa_search.retrieval.deletions import (
     run_deletion,
 )
 from clsa_search.retrieval.evidence_case import CaseRequest, write_case
-from clsa_search.retrieval.search_answers import as_text
+from clsa_search.retrieval.search_answers import SearchAnswer, as_text
 from clsa_search.retrieval.sighting_exports import export_rows
 from clsa_search.retrieval.sighting_rows import Judgment, expand_chains, list_rows
 from clsa_search.retrieval.time_rules import parse_zone
@@ -52,13 +53,20 @@ _CHUNK = 1 << 18
 @router.post("/exports", response_class=StreamingResponse)
 def export(request: ExportRequest, desk: Desk) -> Response:
     """Return sightings as a table, or as a zip file with crops, clips or an evidence case."""
-    rows_of = _find_judgments(desk, request)
-    rows = list_rows(desk.store, expand_chains(desk.store, request.tracklets), rows_of)
+    answer = None
+    if request.search is not None:
+        answer = desk.search(request.search.model_copy(update={"per": "tracklet"}))
+    tracklets = request.tracklets
+    if tracklets is None:
+        assert answer is not None
+        tracklets = [one.tracklet for one in answer.matches if one.tracklet is not None]
+    judgments = _find_judgments(request, answer)
+    rows = list_rows(desk.store, expand_chains(desk.store, tracklets), judgments)
     zone = parse_zone(desk.timezone or "UTC")
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
     with _EXPORTS.enter():
         if request.kind == "case":
-            write_case(desk.store, rows, _describe_case(desk, request), file, zone)
+            write_case(desk.store, rows, _describe_case(desk, request, answer), file, zone)
         else:
             export_rows(desk.store, rows, request.kind, file, zone)
     suffix, kind = ("csv", "text/csv") if request.kind == "csv" else ("zip", "application/zip")
@@ -75,12 +83,17 @@ def export(request: ExportRequest, desk: Desk) -> Response:
 def delete(request: DeletionRequest, desk: Desk) -> DeletionAnswer:
     """Count or delete sightings; deleting needs the number of the dry run."""
     sources = request.sources and [desk.footage.find_path(one) for one in request.sources]
+    person = None if request.person is None else desk.records.find_person(request.person)
+    sightings = request.tracklets
+    if person is not None:
+        mine = list_sightings_of(desk.store, person.name)
+        sightings = mine if sightings is None else sorted({*sightings} & {*mine})
     selector = DeletionSelector(
         sources=sources,
         cameras=request.cameras,
         before=request.before,
         after=request.after,
-        sightings=request.tracklets,
+        sightings=sightings,
     )
     plan = plan_deletion(desk.store, selector)
     if not request.dry_run:
@@ -90,8 +103,11 @@ def delete(request: DeletionRequest, desk: Desk) -> DeletionAnswer:
                 f"confirm: {given}; {count_noun(plan.detections, 'detection')} would be "
                 "deleted now; expected this number, from a dry run"
             )
-        options = {"force": request.force, "erase": request.erase, "audit": True}
+        erase = request.erase or person is not None
+        options = {"force": request.force, "erase": erase, "audit": True}
         _, left = run_deletion(desk.store, plan, **options)
+        if person is not None:
+            forget_person(desk.store, person.name)
         desk.forget_images()
         return _describe_plan(plan, request.dry_run, left)
     return _describe_plan(plan, request.dry_run)
@@ -112,10 +128,19 @@ def watch(request: PersonRequest, desk: Desk) -> WatchedAnswer:
     return _describe_person(desk, person)
 
 
+@router.post("/people/{person_id}/examples", status_code=201)
+def add_examples(
+    person_id: Annotated[Id, Path()], request: ExamplesRequest, desk: Desk
+) -> WatchedAnswer:
+    """Add images of a person of the watch list."""
+    person = desk.records.find_person(person_id)
+    return watch(PersonRequest(name=person.name, of=request.of), desk)
+
+
 @router.delete("/people/{person_id}", status_code=204)
 def forget(person_id: Annotated[Id, Path()], desk: Desk) -> Response:
     """Delete a person with images, hits and verdicts; the sightings stay."""
-    forget_person(desk.store, _find_person(desk, person_id).name)
+    forget_person(desk.store, desk.records.find_person(person_id).name)
     return Response(status_code=204)
 
 
@@ -125,33 +150,27 @@ def judge(
 ) -> WatchedAnswer:
     """Say whether a sighting is this person."""
     desk.records.find_tracklet(tracklet_id)
-    judge_sighting(desk.store, _find_person(desk, person_id).name, tracklet_id, said.said)
-    return _describe_person(desk, _find_person(desk, person_id))
+    judge_sighting(desk.store, desk.records.find_person(person_id).name, tracklet_id, said.said)
+    return _describe_person(desk, desk.records.find_person(person_id))
 
 
-def _find_judgments(desk: SearchDesk, request: ExportRequest) -> dict[int, Judgment]:
+def _find_judgments(request: ExportRequest, answer: SearchAnswer | None) -> dict[int, Judgment]:
     """Return the judgments of the search on its sightings."""
-    said = {number: Judgment(said=word) for number, word in request.said.items()}
-    if request.search is None:
-        return said
-    search = request.search.model_copy(update={"per": "tracklet"})
-    return said | {
-        match.tracklet: Judgment(
-            match.similarity,
-            match.expected_strangers,
-            match.verdict,
-            request.said.get(match.tracklet),
-        )
-        for match in desk.search(search).matches
-        if match.tracklet is not None
-    }
+    judgments = {number: Judgment(said=word) for number, word in request.said.items()}
+    for match in () if answer is None else answer.matches:
+        if match.tracklet is not None:
+            said = request.said.get(match.tracklet)
+            values = match.similarity, match.expected_strangers, match.verdict, said
+            judgments[match.tracklet] = Judgment(*values)
+    return judgments
 
 
-def _describe_case(desk: SearchDesk, request: ExportRequest) -> CaseRequest:
-    if request.search is None:
+def _describe_case(
+    desk: SearchDesk, request: ExportRequest, answer: SearchAnswer | None
+) -> CaseRequest:
+    if request.search is None or answer is None:
         return CaseRequest(request.title)
     values = request.search.model_dump(exclude={"of", "limit", "per"})
-    answer = desk.search(request.search)
     return CaseRequest(
         request.title,
         query={"of": [one.model_dump(exclude_none=True) for one in request.search.of]},
@@ -177,13 +196,6 @@ def _describe_plan(plan: DeletionPlan, dry_run: bool, left: str | None = None) -
         message=f"{what} in {count_noun(plan.files, 'file')} {end}; the footage itself stays."
         + (f" Note: {as_text(left)}." if left else ""),
     )
-
-
-def _find_person(desk: SearchDesk, person_id: int) -> Person:
-    for person in list_people(desk.store):
-        if person.person_id == person_id:
-            return person
-    raise NotFound(f"person: there is no {person_id}; expected one of the watch list")
 
 
 def _describe_person(desk: SearchDesk, person: Person) -> WatchedAnswer:

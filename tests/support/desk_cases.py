@@ -6,7 +6,7 @@ import socket
 from PIL import Image
 from starlette.testclient import TestClient
 
-from clsa_search.desk import build_app
+from clsa_search.desk import SearchDesk, build_app
 from clsa_search.gallery import open_store
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
@@ -50,9 +50,10 @@ def find_free_port():
         return probe.getsockname()[1]
 
 
-def make_client(gallery, **options):
+def make_client(gallery, folders=(), index_options=None, **options):
     """Return a client of the gallery's application, without a server; use it as context."""
-    app = build_app(gallery, **{"hosts": ["testserver"], **options})
+    desk = SearchDesk(gallery, [str(folder) for folder in folders], index_options)
+    app = build_app(desk, **{"hosts": ["testserver"], **options})
     return TestClient(app, raise_server_exceptions=False)
 
 

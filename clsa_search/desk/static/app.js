@@ -162,7 +162,7 @@ function showQuery(query, name = query.name) {
   $("query-image").src = address(`queries/${query.id}/image.jpg`);
   $("query-image").alt = `${name}: ${plural(query.people.length, "detection")}`;
   $("stage").style.aspectRatio = `${query.width} / ${query.height}`;
-  $("next-frame").hidden = query.time === null || query.source === null;
+  $("next-frame").hidden = query.time === null || query.frame === null;
   $("stage").querySelectorAll(".person, .rubber").forEach((one) => one.remove());
   for (const person of [...query.people].reverse()) $("stage").append(makePersonButton(person));
   setDrawing(false);
