@@ -90,6 +90,45 @@ def test_a_drawn_box_needs_no_detection(client):
     assert "inside the image of 96 x 72" in fault(client.post("/api/v1/search", json=outside))
 
 
+def test_a_box_in_shares_of_the_image_is_the_only_person(client, gallery):
+    before = gallery.predictor.num_images
+    image = encode(draw_blocks({RED: 10, GREEN: 60}))
+    head = {"content-type": "image/png"}
+    path = "/api/v1/queries?box=0.6,.25,0.82,0.9"
+    query = client.post(path, content=image, headers=head).json()
+    (person,) = query["people"]
+    assert person["box"] == pytest.approx([57.6, 18, 78.72, 64.8]) and person["score"] == 1
+    best = search(client, [{"query": query["id"], "index": 0}])["matches"][0]
+    assert best["name"] == "door.png" and best["similarity"] == pytest.approx(1, abs=1e-5)
+    source = list_sources(client)["street.avi"]
+    frame = {"source": source, "seconds": 2.5}
+    query = client.post("/api/v1/queries?box=0.2,0.25,0.36,0.9", json=frame).json()
+    assert (len(query["people"]), query["frame"], query["time"]) == (1, 25, 2.5)
+    assert gallery.predictor.num_images == before, "the detector is not needed"
+    for box in ("", "0,0,1", "0,0,1,1,1", "0,0,2,2", "a,b,c,d", "nan,0,1,1", "-1,0,1,1", ",,,"):
+        answer = client.post(f"/api/v1/queries?box={box}", content=image, headers=head)
+        assert "box" in fault(answer), box
+    empty = client.post("/api/v1/queries?box=0.5,0.5,0.5,0.9", content=image, headers=head)
+    assert "box: [48.0, 36.0, 48.0, 64.8]; expected x1 < x2" in fault(empty)
+
+
+def test_other_days_are_marked(tmp_path):
+    """Photographs have no time here; the video begins before midnight and ends after it."""
+    midnight = datetime(2026, 5, 2).timestamp()
+    with make_gallery(tmp_path, midnight - 1.8) as gallery, make_client(gallery) as client:
+        found = search(client, [{"detection": 4}], per="match")["matches"]
+        days = {one["time"] >= midnight: one["other_day"] for one in found if one["time"]}
+        assert days == {False: False, True: True}
+        assert not any(one["other_day"] for one in found if one["time"] is None)
+        both = [{"detection": 4}, {"detection": 9}]
+        found = search(client, both, per="match")["matches"]
+        assert not any(one["other_day"] for one in found)
+        source = list_sources(client)["street.avi"]
+        query = client.post("/api/v1/queries", json={"source": source, "seconds": 1.0}).json()
+        found = search(client, [{"query": query["id"], "index": 0}], per="match")["matches"]
+        assert any(one["other_day"] for one in found), "frames of the footage have a time"
+
+
 def test_several_views_are_averaged(client):
     query = add_query(client, RED, BLUE)
     both = [{"query": query["id"], "index": index} for index in (0, 1)]
@@ -223,6 +262,7 @@ def test_unknown_things_are_not_found(client):
         ({}, "of: is missing; expected a value"),
         ({"of": []}, "of: []; expected at least 1 item"),
         ({"of": [{}]}, "of[0]: {}; expected query and index, query and box,"),
+        ({"of": [{"person": 1, "detection": 2}]}, "of[0]: {'detection': 2, 'person': 1}; expected"),
         ({"of": [{"detection": 1, "index": 2}]}, "of[0]: {'detection': 1, 'index': 2}; expected"),
         ({"of": [{"detection": 2**70}]}, "of[0].detection: "),
         ({"of": [{"detection": 1}], "nothing": 1}, "nothing: 1; expected no such field"),

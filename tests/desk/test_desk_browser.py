@@ -5,6 +5,7 @@ import re
 import shutil
 import urllib.parse
 
+import httpx2
 import pytest
 
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
@@ -17,7 +18,7 @@ from clsa_search.gallery import open_store
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from tests.support.desk_cases import BLUE, GREEN, RED, encode, make_gallery
-from tests.support.footage import BlockPredictor, draw_blocks, write_video
+from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
@@ -234,6 +235,52 @@ def test_a_search_starts_from_one_of_the_latest_sightings(open_screen):
     screen.expect("#answer", "The 5 most alike of 5 sightings")
     assert "yard" in screen.cameras[:3]
     screen.count("#views li", 1)
+
+
+def test_an_address_opens_a_person(browser, url):
+    sources = httpx2.get(f"{url}api/v1/sources").json()["sources"]
+    street = next(one["id"] for one in sources if one["name"] == "street.avi")
+    for link, best in (
+        ("?detection=3", "yard"),
+        ("?tracklet=3", "yard"),
+        (f"?source={street}&t=2.5&box=0.6,0.25,0.82,0.9", "street"),
+    ):
+        screen = Screen(browser, f"{url}{link}", **WIDE)
+        screen.expect("#answer", "The 5 most alike of 5 sightings")
+        screen.count("#views li", 1)
+        assert best in screen.cameras[:3]
+        assert screen.tab.url == f"{url}{link}", "the address stays, to be kept or sent"
+        assert not screen.faults
+        screen.context.close()
+    screen = Screen(browser, f"{url}?detection=99", **WIDE)
+    screen.expect("#notices", "detection: there is no 99")
+    screen.count(".tile", 5)
+    screen.context.close()
+
+
+def test_the_player_links_to_its_person(open_screen):
+    screen = open_screen(**WIDE)
+    screen.tab.locator(".tile", has_text="yard").locator(".play").click()
+    screen.expect("#answer", "The 5 most alike")
+    screen.tab.locator(".tile", has_text="yard").locator(".play").click()
+    link = screen.tab.get_by_role("link", name="Link to this person")
+    assert link.get_attribute("href") == "?tracklet=3"
+
+
+def test_new_footage_is_indexed_from_the_page(browser, tmp_path):
+    media = tmp_path / "media"
+    with make_gallery(tmp_path) as gallery, serving(gallery, folders=[media]) as url:
+        write_image(media / "new.png", {GREEN: 10})
+        screen = Screen(browser, url, **WIDE)
+        screen.expect("#about", "5 sightings in 3 files")
+        screen.tab.click("#upkeep summary")
+        screen.tab.get_by_role("button", name="Look for new footage").click()
+        screen.expect("#job", "1 detection in 1 image added; 3 files as before, 0 left out")
+        screen.expect("#about", "6 sightings in 4 files")
+        screen.tab.get_by_role("button", name="Calibrate").click()
+        screen.expect("#job", "not calibrated by 2 pairs of certain strangers")
+        assert not screen.faults
+        screen.context.close()
 
 
 def test_marked_sightings_are_exported_watched_and_deleted(browser, tmp_path):

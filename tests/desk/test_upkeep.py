@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import time
 import zipfile
 
@@ -9,6 +10,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
 
+from PIL import Image
+
+from clsa_search.retrieval import Indexer, IndexOptions
 from tests.support.desk_cases import BLUE, RED, add_query, make_client, make_gallery
 
 
@@ -80,6 +84,14 @@ def test_a_sighting_has_all_its_boxes_and_a_clip(client):
     for name, kind in (("crop.jpg", "image/jpeg"), ("clip.webp", "image/webp")):
         answer = call(client, "GET", f"tracklets/{best['tracklet']}/{name}")
         assert answer.headers["content-type"] == kind and answer.content
+    for end, x in (("frame.jpg", None), ("frame.jpg?seconds=2.5", 67)):
+        answer = call(client, "GET", f"tracklets/{best['tracklet']}/{end}")
+        image = Image.open(io.BytesIO(answer.content))
+        assert image.size == (96, 72), "the whole frame"
+        if x is not None:
+            assert image.getpixel((x, 40))[0] > 150 > image.getpixel((27, 40))[0], "it has moved"
+    call(client, "GET", f"tracklets/{best['tracklet']}/frame.jpg?seconds=99", 422)
+    call(client, "GET", "tracklets/999/frame.jpg", 404)
     call(client, "GET", "tracklets/999", 404)
     again = call(client, "POST", "search", json={"of": [{"tracklet": best["tracklet"]}]}).json()
     assert again["matches"][0]["tracklet"] == best["tracklet"]
@@ -117,6 +129,9 @@ def test_exports_tell_what_the_search_said(client):
         answer = call(client, "POST", "exports", json={**request, "kind": kind})
         listed = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
         assert "sightings.csv" in listed and any(one.startswith(names) for one in listed), kind
+    alone = call(client, "POST", "exports", json={"search": {"of": of, "limit": 2}})
+    assert [int(row["sighting"]) for row in read_table(alone.content)] == ids[:2]
+    call(client, "POST", "exports", 422, json={"kind": "csv"})
     call(client, "POST", "exports", 422, json={"tracklets": [999]})
     call(client, "POST", "exports", 422, json={"tracklets": [], "kind": "csv"})
 
@@ -145,6 +160,39 @@ def test_a_deletion_is_counted_before_it_is_done(client, gallery):
     call(client, "POST", "deletions", json={**real, "force": True})
     assert gallery.store.count() == 2
     call(client, "POST", "deletions", 422, json={})
+
+
+def test_a_watched_person_is_searched_gets_more_images_and_is_erased(client, gallery, tmp_path):
+    red = {"query": add_query(client, RED)["id"], "index": 0}
+    person = call(client, "POST", "people", 201, json={"name": "Ann", "of": [red]}).json()
+    of = [{"person": person["id"]}]
+    found = call(client, "POST", "search", json={"of": of}).json()["matches"]
+    by_image = call(client, "POST", "search", json={"of": [red]}).json()["matches"]
+    assert [one["tracklet"] for one in found] == [one["tracklet"] for one in by_image]
+    call(client, "POST", "search", 404, json={"of": [{"person": 999}]})
+    yard = next(one for one in found if one["camera"] == "yard")
+    more = {"of": [{"tracklet": yard["tracklet"]}]}
+    place = f"people/{person['id']}/examples"
+    assert call(client, "POST", place, 201, json=more).json()["examples"] == 2
+    call(client, "POST", "people/999/examples", 404, json=more)
+    case = {"search": {"of": of}, "kind": "case"}  # a person of the list has no image to show
+    assert call(client, "POST", "exports", json=case).content
+
+    seen = f"people/{person['id']}/sightings/{yard['tracklet']}"
+    call(client, "PUT", seen, json={"said": "same"})
+    request = {"person": person["id"]}
+    plan = call(client, "POST", "deletions", json=request).json()
+    assert (plan["sightings"], plan["detections"]) == (1, 1)
+    assert get(client, "people") and gallery.store.count() == 9
+    call(client, "POST", "deletions", json={**request, "dry_run": False, "confirm": 1})
+    assert get(client, "people") == [] and gallery.store.count() == 8
+    indexer = Indexer(gallery.predictor, gallery.store, IndexOptions(camera="yard"))
+    path = tmp_path / "media" / "yard.png"
+    os.utime(path, ns=(1, 1))
+    indexer.plan([path])
+    indexer.run()
+    assert gallery.store.count() == 8, "the person does not come back"
+    call(client, "POST", "deletions", 404, json=request)
 
 
 def test_people_are_watched_judged_and_forgotten(client):

@@ -22,6 +22,7 @@ _HOSTS = ["[", "]", "[::1", "a b", "evil.example", "testserver:x", "testserver:9
 _ENDS = ["../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "..%2f..%2fetc%2fpasswd", "%00", "%ff"]
 _KINDS = ["image/png", "image/svg+xml", "text/html", "application/json", "multipart/form-data", ""]
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"]
+_BOXES = ["0,0,0,0", "1,1,0,0", "nan,0,1,1", "0,0,1e9,1", "0,0,1,", "٠,٠,١,١", "0,0,1,1\n"]
 _RANGES = ["bytes=0-", "bytes=-1", "bytes=9-1", "bytes=x-y", "bytes=" + "0-1," * 500, "a=0-1", "-"]
 
 
@@ -61,7 +62,11 @@ class _Known(dict):
 def _upload(client: TestClient, places: dict, image: bytes, chance: random.Random) -> Any:
     """Upload a damaged image under any type."""
     head = {"content-type": chance.choice(_KINDS)}
-    return client.post("/api/v1/queries", content=damage(image, chance), headers=head)
+    content = chance.choice((image, damage(image, chance)))
+    box = chance.choice(
+        ("", "?box=0,0,1,1", "?box=" + quote(chance.choice((*_BOXES, *TEXTS))[:500]))
+    )
+    return client.post(f"/api/v1/queries{box}", content=content, headers=head)
 
 
 def _search(client: TestClient, places: dict, image: bytes, chance: random.Random) -> Any:
@@ -83,6 +88,10 @@ def _write(client: TestClient, places: dict, image: bytes, chance: random.Random
         {"tracklets": [4], "cameras": ["yard"], "dry_run": True, "before": 5.0},
         {"name": "Ann", "of": [{"tracklet": 4}], "note": "", "until": 2e9},
         {"said": "same"},
+        {"kind": "index", "folder": None, "again": False},
+        {"kind": "link", "again": True},
+        {"of": [{"person": 1}]},
+        {"person": 1, "dry_run": True},
         {"token": "x"},
     ]
     path = chance.choice([*places["paths"], "/session"])

@@ -151,8 +151,24 @@ async function loadImage(file) {
   }, $("drop"));
 }
 
-async function loadFrame(request) {
-  await attempt(async () => showQuery(await api("queries", { method: "POST", json: request })), $("whom"));
+/** Take a frame of the gallery as query; with a box, in shares of its sides, only the person there. */
+async function loadFrame(request, box) {
+  const path = box ? `queries?box=${encodeURIComponent(box)}` : "queries";
+  await attempt(async () => showQuery(await api(path, { method: "POST", json: request })), $("whom"));
+}
+
+/** Search the person that the address names: ?detection=ID, ?tracklet=ID, or ?source=ID&t=SECONDS&box=X1,Y1,X2,Y2. */
+async function openLink() {
+  const link = Object.fromEntries(new URLSearchParams(location.search));
+  const kind = ["detection", "tracklet"].find((one) => link[one]);
+  if (kind) {
+    const place = `${kind}s/${encodeURIComponent(link[kind])}`;
+    const { boxes, camera, name } = await api(place);
+    const title = `${camera ?? name}, ${formatTime(boxes[0].time)}`;
+    addView({ [kind]: Number(link[kind]) }, title, make("img", { src: address(`${place}/crop.jpg`), alt: title }));
+  } else if (link.source) {
+    await loadFrame({ source: link.source, ...(link.t ? { seconds: Number(link.t) } : {}) }, link.box);
+  }
 }
 
 function showQuery(query, name = query.name) {
@@ -379,8 +395,7 @@ async function search() {
 
 /** Offer the latest sightings to start from. */
 async function showLatest() {
-  const { total } = await api("tracklets?limit=1");
-  const latest = await api(`tracklets?limit=24&offset=${Math.max(0, total - 24)}`);
+  const latest = await api(`tracklets?limit=24&offset=${Math.max(0, state.gallery.tracklets - 24)}`);
   if (state.answer || state.views.length || !latest.tracklets.length) return;
   $("groups").append(make("section", { className: "group" }, make("h3", { text: "Or start from one of the latest sightings" }),
     make("div", { className: "tiles" }, ...latest.tracklets.reverse().map((one) => {
@@ -638,7 +653,7 @@ async function showPeople() {
   const people = await api("people");
   $("people").replaceChildren(...people.map((person) => make("li", {},
     make("span", { text: `${person.name}: ${plural(person.examples, "view")}, ${plural(person.sightings.length, "sighting")}${person.until ? `, until ${formatTime(person.until).slice(0, 10)}` : ""}` }),
-    make("button", { type: "button", text: "Search", disabled: !person.sightings.length, onclick: () => searchPerson(person) }),
+    make("button", { type: "button", text: "Search", onclick: () => searchPerson(person) }),
     make("button", { type: "button", text: "Forget", onclick: () => attempt(async () => {
       if (!(await ask(`Forget ${person.name}?`, [make("p", { text: "Name, views and verdicts are deleted; the sightings stay." })], "Forget", true))) return;
       await api(`people/${person.id}`, { method: "DELETE" });
@@ -648,12 +663,33 @@ async function showPeople() {
 }
 
 function searchPerson(person) {
-  state.said.clear(); // the verdicts were on another person
-  state.views = person.sightings.slice(0, 20).map((tracklet) => ({
-    subject: { tracklet }, title: person.name, picture: make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }),
-  }));
-  showViews();
-  search();
+  const [tracklet] = person.sightings;
+  const picture = tracklet ? make("img", { src: address(`tracklets/${tracklet}/crop.jpg`), alt: person.name }) : make("span", { text: person.name });
+  addView({ person: person.id }, person.name, picture);
+}
+
+// ---------------------------------------------------------------- jobs: long work of the server
+
+const JOBS = { index: "Look for new footage", calibrate: "Calibrate", link: "Link new files" };
+
+async function showJobs() {
+  const [latest] = await api("jobs");
+  if (latest) followJob(latest);
+}
+
+function followJob({ id }) {
+  const events = new EventSource(address(`jobs/${id}/events`));
+  events.onerror = () => events.close();
+  events.onmessage = (event) => {
+    const job = JSON.parse(event.data);
+    const isOver = !["waiting", "running"].includes(job.state);
+    $("job").replaceChildren(make("div", {}, make("p", {}, make("b", { text: JOBS[job.kind] }), ` ${job.state}`),
+      !isOver && make("progress", { "aria-label": JOBS[job.kind], ...(job.of ? { max: job.of, value: job.done } : {}) }),
+      !isOver && make("button", { type: "button", text: "End it", onclick: () => attempt(() => api(`jobs/${id}`, { method: "DELETE" })) }),
+      make("p", { className: "quiet", text: job.message }), make("ul", {}, ...job.problems.map((text) => make("li", { text })))));
+    for (const button of $("upkeep").querySelectorAll("[data-kind]")) button.disabled = !isOver;
+    if (isOver) { events.close(); attempt(async () => { await describeGallery(); await loadTimeline(); }); }
+  };
 }
 
 function clearFilters() {
@@ -774,6 +810,7 @@ function showFacts(facts, match, track, screen, tile) {
       },
     }),
     !track.fault && make("a", { className: "button", href: address(`sources/${track.source}/media`), download: match.name, text: "Download the file" }),
+    make("a", { className: "button", href: `?${new URLSearchParams(subjectOf(match))}`, target: "_blank", text: "Link to this person" }),
     make("button", { type: "button", text: "Close", onclick: () => { openPlayer(match, tile); tile.querySelector(".play").focus(); } })));
 }
 
@@ -944,6 +981,12 @@ function connect() {
   $("stage").addEventListener("keydown", drawByKey);
   $("stage").addEventListener("dragstart", (event) => event.preventDefault());
   $("add-view").addEventListener("click", () => setAdding(!state.adding));
+  for (const [kind, text] of Object.entries(JOBS)) {
+    const button = make("button", { type: "button", text, onclick: () => attempt(async () => followJob(await api("jobs", { method: "POST", json: { kind } }))) });
+    button.dataset.kind = kind;
+    $("start-jobs").append(button);
+  }
+  $("upkeep").addEventListener("toggle", () => { if ($("upkeep").open) attempt(showJobs); });
   $("watched").addEventListener("toggle", () => { if ($("watched").open) attempt(showPeople); });
   $("filters").addEventListener("change", (event) => { if (["sort", "strangers"].includes(event.target.id)) { if (state.answer) showAnswer(); } else search(); });
   $("filters").addEventListener("submit", (event) => { event.preventDefault(); search(); });
@@ -971,7 +1014,7 @@ async function start() {
   $("cameras").hidden = !gallery.cameras.length;
   $("per").replaceChildren(make("option", { value: "tracklet", text: "sightings" }), make("option", { value: "image", text: "the best of each image" }), make("option", { value: "match", text: "all detections" }));
   showWelcome();
-  await loadTimeline();
+  await Promise.all([openLink(), loadTimeline()]);
 }
 
 /** Load the coverage of the footage; the server may still be reading the headers of videos. */
@@ -985,5 +1028,5 @@ async function loadTimeline() {
 
 connect();
 const token = location.hash.match(/^#token=(.+)$/)?.[1];
-if (token) history.replaceState(null, "", location.pathname);
+if (token) history.replaceState(null, "", location.pathname + location.search);
 attempt(async () => { if (token) await signIn(decodeURIComponent(token)); await start(); });
