@@ -686,7 +686,7 @@ function followJob({ id }) {
     $("job").replaceChildren(make("div", {}, make("p", {}, make("b", { text: JOBS[job.kind] }), ` ${job.state}`),
       !isOver && make("progress", { "aria-label": JOBS[job.kind], ...(job.of ? { max: job.of, value: job.done } : {}) }),
       !isOver && make("button", { type: "button", text: "End it", onclick: () => attempt(() => api(`jobs/${id}`, { method: "DELETE" })) }),
-      make("p", { className: "quiet", text: job.message }), make("ul", {}, ...job.problems.map((text) => make("li", { text })))));
+      make("p", { className: "quiet", text: job.message }), job.problems.length > 0 && make("ul", {}, ...job.problems.map((text) => make("li", { text })))));
     for (const button of $("upkeep").querySelectorAll("[data-kind]")) button.disabled = !isOver;
     if (isOver) { events.close(); attempt(async () => { await describeGallery(); await loadTimeline(); }); }
   };
@@ -727,12 +727,15 @@ async function openPlayer(match, tile) {
 /** Whether the browser may play a file; of Matroska browsers do not tell. */
 const isPlayable = (type) => type.includes("matroska") || document.createElement("video").canPlayType(type) !== "";
 
+/** Return the width of a picture that fills its place: small ones are enlarged. */
+const fitWidth = (ratio) => `min(100%, calc(62vh * ${ratio}))`;
+
 function showStill(screen, match, track) {
   const overlay = make("div", { className: "overlay" });
   const image = make("img", { src: address(`detections/${match.detection}/frame.jpg`), alt: `Whole image of match ${match.rank}` });
   place(overlay, track.boxes[0].box, track);
   const frame = make("div", { className: "frame whole" }, image, overlay);
-  frame.style.width = `min(100%, calc(62vh * ${track.width / track.height}))`; // small images are enlarged
+  frame.style.width = fitWidth(track.width / track.height);
   frame.style.aspectRatio = `${track.width} / ${track.height}`; // before the image is there
   screen.replaceChildren(frame);
 }
@@ -744,7 +747,7 @@ function showVideo(screen, match, track) {
   const video = make("video", {
     src: address(`sources/${track.source}/media`), controls: true, muted: true, playsInline: true, preload: "auto",
     "aria-label": `Video of match ${match.rank}`,
-    onloadedmetadata: () => { video.currentTime = start; video.play().catch(() => {}); },
+    onloadedmetadata: () => { frame.style.width = fitWidth(video.videoWidth / video.videoHeight); video.currentTime = start; video.play().catch(() => {}); },
     onerror: () => showClip(screen, match),
   });
   let stopAt = boxes[boxes.length - 1].seconds + 2; // once: afterwards the video plays on
@@ -756,7 +759,8 @@ function showVideo(screen, match, track) {
     if (!overlay.hidden) place(overlay, box, { width: video.videoWidth, height: video.videoHeight });
     requestAnimationFrame(follow);
   };
-  screen.replaceChildren(make("div", { className: "frame" }, video, overlay));
+  const frame = make("div", { className: "frame whole" }, video, overlay);
+  screen.replaceChildren(frame);
   requestAnimationFrame(follow);
 }
 
