@@ -10,7 +10,7 @@ from functools import partial
 
 from clsa_search.desk.http_errors import NotFound
 from clsa_search.desk.job_models import FolderAnswer, JobRequest
-from clsa_search.desk.job_queue import Job, JobQueue, JobReport
+from clsa_search.desk.job_queue import Job, JobQueue, JobReport, Work
 from clsa_search.gallery import GalleryStore, open_store
 from clsa_search.retrieval.gallery_calibration import calibrate_gallery, refresh_calibration
 from clsa_search.retrieval.gallery_search import GallerySearch
@@ -64,12 +64,12 @@ class GalleryJobs:
         """
         if request.folder is not None and request.folder not in self._folders:
             raise NotFound(f"folder: there is no {request.folder}; expected one of the gallery's")
-        work = {
+        works: dict[str, Work] = {
             "index": partial(self._index, request.folder),
             "calibrate": self._calibrate,
             "link": partial(self._link, request.again),
-        }[request.kind]
-        return self.queue.add(request.kind, work)
+        }
+        return self.queue.add(request.kind, works[request.kind])
 
     def _index(self, folder: str | None, report: JobReport) -> str:
         folders: Mapping[str, str] = self._folders

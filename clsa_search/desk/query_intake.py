@@ -115,7 +115,7 @@ class QueryIntake:
             return View(tracklet.embedding, tracklet.first)
         if subject.person is not None:
             person = self._records.find_person(subject.person)
-            return View(average_embeddings(person.examples), None)
+            return View(average_embeddings(list(person.examples)), None)
         assert subject.query is not None
         query = self.shelf.get(subject.query)
         if subject.index is not None:

@@ -61,8 +61,8 @@ class FollowedIndex:
         Args:
             tables: the other connection.
         """
-        options = {"device": self._device, "dtype": self._dtype}
-        other = FollowedIndex(tables, of_tracklets=self._of_tracklets, **options)
+        kind = self._of_tracklets
+        other = FollowedIndex(tables, of_tracklets=kind, device=self._device, dtype=self._dtype)
         with tables.reading():
             index = other.load()
         with self._tables.reading():
