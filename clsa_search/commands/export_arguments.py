@@ -125,6 +125,7 @@ def _choose(store: "GalleryStore", args: argparse.Namespace) -> "tuple[list[Sigh
         searched=searched,
         calibration=None if record is None else record.calibration,
         where=where,
+        coverage=None if record is None else record.coverage,
         notes=args.note,
     )
     return list_rows(store, ids, judgments), request

@@ -55,7 +55,7 @@ def query(args: argparse.Namespace) -> int:
     with open_gallery_of(args, half=args.half) as gallery:
         results, problems, where = _search(gallery, where, args)
         scope = read_scope(gallery.store, where)
-    print(results_as_text(results) if args.json else format_results(results))
+    print(results_as_text(results, scope) if args.json else format_results(results))
     if not args.json and (summary := describe_coverage(scope.coverage)):
         print(summary)
     if args.csv:
@@ -76,6 +76,7 @@ def _search(
     """Return the results of all queries, the problems of single images, and the whole filter."""
     from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.reference_images import read_people
+    from clsa_search.retrieval.search_scope import find_query_time
     from clsa_search.retrieval.sighting_search import SightingChoice
     from clsa_search.retrieval.source_moves import find_source
 
@@ -90,14 +91,17 @@ def _search(
     if args.id is not None:
         return [gallery.search_by_id(args.id, args.top, where, per, choice)], [], where
     problems: list[str] = []
+    times: list[float | None] = []
     if args.people is not None:
         people, problems = read_people(gallery, args.people)
         queries = [(person.images, person.name) for person in people]
     else:
         selected = _select_queries(gallery, args.image, args.output_dir)
         queries = [(persons, "") for persons in selected]
+        times = [find_query_time(gallery.store, one.path) for one in args.image]
     results = [
-        gallery.search(images, args.top, where, per, title, choice) for images, title in queries
+        replace(gallery.search(images, args.top, where, per, title, choice), query_times=times)
+        for images, title in queries
     ]
     return results, problems, where
 

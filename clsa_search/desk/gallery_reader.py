@@ -64,6 +64,20 @@ class GalleryReader:
             version=__version__,
         )
 
+    def make_filter(self, request: SearchRequest) -> Filter:
+        """Return the filter of a search.
+
+        Raises:
+            NotFound: a source is not in the gallery.
+        """
+        return Filter(
+            cameras=request.cameras or None,
+            sources=[self._footage.find_path(one) for one in request.sources or ()] or None,
+            since=request.since,
+            until=request.until,
+            min_score=request.min_score or None,
+        )
+
     def search(self, request: SearchRequest, views: Sequence[View]) -> QueryResult:
         """Search the gallery for a person.
 
@@ -74,13 +88,7 @@ class GalleryReader:
         Raises:
             InputError: the filter matches nothing in the gallery.
         """
-        where = Filter(
-            cameras=request.cameras or None,
-            sources=[self._footage.find_path(one) for one in request.sources or ()] or None,
-            since=request.since,
-            until=request.until,
-            min_score=request.min_score or None,
-        )
+        where = self.make_filter(request)
         choice = None
         if request.per == "tracklet":
             choice = SightingChoice(request.max_strangers, request.same, request.others)

@@ -161,7 +161,9 @@ def _find_judgments(request: ExportRequest, answer: SearchAnswer | None) -> dict
         if match.tracklet is not None:
             said = request.said.get(match.tracklet)
             values = match.similarity, match.expected_strangers, match.verdict, said
-            judgments[match.tracklet] = Judgment(*values)
+            judgments[match.tracklet] = Judgment(
+                *values, is_bound=match.is_bound, other_day=match.other_day
+            )
     return judgments
 
 
@@ -176,6 +178,7 @@ def _describe_case(
         query={"of": [one.model_dump(exclude_none=True) for one in request.search.of]},
         filters=values,
         searched=answer.searched,
+        where=desk.records.make_filter(request.search),
         query_images=desk.queries.show_subjects(request.search.of),
     )
 

@@ -55,6 +55,7 @@ class CaseRequest:
         searched: number of sightings in the filters; None without a search.
         calibration: the calibration as plain values; by default that of the gallery.
         where: the filters, to find the footage that was looked at.
+        coverage: this footage, if the search noted it.
         query_images: images of the queried person.
         notes: further lines of the user.
     """
@@ -65,6 +66,7 @@ class CaseRequest:
     searched: int | None = None
     calibration: Mapping[str, Any] | None = None
     where: Filter | None = None
+    coverage: Sequence[CameraCoverage] | None = None
     query_images: Sequence[PersonImage] = ()
     notes: Sequence[str] = ()
 
@@ -114,7 +116,9 @@ def _list_entries(
     for name, content in read_clips(store, rows, missing):
         yield keep(name, content)
     yield keep("sightings.csv", write_csv(rows, zone))
-    coverage = read_coverage(store, request.where)
+    coverage = request.coverage
+    if coverage is None:
+        coverage = read_coverage(store, request.where)
     record = {
         "format": FORMAT,
         "title": request.title,

@@ -20,7 +20,9 @@ from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import (
     QueryResult,
     count_matches,
+    describe_days,
     describe_span,
+    list_warnings,
 )
 from clsa_search.retrieval.search_answers import results_as_text
 from clsa_search.retrieval.search_scope import SearchScope
@@ -77,7 +79,7 @@ def write_results(
     """
     folder = Path(folder)
     with reported_writes(folder):
-        (folder / "results.json").write_text(results_as_text(results), encoding="utf-8")
+        (folder / "results.json").write_text(results_as_text(results, scope), encoding="utf-8")
         sheet = draw_results(results, folder)[0]
     write_report(results, folder / "report.html", address=address, scope=scope)
     return folder / "report.html", sheet
@@ -123,7 +125,9 @@ def write_report(
         count_matches=count_matches,
         describe_strangers=describe_strangers,
         limits=LIMITS,
+        describe_days=describe_days,
         describe_span=describe_span,
+        list_warnings=list_warnings,
         format_time=format_time,
         link_source=link_source,
         show_query=_show_query,

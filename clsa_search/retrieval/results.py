@@ -12,6 +12,7 @@ from clsa_search.sightings.match_verdicts import (
     SightingResult,
     describe_result,
     describe_strangers,
+    spans_midnight,
 )
 from clsa_search.structures import PersonImage
 from clsa_search.wording import count_noun
@@ -59,11 +60,41 @@ class QueryResult:
         """Return what is said of a match, from rank 1; None in a search for detections."""
         return None if self.answer is None else self.answer.matches[rank - 1]
 
+    def is_other_day(self, match: Match) -> bool:
+        """Return whether a midnight lies between a match and all images of the person."""
+        first = match.detection.time if match.tracklet is None else match.tracklet.first
+        return spans_midnight(self.query_times, first)
+
 
 def format_results(results: Sequence[QueryResult]) -> str:
     """Return a table for each query; its boxes have the form of the option --box."""
-    parts = [(printable(one.title), printable(one.summary), _format_table(one)) for one in results]
+    parts = [
+        (
+            *(printable(one.title), printable(one.summary), *list_warnings(one)),
+            *(_format_table(one), describe_days(one)),
+        )
+        for one in results
+    ]
     return "\n\n".join("\n".join(filter(None, part)) for part in parts)
+
+
+def list_warnings(result: QueryResult) -> list[str]:
+    """Return what weakens the verdicts of an answer, as sentences."""
+    answer, lines = result.answer, []
+    if answer is not None and answer.calibrated and answer.reason:
+        lines.append(f"The calibration is old: {answer.reason}.")
+    if answer is not None and answer.uniforms:
+        lines.append("Many strangers here look as alike as people in uniform: look twice.")
+    return lines
+
+
+def describe_days(result: QueryResult) -> str:
+    """Say how many matches are of another day than the query; empty for none."""
+    count = sum(map(result.is_other_day, result.matches))
+    if not count:
+        return ""
+    verb = "is" if count == 1 else "are"
+    return f"{count_matches(count)} {verb} of another day than the query: clothes may have changed."
 
 
 def printable(text: str) -> str:

@@ -8,13 +8,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from clsa_search.gallery import Match
 from clsa_search.retrieval.results import QueryResult
-from clsa_search.sightings.match_verdicts import spans_midnight
+from clsa_search.retrieval.search_scope import SearchScope
 
 Box = tuple[float, float, float, float]
 _STRICT = {"extra": "forbid"}  # read by pydantic, which describes these shapes in OpenAPI
@@ -166,19 +166,27 @@ def _describe_match(result: QueryResult, rank: int, match: Match) -> MatchAnswer
         time=best.time,
         box=to_box(best.box),
         score=float(best.score),
-        other_day=spans_midnight(result.query_times, first),
+        other_day=result.is_other_day(match),
         **{name: getattr(judged, name) for name in _JUDGED if judged is not None},
     )
 
 
-def results_as_json(results: Sequence[QueryResult]) -> dict[str, Any]:
-    """Return everything but pixels and embeddings as plain numbers and text."""
-    return {"queries": [to_plain(describe_answer(one)) for one in results]}
+def results_as_json(
+    results: Sequence[QueryResult], scope: SearchScope | None = None
+) -> dict[str, Any]:
+    """Return everything but pixels and embeddings as plain numbers and text.
+
+    Args:
+        results: results of queries.
+        scope: what all of them asked and looked at.
+    """
+    about = {} if scope is None else {"scope": to_plain(scope)}
+    return {"queries": [to_plain(describe_answer(one)) for one in results], **about}
 
 
-def results_as_text(results: Sequence[QueryResult]) -> str:
+def results_as_text(results: Sequence[QueryResult], scope: SearchScope | None = None) -> str:
     """Write :func:`results_as_json` as JSON text; invalid characters of file names become "?"."""
-    return json.dumps(results_as_json(results), indent=1, ensure_ascii=False)
+    return json.dumps(results_as_json(results, scope), indent=1, ensure_ascii=False)
 
 
 def to_plain(value: Any) -> Any:
@@ -187,6 +195,8 @@ def to_plain(value: Any) -> Any:
         return {one.name: to_plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [to_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: to_plain(one) for name, one in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return as_text(value) if isinstance(value, str) else value

@@ -1,7 +1,8 @@
 """The results.json of a search, read again for an export."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore
 from clsa_search.json_files import read_json
 from clsa_search.retrieval.record_checks import check_record, check_same_gallery
+from clsa_search.retrieval.search_scope import parse_coverage
 from clsa_search.retrieval.sighting_rows import Judgment
+from clsa_search.sightings.coverage import CameraCoverage
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class SearchRecord:
         filters: its filters, if written.
         searched: number of sightings searched, if written.
         calibration: the calibration, if written.
+        coverage: footage that was looked at, if written.
     """
 
     judgments: dict[int, Judgment]
@@ -29,6 +33,7 @@ class SearchRecord:
     filters: Mapping[str, Any]
     searched: int | None
     calibration: Mapping[str, Any] | None
+    coverage: Sequence[CameraCoverage] | None
 
 
 def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRecord:
@@ -49,9 +54,14 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
                 match.get("expected_strangers"),
                 match.get("verdict"),
                 match.get("said"),
+                is_bound=bool(match.get("is_bound")),
+                other_day=bool(match.get("other_day")),
             )
             for match in matches
         ]
+        scope = dict(values.get("scope") or {})
+        json.dumps(scope, allow_nan=False)
+        coverage = parse_coverage(scope["coverage"]) if "coverage" in scope else None
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -66,7 +76,8 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
     return SearchRecord(
         judgments,
         {"title": query.get("title"), "images": query.get("query_images")},
-        query.get("filters") or {},
+        scope.get("filters") or {},
         query.get("searched"),
-        query.get("calibration"),
+        scope.get("calibration"),
+        coverage,
     )

@@ -1,13 +1,17 @@
 """What a search asked and looked at, for its reports: filter, method, footage."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore
 from clsa_search.retrieval.gallery_calibration import read_calibration
 from clsa_search.retrieval.sighting_rows import format_iso
 from clsa_search.retrieval.source_coverage import read_coverage
+from clsa_search.retrieval.start_times import find_start_time
+from clsa_search.retrieval.time_rules import TimeRule
 from clsa_search.sightings.coverage import CameraCoverage
 
 
@@ -38,6 +42,39 @@ def read_scope(store: GalleryStore, where: Filter | None = None) -> SearchScope:
     where = where or Filter()
     coverage = read_coverage(store, where)
     return SearchScope(describe_filter(where), store.weights, describe_calibration(store), coverage)
+
+
+def parse_coverage(values: Any) -> list[CameraCoverage]:
+    """Return coverage from its plain values.
+
+    Raises:
+        ValueError, TypeError, KeyError: it has another form.
+    """
+    return [
+        CameraCoverage(
+            None if one["camera"] is None else str(one["camera"]),
+            _parse_spans(one["spans"]),
+            _parse_spans(one["gaps"]),
+            int(one["undated"]),
+        )
+        for one in values
+    ]
+
+
+def _parse_spans(values: Any) -> tuple[tuple[float, float], ...]:
+    return tuple((float(start), float(end)) for start, end in values)
+
+
+def find_query_time(store: GalleryStore, path: str | os.PathLike) -> float | None:
+    """Return when a query image was taken: as indexed, or by its EXIF data; None if unknown."""
+    real = os.path.realpath(path)
+    for source in store.sources():
+        if source.path == real and source.start is not None:
+            return source.start
+    try:
+        return find_start_time(real, [TimeRule("exif")]).seconds
+    except InputError:
+        return None
 
 
 def describe_filter(where: Filter) -> dict[str, Any]:

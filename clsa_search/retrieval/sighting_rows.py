@@ -37,12 +37,16 @@ class Judgment:
         expected_strangers: expected number of strangers this alike; None if not calibrated.
         verdict: words for this number; None if not calibrated.
         said: the user's own verdict, "same" or "other".
+        is_bound: whether fewer strangers are expected than the number says.
+        other_day: whether a midnight lies between the sighting and the query.
     """
 
     similarity: float | None = None
     expected_strangers: float | None = None
     verdict: str | None = None
     said: str | None = None
+    is_bound: bool = False
+    other_day: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,19 @@ import zipfile
 
 import pytest
 
-from clsa_search.gallery import Filter
+from clsa_search.errors import InputError
+from clsa_search.gallery import Filter, Match
 from clsa_search.retrieval.coverage_lanes import describe_coverage, draw_coverage, format_length
 from clsa_search.retrieval.evidence_case import CaseRequest, write_case
-from clsa_search.retrieval.report import write_report
-from clsa_search.retrieval.results import QueryResult
-from clsa_search.retrieval.search_scope import read_scope
+from clsa_search.retrieval.report import write_report, write_results
+from clsa_search.retrieval.results import QueryResult, format_results
+from clsa_search.retrieval.search_records import read_search_record
+from clsa_search.retrieval.search_scope import find_query_time, read_scope
 from clsa_search.retrieval.sighting_rows import list_rows
 from clsa_search.retrieval.source_coverage import read_coverage
 from clsa_search.sightings.coverage import CameraCoverage
 from clsa_search.structures import PersonImage
-from tests.support.footage import draw_blocks, write_video
+from tests.support.footage import draw_blocks, write_image, write_video
 from tests.support.sighting_cases import DAY, find_sighting, make_gallery
 
 RULES = {"time_from": "name:%Y%m%dT%H%M%S", "zone": "UTC"}
@@ -137,3 +139,40 @@ def test_the_case_says_what_was_not_looked_at(store):
         }
     ]
     assert "No footage: 2026-05-01T00:00:04 to 2026-05-01T00:01:00 (56 s)." in page
+
+
+def test_matches_of_another_day_are_marked(store, tmp_path):
+    sighting = find_sighting(store, 3, "north")
+    match = Match(store.get([sighting.best])[0], 1.0, sighting)
+    image = PersonImage(draw_blocks({3: 10}), [10, 20, 24, 60])
+    for taken, is_other in ((DAY + 3 * 86_400, True), (sighting.first, False), (None, False)):
+        result = QueryResult("query", [image], [match], query_times=[taken])
+        assert result.is_other_day(match) is is_other
+        write_results([result], tmp_path, address="a.db", scope=read_scope(store))
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert ("1 match is of another day than the query" in page) is is_other
+        assert ("another than the query's: clothes may have changed" in page) is is_other
+        assert ("of another day than the query" in format_results([result])) is is_other
+        record = read_search_record(store, tmp_path / "results.json")
+        assert record.judgments[sighting.tracklet_id].other_day is is_other
+        assert record.coverage == read_coverage(store) and record.filters["cameras"] is None
+        file = io.BytesIO()
+        rows = list_rows(store, [sighting.tracklet_id], record.judgments)
+        write_case(store, rows, CaseRequest(coverage=record.coverage), file)
+        with zipfile.ZipFile(file) as archive:
+            case = archive.read("report.html").decode()
+        assert ("another day than the query" in case) is is_other
+
+
+def test_the_time_of_a_query_is_that_of_its_file(tmp_path):
+    photo = write_image(tmp_path / "20260501T000000.png", {3: 10})
+    with make_gallery(tmp_path / "photos.db", photo, **RULES) as store:
+        assert find_query_time(store, photo) == DAY
+        assert find_query_time(store, write_image(tmp_path / "other.png", {3: 10})) is None
+
+
+def test_a_damaged_coverage_is_named(store, tmp_path):
+    values = {"queries": [{"matches": []}], "scope": {"coverage": [{"camera": "north"}]}}
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="is no results.json of one query"):
+        read_search_record(store, tmp_path / "results.json")
