@@ -15,6 +15,7 @@ from clsa_search.commands import (
     people_arguments,
     serve_arguments,
     source_actions,
+    verdict_arguments,
 )
 from clsa_search.commands.gallery_opening import open_gallery_of
 from clsa_search.commands.query_arguments import QueryImage
@@ -199,6 +200,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "people": people_arguments.people,
     "calibrate": calibration_arguments.calibrate,
     "export": export_arguments.export,
+    "verdict": verdict_arguments.verdict,
     "copy": copy,
     "link": source_actions.link,
     "prune": source_actions.prune,

@@ -3,6 +3,7 @@
 clsa-search index --weights model_final.pth --store street.db videos/ photo.jpg
 clsa-search query --store street.db --image person.jpg
 clsa-search query --store street.db --image a.jpg --person 2 --image b.jpg --person 1
+clsa-search verdict street.db --query output/query/results.json --same 17 31 --other 40
 clsa-search serve street.db
 clsa-search list street.db
 clsa-search delete street.db --camera door --before 2026-04-01 --yes
@@ -17,11 +18,11 @@ clsa-search link street.db
 skipped: after an interruption, the same command continues. The detections of a person in
 consecutive frames are one sighting: `link` computes them for galleries that have none. `query`
 prints the most similar sightings and writes a ranking sheet, an HTML report and results.json.
-`serve` offers the search in a browser and as an HTTP API, on this machine only unless there is a
-token. `relink` follows files that moved; `retime` changes start times and cameras; neither indexes
-again. `prune` lists the sources whose files are gone, and deletes them with --yes. `copy` copies a
-gallery, also between a file and a Milvus server. The store is a file, or the address of a gallery
-on a Milvus server.
+`verdict` stores which of them are the person. `serve` offers the search in a browser and as an HTTP
+API, on this machine only unless there is a token. `relink` follows files that moved; `retime`
+changes start times and cameras; neither indexes again. `prune` lists the sources whose files are
+gone, and deletes them with --yes. `copy` copies a gallery, also between a file and a Milvus server.
+The store is a file, or the address of a gallery on a Milvus server.
 
 Exit status: 0; 1 after unreadable files; 2 after an error, named in the last line;
 130 after Ctrl+C.
@@ -51,6 +52,7 @@ from clsa_search.commands.placement_arguments import (
 from clsa_search.commands.query_arguments import add_query_options
 from clsa_search.commands.serve_arguments import add_serve_options, check_serve_options
 from clsa_search.commands.source_arguments import add_source_parsers
+from clsa_search.commands.verdict_arguments import check_verdict_options
 from clsa_search.errors import reported_input_errors
 from clsa_search.output_checks import check_output_file
 from clsa_search.structures import DEFAULT_SCORE_THRESHOLD
@@ -104,6 +106,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("retime: there is nothing to change; expected --start, --camera or others")
     if args.command == "export":
         check_export_options(args)
+    if args.command == "verdict":
+        check_verdict_options(args)
     if args.command == "index":
         check_detections_options(args)
         if args.watch is not None and args.detections is not None:

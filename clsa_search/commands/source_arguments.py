@@ -10,6 +10,7 @@ from clsa_search.commands.deletion_arguments import add_delete_options, add_rete
 from clsa_search.commands.export_arguments import add_export_options
 from clsa_search.commands.people_arguments import add_people_options
 from clsa_search.commands.placement_arguments import add_placement_options
+from clsa_search.commands.verdict_arguments import add_verdict_options
 
 
 def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -23,6 +24,7 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
         "relink", aliases=["relocate"], help="follow a moved file or folder"
     )
     calibrated = commands.add_parser("calibrate", help="learn how alike strangers are")
+    judged = commands.add_parser("verdict", help="say which matches of a query are the person")
     retained = commands.add_parser("retention", help="delete sightings after a number of days")
     scrubbed = commands.add_parser("scrub", help="remove the bytes of what was deleted")
     add_people_options(commands.add_parser("people", help="watch list: named people"))
@@ -30,10 +32,11 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     linked = commands.add_parser("link", help="link detections to sightings, without the model")
     for command in (
         *(listed, deleted, retained, exported, copied, pruned, relinked, retimed, linked),
-        *(calibrated, scrubbed),
+        *(calibrated, scrubbed, judged),
     ):
         command.add_argument("store", help="file, or http://HOST:19530/NAME of Milvus")
     add_calibrate_options(calibrated)
+    add_verdict_options(judged)
     listed.add_argument("--audit", action="store_true", help="show the log of deletions instead")
     add_delete_options(deleted)
     add_retention_options(retained)

@@ -4,6 +4,7 @@ from typing import Literal
 
 from clsa_search.desk.api_models import Answer
 from clsa_search.desk.job_models import FolderAnswer
+from clsa_search.desk.verdict_models import VerdictsAnswer
 from clsa_search.retrieval.search_answers import Box
 
 
@@ -148,6 +149,7 @@ class GalleryAnswer(Answer):
         min_score: detections of query images with a lower score are dropped.
         folders: folders in which jobs look for new files.
         version: version of the program.
+        verdicts: numbers of the user's verdicts, and how many are missing for a probability.
     """
 
     name: str
@@ -159,6 +161,7 @@ class GalleryAnswer(Answer):
     min_score: float
     folders: list[FolderAnswer]
     version: str
+    verdicts: VerdictsAnswer
 
 
 class LaneAnswer(Answer):

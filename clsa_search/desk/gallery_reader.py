@@ -13,6 +13,7 @@ from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_models import GalleryAnswer, SourcesAnswer, TrackletsAnswer
 from clsa_search.desk.http_errors import NotFound
 from clsa_search.desk.job_models import FolderAnswer
+from clsa_search.desk.verdict_models import VerdictsAnswer, verdicts_answer
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, Source, StoredDetection
 from clsa_search.retrieval.filter_checks import check_filter, check_times
@@ -62,6 +63,7 @@ class GalleryReader:
             min_score=self._gallery.predictor.min_score,
             folders=folders,
             version=__version__,
+            verdicts=self.count_verdicts(),
         )
 
     def make_filter(self, request: SearchRequest) -> Filter:
@@ -102,6 +104,10 @@ class GalleryReader:
             query_times=[one.time for one in views],
         )
 
+    def count_verdicts(self) -> VerdictsAnswer:
+        """Count the user's verdicts of all searches."""
+        return verdicts_answer(self._gallery.judge.load_verdicts())
+
     def list_tracklets(self, where: Filter, offset: int, limit: int) -> TrackletsAnswer:
         """List sightings, earliest first.
 
@@ -114,6 +120,19 @@ class GalleryReader:
             found = self._store.tracklets(where, "time", limit, offset)
             total = self._store.count_tracklets(where)
         return TrackletsAnswer(total=total, tracklets=[tracklet_answer(one) for one in found])
+
+    def check_tracklets(self, tracklets: Sequence[int]) -> None:
+        """Check that sightings are stored.
+
+        Raises:
+            NotFound: there is no such sighting.
+        """
+        try:
+            self._store.get_tracklets(tracklets, embeddings=False)
+        except InputError:
+            for one in tracklets:
+                self.find_tracklet(one)  # names the missing one
+            raise
 
     def find_tracklet(self, tracklet_id: int) -> list[StoredDetection]:
         """Return the detections of a sighting, earliest first.

@@ -160,9 +160,11 @@ def _find_judgments(request: ExportRequest, answer: SearchAnswer | None) -> dict
     for match in () if answer is None else answer.matches:
         if match.tracklet is not None:
             said = request.said.get(match.tracklet)
-            values = match.similarity, match.expected_strangers, match.verdict, said
             judgments[match.tracklet] = Judgment(
-                *values, is_bound=match.is_bound, other_day=match.other_day
+                *(match.similarity, match.expected_strangers, match.verdict, said),
+                is_bound=match.is_bound,
+                other_day=match.other_day,
+                probability=match.probability,
             )
     return judgments
 

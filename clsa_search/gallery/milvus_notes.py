@@ -47,6 +47,11 @@ class NoteTable(Table):
         rows = self._scan_kind(make_key(kind), condition)
         return [_to_note(kind, row) for row in rows]
 
+    def read_note_state(self, kind: str) -> tuple[int, int]:
+        """Return number and highest id; see `TrackletStore.note_state`."""
+        rows = self.query(f"kind == {make_key(kind)}", ["id"])
+        return len(rows), max((row["id"] for row in rows), default=0)
+
     def write_notes(self, notes: Sequence[Note], delete: Collection[int]) -> list[int]:
         """Write and delete notes; see `TrackletStore.write_notes`.
 

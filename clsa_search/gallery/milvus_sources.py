@@ -7,7 +7,7 @@ an interrupted add; the next add to the source removes its detections.
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from clsa_search.errors import InputError
@@ -93,12 +93,18 @@ class SourceTable:
         for row in self._read([path]).values():
             self._table.upsert([row | {"detections": max(0, row["detections"] - count)}])
 
-    def begin(self, paths: Sequence[str], progress: Sequence[IndexProgress]) -> Transaction:
+    def begin(
+        self,
+        paths: Sequence[str],
+        progress: Sequence[IndexProgress],
+        on_replace: Callable[[str], None] = lambda path: None,
+    ) -> Transaction:
         """Begin an add to some sources, before its detections are inserted.
 
         Args:
             paths: paths of the sources.
             progress: new progress of some of them.
+            on_replace: called with each source whose detections are deleted next.
 
         Raises:
             IndexConflict: see `GalleryStore.add`.
@@ -108,6 +114,7 @@ class SourceTable:
         check_progress(self._table.address, progress, stored)
         for one in progress:
             if one.replaces is not None:
+                on_replace(one.source)
                 self.delete(one.source)
                 known.pop(one.source, None)
         for row in known.values():

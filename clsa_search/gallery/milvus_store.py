@@ -138,7 +138,7 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         with self._lock, reported(self.address, "add"):
             if batch is not None:
                 self._detections.create_for(batch.values.embeddings.shape[1])
-            transaction = self._sources.begin(list(paths), progress)
+            transaction = self._sources.begin(list(paths), progress, self._forget_notes)
             self._notes.place(progress)
             if batch is not None:
                 videos = dict.fromkeys(one.source for one in images if one.frame is not None)
@@ -150,8 +150,7 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     def delete(self, source: str) -> int:
         """See `GalleryStore`."""
         with self._lock, reported(self.address, "delete"):
-            if self.width is not None:
-                self._delete_notes_of(self._list_detections(source))
+            self._forget_notes(source)
             count = self._sources.delete(source)
             self._notes.forget(source)
             return count
@@ -252,6 +251,11 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     def close(self) -> None:
         """See `GalleryStore`."""
         self._client.close()
+
+    def _forget_notes(self, source: str) -> None:
+        """Delete the notes of the detections of a source."""
+        if self.width is not None:
+            self._delete_notes_of(self._list_detections(source))
 
     def _open_notes(self) -> None:
         """Open the notes; give the detections of an older gallery tracklets of their own."""

@@ -172,6 +172,10 @@ class MilvusTracklets(TrackletStore):
         """See `TrackletStore`."""
         return self._notes.read_notes(kind, detection)
 
+    def note_state(self, kind: str) -> tuple[int, int]:
+        """See `TrackletStore`."""
+        return self._notes.read_note_state(kind)
+
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """See `TrackletStore`."""
         check_notes(self.address, notes)

@@ -30,6 +30,12 @@ class NoteTable(SQLiteFile):
             notes.append(Note(kind, json.loads(value), about, data, note_id))
         return notes
 
+    def read_note_state(self, kind: str) -> tuple[int, int]:
+        """Return number and highest id; see `TrackletStore.note_state`."""
+        query = "count(*), ifnull(max(id), 0) FROM notes WHERE kind = ?"
+        ((number, last),) = self.select(query, kind)
+        return number, last
+
     def write_notes(self, notes: Sequence[Note], delete: Collection[int]) -> list[int]:
         """Delete, change and insert notes; see `TrackletStore.write_notes`."""
         self.execute(f"DELETE FROM notes WHERE id {IN_LIST}", json.dumps(list(delete)))

@@ -150,6 +150,11 @@ class SQLiteTracklets(TrackletStore):
         with self._tables.reading():
             return self._tables.read_notes(kind, detection)
 
+    def note_state(self, kind: str) -> tuple[int, int]:
+        """See `TrackletStore`."""
+        with self._tables.reading():
+            return self._tables.read_note_state(kind)
+
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """See `TrackletStore`."""
         check_notes(self.address, notes)

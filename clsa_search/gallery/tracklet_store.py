@@ -148,6 +148,13 @@ class TrackletStore(ABC):
         """Return the notes of a kind, of one detection or of all, in the order of ids."""
 
     @abstractmethod
+    def note_state(self, kind: str) -> tuple[int, int]:
+        """Return the number of the notes of a kind and their highest id, 0 without any.
+
+        New and deleted notes change it; notes that are replaced in place do not.
+        """
+
+    @abstractmethod
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """Delete and write notes in one transaction.
 

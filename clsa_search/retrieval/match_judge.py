@@ -1,4 +1,4 @@
-"""What the matches of a search mean: expected strangers, verdicts, near copies of somebody else.
+"""What the matches of a search mean: expected strangers, chances, near copies of somebody else.
 
 Shape letters: K matches, D embedding width.
 """
@@ -10,12 +10,13 @@ import numpy as np
 
 from clsa_search.gallery import GalleryStore, Match, Tracklet
 from clsa_search.retrieval.gallery_calibration import LoadedCalibration, StrangerCounter
+from clsa_search.retrieval.verdict_store import LoadedProbability, VerdictReader
 from clsa_search.sightings.match_verdicts import CalibratedMatch, SightingResult, judge, stands_out
 from clsa_search.sightings.user_verdicts import find_near_copies
 
 
 class MatchJudge:
-    """Judges matches by the stored calibration of a gallery; several threads may do so.
+    """Judges matches by the stored calibration and verdicts of a gallery; threads may share it.
 
     Args:
         store: gallery.
@@ -24,6 +25,7 @@ class MatchJudge:
     def __init__(self, store: GalleryStore) -> None:
         self._store = store
         self._counter = StrangerCounter(store)
+        self._verdicts = VerdictReader(store)
 
     def judge(
         self,
@@ -57,6 +59,10 @@ class MatchJudge:
         """Return the calibration of the gallery in its present state."""
         return self._counter.load()
 
+    def load_verdicts(self) -> LoadedProbability:
+        """Return the stored verdicts of the user in their present state."""
+        return self._verdicts.load()
+
     def judge_tracklets(
         self,
         loaded: LoadedCalibration,
@@ -73,13 +79,23 @@ class MatchJudge:
         rejected = [others[copy] if copy >= 0 else None for copy in copies]
         pairs = zip(similarities.tolist(), rejected, strict=True)
         judged = [CalibratedMatch(similarity, rejected_like=copy) for similarity, copy in pairs]
+        known = loaded.calibration
+        learned = self._verdicts.load(None if known is None else known.tail)
         if loaded.scale is not None:
             cameras = [one.camera for one in tracklets]
             found = loaded.scale.compare(query, similarities, cameras, searched)
-            columns = zip(judged, *(column.tolist() for column in found), strict=True)
+            chances = learned.find_chances(found.scores, loaded.tracklets)
+            columns = zip(judged, *(column.tolist() for column in found), chances, strict=True)
             judged = [
-                replace(one, z=z, expected_strangers=count, is_bound=is_bound, verdict=judge(count))
-                for one, z, count, is_bound in columns
+                replace(
+                    one,
+                    z=z,
+                    expected_strangers=count,
+                    is_bound=is_bound,
+                    verdict=judge(count),
+                    probability=chance if one.rejected_like is None else None,
+                )
+                for one, z, count, is_bound, chance in columns
             ]
         return SightingResult(
             searched=searched,
@@ -87,7 +103,8 @@ class MatchJudge:
             nobody=None if loaded.scale is None else not any(map(stands_out, judged)),
             matches=judged,
             reason=loaded.describe(),
-            uniforms=loaded.calibration is not None and loaded.calibration.has_uniforms,
+            uniforms=known is not None and known.has_uniforms,
+            verdicts=learned.counts,
         )
 
     def _find_copies(

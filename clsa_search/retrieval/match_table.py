@@ -9,7 +9,8 @@ from clsa_search.retrieval.results import QueryResult
 from clsa_search.retrieval.sighting_rows import format_iso, guard_formula
 
 MATCH_COLUMNS = (
-    *("query", "rank", "similarity", "expected_strangers", "verdict", "sighting", "camera"),
+    *("query", "rank", "similarity", "expected_strangers", "verdict", "probability"),
+    *("sighting", "camera"),
     *("first", "last", "source", "frame", "x0", "y0", "x1", "y1", "id"),
 )
 
@@ -32,11 +33,13 @@ def write_matches_csv(results: Sequence[QueryResult], zone: tzinfo = timezone.ut
             )
             judged = result.judge(rank)
             expected = None if judged is None else judged.expected_strangers
+            chance = None if judged is None else judged.probability
             writer.writerow(
                 [
                     *(guard_formula(result.title), rank, f"{match.similarity:.4f}"),
                     "" if expected is None else f"{expected:.4g}",
                     guard_formula((judged and judged.verdict) or ""),
+                    "" if chance is None else f"{chance:.3f}",
                     "" if tracklet is None else tracklet.tracklet_id,
                     guard_formula(one.camera or ""),
                     *(format_iso(first, zone), format_iso(last, zone)),

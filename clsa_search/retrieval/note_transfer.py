@@ -1,11 +1,13 @@
-"""Copying what users added to a gallery: watch list, erased places, retention, log."""
+"""Copying what users added to a gallery: watch list, verdicts, erased places, retention, log."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from clsa_search.gallery import Filter, GalleryStore, Note, StoredDetection
 from clsa_search.retrieval.audit_log import AUDIT_KIND
 from clsa_search.retrieval.erasure import merge_erasures
 from clsa_search.retrieval.retention import RETENTION_KIND
+from clsa_search.retrieval.verdict_store import VERDICT_KIND
 from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND, list_people
 
 _PLAIN = RETENTION_KIND, AUDIT_KIND  # they name no row of the gallery
@@ -15,8 +17,8 @@ def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
     """Copy notes after the detections and tracklets; return the number of copied people.
 
     Retention and log of the copy become those of the original; erased places of both count. People
-    whose names the copy knows are left as they are there. The calibration is made again by
-    indexing.
+    whose names the copy knows are left as they are there. Verdicts of the original replace those of
+    the same query on the same sighting; others stay. The calibration is made again by indexing.
 
     Args:
         gallery: the original.
@@ -30,7 +32,20 @@ def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
     people = [one for one in gallery.notes(PERSON_KIND) if one.values["name"] not in known]
     for note in people:
         _copy_person(gallery, copy, note)
+    _copy_verdicts(gallery, copy)
     return len(people)
+
+
+def _copy_verdicts(gallery: GalleryStore, copy: GalleryStore) -> None:
+    """Copy the user's verdicts on matches."""
+    moved = _move(gallery, copy, gallery.notes(VERDICT_KIND))
+    said = {(one.values["query"], one.detection) for one in moved}
+    stale = [
+        one.note_id
+        for one in copy.notes(VERDICT_KIND)
+        if one.note_id is not None and (one.values["query"], one.detection) in said
+    ]
+    copy.write_notes(moved, stale)
 
 
 def _copy_person(gallery: GalleryStore, copy: GalleryStore, person: Note) -> None:
@@ -43,14 +58,19 @@ def _copy_person(gallery: GalleryStore, copy: GalleryStore, person: Note) -> Non
         for one in gallery.notes(kind)
         if one.values["person"] == person.note_id
     ]
-    about = [one.detection for one in notes if one.detection is not None]
-    found = {one.detection_id: _find(copy, one) for one in gallery.get(about)}
-    copy.write_notes(
-        [
-            one if one.detection is None else replace(one, detection=found[one.detection])
-            for one in notes
-        ]
-    )
+    copy.write_notes(_move(gallery, copy, notes))
+
+
+def _move(gallery: GalleryStore, copy: GalleryStore, notes: Sequence[Note]) -> list[Note]:
+    """Return new notes about the copies of their detections."""
+    about = {one.detection for one in notes if one.detection is not None}
+    found = {one.detection_id: _find(copy, one) for one in gallery.get(sorted(about))}
+    return [
+        replace(
+            one, note_id=None, detection=None if one.detection is None else found[one.detection]
+        )
+        for one in notes
+    ]
 
 
 def _translate(gallery: GalleryStore, copy: GalleryStore, after: int) -> int:

@@ -1,4 +1,4 @@
-"""Checks of a results.json before an export repeats what it says."""
+"""Checks of a results.json before an export or a verdict repeats what it says."""
 
 import json
 import math
@@ -27,6 +27,7 @@ def _or_none(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _QUERY: Mapping[str, _Check] = {
+    "id": (_or_none(lambda value: isinstance(value, str)), "a text"),
     "title": (_or_none(lambda value: isinstance(value, str)), "a text"),
     "query_images": (_or_none(lambda value: isinstance(value, list)), "a list"),
     "filters": (_or_none(lambda value: isinstance(value, dict)), "an object"),
@@ -38,6 +39,9 @@ _MATCH: Mapping[str, _Check] = {
     "detection": (lambda value: _is_count(value) and value > 0, "the id of a detection"),
     "similarity": (_is_number, "a number"),
     "expected_strangers": (_or_none(_is_number), "a number"),
+    "z": (_or_none(_is_number), "a number"),
+    "probability": (_or_none(_is_number), "a number"),
+    "tracklet": (_or_none(lambda value: _is_count(value) and value > 0), "the id of a sighting"),
     "verdict": (_or_none(lambda value: isinstance(value, str)), "a text"),
     "said": (lambda value: value in (None, "same", "other"), "same or other"),
 }

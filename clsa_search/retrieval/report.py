@@ -28,7 +28,7 @@ from clsa_search.retrieval.search_answers import results_as_text
 from clsa_search.retrieval.search_scope import SearchScope
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame
-from clsa_search.sightings.match_verdicts import LIMITS, describe_strangers
+from clsa_search.sightings.match_verdicts import LIMITS, describe_chance, describe_strangers
 from clsa_search.structures import PersonImage
 from clsa_search.visualize import trim_to_tile
 from clsa_search.visualize.boxes import draw_outlined_box
@@ -124,6 +124,7 @@ def write_report(
         basename=os.path.basename,
         count_matches=count_matches,
         describe_strangers=describe_strangers,
+        describe_chance=describe_chance,
         limits=LIMITS,
         describe_days=describe_days,
         describe_span=describe_span,

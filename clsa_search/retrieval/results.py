@@ -1,5 +1,6 @@
 """Results of queries, and their form as text."""
 
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from clsa_search.retrieval.time_format import format_time
 from clsa_search.sightings.match_verdicts import (
     CalibratedMatch,
     SightingResult,
+    describe_chance,
     describe_result,
     describe_strangers,
     spans_midnight,
@@ -20,7 +22,8 @@ from clsa_search.wording import count_noun
 _HEADERS = ["rank", "similarity", "source", "frame", "time", "camera", "box", "score", "id"]
 _SIGHTING_HEADERS = ["seen", "first", "last"]  # in place of the time
 _STRANGER_HEADERS = ["strangers", "verdict"]  # expected number of strangers this alike
-_RIGHT_ALIGNED = {"rank", "similarity", "strangers", "frame", "time", "score", "id"}
+_CHANCE_HEADER = "same"  # chance of the same person by the user's verdicts
+_RIGHT_ALIGNED = {"rank", "similarity", "strangers", "same", "frame", "time", "score", "id"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class QueryResult:
         answer: what is said of the matches, in the same order; None in a search for detections.
         searched: number of sightings, or of detections, within the filter.
         query_times: times of the query images in seconds; None where unknown.
+        query_id: random name of the query, for verdicts on its matches, see `say_verdicts`.
     """
 
     title: str
@@ -45,6 +49,7 @@ class QueryResult:
     answer: SightingResult | None = None
     searched: int = 0
     query_times: Sequence[float | None] = ()
+    query_id: str = field(default_factory=lambda: secrets.token_urlsafe(16), compare=False)
 
     @property
     def detections(self) -> list[StoredDetection]:
@@ -128,8 +133,11 @@ def _format_table(result: QueryResult) -> str:
         return count_matches(0)
     headers = list(_HEADERS)
     calibrated = result.answer is not None and result.answer.calibrated
+    with_chances = result.answer is not None and any(
+        one.probability is not None for one in result.answer.matches
+    )
     if calibrated:
-        headers[2:2] = _STRANGER_HEADERS
+        headers[2:2] = [*_STRANGER_HEADERS, *([_CHANCE_HEADER] if with_chances else ())]
     if any(match.tracklet for match in result.matches):
         place = headers.index("time")
         headers[place : place + 1] = _SIGHTING_HEADERS
@@ -137,7 +145,7 @@ def _format_table(result: QueryResult) -> str:
         [
             rank,
             f"{match.similarity:.3f}",
-            *(_format_judgment(result.judge(rank)) if calibrated else ()),
+            *(_format_judgment(result.judge(rank), with_chances) if calibrated else ()),
             printable(match.detection.source),
             "" if match.detection.frame is None else match.detection.frame,
             *_format_times(match),
@@ -153,8 +161,11 @@ def _format_table(result: QueryResult) -> str:
     return tabulate(rows, headers, disable_numparse=True, colalign=alignment)
 
 
-def _format_judgment(judged: CalibratedMatch | None) -> list[str]:
-    return [] if judged is None else [describe_strangers(judged), judged.verdict or ""]
+def _format_judgment(judged: CalibratedMatch | None, with_chance: bool) -> list[str]:
+    if judged is None:
+        return []
+    cells = [describe_strangers(judged), judged.verdict or ""]
+    return [*cells, describe_chance(judged)] if with_chance else cells
 
 
 def _format_times(match: Match) -> list[str]:

@@ -49,7 +49,8 @@ class MatchAnswer:
         expected_strangers: number of strangers at least this alike among the sightings searched.
         is_bound: whether fewer strangers are expected than the number says.
         verdict: meaning of the number.
-        probability: chance of the same person by the user's verdicts; None: too few of them.
+        probability: chance of the same person by the user's verdicts; None: too few of them, or
+            like somebody else.
         rejected_like: id of a more alike sighting of somebody else.
         other_day: whether a midnight lies between it and all views of the person.
     """
@@ -103,6 +104,7 @@ class SearchAnswer:
     """The result of a search.
 
     Args:
+        id: random name of the search, for verdicts on its matches.
         title: name of the query.
         query_images: images of the person; empty where the client has them.
         searched: number of sightings, or of detections, within the filters.
@@ -112,10 +114,13 @@ class SearchAnswer:
         summary: the answer as one sentence.
         reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
+        same_verdicts: number of the user's verdicts "same" that probabilities rest on.
+        other_verdicts: number of the user's verdicts "somebody else".
     """
 
     __pydantic_config__ = _STRICT
 
+    id: str
     title: str
     query_images: list[QueryImageAnswer]
     searched: int
@@ -125,6 +130,8 @@ class SearchAnswer:
     summary: str = ""
     reason: str | None = None
     uniforms: bool = False
+    same_verdicts: int = 0
+    other_verdicts: int = 0
 
 
 def describe_answer(result: QueryResult) -> SearchAnswer:
@@ -132,7 +139,10 @@ def describe_answer(result: QueryResult) -> SearchAnswer:
     about: dict[str, Any] = {"searched": result.searched}
     if result.answer is not None:
         about = {name: getattr(result.answer, name) for name in _ANSWERED}
+        counts = result.answer.verdicts
+        about |= {"same_verdicts": counts.same, "other_verdicts": counts.other}
     return SearchAnswer(
+        id=result.query_id,
         title=result.title,
         query_images=[
             QueryImageAnswer(caption=one.caption, box=to_box(one.box))

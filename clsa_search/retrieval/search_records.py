@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clsa_search.errors import InputError
@@ -12,6 +12,7 @@ from clsa_search.json_files import read_json
 from clsa_search.retrieval.record_checks import check_record, check_same_gallery
 from clsa_search.retrieval.search_scope import parse_coverage
 from clsa_search.retrieval.sighting_rows import Judgment
+from clsa_search.retrieval.verdict_store import list_said
 from clsa_search.sightings.coverage import CameraCoverage
 
 
@@ -37,7 +38,7 @@ class SearchRecord:
 
 
 def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRecord:
-    """Read the results.json of a search with one query.
+    """Read the results.json of a search with one query, and what the user said of its matches.
 
     Raises:
         InputError: the file has another form, or a match is not in the gallery.
@@ -56,6 +57,7 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
                 match.get("said"),
                 is_bound=bool(match.get("is_bound")),
                 other_day=bool(match.get("other_day")),
+                probability=match.get("probability"),
             )
             for match in matches
         ]
@@ -70,9 +72,11 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
             "that `clsa-search query` writes"
         ) from error
     check_same_gallery(store, matches, name)
+    said = list_said(store, str(query.get("id")))
     judgments: dict[int, Judgment] = {}
     for sighting, judgment in zip(store.find_tracklets(ids), judged, strict=True):
-        judgments.setdefault(sighting, judgment)  # the best match of a sighting comes first
+        known = replace(judgment, said=said.get(sighting, judgment.said))
+        judgments.setdefault(sighting, known)  # the best match of a sighting comes first
     return SearchRecord(
         judgments,
         {"title": query.get("title"), "images": query.get("query_images")},
@@ -81,3 +85,57 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
         scope.get("calibration"),
         coverage,
     )
+
+
+def read_match_scores(
+    store: GalleryStore, path: str | os.PathLike, ids: Sequence[int], number: int | None = None
+) -> tuple[str, dict[int, float | None]]:
+    """Read what a results.json says of some matches, for verdicts on them.
+
+    Args:
+        store: gallery that was searched.
+        path: results.json.
+        ids: ids of matches, as the table shows them, or of their sightings.
+        number: number of the query in the file, from 1; None: it has one.
+
+    Returns:
+        The name of the query; standardized similarity of each match, None if the gallery was not
+        calibrated.
+
+    Raises:
+        InputError: the file has another form, or a match is not of it or not of the gallery.
+    """
+    name = os.fspath(path)
+    query = _choose_query(name, read_json(path), number)
+    check_record(query, name)
+    check_same_gallery(store, query["matches"], name)
+    known: dict[int, float | None] = {}
+    for match in query["matches"]:
+        if match.get("tracklet") is None or "z" not in match:
+            raise InputError(
+                f"{name}: has no sightings to judge; expected the results.json of a search for "
+                "sightings with this version"
+            )
+        known[match["detection"]] = known[match["tracklet"]] = match["z"]
+    for one in ids:
+        if one not in known:
+            raise InputError(f"{name}: {one} is no match of this query; expected an id of it")
+    return str(query.get("id")), {one: known[one] for one in ids}
+
+
+def _choose_query(name: str, values: Any, number: int | None) -> Any:
+    """Return a query of a results.json."""
+    try:
+        queries = list(values["queries"])
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{name}: is no results.json: {error!r}; expected the file that `clsa-search query` "
+            "writes"
+        ) from error
+    if number is None and len(queries) > 1:
+        raise InputError(
+            f"{name}: has {len(queries):,} queries; expected --number with one of them"
+        )
+    if not 1 <= (number or 1) <= len(queries):
+        raise InputError(f"{name}: --number: {number or 1}; expected 1 to {len(queries):,}")
+    return queries[(number or 1) - 1]

@@ -23,6 +23,7 @@ CSV_COLUMNS = (
     "similarity",
     "expected_strangers",
     "verdict",
+    "probability",
     "said",
 )
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
@@ -39,6 +40,7 @@ class Judgment:
         said: the user's own verdict, "same" or "other".
         is_bound: whether fewer strangers are expected than the number says.
         other_day: whether a midnight lies between the sighting and the query.
+        probability: chance of the same person by all verdicts; None with too few.
     """
 
     similarity: float | None = None
@@ -47,6 +49,7 @@ class Judgment:
     said: str | None = None
     is_bound: bool = False
     other_day: bool = False
+    probability: float | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ def write_csv(rows: Sequence[SightingRow], zone: tzinfo = timezone.utc) -> bytes
                 _format_number(judgment.similarity),
                 _format_number(judgment.expected_strangers),
                 guard_formula(judgment.verdict or ""),
+                _format_number(judgment.probability),
                 guard_formula(judgment.said or ""),
             ]
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Literal
 
+from clsa_search.sightings.user_verdicts import VerdictCounts
 from clsa_search.wording import count_noun
 
 Verdict = Literal["very likely", "possible", "as alike as strangers are"]
@@ -28,7 +29,8 @@ class CalibratedMatch:
         is_bound: whether fewer strangers are expected than the number says.
         verdict: meaning of the number; None: not calibrated.
         rejected_like: id of the sighting of somebody else that it looks like; None without.
-        probability: chance of the same person by the user's verdicts; None: too few of them.
+        probability: chance of the same person by the user's verdicts; None: too few of them, or
+            like somebody else.
     """
 
     similarity: float
@@ -51,6 +53,7 @@ class SightingResult:
         matches: the matches, best first.
         reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
+        verdicts: numbers of the user's verdicts that the probabilities rest on.
     """
 
     searched: int
@@ -59,6 +62,7 @@ class SightingResult:
     matches: Sequence[CalibratedMatch]
     reason: str | None = None
     uniforms: bool = False
+    verdicts: VerdictCounts = VerdictCounts()
 
 
 def judge(expected_strangers: float) -> Verdict:
@@ -78,6 +82,16 @@ def describe_strangers(match: CalibratedMatch) -> str:
     if match.expected_strangers is None:
         return ""
     return ("<" if match.is_bound else "") + format_count(match.expected_strangers)
+
+
+def describe_chance(match: CalibratedMatch) -> str:
+    """Return the probability as short text, such as "71 %" or ">99 %"; empty without."""
+    if match.probability is None:
+        return ""
+    percent = 100 * match.probability
+    if not 0.5 <= percent < 99.5:
+        return "<1 %" if percent < 50 else ">99 %"
+    return f"{percent:.0f} %"
 
 
 def format_count(count: float) -> str:

@@ -7,15 +7,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clsa_search.sightings.stranger_tail import StrangerTail
+
 MIN_VERDICTS = 50  # of each kind
+_POINTS = 128  # of the curve
+_SHORTEST = 1e-6  # span of the far half of a tail
+
+
+@dataclass(frozen=True)
+class VerdictCounts:
+    """Numbers of verdicts with a score.
+
+    Args:
+        same: matches that are the person.
+        other: matches that are somebody else.
+    """
+
+    same: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        """Number of both."""
+        return self.same + self.other
+
+    @property
+    def missing(self) -> tuple[int, int]:
+        """Numbers of both kinds that are missing for a probability."""
+        return max(0, MIN_VERDICTS - self.same), max(0, MIN_VERDICTS - self.other)
 
 
 @dataclass(frozen=True)
 class ProbabilityCurve:
-    """Chance that a match is the same person, by its standardized similarity.
+    """Chance that a match is the same person, by its score.
 
     Args:
-        scores: ascending standardized similarities.
+        scores: ascending scores, see `score_matches`.
         chances: chance at each, never falling.
     """
 
@@ -27,13 +54,36 @@ class ProbabilityCurve:
         return np.interp(scores, self.scores, self.chances)
 
 
+def score_matches(z: np.ndarray, tail: StrangerTail, sightings: float | np.ndarray) -> np.ndarray:
+    """Return the scores (K,) that matches of different searches are compared by.
+
+    A score is minus the logarithm of the strangers that would look this alike in the whole gallery.
+    It falls as the gallery grows. Filters do not change it: fewer sightings of the person are
+    searched then, as well as fewer strangers. Beyond the lowest share that the tail can tell, it
+    goes on rising as in the far half of the tail.
+
+    Args:
+        z: (K,) standardized similarities.
+        tail: share of strangers by standardized similarity.
+        sightings: number of sightings in the gallery, of all matches or (K,) of each.
+    """
+    z, logs = np.asarray(z, float), np.log(tail.rates)
+    middle = int(np.searchsorted(-logs, -logs[-1] / 2, side="right")) - 1
+    steps = max(tail.scores[-1] - tail.scores[middle], _SHORTEST)
+    beyond = np.maximum(z - tail.scores[-1], 0) * (logs[middle] - logs[-1]) / steps
+    return beyond - np.log(tail.find_rates(z)) - np.log(np.maximum(sightings, 1))
+
+
 def fit_probability(scores: np.ndarray, same: np.ndarray) -> ProbabilityCurve | None:
     """Fit the chance of the same person by isotonic regression.
 
-    A verdict of each kind is added at either end (rule of succession), so that no chance is 0 or 1.
+    At each score it is fitted twice, with one more verdict of either kind there, and the two are
+    merged (Venn-Abers: Vovk, Petej and Fedorova, "Large-scale probabilistic predictors with and
+    without guarantees of validity", 2015). Where n verdicts are pooled, h of them "same", this is
+    (h + 1) / (n + 2): no chance is beyond 1 / (n + 2) and (n + 1) / (n + 2).
 
     Args:
-        scores: (V,) standardized similarities of the judged matches.
+        scores: (V,) scores of the judged matches.
         same: (V,) whether each is the same person.
 
     Returns:
@@ -42,16 +92,24 @@ def fit_probability(scores: np.ndarray, same: np.ndarray) -> ProbabilityCurve | 
     same = np.asarray(same, bool)
     if min(same.sum(), (~same).sum()) < MIN_VERDICTS:
         return None
-    from scipy.optimize import isotonic_regression
-
     values, codes = np.unique(np.asarray(scores, float), return_inverse=True)
     counts = np.bincount(codes).astype(float)
     hits = np.bincount(codes, weights=same)
-    for end in (0, -1):
-        counts[end] += 2
-        hits[end] += 1
-    chances = isotonic_regression(hits / counts, weights=counts).x
-    return ProbabilityCurve(tuple(values.tolist()), tuple(chances.tolist()))
+    rows = np.unique(np.linspace(0, len(values) - 1, _POINTS).round().astype(int))
+    chances = np.maximum.accumulate([_merge(hits, counts, row) for row in rows])  # rounding
+    return ProbabilityCurve(tuple(values[rows].tolist()), tuple(chances.tolist()))
+
+
+def _merge(hits: np.ndarray, counts: np.ndarray, row: int) -> float:
+    """Return the chance at one score from the fits with one more verdict of either kind there."""
+    from scipy.optimize import isotonic_regression
+
+    counts, hits = counts.copy(), hits.copy()
+    counts[row] += 1
+    low = isotonic_regression(hits / counts, weights=counts).x[row]
+    hits[row] += 1
+    high = isotonic_regression(hits / counts, weights=counts).x[row]
+    return float(high / (1 - low + high))
 
 
 def find_near_copies(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.strangers import street_strangers
+from benchmarks.strangers import street_strangers, verdict_probability
 from benchmarks.strangers.realised_strangers import main, measure
 from benchmarks.strangers.synthetic_galleries import RECIPES, GalleryRecipe, make_gallery
 
@@ -34,6 +34,15 @@ def test_a_gallery_is_the_same_each_time():
 def test_the_command_prints_a_table(capsys):
     main(["--seeds", "1", "--recipe", "200 people"])
     assert "stated 10 %" in capsys.readouterr().out
+
+
+def test_a_probability_by_verdicts_is_the_share_of_true_matches():
+    recipe = GalleryRecipe(people=300, strangers=300, cameras=4, visits=6)
+    figures = verdict_probability.measure(make_gallery(recipe, 0), [400])
+    assert set(figures) == {(400, place) for place in verdict_probability.PLACES}
+    assert max(one.error for one in figures.values()) < 0.1
+    for one in figures.values():
+        assert one.stated.sum() / one.same.sum() == pytest.approx(1, abs=0.3)
 
 
 def test_frames_of_the_motchallenge(tmp_path, capsys):

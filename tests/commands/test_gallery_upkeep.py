@@ -1,5 +1,6 @@
 """clsa-search: times and cameras, deletion, retention, exports, the watch list, watched folders."""
 
+import copy
 import csv
 import io
 import json
@@ -10,6 +11,7 @@ import sqlite3
 import subprocess
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,6 +267,69 @@ def test_many_people_are_searched_at_once(run, gallery, tmp_path):
         assert int(rows[4]["sighting"]) == find_sighting(store, 0).tracklet_id
     assert "expected one or more --image" in run(*words, "--id", 1, status=2)
     assert "none: No such file" in run(*words[:3], "--people", "none", status=2)
+
+
+def search_all(run, gallery, folder, *options):
+    """Search for red; return the matches by the id of their sighting."""
+    run("query", "--store", gallery, "--image", "red.png", "--output-dir", folder, *options)
+    (query,) = json.loads(Path(folder, "results.json").read_text())["queries"]
+    return {one["tracklet"]: one for one in query["matches"]}
+
+
+def test_verdicts_are_said_of_a_query_counted_and_forgotten(run, gallery, tmp_path):
+    write_image(tmp_path / "red.png", {3: 10})
+    found = search_all(run, gallery, "first")
+    first, second, third, *_ = found
+    said = "verdict", gallery, "--query", "first/results.json"
+    printed = run(*said, "--same", found[first]["detection"], second, "--other", third)
+    assert "street.db: 0 same, 0 somebody else\n3 verdicts more in searches that" in printed
+    assert "no probability yet: 50 same and 50 somebody else more are needed" in printed
+    assert "2 verdicts more" in run(*said, "--take-back", second)
+    assert "2 verdicts more" in run(*said, "--other", first)  # another mind
+    run("export", gallery, "said.csv", "--results", "first/results.json")
+    rows = csv.DictReader(io.StringIO((tmp_path / "said.csv").read_text("utf-8-sig")))
+    assert {int(row["sighting"]): row["said"] for row in rows if row["said"]} == {
+        first: "other",
+        third: "other",
+    }
+    assert "2 verdicts more" in run("verdict", gallery)
+    assert "2 verdicts forgotten" in run("verdict", gallery, "--forget")
+    assert "verdicts more" not in run("verdict", gallery)
+
+
+def test_verdicts_of_a_file_that_does_not_fit_are_refused(run, gallery, tmp_path):
+    write_image(tmp_path / "red.png", {3: 10})
+    (number, *_) = search_all(run, gallery, "first")
+    said = "verdict", gallery, "--query", "first/results.json"
+    for words, message in [
+        ((*said, "--same", 10**6), "1000000 is no match of this query; expected an id of it"),
+        ((*said, "--same", number, "--other", number), f"{number}: has two verdicts; expected one"),
+        (said, "--query: is given without --same, --other, --take-back; expected one"),
+        (("verdict", gallery, "--same", number), "--query: is missing; expected the results.json"),
+        ((*said, "--same", number, "--forget"), "--forget: is given with verdicts"),
+        ((*said, "--same", number, "--number", 2), "--number: 2; expected 1 to 1"),
+        (("verdict", "none.db"), "none.db"),
+    ]:
+        assert message in run(*words, status=2)
+    record = json.loads((tmp_path / "first" / "results.json").read_text())
+    for change, message in [
+        (lambda query: query["matches"][0].update(box=[1, 2, 3, 4]), "is another one in"),
+        (lambda query: query["matches"][0].update(tracklet=None), "has no sightings to judge"),
+        (lambda query: query.pop("id"), "query: 'None'; expected 8 to 64 letters"),
+        (lambda query: query.update(id="a b"), "query: 'a b'; expected 8 to 64 letters"),
+        (lambda query: query["matches"][0].update(z="high"), "match 1: z: 'high'; expected a"),
+    ]:
+        changed = copy.deepcopy(record)
+        change(changed["queries"][0])
+        (tmp_path / "changed.json").write_text(json.dumps(changed))
+        words = "verdict", gallery, "--query", "changed.json", "--same", number
+        assert message in run(*words, status=2)
+    (tmp_path / "two.json").write_text(json.dumps({"queries": record["queries"] * 2}))
+    words = "verdict", gallery, "--query", "two.json", "--same", number
+    assert "has 2 queries; expected --number" in run(*words, status=2)
+    assert "1 verdict more" in run(*words, "--number", 2)
+    (tmp_path / "list.json").write_text("[1]")
+    assert "is no results.json" in run(*words[:3], "list.json", *words[4:], status=2)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ const VERDICTS = [
 const state = {
   gallery: null, query: null, views: [], adding: false, answer: null, sorted: [], open: null,
   said: new Map(), marked: new Set(), page: 0, lanes: [], search: null,
+  persons: new Map(), person: null, saying: Promise.resolve(),
 };
 
 // ---------------------------------------------------------------- small helpers
@@ -143,7 +144,8 @@ async function loadImage(file) {
   await attempt(async () => {
     const type = file.type || "image/jpeg"; // browsers do not know all types
     try {
-      showQuery(await api("queries", { method: "POST", body: file, type }), file.name);
+      const query = await api("queries", { method: "POST", body: file, type });
+      showQuery(query, file.name, await sumBytes(file));
     } catch (error) {
       setHint(hint);
       throw error;
@@ -171,8 +173,14 @@ async function openLink() {
   }
 }
 
-function showQuery(query, name = query.name) {
-  state.query = query;
+/** Return a text that tells the bytes of a file from others; it stays in this page. */
+async function sumBytes(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  return `${bytes.length}-${bytes.reduce((sum, byte) => Math.imul(sum ^ byte, 16777619) >>> 0, 2166136261)}`;
+}
+
+function showQuery(query, name = query.name, identity = `${query.source}-${query.frame}`) {
+  state.query = { ...query, identity };
   $("query").hidden = false;
   $("query-name").textContent = name;
   $("query-image").src = address(`queries/${query.id}/image.jpg`);
@@ -234,12 +242,28 @@ function cutView([x0, y0, x1, y1]) {
 function addView(subject, title, picture) {
   picture.setAttribute("aria-label", title);
   picture.title = title;
-  if (!state.adding) state.said.clear(); // the verdicts were on another person
+  if (!state.adding) turnTo(subject);
   const view = { subject, title, picture };
   state.views = state.adding ? [...state.views, view] : [view];
   setAdding(false);
   showViews();
   search();
+}
+
+/**
+ * Turn to a person, with the verdicts of this session on the same image and box.
+ *
+ * The key names the person's search in the stored verdicts. It is random: it tells nothing of the image.
+ */
+function turnTo(subject) {
+  const { query, ...rest } = subject;
+  const identity = JSON.stringify(query ? [state.query.identity, rest] : rest);
+  if (!state.persons.has(identity)) {
+    const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+    state.persons.set(identity, { key: bytes.map((one) => one.toString(16).padStart(2, "0")).join(""), said: new Map() });
+  }
+  state.person = state.persons.get(identity);
+  state.said = state.person.said;
 }
 
 function showViews() {
@@ -413,7 +437,7 @@ function showWelcome() {
   const { gallery } = state;
   state.answer = null;
   $("marked").hidden = true;
-  $("answer-note").textContent = "";
+  $("answer-note").textContent = $("verdicts").textContent = "";
   if (gallery && !gallery.detections) {
     $("answer").textContent = "The gallery is empty";
     $("groups").replaceChildren(make("div", { className: "empty" },
@@ -434,6 +458,7 @@ function showFault(message) {
   state.answer = null;
   $("answer").textContent = "The search did not work";
   $("answer-note").textContent = message;
+  $("verdicts").textContent = "";
   $("groups").replaceChildren();
   showTimeline();
 }
@@ -454,6 +479,7 @@ function showAnswer() {
     answer.uniforms ? "Many people here are dressed alike: be careful." : "",
     "Re-identification sees clothes and build, not faces."];
   $("answer-note").textContent = notes.filter(Boolean).join(" ");
+  $("verdicts").textContent = answer.calibrated ? describeVerdicts() : "";
   $("groups").replaceChildren(...(answer.matches.length ? makeGroups(answer) : [make("div", { className: "empty" },
     make("p", { text: `No ${noun} is left by the filters.` }),
     make("button", { type: "button", text: "Clear the filters", onclick: clearFilters }))]));
@@ -495,8 +521,24 @@ function describeLikeness(match) {
   if (match.expected_strangers === null) return `${match.similarity.toFixed(3)} alike`;
   const count = match.expected_strangers;
   const text = count >= 10 ? Math.round(count).toLocaleString("en") : Number(count.toPrecision(2)).toString();
-  const chance = match.probability === null ? "" : `, ${Math.round(100 * match.probability)} % by your verdicts`;
+  const { same_verdicts: same, other_verdicts: other } = state.answer;
+  const chance = match.probability === null ? "" : `, ${formatChance(match.probability)} by your ${plural(same + other, "verdict")}`;
   return `${match.is_bound ? "<" : ""}${text} ${text === "1" ? "stranger" : "strangers"} this alike${chance}`;
+}
+
+/** Return a probability that is never 0 or 100 %. */
+function formatChance(probability) {
+  const percent = Math.round(100 * probability);
+  if (percent < 1) return "<1 %";
+  return percent > 99 ? ">99 %" : `${percent} %`;
+}
+
+/** Say how many verdicts there are, and how many are missing for a probability. */
+function describeVerdicts() {
+  const { same, other, missing_same, missing_other } = state.gallery.verdicts;
+  if (!same && !other) return "";
+  const missing = [missing_same && `${missing_same} same`, missing_other && `${missing_other} other`].filter(Boolean);
+  return `Your verdicts: ${same} same, ${other} other${missing.length ? `; ${missing.join(" and ")} more give a probability` : ""}.`;
 }
 
 function makeTile(match) {
@@ -523,6 +565,7 @@ function makeJudge(match) {
     const key = keyOf(match);
     if (state.said.get(key) === said) state.said.delete(key); else state.said.set(key, said);
     showSaid(document.querySelector(`.tile[data-key="${key}"]`), match);
+    storeSaid([match]);
     if (said === "other" && match.tracklet) search(); // near copies of somebody else go at once
   };
   const mark = make("input", {
@@ -533,6 +576,19 @@ function makeJudge(match) {
     make("button", { type: "button", className: "yes", text: "✓ same", title: "The same person (S)", onclick: say("same") }),
     make("button", { type: "button", className: "no", text: "✗ other", title: "Somebody else (X)", onclick: say("other") }),
     make("label", { title: "Mark (M)" }, mark));
+}
+
+/** Store what is said of matches now, one request after the other. */
+function storeSaid(matches) {
+  const { key, said } = state.person;
+  const verdicts = matches.filter((match) => match.tracklet).map((match) => ({
+    tracklet: match.tracklet, said: said.get(keyOf(match)) ?? null, z: match.z,
+  }));
+  if (!verdicts.length) return;
+  state.saying = state.saying.then(() => attempt(async () => {
+    state.gallery.verdicts = await api("verdicts", { method: "POST", json: { query: key, verdicts } });
+    $("verdicts").textContent = describeVerdicts();
+  }));
 }
 
 function showSaid(tile, match) {
@@ -554,9 +610,16 @@ function showMarked() {
     hasSightings && make("label", { className: "inline" }, "Export ", makeExportSelect(marked)),
     make("button", { type: "button", text: "Watch …", onclick: () => watchMarked(marked) }),
     hasSightings && make("button", { type: "button", className: "danger", text: "Delete …", onclick: () => deleteMarked(marked) }),
-    make("button", { type: "button", text: "Unmark", onclick: () => { state.marked.clear(); marked.forEach((one) => state.said.delete(keyOf(one))); showAnswer(); } })];
+    make("button", { type: "button", text: "Unmark", onclick: () => unmark(marked) })];
   $("marked").hidden = !marked.length;
   $("marked").replaceChildren(...children.filter(Boolean));
+}
+
+function unmark(marked) {
+  const taken = marked.filter((one) => state.said.delete(keyOf(one)));
+  state.marked.clear();
+  storeSaid(taken);
+  showAnswer();
 }
 
 function searchMarked(marked) {
@@ -622,8 +685,8 @@ async function deleteMarked(marked) {
     if (!answer) return;
     const done = await api("deletions", { method: "POST", json: { ...request, dry_run: false, confirm: plan.detections, force: plan.needs_force, erase: Boolean(answer.erase) } });
     notify(done.message, false);
-    request.tracklets.forEach((one) => state.said.delete(one));
     state.views = state.views.filter((view) => !request.tracklets.includes(view.subject.tracklet));
+    for (const { said } of state.persons.values()) request.tracklets.forEach((one) => said.delete(one));
     showViews();
     await describeGallery();
     await search();
@@ -803,7 +866,7 @@ function showFacts(facts, match, track, screen, tile) {
   };
   const isVideo = track.kind === "video" && !track.fault;
   facts.append(list, make("div", { className: "actions" },
-    make("button", { type: "button", className: "primary", text: "Search this person", onclick: () => { state.views = []; state.said.clear(); searchMarked([match]); } }),
+    make("button", { type: "button", className: "primary", text: "Search this person", onclick: () => { state.views = []; turnTo(subjectOf(match)); searchMarked([match]); } }),
     isVideo && make("button", { type: "button", className: "half", text: "‹ Seen", "aria-label": "Previous moment", onclick: jump(-1) }),
     isVideo && make("button", { type: "button", className: "half", text: "Seen ›", "aria-label": "Next moment", onclick: jump(1) }),
     !track.fault && make("button", {
