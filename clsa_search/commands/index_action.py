@@ -14,6 +14,7 @@ from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
     from clsa_search.data.given_detections import FileBoxes
+    from clsa_search.gallery import GalleryStore
     from clsa_search.retrieval import GallerySearch, IndexOptions, IndexReport
     from clsa_search.retrieval.folder_watch import FolderWatch
 
@@ -88,16 +89,12 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     from clsa_search.retrieval.hit_reports import format_hit, run_hook
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.retention import apply_retention
-    from clsa_search.retrieval.watch_hits import compare_people, list_pending, mark_reported
-    from clsa_search.retrieval.watch_list import load_stranger_count
+    from clsa_search.retrieval.watch_hits import list_pending, mark_reported
 
     problems = []
     if refresh_calibration(gallery.store) is not None:
         print_calibration(gallery.store)
-    count_strangers = load_stranger_count(gallery.store)
-    if count_strangers is not None:
-        options = {"false_alarms_per_day": args.false_alarms}
-        compare_people(gallery.store, count_strangers, **options)
+    _compare_people(gallery.store, args)
     for hit in list_pending(gallery.store):  # of an interrupted process too
         reason = run_hook(args.hook, hit) if args.hook else None
         if reason is None:
@@ -111,6 +108,39 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
         print(f"{args.store}: {count_noun(len(old.sightings), 'old sighting')} deleted", flush=True)
         print_left(old.left)
     return problems
+
+
+def _compare_people(store: "GalleryStore", args: argparse.Namespace) -> None:
+    """Compare the watch list with the new sightings, and say if it cannot report."""
+    from clsa_search.retrieval.gallery_calibration import StrangerCounter
+    from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.watch_hits import (
+        WATCHED_HOUR,
+        WHOLE_DAY,
+        compare_people,
+        tell_least_alarms,
+    )
+    from clsa_search.retrieval.watch_list import list_people
+
+    people = [one for one in list_people(store) if one.is_watched(time.time())]
+    if not people:
+        return
+    loaded = StrangerCounter(store).load()
+    if loaded.scale is None:
+        reason = printable(loaded.describe() or "")
+        print(f"watch list: not compared, the gallery is not calibrated: {reason}", flush=True)
+        return
+    days = WHOLE_DAY if args.watch is None else WATCHED_HOUR
+    least = tell_least_alarms(store, loaded.scale.lowest, days)
+    if least > args.false_alarms:
+        print(
+            f"watch list: nothing can be reported: {least:.2g} false alarms a day are the fewest "
+            f"that the calibration can tell, --false-alarms allows {args.false_alarms:g}; expected "
+            "more, fewer images of people, or `clsa-search calibrate` with more footage",
+            flush=True,
+        )
+    options = {"false_alarms_per_day": args.false_alarms, "least_days": days}
+    compare_people(store, loaded.count, **options)
 
 
 def _watch(gallery: "GallerySearch", args: argparse.Namespace, options: "IndexOptions") -> int:

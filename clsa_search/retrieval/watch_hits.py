@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from clsa_search.gallery import GalleryStore, Note, Tracklet
+from clsa_search.retrieval.time_format import CALENDAR_FROM
 from clsa_search.retrieval.watch_list import (
     HIT_KIND,
     PERSON_KIND,
@@ -24,6 +25,9 @@ DEFAULT_FALSE_ALARMS = 1.0
 """Accepted false alarms per day."""
 
 _DAY = 86400.0
+WHOLE_DAY, WATCHED_HOUR = 1.0, 1 / 24
+"""Fewest days that a gallery counts as: one that was indexed at once, and one that grows."""
+
 _BATCH = 4096  # tracklets to compare at a time
 
 
@@ -59,6 +63,7 @@ def compare_people(
     count_strangers: CountStrangers,
     *,
     false_alarms_per_day: float = DEFAULT_FALSE_ALARMS,
+    least_days: float = WHOLE_DAY,
     now: float | None = None,
 ) -> list[Hit]:
     """Compare watched people with the sightings since the last call; store and return the hits.
@@ -69,6 +74,7 @@ def compare_people(
         store: gallery.
         count_strangers: calibration of the gallery.
         false_alarms_per_day: accepted number for the whole list.
+        least_days: see `count_per_day`.
         now: present time in seconds.
     """
     now = time.time() if now is None else now
@@ -78,7 +84,7 @@ def compare_people(
     last = find_last(store)
     tracklets = store.tracklets()
     examples = sum(len(person.examples) for person in people)
-    per_day = count_per_day(tracklets) * examples
+    per_day = count_per_day(tracklets, least_days) * examples
     chains = {one.tracklet_id: one.chain for one in tracklets}
     notes = [one for one in store.notes(HIT_KIND) if one.detection is not None]
     found_in = store.find_tracklets([one.detection or 0 for one in notes])  # linked again since
@@ -122,14 +128,43 @@ def mark_reported(store: GalleryStore, hit: Hit) -> None:
             store.write_notes([replace(note, values=values)])
 
 
-def count_per_day(tracklets: Sequence[Tracklet]) -> float:
-    """Return the number of sightings per day; without times, all count as one day.
+def count_per_day(tracklets: Sequence[Tracklet], least_days: float = WHOLE_DAY) -> float:
+    """Return the number of sightings per day.
 
-    Tracklets that continue each other in the clips of a camera are one sighting.
+    Tracklets that continue each other in the clips of a camera are one sighting. Sightings without
+    a date count as if they were of one day.
+
+    Args:
+        tracklets: all of a gallery.
+        least_days: fewest days that the dated ones count as. While footage comes in, its first
+            hours tell what a day will bring.
     """
-    times = [one.first for one in tracklets if one.first is not None]
-    days = max(1.0, (max(times) - min(times)) / _DAY) if times else 1.0
-    return len({one.chain for one in tracklets}) / days
+    dated = [one for one in tracklets if one.first is not None and one.first >= CALENDAR_FROM]
+    times = [one.first for one in dated if one.first is not None]
+    undated = len({one.chain for one in tracklets} - {one.chain for one in dated})
+    if not times:
+        return float(undated)
+    days = max(least_days, (max(times) - min(times)) / _DAY)
+    return len({one.chain for one in dated}) / days + undated
+
+
+def tell_least_alarms(
+    store: GalleryStore,
+    lowest: float,
+    least_days: float = WHOLE_DAY,
+    now: float | None = None,
+) -> float:
+    """Return the fewest false alarms per day that a calibration can promise.
+
+    Args:
+        store: gallery with the watch list.
+        lowest: lowest share of strangers that the calibration tells.
+        least_days: see `count_per_day`.
+        now: present time in seconds.
+    """
+    now = time.time() if now is None else now
+    examples = sum(len(one.examples) for one in list_people(store) if one.is_watched(now))
+    return lowest * examples * count_per_day(store.tracklets(), least_days) if examples else 0.0
 
 
 def _compare(

@@ -126,6 +126,11 @@ class StrangerScale:
         self._tail = tail
         self._cohort = cohort
 
+    @property
+    def lowest(self) -> float:
+        """Lowest share of strangers that can be told."""
+        return self._tail.lowest
+
     def compare(
         self,
         query: np.ndarray,

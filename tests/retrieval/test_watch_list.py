@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run
 from clsa_search.retrieval.hit_reports import format_hit, run_hook
 from clsa_search.retrieval.hook_command import parse_hook
 from clsa_search.retrieval.watch_hits import (
+    WATCHED_HOUR,
     Hit,
     compare_people,
     count_per_day,
     list_pending,
     mark_reported,
+    tell_least_alarms,
 )
 from clsa_search.retrieval.watch_list import (
     MAX_EXAMPLES,
@@ -112,6 +115,23 @@ def test_the_knob_is_false_alarms_per_day(store):
 def test_sightings_per_day_come_from_their_times(store):
     assert count_per_day(store.tracklets()) == 5  # of three seconds: as one day
     assert count_per_day([]) == 0
+
+
+def test_the_first_hours_tell_the_rate_of_a_growing_gallery(store):
+    assert count_per_day(store.tracklets(), WATCHED_HOUR) == 24 * 4 + 1  # and a photo without date
+
+
+def test_times_within_videos_are_no_days(store, tmp_path):
+    first = store.tracklets()
+    undated = [replace(one, first=5.0, last=6.0) for one in first[:1]]
+    assert count_per_day([*undated, *first[1:]]) == 5  # not one in two thousand days
+
+
+def test_the_fewest_alarms_follow_the_list(store):
+    assert tell_least_alarms(store, 0.001) == 0
+    add_person(store, "Ann", embed(3, 1))
+    add_person(store, "Bob", embed(0), until=DAY)
+    assert tell_least_alarms(store, 0.001) == pytest.approx(0.001 * 2 * 5)
 
 
 def test_a_watch_ends(store):
