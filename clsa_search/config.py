@@ -242,7 +242,8 @@ def _add_alignment(reid: CN) -> None:
 
 def _add_solver(solver: CN) -> None:
     # Length of the training in epochs of DATASETS.TRAIN; 0: MAX_ITER iterations. MAX_ITER then is
-    # the unit of STEPS, CHECKPOINT_PERIOD and TEST.EVAL_PERIOD, which keep their proportion to it.
+    # the unit of STEPS, WARMUP_ITERS, CHECKPOINT_PERIOD and TEST.EVAL_PERIOD, which keep their
+    # proportion to it.
     solver.EPOCHS = 0.0
     # "SGD", or "AdamW" with MOMENTUM as its beta 1 and decoupled WEIGHT_DECAY.
     solver.OPTIMIZER = "SGD"

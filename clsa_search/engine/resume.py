@@ -22,7 +22,16 @@ FREE_KEYS = re.compile(
     r"|OUTPUT_DIR|MODEL\.(DEVICE|WEIGHTS)|DATALOADER\.NUM_WORKERS|CUDNN_BENCHMARK|VIS_PERIOD"
     r"|TEST\..*|.*[._]TEST"
 )
-"""Keys that may change; of SOLVER.STEPS only the steps still to come."""
+"""Keys that may change; of SOLVER.STEPS only the steps still to come.
+
+SOLVER.WARMUP_ITERS may change once both warm-ups are over.
+"""
+
+HOW_TO_GO_ON = (
+    "expected the config of the run, or for a new training another OUTPUT_DIR, that folder moved "
+    "away, or a start without --resume"
+)
+"""End of the message about a run that cannot be resumed."""
 
 Changes = dict[str, tuple[Any, Any]]
 """Value of the run and value now by key."""
@@ -64,6 +73,9 @@ def list_refused(changes: Changes, iterations: int) -> list[str]:
         before, now = ([n for n in steps if n < iterations] for steps in changes[key])
         if before != now:
             refused[key] = changes[key]
+    warmups = refused.get("SOLVER.WARMUP_ITERS")
+    if warmups and max(warmups) <= iterations:
+        del refused["SOLVER.WARMUP_ITERS"]
     return [
         f"{key} is {now!r}, but {old!r} in the {CONFIG_FILE} of the run"
         for key, (old, now) in refused.items()
@@ -83,8 +95,7 @@ def check_changes(cfg: CfgNode, changes: Changes, iterations: int) -> None:
     """
     if refused := list_refused(changes, iterations):
         raise InputError(
-            f"{cfg.OUTPUT_DIR}: {'; '.join(refused)}; a resumed run trains as before: expected "
-            "the value of the run, or a start without --resume"
+            f"{cfg.OUTPUT_DIR}: {'; '.join(refused)}; a resumed run trains as before: {HOW_TO_GO_ON}"
         )
     if cfg.SOLVER.MAX_ITER < iterations:
         raise InputError(

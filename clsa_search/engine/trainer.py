@@ -27,8 +27,8 @@ from clsa_search.engine.memory import reported_out_of_memory
 from clsa_search.engine.optimizer import build_optimizer
 from clsa_search.engine.output_dir import DeferredWriters, save_config, set_aside, trim_metrics
 from clsa_search.engine.precision import prepare_for_training, read_amp_dtype
-from clsa_search.engine.resume import check_changes, find_changes, list_refused
-from clsa_search.engine.schedule import with_schedule
+from clsa_search.engine.resume import HOW_TO_GO_ON, check_changes, find_changes, list_refused
+from clsa_search.engine.schedule import warn_of_long_warmup, with_schedule
 from clsa_search.engine.setup import check_trainable, reported_building, with_identities
 from clsa_search.engine.train_loop import AccumulatingTrainer
 from clsa_search.engine.weight_average import AverageWeights
@@ -58,6 +58,7 @@ class PersonSearchTrainer(DefaultTrainer):
         amp_dtype = read_amp_dtype(cfg)
         records = load_training_records(cfg.DATASETS.TRAIN)
         cfg = with_schedule(with_identities(cfg, records), records)
+        warn_of_long_warmup(cfg)
         step = partial(
             AccumulatingTrainer,
             amp_dtype=amp_dtype,
@@ -131,7 +132,8 @@ class PersonSearchTrainer(DefaultTrainer):
         try:
             self.checkpointer.load_strictly(path)
         except InputError as error:  # a changed key may be the reason
-            raise InputError("; ".join([str(error), *list_refused(changes, 0)])) from error
+            reasons = [str(error), *list_refused(changes, 0)]
+            raise InputError(f"{'; '.join(reasons)}; {HOW_TO_GO_ON}") from error
         self.start_iter = self.iter + 1
         check_changes(self.cfg, changes, self.start_iter)
 

@@ -24,6 +24,9 @@ def read_schedule(cfg):
     return solver.MAX_ITER, solver.STEPS, solver.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD
 
 
+STRONG = ["R50", "convnext_b", "solider_swin_b"]
+
+
 @pytest.mark.parametrize(
     ("epochs", "batch", "eval_period", "expected"),
     [
@@ -40,9 +43,11 @@ def test_the_schedule_keeps_its_proportions(tiny_cfg, epochs, batch, eval_period
     solver.EPOCHS, solver.IMS_PER_BATCH, tiny_cfg.TEST.EVAL_PERIOD = epochs, batch, eval_period
     solver.MAX_ITER, solver.STEPS, solver.CHECKPOINT_PERIOD = 20, (16, 18), 1
     before = copy.deepcopy(tiny_cfg)
+    solver.WARMUP_ITERS = before.SOLVER.WARMUP_ITERS = 2
     cfg = with_schedule(tiny_cfg, [{}] * 100)
     assert read_schedule(cfg) == expected and tiny_cfg == before
-    assert cfg.SOLVER.WARMUP_ITERS == solver.WARMUP_ITERS
+    assert cfg.SOLVER.WARMUP_ITERS == round(2 / 20 * expected[0])
+    assert with_schedule(cfg, [{}] * 100).SOLVER.WARMUP_ITERS == cfg.SOLVER.WARMUP_ITERS
     assert read_schedule(with_schedule(cfg, [{}] * 100)) == expected, (
         "the saved config means itself"
     )
@@ -72,3 +77,32 @@ def test_a_longer_run_cannot_move_a_step_that_is_over(tiny_cfg):
     tiny_cfg.SOLVER.EPOCHS = 3.0
     with pytest.raises(InputError, match=r"SOLVER.STEPS is \(8,\), but \(4,\)"):
         PersonSearchTrainer(tiny_cfg).resume_or_load(resume=True)
+
+
+@pytest.mark.parametrize("images", [30, 380, 11206])
+@pytest.mark.parametrize("name", STRONG)
+def test_the_strong_recipes_warm_up_for_an_epoch_of_any_dataset(name, images):
+    cfg = with_schedule(load_config(f"clsa_strong_{name}_cuhk_sysu"), [{}] * images)
+    assert cfg.SOLVER.WARMUP_ITERS == pytest.approx(images / 8, abs=1)
+
+
+def test_the_warm_up_may_change_when_it_is_over(tiny_cfg):
+    tiny_cfg.merge_from_list([*EPOCHS, "SOLVER.WARMUP_ITERS", "1"])
+    losses = train(tiny_cfg)[1]
+    folder = Path(tiny_cfg.OUTPUT_DIR)
+    assert load_config(folder / "config.yaml").SOLVER.WARMUP_ITERS == 2
+    (folder / "last_checkpoint").write_text("model_0000003.pth")
+    tiny_cfg.SOLVER.WARMUP_ITERS = 0
+    assert train(tiny_cfg, resume=True)[1] == {i: losses[i] for i in (4, 5)}
+    (folder / "last_checkpoint").write_text("model_0000001.pth")
+    tiny_cfg.SOLVER.WARMUP_ITERS = 2
+    with pytest.raises(InputError, match="SOLVER.WARMUP_ITERS is 4, but 0"):
+        train(tiny_cfg, resume=True)
+
+
+@pytest.mark.parametrize(("warmup", "warns"), [(5, False), (6, True), (1000, True)])
+def test_a_warm_up_that_never_ends_is_reported(tiny_cfg, caplog, warmup, warns):
+    tiny_cfg.merge_from_list(["SOLVER.MAX_ITER", "6", "SOLVER.WARMUP_ITERS", str(warmup)])
+    PersonSearchTrainer(tiny_cfg)
+    message = f"SOLVER.WARMUP_ITERS is {warmup}, but the training has 6 iterations"
+    assert (message in caplog.text) == warns
