@@ -17,7 +17,7 @@ from clsa_search.retrieval.erasure import Suppression, move_suppressed
 from clsa_search.retrieval.index_options import IndexOptions, IndexReport
 from clsa_search.retrieval.index_planner import IndexPlanner, PlannedFile
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
-from clsa_search.retrieval.prefetch import prefetch
+from clsa_search.retrieval.prefetch import prefetch, work_ahead
 from clsa_search.retrieval.source_files import list_media
 from clsa_search.retrieval.source_moves import find_renamed
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
@@ -42,6 +42,18 @@ class _Sample(NamedTuple):
     frame: int | None = None
     time: float | None = None
     problem: str | None = None
+
+
+class _Batch(NamedTuple):
+    """Samples that are stored together.
+
+    Args:
+        samples: the samples, in order.
+        detections: those of the images and frames, by their position in `samples`.
+    """
+
+    samples: Sequence[_Sample]
+    detections: dict[int, ImageDetections]
 
 
 class Indexer:
@@ -123,13 +135,17 @@ class Indexer:
         size, threads = self.options.batch_size, self.options.threads
         # one batch may wait while each thread works on the next one
         count = size + threads
+        # a GPU works on the next batch while the one before is stored; a CPU would share its cores
+        ahead = int(str(self.predictor.device).startswith("cuda"))
         with closing(prefetch(self._read(files), count=count, threads=threads)) as samples:
-            while batch := list(islice(samples, size)):
-                images, detections = self._index(batch)
-                self.report.images += images
-                self.report.detections += detections
-                on_stored(images, detections)
-                self._link(path for path in videos if self._next_frames.get(path, 0) is None)
+            batches = iter(lambda: list(islice(samples, size)), [])
+            with closing(work_ahead(self._detect, batches, count=ahead)) as detected:
+                for batch in detected:
+                    images, detections = self._store(batch)
+                    self.report.images += images
+                    self.report.detections += detections
+                    on_stored(images, detections)
+                    self._link(x for x in videos if self._next_frames.get(x, 0) is None)
         self._link(self.store.unlinked())  # also those of an interrupted run
 
     def _follow_renames(self, paths: Sequence[str]) -> list[str]:
@@ -210,17 +226,25 @@ class Indexer:
         height, width = image.shape[:2]
         return self.predictor.prepare(image, detections=file.boxes[number].fit(width, height))
 
-    def _index(self, batch: Sequence[_Sample]) -> tuple[int, int]:
+    def _detect(self, samples: Sequence[_Sample]) -> _Batch:
+        """Detect the people of a batch, except in files of other processes."""
+        inputs = {
+            number: sample.model_input
+            for number, sample in enumerate(samples)
+            if sample.model_input is not None and sample.file.path not in self._conflicts
+        }
+        found = self.predictor.detect([*inputs.values()])
+        return _Batch(samples, dict(zip(inputs, found, strict=True)))
+
+    def _store(self, batch: _Batch) -> tuple[int, int]:
         """Store a batch; return its numbers of images and detections."""
-        for sample in batch:
+        for sample in batch.samples:
             if sample.problem:
                 self.report.problems.append((sample.file.path, sample.problem))
-        samples = [sample for sample in batch if sample.file.path not in self._conflicts]
-        inputs = [one.model_input for one in samples if one.model_input is not None]
-        found = self.predictor.detect(inputs)
-        filled = [one for one in samples if one.model_input is not None]
-        images = [self._make_image(*pair) for pair in zip(filled, found, strict=True)]
-        self._add(images, self._get_progress(samples))
+        pairs = [(batch.samples[number], found) for number, found in batch.detections.items()]
+        images = [self._make_image(*pair) for pair in pairs]
+        mine = [sample for sample in batch.samples if sample.file.path not in self._conflicts]
+        self._add(images, self._get_progress(mine))
         stored = [image for image in images if image.source not in self._conflicts]
         return len(stored), sum(len(image.detections) for image in stored)
 

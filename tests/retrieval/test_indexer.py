@@ -454,6 +454,56 @@ def test_errors_of_the_model_reach_the_caller(media, tmp_path):
         index(store, media, predictor=Failing())
 
 
+class AheadPredictor(BlockPredictor):
+    """A predictor that passes for one of a GPU: batches are detected while others are stored."""
+
+    device = "cuda:0"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_a_gpu_that_works_ahead_stores_the_same(media, tmp_path, batch_size):
+    options = {"rate": 5, "batch_size": batch_size}
+    with open_gallery(tmp_path / "plain") as plain, open_gallery(tmp_path) as store:
+        reports = [
+            index(plain, media, **options)[0],
+            index(store, media, predictor=AheadPredictor(), **options)[0],
+        ]
+        assert reports[0] == reports[1] and reports[0].images > 10
+        assert list_rows(store) == list_rows(plain)
+        assert [s.path for s in store.sources()] == [s.path for s in plain.sources()]
+
+
+def test_what_a_gpu_found_before_an_error_is_stored(media, tmp_path):
+    class Mortal(AheadPredictor):
+        def detect(self, images):
+            if self.num_images == 4:
+                raise InputError("a batch of 2 images: out of memory")
+            return super().detect(images)
+
+    with open_gallery(tmp_path) as store:
+        with pytest.raises(InputError, match="a batch of 2 images"):
+            index(store, media, predictor=Mortal(), rate=5, batch_size=2)
+        stored = list_rows(store)
+        assert stored
+        index(store, media, predictor=AheadPredictor(), rate=5, batch_size=2)
+        assert set(stored) <= set(list_rows(store))
+        whole = list_rows(store)
+    with open_gallery(tmp_path / "whole") as store:
+        index(store, media, rate=5)
+        assert sorted(list_rows(store)) == sorted(whole)
+
+
+def test_files_of_another_process_are_left_to_it_by_a_gpu(media, tmp_path):
+    with open_gallery(tmp_path) as store:
+        indexer = Indexer(AheadPredictor(), store, IndexOptions(batch_size=1))
+        indexer.plan([media])
+        path = str(media / "door.avi")
+        store.add([], [IndexProgress(path, "of another process", next_frame=1)])
+        indexer.run()
+        assert indexer.report.conflicts == [path]
+        assert indexer.report.detections == store.count() == 3
+
+
 def test_several_threads_prepare_images_and_frames(media, tmp_path):
     class Paired(BlockPredictor):
         """A predictor that prepares images in pairs only."""

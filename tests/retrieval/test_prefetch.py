@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from clsa_search.retrieval.prefetch import prefetch
+from clsa_search.retrieval.prefetch import prefetch, work_ahead
 
 
 def test_results_have_the_order_of_the_tasks():
@@ -82,3 +82,39 @@ def test_a_task_that_hangs_does_not_keep_the_program_from_ending():
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stdout) == (0, b"1\n")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_one_thread_works_ahead_in_order(count):
+    threads, done = set(), []
+
+    def work(number):
+        threads.add(threading.current_thread())
+        done.append(number)
+        return -number
+
+    results = work_ahead(work, range(20), count=count)
+    for taken in range(10):
+        assert next(results) == -taken
+        assert taken + 1 <= len(done) <= taken + 1 + count
+    results.close()
+    assert done == list(range(len(done))) and len(threads) == 1
+    assert (threading.current_thread() in threads) == (count == 0)
+    assert list(work_ahead(work, [], count=count)) == []
+    assert list(work_ahead(work, [5], count=count)) == [-5]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_an_error_of_work_comes_after_the_results_before_it(count):
+    results = work_ahead(lambda x: 1 // x, [1, 1, 0, 1], count=count)
+    assert [next(results), next(results)] == [1, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_the_next_work_is_done_while_a_result_is_used():
+    started = threading.Event()
+    results = work_ahead(lambda x: started.set() if x else None, [0, 1, 0], count=1)
+    next(results)
+    assert started.wait(10)
+    results.close()
