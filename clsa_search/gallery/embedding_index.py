@@ -124,10 +124,11 @@ class EmbeddingIndex:
         cameras = None if where.cameras is None else tuple(where.cameras)
         sources = None if where.sources is None else tuple(source_ids)
         key = cameras, sources, where.since, where.until, where.min_score
-        if self._last_selection is None or self._last_selection[0] != key:
+        last = self._last_selection
+        if last is None or last[0] != key:
             rows = self._find_rows(*key)
-            self._last_selection = key, Selection(rows, rows.cpu().numpy())
-        return self._last_selection[1]
+            self._last_selection = last = key, Selection(rows, rows.cpu().numpy())
+        return last[1]
 
     def search(
         self, queries: torch.Tensor, k: int, selection: Selection | None, *, per_group: bool

@@ -153,9 +153,14 @@ class Replay:
     def _capture(self, function: TensorFunction, pool: Any) -> None:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._arguments[0].device):
+            stream = torch.cuda.current_stream()
             function(*self._arguments)  # libraries prepare themselves in a first call
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                self._results = function(*self._arguments)
+            try:
+                with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                    self._results = function(*self._arguments)
+            except RuntimeError:
+                torch.cuda.set_stream(stream)  # a recording that fails leaves its own stream on
+                raise
         self._run = graph.replay
 
     def _refresh(self, function: TensorFunction) -> None:

@@ -1,5 +1,6 @@
 """Functions with launches on a GPU recorded once for each repeated size."""
 
+import logging
 import math
 from collections import OrderedDict
 from threading import Lock
@@ -11,12 +12,15 @@ from clsa_search.modeling.gpu_ops import Replay, TensorFunction, Tensors, new_po
 
 _SMALLEST_BUCKET = 8
 
+logger = logging.getLogger(__name__)
+
 
 class RecordedFunction:
     """A function of tensors, replayed for repeated sizes.
 
     A size is recorded when it comes again while it is among the last `capacity` sizes. So images
-    that all differ in size cost no recordings. Several threads may call it.
+    that all differ in size cost no recordings. After a recording that failed, because the function
+    waits for the device or memory is short, it runs as it is. Several threads may call it.
 
     Args:
         function: function whose result's shapes follow from its arguments' shapes; it may not wait
@@ -51,9 +55,17 @@ class RecordedFunction:
                 return replay(*arguments)
         return self.function(*arguments)
 
-    def _record(self, arguments: tuple[torch.Tensor, ...]) -> Replay:
+    def _record(self, arguments: tuple[torch.Tensor, ...]) -> Replay | None:
+        """Record the function for the sizes of some arguments; return None if that fails."""
         self._pool = self._pool or new_pool(arguments[0].device)
-        return Replay(self.function, arguments, self._pool)
+        try:
+            return Replay(self.function, arguments, self._pool)
+        except RuntimeError as error:  # a fault of the function itself shows in the next call
+            reason = str(error).strip().partition("\n")[0]
+            logger.warning("Launches are not recorded, which takes longer: %s", reason)
+            self.capacity, self._pool = 0, None
+            self._replays.clear()
+            return None
 
 
 def bucket_size(count: int) -> int:

@@ -64,6 +64,38 @@ def test_the_latest_sizes_are_recorded_when_they_repeat(monkeypatch, counts, rec
     assert len(made) == recordings
 
 
+def test_a_function_that_cannot_be_recorded_runs_as_it_is(monkeypatch, caplog):
+    tries = []
+
+    class Replay:
+        def __init__(self, function, arguments, pool):
+            tries.append(len(arguments[0]))
+            if len(tries) > 1:
+                raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+        def __call__(self, *arguments):
+            return {"sum": "recorded"}
+
+    monkeypatch.setattr("clsa_search.modeling.graphs.Replay", Replay)
+    recorded = RecordedFunction(Doubling(), capacity=3, max_elements=100)
+    offset = torch.zeros(())
+    assert [recorded(torch.ones(1, 2), offset)["sum"] for _ in range(2)][1] == "recorded"
+    for count in (2, 2, 2, 1, 1):  # also sizes that are recorded already
+        assert recorded(torch.ones(count, 2), offset)["sum"].tolist() == [[2.0, 2.0]] * count
+    assert tries == [1, 2]
+    assert caplog.text.count("not recorded, which takes longer: operation not permitted") == 1
+
+
+def test_a_fault_of_the_function_is_raised():
+    def fail(x):
+        raise RuntimeError("of the function")
+
+    recorded = RecordedFunction(fail, capacity=3, max_elements=100)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="of the function"):
+            recorded(torch.zeros(1))
+
+
 def test_buckets_are_few_and_nearly_full():
     sizes = [bucket_size(count) for count in range(1, 600)]
     assert sizes[:9] == [8] * 8 + [16] and sizes[63:66] == [64, 80, 80]
