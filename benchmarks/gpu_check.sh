@@ -1,5 +1,5 @@
 #!/bin/bash
-# Test and measure on a GPU, in at most five and a half minutes:
+# Test and measure on a GPU, in at most six minutes:
 #
 #   benchmarks/gpu_check.sh OUTPUT [WHEELS]
 #

@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S", help="default 1 2 3")
     add("--output-dir", type=Path, required=True, help="folder of all runs and the table")
     add("--detector-weights", metavar="FILE", help="checkpoint with the detector of all runs")
-    add("--num-gpus", type=int, default=1, help="GPUs per training")
+    add("--num-gpus", type=whole_number(), default=1, metavar="N", help="GPUs per training")
     add("--jobs", type=whole_number(1), default=1, metavar="N", help="runs at a time (default 1)")
     add("--keep-weights", action="store_true", help="keep the checkpoints of crops' runs")
     add("--dry-run", action="store_true", help="print the commands of the unfinished runs")

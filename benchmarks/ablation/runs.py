@@ -19,6 +19,7 @@ from detectron2.config import CfgNode
 
 from benchmarks.ablation.variants import VARIANTS, Variant
 from clsa_search.atomic_io import replace_file
+from clsa_search.config_files import read_config
 from clsa_search.data.crop_mapper import uses_crops
 from clsa_search.engine import load_config
 from clsa_search.engine.inference import inference_dir
@@ -121,9 +122,16 @@ def find_finished(output_dir: Path) -> list[Run]:
     runs = []
     for variant in VARIANTS.values():
         for requested in sorted((output_dir / variant.name).glob(f"seed*/{REQUESTED_FILE}")):
-            cfg = CfgNode(yaml.safe_load(requested.read_text(encoding="utf-8")))
-            run = Run(variant, cfg.SEED, cfg, requested.parent, [])
-            if run.is_finished:
+            cfg = CfgNode(_read_requested(requested))
+            try:
+                run = Run(variant, cfg.SEED, cfg, requested.parent, [])
+                is_finished = run.is_finished
+            except (AttributeError, TypeError, IndexError) as error:
+                raise InputError(
+                    f"{requested}: {error}; expected the whole config of a run, as the grid wrote "
+                    "it, or no such folder"
+                ) from error
+            if is_finished:
                 runs.append(run)
     if not runs:
         raise InputError(f"{output_dir}: holds no finished run; expected the folder of a grid")
@@ -226,7 +234,7 @@ def _check_folder(run: Run) -> None:
                 "expected an empty folder or an interrupted run of this command"
             )
         return
-    before = _flatten(yaml.safe_load(requested.read_text(encoding="utf-8")))
+    before = _flatten(_read_requested(requested))
     now = _flatten(yaml.safe_load(run.cfg.dump()))
     # A key in only one of them was added or removed by the code.
     for key in sorted(before.keys() & now.keys() - _MACHINE_KEYS):
@@ -235,6 +243,11 @@ def _check_folder(run: Run) -> None:
                 f"{run.folder}: holds a run of another config: {key} was {before[key]}, now it is "
                 f"{now[key]}; expected the same config, or another --output-dir"
             )
+
+
+def _read_requested(path: Path) -> dict[str, Any]:
+    """Return the config of a run, which may lack keys of today."""
+    return read_config(str(path))[-1][1]
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,12 @@ from detectron2.checkpoint.c2_model_loading import convert_c2_detectron_names
 
 from clsa_search.checkpoint.conventions import CONFIG_CONVENTION
 from clsa_search.checkpoint.other_networks import name_other_network
-from clsa_search.checkpoint.public_weights import UNUSED_SUFFIXES, Tensors, read_state_dict
+from clsa_search.checkpoint.public_weights import (
+    UNUSED_SUFFIXES,
+    Tensors,
+    read_state_dict,
+    refuses_damaged,
+)
 from clsa_search.checkpoint.resnet_layouts import rename_torchvision
 from clsa_search.checkpoint.staged_layouts import LAYOUTS, rename_staged
 from clsa_search.errors import InputError
@@ -70,6 +75,7 @@ def find_architecture(names: Iterable[str]) -> str | None:
     return next((kind for mark, kind in _ARCHITECTURES.items() if mark in names), None)
 
 
+@refuses_damaged
 def read_backbone(
     path: str, *, backbone: str, convention: str | None = None, names: Sequence[str] = ()
 ) -> PretrainedBackbone:

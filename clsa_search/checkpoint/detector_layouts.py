@@ -19,6 +19,7 @@ from clsa_search.checkpoint.public_weights import (
     StateDict,
     Tensors,
     read_state_dict,
+    refuses_damaged,
 )
 from clsa_search.checkpoint.torchvision_names import rename_detector
 from clsa_search.errors import InputError
@@ -56,6 +57,7 @@ _PROJECTS = (
 )
 
 
+@refuses_damaged
 def read_detector(path: str, *, person_class: int | None = None) -> PublicDetector:
     """Read a detector.
 

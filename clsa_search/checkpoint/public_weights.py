@@ -1,7 +1,9 @@
 """Complete public networks, recognized in a checkpoint: the parts of a searching model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ UNUSED_SUFFIXES = ("num_batches_tracked", "_momentum")
 """Ends of the names of tensors without effect on the output of a network."""
 
 Tensors = dict[str, torch.Tensor]
+_Options = ParamSpec("_Options")
+_Weights = TypeVar("_Weights")
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,34 @@ def read_state_dict(path: str) -> StateDict:
     tensors = {
         name: torch.tensor(value) if isinstance(value, np.ndarray) else value.detach()
         for name, value in loaded.items()
-        if isinstance(value, np.ndarray | torch.Tensor)
+        if isinstance(name, str) and isinstance(value, np.ndarray | torch.Tensor)
     }
     if not tensors:
         raise InputError(f"{path}: holds no tensors; expected the weights of a network")
     check_finite(path, tensors)
     return StateDict(path, tensors, author)
+
+
+def refuses_damaged(
+    read: Callable[Concatenate[str, _Options], _Weights],
+) -> Callable[Concatenate[str, _Options], _Weights]:
+    """Decorate a reader of a network's file: any error becomes an InputError with the path.
+
+    The names of a file tell its network, but tensors of it may be missing or have another shape.
+    """
+
+    @wraps(read)
+    def read_or_refuse(path: str, *args: _Options.args, **options: _Options.kwargs) -> _Weights:
+        try:
+            return read(path, *args, **options)
+        except InputError:
+            raise
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"{path}: the names of its tensors are known, but not their shapes, or some are "
+                f"missing ({type(error).__name__}: {reason}); expected the unchanged file of its "
+                "project"
+            ) from error
+
+    return read_or_refuse

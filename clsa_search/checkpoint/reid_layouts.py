@@ -18,6 +18,7 @@ from clsa_search.checkpoint.public_weights import (
     PublicEmbedder,
     Tensors,
     read_state_dict,
+    refuses_damaged,
 )
 from clsa_search.checkpoint.reid_config import (
     LEVEL,
@@ -89,6 +90,7 @@ class _Parts:
     left_over: list[str] = field(default_factory=list)
 
 
+@refuses_damaged
 def read_embedder(path: str, options: EmbedderOptions | None = None) -> PublicEmbedder:
     """Read a complete re-ID network.
 

@@ -16,6 +16,7 @@ from clsa_search.checkpoint.public_weights import (
     StateDict,
     Tensors,
     read_state_dict,
+    refuses_damaged,
 )
 from clsa_search.checkpoint.resnet_layouts import rename_torchvision
 from clsa_search.errors import InputError
@@ -72,6 +73,7 @@ _CONFIG = {
 _NMS_THRESH_TEST = {"NAE": 0.4, "SeqNet": 0.5}
 
 
+@refuses_damaged
 def read_searcher(path: str) -> PublicSearcher:
     """Read the searching model in a file.
 

@@ -95,7 +95,8 @@ def check_changes(cfg: CfgNode, changes: Changes, iterations: int) -> None:
     """
     if refused := list_refused(changes, iterations):
         raise InputError(
-            f"{cfg.OUTPUT_DIR}: {'; '.join(refused)}; a resumed run trains as before: {HOW_TO_GO_ON}"
+            f"{cfg.OUTPUT_DIR}: {'; '.join(refused)}; a resumed run trains as before: "
+            f"{HOW_TO_GO_ON}"
         )
     if cfg.SOLVER.MAX_ITER < iterations:
         raise InputError(

@@ -7,14 +7,33 @@ from collections.abc import Sequence
 from threading import get_ident
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.backbone import FPN, Backbone
+
+from clsa_search.errors import InputError
 
 
 def feature_shapes(backbone: Backbone) -> dict[str, ShapeSpec]:
     """Return the shapes of a backbone's outputs and of the stages below its feature pyramid."""
     stages = backbone.bottom_up.output_shape() if isinstance(backbone, FPN) else {}
     return {**stages, **backbone.output_shape()}
+
+
+def lacking_output(cfg: CfgNode, error: KeyError) -> Exception:
+    """Return what to raise for a KeyError while a detector is built.
+
+    It is an InputError if RPN or ROI heads read an output that the backbone lacks.
+    """
+    name = error.args[0] if error.args else None
+    for key in ("FPN", "RPN", "ROI_HEADS"):
+        if name in (names := list(cfg.MODEL[key].IN_FEATURES)):
+            return InputError(
+                f"MODEL.{key}.IN_FEATURES is {names}, but MODEL.BACKBONE.NAME "
+                f"{cfg.MODEL.BACKBONE.NAME} has no output {name!r}; expected outputs of this "
+                "backbone, or one with a feature pyramid, such as build_resnet_fpn_backbone"
+            )
+    return error
 
 
 def compute_features(

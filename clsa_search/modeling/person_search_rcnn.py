@@ -11,7 +11,7 @@ from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from clsa_search.modeling.anchors import use_quiet_anchors
-from clsa_search.modeling.backbones import compute_features, feature_shapes
+from clsa_search.modeling.backbones import compute_features, feature_shapes, lacking_output
 from clsa_search.modeling.batched_detector import BatchedDetector
 from clsa_search.modeling.criterion import CLSACriterion
 from clsa_search.modeling.gpu_ops import send
@@ -60,7 +60,10 @@ class PersonSearchRCNN(GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """Return the constructor arguments for a config."""
-        detector = super().from_config(use_quiet_anchors(cfg))
+        try:
+            detector = super().from_config(use_quiet_anchors(cfg))
+        except KeyError as error:
+            raise lacking_output(cfg, error) from error
         branch = build_reid_branch(cfg, feature_shapes(detector["backbone"]))
         # the order of construction decides the random weights for a seed
         criterion = CLSACriterion(cfg, list(branch.output_shape()))

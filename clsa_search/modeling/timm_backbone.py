@@ -89,7 +89,7 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         import timm
     except ImportError as error:
         raise InputError(
-            f"MODEL.TIMM.NAME {cfg.MODEL.TIMM.NAME!r} needs the package timm, and importing it "
+            f"TIMM.NAME {cfg.MODEL.TIMM.NAME!r} needs the package timm, and importing it "
             f"failed ({error}); run: pip install clsa_search[timm]"
         ) from error
     options, freeze_at = cfg.MODEL.TIMM, cfg.MODEL.BACKBONE.FREEZE_AT
@@ -103,10 +103,10 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
             continue
         except Exception as error:
             raise InputError(
-                f"MODEL.TIMM.NAME is {options.NAME!r}: {error}; expected a network with feature "
+                f"TIMM.NAME is {options.NAME!r}: {error}; expected a network with feature "
                 "maps of timm.list_models(), such as 'vit_small_patch14_dinov2'"
             ) from error
-    raise InputError(f"MODEL.TIMM.NAME is {options.NAME!r}, a network without drop paths")
+    raise InputError(f"TIMM.NAME is {options.NAME!r}, a network without drop paths")
 
 
 register_pyramid(build_timm_backbone)

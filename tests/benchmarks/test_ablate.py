@@ -236,6 +236,18 @@ def test_runs_of_another_config_are_refused(ablate, processes, tmp_path):
     with pytest.raises(SystemExit):
         ablate(*one)
     assert "holds a checkpoint but no requested.yaml" in ablate.printed.err
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"- 1", b"SEED: 1"])
+def test_a_damaged_config_of_a_run_is_named(ablate, processes, tmp_path, content):
+    one = ["--variants", "alignment", "--seeds", "1"]
+    ablate(*one)
+    (tmp_path / "grid" / "alignment" / "seed1" / "requested.yaml").write_bytes(content)
+    for argv in [["--summary"], one][: 1 if content.startswith(b"SEED") else 2]:
+        with pytest.raises(SystemExit):
+            ablate(*argv)
+        assert ablate.printed.err.startswith("error: ")
+        assert "alignment/seed1/requested.yaml: " in ablate.printed.err
     folder = tmp_path / "grid" / "alignment" / "seed1" / "eval"
     with pytest.raises(InputError, match="embeddings are 24 wide; expected 1 x 8"):
         evaluate_run(folder, "not read before", ["res5"], 8)

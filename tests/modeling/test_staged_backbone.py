@@ -200,3 +200,14 @@ def test_the_branch_alone_learns(kind, tiny_opts):
     losses = model([{"image": x, "person_id": i % 2} for i, x in enumerate(crops)])
     sum(losses.values()).backward()
     assert all(value.grad is not None for value in model.reid_branch.parameters())
+
+
+def test_a_backbone_without_the_outputs_of_the_pyramid_is_named(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
+    message = r"MODEL.RPN.IN_FEATURES is \['p2', .*build_resnet_backbone has no output 'p2'"
+    with pytest.raises(InputError, match=message):
+        build_model(tiny_cfg)
+    tiny_cfg.MODEL.BACKBONE.NAME = "build_resnet_fpn_backbone"
+    tiny_cfg.MODEL.ROI_HEADS.IN_FEATURES = ["p2", "p9"]
+    with pytest.raises(InputError, match=r"ROI_HEADS.IN_FEATURES is .*has no output 'p9'"):
+        build_model(tiny_cfg)

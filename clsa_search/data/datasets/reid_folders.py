@@ -22,14 +22,15 @@ JUNK = -1
 """Person id of crops that count neither as right nor as wrong: part of a person, or two."""
 
 _FOLDERS = {"train": "bounding_box_train", "gallery": "bounding_box_test", "query": "query"}
-_NAME = re.compile(r"(-?\d+)_c(\d+)")
+_NAME = re.compile(r"(-?\d{1,9})_c(\d{1,9})(?!\d)", re.ASCII)
 _MSMT_LISTS = {
     "train": ("list_train.txt", "list_val.txt"),
     "gallery": ("list_gallery.txt",),
     "query": ("list_query.txt",),
 }
 _MSMT_FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
-_MSMT_NAME = re.compile(r"\d+_\d+_(\d+)")
+_MSMT_NAME = re.compile(r"\d+_\d+_(\d{1,9})(?!\d)", re.ASCII)
+_ID = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class _Crop(NamedTuple):
@@ -127,13 +128,13 @@ def _read_msmt17(root: Path, part: str) -> Iterable[_Crop]:
         raise missing_file(root / choices[0])
     for list_name in _MSMT_LISTS[part]:
         path = root / list_name
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else None
-        if lines is None:
+        if not path.is_file():
             raise missing_file(path)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
             fields = line.split()
             name = _MSMT_NAME.match(fields[0].rpartition("/")[2]) if len(fields) == 2 else None
-            if name is None or not fields[1].isdecimal():
+            if name is None or not _ID.fullmatch(fields[1]):
                 raise InputError(
                     f"{path}: line {number} is {line!r}; expected a name and a person id, such as "
                     "0000/0000_000_01_0303morning_0008_0.jpg 0"

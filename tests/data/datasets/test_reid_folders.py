@@ -50,17 +50,26 @@ def test_msmt17_joins_training_and_validation(tmp_path):
     assert gallery[1]["queries"][0]["person_id"] == 0
 
 
-def test_a_name_without_camera_is_refused(tmp_path):
+@pytest.mark.parametrize("name", ["person", "99999999999999999999_c1", "1_c99999999999999999999"])
+def test_a_name_without_camera_is_refused(tmp_path, name):
     root = write_market(tmp_path)
-    write_crop(root / "query" / "person.jpg")
-    with pytest.raises(InputError, match=r"person\.jpg.*expected a name such as 0002_c1"):
+    write_crop(root / "query" / f"{name}.jpg")
+    with pytest.raises(InputError, match=rf"{name}\.jpg.*expected a name such as 0002_c1"):
         load_market_folders(root, "gallery")
 
 
-@pytest.mark.parametrize("line", ["0000/0000_000_05_x.jpg", "0000/x.jpg 0", "a b c", "x.jpg -1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("0000/0000_000_05_x.jpg", "0000/x.jpg 0", "a b c", "x.jpg -1"),
+        *("0000/0000_000_05_x.jpg 99999999999999999999", "0000/0000_000_05_x.jpg ٣"),
+        "0000/0000_000_99999999999999999999_x.jpg 0",
+        "\udcff\udcfe 0",
+    ],
+)
 def test_a_malformed_line_of_msmt17_names_file_and_line(tmp_path, line):
     root = write_msmt17(tmp_path)
-    (root / "list_query.txt").write_text(f"{line}\n")
+    (root / "list_query.txt").write_bytes(f"{line}\n".encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match=r"list_query\.txt: line 1 is .*expected a name and"):
         load_msmt17(root, "gallery")
 
