@@ -1,6 +1,6 @@
 """Speed of indexing images and videos into a gallery: end to end, and each part alone.
 
-Reading overlaps with the model and storing, and on a GPU these two overlap as well: the slowest part
+Reading overlaps with the model and storing, and on a GPU these two overlap too: the slowest part
 alone is the limit of the whole.
 """
 
