@@ -110,6 +110,10 @@ class EmbeddingIndex:
         codes = [self._source_codes[one] for one in source_ids if one in self._source_codes]
         self._keep(~np.isin(self._join_pieces().sources.cpu().numpy(), codes))
 
+    def remove_ids(self, ids: Sequence[int]) -> None:
+        """Remove the rows of some ids; unknown ones are passed over."""
+        self._keep(~np.isin(self._join_pieces().ids.numpy(), ids))
+
     def truncate(self, first_id: int) -> None:
         """Remove all rows from an id on."""
         self._keep(self._join_pieces().ids.numpy() < first_id)

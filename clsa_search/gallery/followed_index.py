@@ -4,6 +4,7 @@ import torch
 
 from clsa_search.gallery.embedding_index import EmbeddingIndex
 from clsa_search.gallery.sqlite_tables import SQLiteTables
+from clsa_search.gallery.sqlite_tracklets import GONE
 
 
 class FollowedIndex:
@@ -98,7 +99,11 @@ class FollowedIndex:
             index.remove([source for _, source in deletions])
             self._last_deletion = deletions[-1][0]
         if revisions:
-            changed = [first for _, first, both in revisions if both or self._of_tracklets]
+            gone = [first for _, first, kind in revisions if kind == GONE]
+            others = [(first, kind) for _, first, kind in revisions if kind != GONE]
+            changed = [first for first, both in others if both or self._of_tracklets]
             self._last_revision = revisions[-1][0]
+            if gone:
+                index.remove_ids(gone)
             if changed:
                 index.truncate(min(changed))

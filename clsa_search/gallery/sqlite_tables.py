@@ -114,7 +114,7 @@ class SQLiteTables(SourceTables):
             self.execute(f"DELETE FROM {table} WHERE {chosen}", values)
         count = self.execute(f"DELETE FROM detections WHERE {chosen}", values)
         if count:
-            self.revise(min(ids), detections=True)
+            self.note_gone(ids)
             self.mark_unlinked(f"id {IN_LIST} AND {_IS_VIDEO}", json.dumps(sources))
         return count
 

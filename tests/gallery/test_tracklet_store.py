@@ -160,6 +160,39 @@ def test_deleted_detections_dissolve_their_tracklets(store, store_address):
     assert store.delete_detections([]) == 0
 
 
+def test_a_reader_knows_what_a_new_one_knows_after_each_deletion(store, store_address):
+    queries = make_embeddings(3, seed=7)
+    first, second = link_by(store, VIDEO, by_half)
+    photo = store.list(Filter(sources=["video_0.mp4"]))[0].detection_id
+    with open_store(store_address) as reader:
+        for deleted in (first, second[1:2], [photo], [second[0], second[2]]):
+            reader.search_tracklets(queries, 5), reader.search_ids(queries, 5)  # holds all of it
+            store.delete_detections(deleted)
+            store.add([make_image(queries[:1], "new.mp4", frame=photo, time=0.0)])
+            with open_store(store_address) as fresh:
+                for one in (reader, store):
+                    for name in ("search_tracklets", "search_ids"):
+                        found, expected = (getattr(x, name)(queries, 1000) for x in (one, fresh))
+                        assert found.ids.tolist() == expected.ids.tolist(), (name, deleted)
+                        assert found.similarities == pytest.approx(expected.similarities)
+                    assert one.count_tracklets() == len(fresh.tracklets())
+                    assert one.cameras() == fresh.cameras() and one.count() == fresh.count()
+                    assert one.sources() == fresh.sources()
+
+
+def test_a_preloaded_store_follows_changes(store, store_address):
+    queries = make_embeddings(3, seed=7)
+    with open_store(store_address) as reader:
+        reader.preload()
+        first, _ = link_by(store, VIDEO, by_half)
+        store.delete_detections(first)
+        store.add([make_image(queries[:1], "new.mp4", frame=0, time=0.0)])
+        reader.preload()  # once more changes nothing
+        found, expected = (one.search_tracklets(queries, 1000) for one in (reader, store))
+        assert found.ids.tolist() == expected.ids.tolist()
+        assert reader.count_tracklets() == len(store.tracklets())
+
+
 def test_tracklets_must_hold_each_detection_once(store):
     frames = store.list(Filter(sources=[VIDEO]))
     ids = [one.detection_id for one in frames]
