@@ -65,8 +65,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     copy.unlink()
 
 
-def measure(path: Path, repeat: int, chromium: str | None) -> dict[str, list[float]]:
-    """Return seconds by name."""
+def measure(
+    path: Path, repeat: int, chromium: str | None = None, pause: float = 3.0
+) -> dict[str, list[float]]:
+    """Return seconds by name.
+
+    Args:
+        path: file of the gallery; sightings are deleted from it.
+        repeat: number of starts.
+        chromium: program of a browser; None measures no view.
+        pause: seconds after the first requests, until the desk has loaded the embeddings.
+    """
     rows: dict[str, list[float]] = {}
 
     def note(name: str, call: Callable[[], Any]) -> Any:
@@ -78,7 +87,7 @@ def measure(path: Path, repeat: int, chromium: str | None) -> dict[str, list[flo
     for _ in range(repeat):
         with _desk(path) as url:
             note("first load after a start", lambda url=url: _load_page(url))
-            time.sleep(3)  # until what is loaded behind is there
+            time.sleep(pause)
             note("second load", lambda url=url: _load_page(url))
     if chromium:
         for _ in range(repeat):
@@ -87,10 +96,9 @@ def measure(path: Path, repeat: int, chromium: str | None) -> dict[str, list[flo
                     for what, seconds in _view_page(url, chromium).items():
                         rows.setdefault(f"{name} view: {what}", []).append(seconds)
     with _desk(path) as url:
-        last = call(url, "gallery")["tracklets"] - 24
-        some = [
-            one["tracklet"] for one in call(url, "tracklets?limit=1000&offset=5000")["tracklets"]
-        ]
+        total = call(url, "gallery")["tracklets"]
+        listed = call(url, f"tracklets?limit=1000&offset={total // 4}")["tracklets"]
+        some, last = [one["tracklet"] for one in listed], total - 24
         search = {"of": [{"tracklet": some[0]}]}
         call(url, "search", search)
         for number in range(3 * repeat):
