@@ -79,9 +79,10 @@ def test_nobody_gets_in_without_the_token(guarded):
     for path in paths:
         answer = guarded.get(f"/api/v1/{path}")
         assert answer.status_code == 401 and answer.json()["error"]["code"] == "sign_in"
-    for path in ("/api/openapi.json", "/api/docs"):
+    for path in ("/api/openapi.json", "/api/docs", "/metrics", "/api/v1/jobs/1/events"):
         assert guarded.get(path).status_code == 401
-    assert guarded.post("/api/v1/search", json={}).status_code == 401
+    for path in ("search", "jobs", "queries?box=0,0,1,1"):
+        assert guarded.post(f"/api/v1/{path}", json={}).status_code == 401
     for path in ("/", "/static/app.js", "/healthz"):
         assert guarded.get(path).status_code == 200
 

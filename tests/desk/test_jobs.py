@@ -1,5 +1,6 @@
 """Jobs of the desk: one at a time, bounded, followed, ended cleanly; numbers of a run."""
 
+import contextlib
 import json
 import os
 import threading
@@ -13,6 +14,7 @@ pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not i
 from clsa_search.desk import serve, serving
 from clsa_search.desk.http_errors import Busy, NotFound
 from clsa_search.desk.job_queue import MAX_WAITING, JobQueue
+from clsa_search.desk.job_routes import MAX_FOLLOWERS
 from clsa_search.desk.metrics import Metrics
 from clsa_search.desk.tokens import Keyring
 from clsa_search.errors import InputError
@@ -251,6 +253,26 @@ def test_a_desk_that_ends_keeps_what_its_job_has_stored(tmp_path):
             job, _ = finish(client, kind="index")
         assert job["state"] == "done" and job["done"] == 400 - stored
         assert gallery.store.count(Filter(sources=[str(path)])) == 400
+
+
+def test_only_some_clients_follow_at_a_time(gallery):
+    """A connection that follows stays open: all of them must not be taken by these."""
+    with serving(gallery) as url, httpx2.Client(base_url=f"{url}api/v1/") as client:
+        go_on = threading.Event()
+        detect = gallery.predictor.detect
+        gallery.predictor.detect = lambda images: go_on.wait(20) and detect(images)
+        os.utime(gallery.store.sources()[0].path, ns=(1, 1))
+        path = f"jobs/{client.post('jobs', json={'kind': 'index'}).json()['id']}/events"
+        with contextlib.ExitStack() as stack:
+            for _ in range(MAX_FOLLOWERS):
+                answer = stack.enter_context(httpx2.stream("GET", f"{url}api/v1/{path}"))
+                assert answer.status_code == 200
+                next(answer.iter_lines())
+            assert client.get(path).status_code == 429
+            assert client.get("gallery").status_code == 200
+            go_on.set()
+        wait_for(lambda: client.get("jobs").json()[0]["state"] == "done")
+        wait_for(lambda: client.get(path).status_code == 200)
 
 
 def test_a_folder_has_to_exist(gallery, tmp_path):
