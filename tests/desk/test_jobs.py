@@ -263,11 +263,13 @@ def test_only_some_clients_follow_at_a_time(gallery):
         gallery.predictor.detect = lambda images: go_on.wait(20) and detect(images)
         os.utime(gallery.store.sources()[0].path, ns=(1, 1))
         path = f"jobs/{client.post('jobs', json={'kind': 'index'}).json()['id']}/events"
+        lines = []  # a reader that is dropped ends its connection
         with contextlib.ExitStack() as stack:
             for _ in range(MAX_FOLLOWERS):
                 answer = stack.enter_context(httpx2.stream("GET", f"{url}api/v1/{path}"))
                 assert answer.status_code == 200
-                next(answer.iter_lines())
+                lines.append(answer.iter_lines())
+                assert next(lines[-1]).startswith("data: ")
             assert client.get(path).status_code == 429
             assert client.get("gallery").status_code == 200
             go_on.set()

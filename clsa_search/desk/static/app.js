@@ -736,6 +736,9 @@ function searchPerson(person) {
 const JOBS = { index: "Look for new footage", calibrate: "Calibrate", link: "Link new files" };
 
 async function showJobs() {
+  $("start-jobs").replaceChildren(...Object.entries(JOBS).map(([kind, text]) => make("button", {
+    type: "button", text, "data-kind": kind, onclick: () => attempt(async () => followJob(await api("jobs", { method: "POST", json: { kind } }))),
+  })));
   const [latest] = await api("jobs");
   if (latest) followJob(latest);
 }
@@ -1048,11 +1051,6 @@ function connect() {
   $("stage").addEventListener("keydown", drawByKey);
   $("stage").addEventListener("dragstart", (event) => event.preventDefault());
   $("add-view").addEventListener("click", () => setAdding(!state.adding));
-  for (const [kind, text] of Object.entries(JOBS)) {
-    const button = make("button", { type: "button", text, onclick: () => attempt(async () => followJob(await api("jobs", { method: "POST", json: { kind } }))) });
-    button.dataset.kind = kind;
-    $("start-jobs").append(button);
-  }
   $("upkeep").addEventListener("toggle", () => { if ($("upkeep").open) attempt(showJobs); });
   $("watched").addEventListener("toggle", () => { if ($("watched").open) attempt(showPeople); });
   $("filters").addEventListener("change", (event) => { if (["sort", "strangers"].includes(event.target.id)) { if (state.answer) showAnswer(); } else search(); });
