@@ -1,4 +1,4 @@
-"""Options and action of `clsa-search verdict`: what the user says of the matches of a query."""
+"""Options and action of `clsa-search verdict`: verdicts on the matches of a query."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,7 @@ _OPTIONS = {"same": "--same", "other": "--other", "take_back": "--take-back"}
 
 
 def add_verdict_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a query and its matches."""
+    """Add the options: a query and its matches."""
     add = parser.add_argument
     add("--query", type=Path, metavar="FILE", help="results.json of the query")
     add("--number", type=whole_number(1), metavar="N", help="query of the file, if it has several")

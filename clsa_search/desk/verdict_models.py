@@ -27,9 +27,9 @@ class VerdictsRequest(Shape):
     """Verdicts on matches of one query.
 
     Args:
-        query: name of the query: the `id` of an answer, or a random one that you make up for the
-            person searched and keep when you search again. A later verdict with this name on the
-            same sighting replaces the earlier one. It is stored: nothing of an image belongs in it.
+        query: name of the query: the `id` of an answer, or a random text for the person searched,
+            the same in further searches. A later verdict with this name on the same sighting
+            replaces the earlier one. It is stored: nothing of an image belongs in it.
         verdicts: on different sightings; all are stored or none.
     """
 
@@ -41,12 +41,12 @@ class VerdictsAnswer(Answer):
     """Numbers of the stored verdicts of all searches.
 
     Args:
-        same: verdicts that a match is the person.
-        other: verdicts that a match is somebody else.
+        same: verdicts "same person".
+        other: verdicts "somebody else".
         needed: number of each for a probability.
-        missing_same: number of verdicts "same" that are missing.
-        missing_other: number of verdicts "other" that are missing.
-        unscored: verdicts in searches that were not calibrated; they count for no probability.
+        missing_same: number of verdicts "same" still missing.
+        missing_other: number of verdicts "other" still missing.
+        unscored: verdicts in searches without a calibration; they count for no probability.
     """
 
     same: int

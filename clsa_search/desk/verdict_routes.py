@@ -17,7 +17,7 @@ def count_verdicts(desk: Desk) -> VerdictsAnswer:
 
 @router.post("/verdicts")
 def say(request: VerdictsRequest, desk: Desk) -> VerdictsAnswer:
-    """Say of matches that they are the person or somebody else, or take it back."""
+    """Store verdicts on matches of a query, or take them back."""
     desk.records.check_tracklets([one.tracklet for one in request.verdicts])
     verdicts = [UserVerdict(one.tracklet, one.said, one.z) for one in request.verdicts]
     say_verdicts(desk.store, request.query, verdicts)

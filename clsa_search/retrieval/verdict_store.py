@@ -1,14 +1,13 @@
 """The user's verdicts on matches of searches, stored in the gallery.
 
 A verdict is a note on a sighting, by its first detection, and is deleted with it. It holds the
-standardized similarity of the match, the size of the gallery, what was said and when, and the
-query: no embedding and no image, neither of the query nor of the sighting.
+standardized similarity of the match, the size of the gallery, the word, its time and the name of
+the query: no embedding and no image, neither of the query nor of the sighting.
 
-The query is a name that the client makes up for the person searched, such as a random text for
-each new person on the page, or the one that `clsa-search query` writes. It only joins what was said
-in one search, in all its repetitions with other filters or views: a later verdict on the same
-sighting replaces the earlier one. It must not be made from an image or an embedding: nobody can
-tell from it who was searched, nor that two searches were for one person.
+The name of a query is random. The page makes a new one for each new person, `clsa-search query` for
+each search. It joins the verdicts of one query, with all filters and views: a later one on the same
+sighting replaces the earlier one. It must not be made from an image or an embedding: from a random
+name nobody can tell the person searched, or a second search for the same person.
 """
 
 import re
@@ -61,7 +60,7 @@ class StoredVerdict:
     Args:
         query: name of the query.
         at: POSIX time of the verdict.
-        verdict: what was said; its sighting is the id of a detection.
+        verdict: the verdict; its sighting is the id of a detection.
         sightings: number of sightings in the gallery then.
         note_id: number of the note.
     """
@@ -74,12 +73,12 @@ class StoredVerdict:
 
 
 def say_verdicts(store: GalleryStore, query: str, verdicts: Sequence[UserVerdict]) -> None:
-    """Store what the user says of the matches of a query, or take it back; all or nothing.
+    """Store the user's verdicts on the matches of a query, or take them back; all or nothing.
 
     Args:
         store: gallery.
         query: name of the query, see this module.
-        verdicts: verdicts on different sightings; they replace what the query said of them.
+        verdicts: verdicts on different sightings; they replace earlier ones of this query.
 
     Raises:
         InputError: the query has no such name, a verdict is malformed, or there is no such
@@ -114,7 +113,7 @@ def list_verdicts(store: GalleryStore) -> list[StoredVerdict]:
 
 
 def list_said(store: GalleryStore, query: str) -> dict[int, Said]:
-    """Return what was said of the sightings of a query, by the id of the tracklet."""
+    """Return the words on the sightings of a query, by the id of the tracklet."""
     found = [one.verdict for one in list_verdicts(store) if one.query == query]
     sightings = store.find_tracklets([one.sighting for one in found]) if found else []
     return {number: one.said for number, one in zip(sightings, found, strict=True) if one.said}
@@ -143,7 +142,7 @@ class LoadedProbability:
         state: state of the notes, see `TrackletStore.note_state`.
         counts: numbers of verdicts with a score.
         unscored: number of verdicts without one, of searches without a calibration.
-        tail: share of strangers that the curve was fitted with.
+        tail: share of strangers for the scores of the curve.
         curve: chance by score; None with too few verdicts, or without a calibration.
     """
 

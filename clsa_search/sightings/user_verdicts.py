@@ -19,8 +19,8 @@ class VerdictCounts:
     """Numbers of verdicts with a score.
 
     Args:
-        same: matches that are the person.
-        other: matches that are somebody else.
+        same: verdicts "same person".
+        other: verdicts "somebody else".
     """
 
     same: int = 0
@@ -33,7 +33,7 @@ class VerdictCounts:
 
     @property
     def missing(self) -> tuple[int, int]:
-        """Numbers of both kinds that are missing for a probability."""
+        """Numbers of both kinds still missing for a probability."""
         return max(0, MIN_VERDICTS - self.same), max(0, MIN_VERDICTS - self.other)
 
 
@@ -55,12 +55,11 @@ class ProbabilityCurve:
 
 
 def score_matches(z: np.ndarray, tail: StrangerTail, sightings: float | np.ndarray) -> np.ndarray:
-    """Return the scores (K,) that matches of different searches are compared by.
+    """Return the scores (K,) of matches, comparable between searches.
 
-    A score is minus the logarithm of the strangers that would look this alike in the whole gallery.
-    It falls as the gallery grows. Filters do not change it: fewer sightings of the person are
-    searched then, as well as fewer strangers. Beyond the lowest share that the tail can tell, it
-    goes on rising as in the far half of the tail.
+    A score is minus the logarithm of the expected strangers in the whole gallery. It falls as the
+    gallery grows. Filters do not change it: fewer sightings of the person are searched then, as
+    well as fewer strangers. Beyond the tail it goes on rising as in the far half of the tail.
 
     Args:
         z: (K,) standardized similarities.

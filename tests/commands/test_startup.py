@@ -13,7 +13,7 @@ TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
 SLOW = {"torch", "torchvision", "detectron2", "cv2", "matplotlib", "scipy", "pymilvus", "onnx"}
 SLOW |= {"PIL", "fastapi", "pydantic", "uvicorn", "tabulate", "tqdm"}
 GALLERY_COMMANDS = ["index", "query", "serve", "list", "delete", "copy", "prune", "relink"]
-GALLERY_COMMANDS += ["retime", "export", "retention", "people"]
+GALLERY_COMMANDS += ["retime", "export", "retention", "people", "verdict"]
 
 RUN = """
 import json, resource, runpy, sys
