@@ -6,6 +6,7 @@ import shutil
 import urllib.parse
 
 import httpx2
+import numpy as np
 import pytest
 
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
@@ -15,10 +16,13 @@ from playwright import sync_api
 
 from clsa_search.desk import serving
 from clsa_search.gallery import open_store
+from clsa_search.retrieval.gallery_calibration import calibrate_gallery
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.indexer import Indexer, IndexOptions
+from clsa_search.retrieval.verdict_store import UserVerdict, list_verdicts, say_verdicts
 from tests.support.desk_cases import BLUE, GREEN, RED, encode, make_gallery
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
+from tests.support.photographs import WIDTH, add_person, add_photographs, unit
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
@@ -311,6 +315,63 @@ def test_marked_sightings_are_exported_watched_and_deleted(browser, tmp_path):
         screen.expect("#about", "4 sightings in 3 files")
         assert gallery.store.count() == 8 and not screen.faults
         screen.context.close()
+
+
+def wait_for(screen, condition):
+    """Wait until the server has what the page sent."""
+    for _ in range(200):
+        if condition():
+            return
+        screen.tab.wait_for_timeout(100)
+    raise AssertionError("the page sent nothing")
+
+
+def test_verdicts_are_stored_and_known_when_the_image_comes_again(browser, tmp_path):
+    red, blue = encode(draw_blocks({RED: 30})), encode(draw_blocks({BLUE: 30}))
+    with make_gallery(tmp_path) as gallery, serving(gallery) as url:
+
+        def list_said():
+            return [(one.query, one.verdict.said) for one in list_verdicts(gallery.store)]
+
+        screen = Screen(browser, url, **WIDE)
+        screen.upload(red)
+        screen.expect("#answer", "The 5 most alike")
+        yard = screen.tab.locator(".tile", has_text="yard")
+        yard.locator(".yes").click()
+        wait_for(screen, lambda: [said for _, said in list_said()] == ["same"])
+        ((name, _),) = list_said()
+        screen.upload(blue, "other.png")
+        screen.count(".tile.same", 0)
+        screen.upload(red, "again.png")
+        screen.count(".tile.same", 1)
+        yard.locator(".no").click()  # another mind: replaced, as of the same query
+        wait_for(screen, lambda: list_said() == [(name, "other")])
+        screen.count(".tile.other", 1)
+        yard.locator(".no").click()
+        wait_for(screen, lambda: not list_said())
+        assert not screen.faults
+        screen.context.close()
+
+
+def test_the_probability_by_verdicts_is_shown(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    with open_store(tmp_path / "street.db", weights="w", create=True) as store:
+        add_photographs(store, 300, camera="north")
+        (last, *_) = add_person(store, unit(np.eye(WIDTH)[0] - np.eye(WIDTH)[1]), 2, camera="north")
+        calibrate_gallery(store)
+        ids = [one.tracklet_id for one in store.tracklets()]
+        for said, center, count in (("same", 6.0, 60), ("other", 2.0, 49)):
+            scores = rng.normal(center, 1.0, count).tolist()
+            words = [UserVerdict(*one) for one in zip(ids, [said] * count, scores, strict=False)]
+            say_verdicts(store, f"query-of-{said}", words)
+        with GallerySearch(store, BlockPredictor()) as gallery, serving(gallery) as url:
+            screen = Screen(browser, f"{url}?tracklet={last}", **WIDE)
+            screen.expect("#verdicts", "Your verdicts: 60 same, 49 other; 1 other more give a")
+            say_verdicts(store, "query-of-one", [UserVerdict(ids[0], "other", 1.5)])
+            screen.tab.reload()
+            screen.expect("#verdicts", "Your verdicts: 60 same, 50 other.")
+            screen.expect(".tile >> nth=0", "% by your 110 verdicts")
+            screen.context.close()
 
 
 def test_everything_has_a_name_for_screen_readers(open_screen):
