@@ -10,6 +10,7 @@ from typing import Literal
 from clsa_search.errors import InputError, missing_gallery
 
 WAIT_SECONDS = 5.0  # for the transaction of another process
+INDEX_SECONDS = 30.0  # an indexer waits longer: many may work beside it
 Access = Literal["rwc", "rw", "ro", "immutable"]
 
 _DISK_FAULTS = (

@@ -14,6 +14,7 @@ from clsa_search.gallery.input_checks import (
     check_queries,
     check_where,
 )
+from clsa_search.gallery.sqlite_connection import INDEX_SECONDS
 from clsa_search.gallery.sqlite_tables import SQLiteTables
 from clsa_search.gallery.store_records import (
     Filter,
@@ -120,7 +121,7 @@ class SQLiteTracklets(TrackletStore):
         self, source: str, tracklets: Sequence[Tracklet], members: Sequence[Sequence[int]]
     ) -> None:
         """See `TrackletStore`."""
-        with self._tables.writing("link"):
+        with self._tables.writing("link", patience=INDEX_SECONDS):
             row = self._tables.read_source(source)
             stored, width = (
                 self._tables.list_detections_of(row.id),
@@ -132,7 +133,7 @@ class SQLiteTracklets(TrackletStore):
 
     def reset_tracklets(self) -> None:
         """See `TrackletStore`."""
-        with self._tables.writing("link"):
+        with self._tables.writing("link", patience=INDEX_SECONDS):
             self._tables.reset_all_tracklets()
 
     def unlinked(self) -> list[str]:
@@ -142,7 +143,7 @@ class SQLiteTracklets(TrackletStore):
     def delete_detections(self, ids: Collection[int]) -> int:
         """See `TrackletStore`."""
         wanted = sorted(check_ids(self.address, list(ids)))
-        with self._tables.writing("delete"):
+        with self._tables.writing("delete", patience=INDEX_SECONDS):
             return self._tables.delete_detections(wanted)
 
     def notes(self, kind: str, detection: int | None = None) -> list[Note]:
@@ -158,7 +159,7 @@ class SQLiteTracklets(TrackletStore):
     def write_notes(self, notes: Sequence[Note], delete: Collection[int] = ()) -> list[int]:
         """See `TrackletStore`."""
         check_notes(self.address, notes)
-        with self._tables.writing("write notes"):
+        with self._tables.writing("write notes", patience=INDEX_SECONDS):
             return self._tables.write_notes(notes, check_ids(self.address, list(delete)))
 
     def _select(self, index: EmbeddingIndex, where: Filter | None) -> Selection | None:

@@ -20,6 +20,7 @@ from clsa_search.gallery.input_checks import (
     join_images,
     select_filled,
 )
+from clsa_search.gallery.sqlite_connection import INDEX_SECONDS
 from clsa_search.gallery.sqlite_sightings import SQLiteTracklets
 from clsa_search.gallery.sqlite_tables import SQLiteTables
 from clsa_search.gallery.sqlite_upkeep import SQLiteUpkeep
@@ -40,8 +41,6 @@ from clsa_search.gallery.store_records import (
     StoredDetection,
 )
 from clsa_search.json_files import parse_json
-
-_PATIENCE = 30.0  # seconds; an indexer waits longer than others
 
 
 class SQLiteStore(SQLiteTracklets, SQLiteUpkeep, GalleryStore):
@@ -105,7 +104,7 @@ class SQLiteStore(SQLiteTracklets, SQLiteUpkeep, GalleryStore):
             raise InputError(f"{self.address}: was opened without weights; expected their hash")
         images = select_filled(self.address, images)
         batch = join_images(self.address, images, self.width) if images else None
-        with self._tables.writing("add", patience=_PATIENCE):
+        with self._tables.writing("add", patience=INDEX_SECONDS):
             known = self._tables.read_progress([one.source for one in progress])
             check_progress(self.address, progress, known)
             for one in progress:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from clsa_search.gallery.checksums import check_stored, sum_rows, sum_tracklet
 from clsa_search.gallery.input_checks import check_ids
+from clsa_search.gallery.sqlite_connection import INDEX_SECONDS
 from clsa_search.gallery.sqlite_notes import IN_LIST
 from clsa_search.gallery.sqlite_sources import SourceRow
 from clsa_search.gallery.sqlite_tables import SQLiteTables
@@ -27,7 +28,7 @@ class SQLiteUpkeep(UpkeepStore):
         """See `UpkeepStore`."""
         start = None if placement.start is None else float(placement.start)
         placement = placement._replace(start=start)
-        with self._tables.writing("place"):
+        with self._tables.writing("place", patience=INDEX_SECONDS):
             row = self._tables.read_source(source)
             old = base if row.start is None else row.start
             ids = self._tables.list_detections_of(row.id)
