@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clsa_search.commands import (
     calibration_arguments,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from clsa_search.retrieval import GallerySearch
     from clsa_search.retrieval.gallery_search import Per
     from clsa_search.retrieval.results import QueryResult
+    from clsa_search.retrieval.sighting_search import SightingChoice
     from clsa_search.structures import PersonImage
 
 _PROBLEMS = 1  # exit status
@@ -78,7 +79,6 @@ def _search(
     from clsa_search.retrieval.filter_checks import check_filter
     from clsa_search.retrieval.reference_images import read_people
     from clsa_search.retrieval.search_scope import find_query_time
-    from clsa_search.retrieval.sighting_search import SightingChoice
     from clsa_search.retrieval.source_moves import find_source
 
     if args.source:
@@ -86,11 +86,10 @@ def _search(
         where = replace(where, sources=[find_source(path, stored) for path in args.source])
     check_filter(gallery.store, where)
     per: Per = "tracklet" if args.per == "sighting" else args.per
-    choice = None
-    if args.max_strangers is not None:
-        choice = SightingChoice(max_strangers=args.max_strangers)
+    choice, same_query = _choose(gallery, args)
     if args.id is not None:
-        return [gallery.search_by_id(args.id, args.top, where, per, choice)], [], where
+        result = gallery.search_by_id(args.id, args.top, where, per, choice)
+        return [replace(result, **same_query)], [], where
     problems: list[str] = []
     times: list[float | None] = []
     if args.people is not None:
@@ -101,10 +100,31 @@ def _search(
         queries = [(persons, "") for persons in selected]
         times = [find_query_time(gallery.store, one.path) for one in args.image]
     results = [
-        replace(gallery.search(images, args.top, where, per, title, choice), query_times=times)
+        replace(
+            gallery.search(images, args.top, where, per, title, choice),
+            query_times=times,
+            **same_query,
+        )
         for images, title in queries
     ]
     return results, problems, where
+
+
+def _choose(
+    gallery: "GallerySearch", args: argparse.Namespace
+) -> "tuple[SightingChoice | None, dict[str, Any]]":
+    """Return what the user accepts of sightings, and the name of an earlier query, if given."""
+    from clsa_search.retrieval.search_records import read_query_id
+    from clsa_search.retrieval.sighting_search import SightingChoice
+    from clsa_search.retrieval.verdict_store import list_said
+
+    if args.verdicts is None:
+        bound = args.max_strangers
+        return (None if bound is None else SightingChoice(bound)), {}
+    query_id = read_query_id(args.verdicts)
+    said = list_said(gallery.store, query_id)
+    same, others = ([one for one in said if said[one] == word] for word in ("same", "other"))
+    return SightingChoice(args.max_strangers, same, others), {"query_id": query_id}
 
 
 def list_sources(args: argparse.Namespace) -> None:

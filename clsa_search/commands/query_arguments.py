@@ -118,6 +118,23 @@ def _add_persons(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_query_options(args: argparse.Namespace) -> str | None:
+    """Return the first contradiction of a query's options; None without one."""
+    images = args.image or ()
+    has_all = any(one.person == "all" for one in images)
+    if bool(images) + (args.id is not None) + (args.people is not None) != 1:
+        return "query: expected one or more --image, or --id, or --people"
+    if len(images) > 1 and has_all:
+        return "--person all with several images; expected one person in all of them"
+    if args.max_strangers is not None and args.per != "sighting":
+        return "--max-strangers counts sightings; expected it with --per sighting"
+    if args.verdicts is not None and (args.per != "sighting" or args.people or has_all):
+        return "--verdicts is about sightings of one person; expected it with --per sighting"
+    if args.since is not None and args.until is not None and args.since > args.until:
+        return "--since is later than --until; expected an earlier time"
+    return None
+
+
 def _add_filters(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--camera", nargs="+", help="search in these cameras only")
@@ -130,6 +147,12 @@ def _add_filters(parser: argparse.ArgumentParser) -> None:
         type=number(0, 1e9),
         metavar="E",
         help="show sightings with at most E expected strangers; needs a calibrated store",
+    )
+    add(
+        "--verdicts",
+        type=Path,
+        metavar="FILE",
+        help="results.json of an earlier search for this person: its verdicts count, see `verdict`",
     )
 
 

@@ -49,7 +49,7 @@ from clsa_search.commands.placement_arguments import (
     check_placement_options,
     has_placement_options,
 )
-from clsa_search.commands.query_arguments import add_query_options
+from clsa_search.commands.query_arguments import add_query_options, check_query_options
 from clsa_search.commands.serve_arguments import add_serve_options, check_serve_options
 from clsa_search.commands.source_arguments import add_source_parsers
 from clsa_search.commands.verdict_arguments import check_verdict_options
@@ -114,15 +114,8 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
             parser.error("--watch with --detections; expected one of the two")
     if args.command == "serve":
         check_serve_options(parser, args)
-    if args.command == "query":
-        if bool(args.image) + (args.id is not None) + (args.people is not None) != 1:
-            parser.error("query: expected one or more --image, or --id, or --people")
-        if len(args.image or ()) > 1 and any(one.person == "all" for one in args.image):
-            parser.error("--person all with several images; expected one person in all of them")
-        if args.max_strangers is not None and args.per != "sighting":
-            parser.error("--max-strangers counts sightings; expected it with --per sighting")
-        if args.since is not None and args.until is not None and args.since > args.until:
-            parser.error("--since is later than --until; expected an earlier time")
+    if args.command == "query" and (fault := check_query_options(args)):
+        parser.error(fault)
     return args
 
 

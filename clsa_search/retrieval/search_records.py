@@ -120,7 +120,25 @@ def read_match_scores(
     for one in ids:
         if one not in known:
             raise InputError(f"{name}: {one} is no match of this query; expected an id of it")
-    return str(query.get("id")), {one: known[one] for one in ids}
+    return _get_id(query, name), {one: known[one] for one in ids}
+
+
+def read_query_id(path: str | os.PathLike) -> str:
+    """Read the name of the only query of a results.json, see `say_verdicts`.
+
+    Raises:
+        InputError: the file has another form, or several queries.
+    """
+    name = os.fspath(path)
+    query = _choose_query(name, read_json(path), None)
+    check_record(query, name)
+    return _get_id(query, name)
+
+
+def _get_id(query: Mapping[str, Any], name: str) -> str:
+    if not query.get("id"):
+        raise InputError(f"{name}: id: is missing; expected a results.json of this version")
+    return query["id"]
 
 
 def _choose_query(name: str, values: Any, number: int | None) -> Any:

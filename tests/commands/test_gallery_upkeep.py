@@ -297,6 +297,23 @@ def test_verdicts_are_said_of_a_query_counted_and_forgotten(run, gallery, tmp_pa
     assert "verdicts more" not in run("verdict", gallery)
 
 
+def test_a_search_counts_the_verdicts_of_an_earlier_one(run, gallery, tmp_path):
+    write_image(tmp_path / "red.png", {3: 10})
+    first, second, *_ = search_all(run, gallery, "first")
+    run("verdict", gallery, "--query", "first/results.json", "--other", first)
+    found = search_all(run, gallery, "again", "--verdicts", "first/results.json")
+    rejected = [one for one, match in found.items() if match["rejected_like"] == first]
+    assert first in rejected and list(found)[-len(rejected) :] == rejected  # near copies too
+    run("verdict", gallery, "--query", "again/results.json", "--same", first)  # another mind
+    found = search_all(run, gallery, "third", "--verdicts", "again/results.json")
+    assert {match["rejected_like"] for match in found.values()} == {None}
+    words = "query", "--store", gallery, "--image", "red.png", "--verdicts"
+    assert "one person; expected it with" in run(*words, "x.json", "--per", "image", status=2)
+    assert "x.json: not a readable JSON file" in run(*words, "x.json", status=2)
+    (tmp_path / "old.json").write_text('{"queries": [{"matches": []}]}')
+    assert "id: is missing; expected a results.json of" in run(*words, "old.json", status=2)
+
+
 def test_verdicts_of_a_file_that_does_not_fit_are_refused(run, gallery, tmp_path):
     write_image(tmp_path / "red.png", {3: 10})
     (number, *_) = search_all(run, gallery, "first")
@@ -315,7 +332,7 @@ def test_verdicts_of_a_file_that_does_not_fit_are_refused(run, gallery, tmp_path
     for change, message in [
         (lambda query: query["matches"][0].update(box=[1, 2, 3, 4]), "is another one in"),
         (lambda query: query["matches"][0].update(tracklet=None), "has no sightings to judge"),
-        (lambda query: query.pop("id"), "query: 'None'; expected 8 to 64 letters"),
+        (lambda query: query.pop("id"), "id: is missing; expected a results.json of"),
         (lambda query: query.update(id="a b"), "query: 'a b'; expected 8 to 64 letters"),
         (lambda query: query["matches"][0].update(z="high"), "match 1: z: 'high'; expected a"),
     ]:
