@@ -24,9 +24,10 @@ _REACH, _SPEED = 0.5, 1.5  # box heights: of a detector's error, and of a person
 _MAX_RATIO = 2.0  # of box heights
 _APART = 0.1  # largest IoU of certainly different people of one frame
 _OVERLAP = 0.3  # IoU of boxes that are probably of one person
-_STRICT, _RELAXED = 0.99, 0.9  # shares of pairs below the limits without and with overlap
+_SHARES = 0.99, 0.9, 0.998  # of pairs below each limit, see `Limits`
 _FEWEST_PAIRS, _MOST_PAIRS = 20, 20_000
-_DEFAULT = (0.6, 0.5)  # limits with fewer pairs
+_DEFAULT = (0.6, 0.5, 0.7)  # limits with fewer pairs
+_NEAR_GAP = 1.0  # seconds; after more, reach and the people within it grow, and the limit too
 _DISTANCE = 0.1  # weight of the distance, in shares of the reach, beside 1 - similarity
 _MEAN_OF = 5  # detections in the moving mean of a tracklet
 _FRAME_SECONDS = 1 / 25  # without times
@@ -38,12 +39,25 @@ class Limits(NamedTuple):
     """Lowest similarities of a link.
 
     Args:
-        strict: between boxes that do not overlap.
-        relaxed: between boxes that overlap.
+        strict: between boxes that do not overlap, up to a second apart.
+        relaxed: between boxes that overlap; it rises to the others within a second.
+        far: between boxes with the largest gap.
     """
 
     strict: float
     relaxed: float
+    far: float
+
+    def find_lowest(self, gaps: np.ndarray, overlap: np.ndarray) -> np.ndarray:
+        """Return the lowest similarity of each pair.
+
+        Args:
+            gaps: (P,) seconds.
+            overlap: (P,) whether the boxes overlap.
+        """
+        lowest = np.interp(gaps, (_NEAR_GAP, MAX_GAP), (self.strict, self.far))
+        eased = self.relaxed + (lowest - self.relaxed) * np.minimum(gaps / _NEAR_GAP, 1)
+        return np.where(overlap, eased, lowest)
 
 
 @dataclass(frozen=True)
@@ -131,8 +145,7 @@ def find_limits(detections: LinkInput) -> Limits:
         return Limits(*_DEFAULT)
     apart = apart[:: -(-len(apart) // _MOST_PAIRS)]
     similarities = np.einsum("pd,pd->p", embeddings[rows[apart]], embeddings[others[apart]])
-    strict, relaxed = np.quantile(similarities, [_STRICT, _RELAXED])
-    return Limits(float(strict), float(relaxed))
+    return Limits(*np.quantile(similarities, _SHARES).tolist())
 
 
 class _Tracker:
@@ -217,8 +230,9 @@ def _match(last: _Places, new: _Places, limits: Limits) -> tuple[np.ndarray, np.
     near = shares <= 1
     tracks, columns = near.nonzero()
     similarities = (last.embeddings @ new.embeddings.T)[near]
-    is_over = compute_iou(last.boxes[tracks], new.boxes[columns]) > _OVERLAP
-    allowed = similarities >= np.where(is_over, limits.relaxed, limits.strict)
+    overlap = compute_iou(last.boxes[tracks], new.boxes[columns]) > _OVERLAP
+    gaps = new.spots[columns, _SECOND] - last.spots[tracks, _SECOND]
+    allowed = similarities >= limits.find_lowest(gaps, overlap)
     costs = np.full(near.shape, _BLOCKED)
     near_costs = 1 - similarities + _DISTANCE * shares[near]
     costs[tracks, columns] = np.where(allowed, near_costs, _BLOCKED)

@@ -11,8 +11,8 @@ from clsa_search.gallery import StoredDetection, Tracklet
 from clsa_search.sightings.frame_pairs import compute_areas, compute_common, iterate_frame_pairs
 from clsa_search.sightings.linking import LinkInput, group_rows
 
-_PARTS, _APART = 5, 1.0  # most detections of an embedding, and seconds between them
 _FULL_HEIGHT = 128  # pixels; taller people are not seen better
+_LEAST = 1e-3  # weight of a detection that shows nothing
 
 
 def to_link_input(detections: Sequence[StoredDetection]) -> LinkInput:
@@ -45,8 +45,8 @@ def make_tracklets(
     for rows in group_rows(labels):
         inside = [detections[row] for row in rows]
         ids = sorted(one.detection_id for one in inside)
-        chosen = choose_parts(qualities[rows], arrays.seconds[rows])
-        embedding = _average(arrays.embeddings[rows[chosen]])
+        best = int(qualities[rows].argmax())
+        embedding = _average(arrays.embeddings[rows], qualities[rows], best)
         first, last = inside[0], inside[-1]
         tracklets.append(
             Tracklet(
@@ -58,7 +58,7 @@ def make_tracklets(
                 first_frame=first.frame,
                 last_frame=last.frame,
                 detections=len(ids),
-                best=inside[chosen[0]].detection_id,
+                best=inside[best].detection_id,
                 purity=min(1.0, float((arrays.embeddings[rows] @ embedding).min())),
                 embedding=embedding,
                 score=max(one.score for one in inside),
@@ -67,26 +67,6 @@ def make_tracklets(
         )
         members.append(ids)
     return tracklets, members
-
-
-def choose_parts(qualities: np.ndarray, seconds: np.ndarray) -> list[int]:
-    """Choose a few of the best detections of a tracklet that lie apart in time, best first.
-
-    Args:
-        qualities: (M,) see `_rate`.
-        seconds: (M,) times.
-
-    Returns:
-        Their positions, at least one.
-    """
-    chosen: list[int] = []
-    times = seconds.tolist()
-    for position in np.argsort(-qualities, kind="stable").tolist():
-        if all(abs(times[position] - times[one]) >= _APART for one in chosen):
-            chosen.append(position)
-        if len(chosen) == _PARTS:
-            break
-    return chosen
 
 
 def _rate(arrays: LinkInput, scores: np.ndarray) -> np.ndarray:
@@ -101,10 +81,13 @@ def _rate(arrays: LinkInput, scores: np.ndarray) -> np.ndarray:
     return scores * np.minimum(1, heights / _FULL_HEIGHT) * free
 
 
-def _average(embeddings: np.ndarray) -> np.ndarray:
-    """Return the mean of embeddings (M, D), scaled to unit length."""
-    mean = embeddings.mean(axis=0)
+def _average(embeddings: np.ndarray, qualities: np.ndarray, best: int) -> np.ndarray:
+    """Return the mean of embeddings (M, D) weighted by qualities (M,), scaled to unit length."""
+    if len(embeddings) == 1:
+        return embeddings[0]
+    weights = np.maximum(qualities, _LEAST)
+    mean = weights @ embeddings / weights.sum()
     length = np.linalg.norm(mean)
-    if len(embeddings) == 1 or length < 1e-3:  # opposite ones have no mean
-        return embeddings[0].astype(np.float32)
+    if length < _LEAST:  # opposite ones have no mean
+        return embeddings[best]
     return (mean / length).astype(np.float32)

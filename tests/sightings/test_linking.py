@@ -90,11 +90,27 @@ def test_limits_come_from_people_of_one_frame(noise):
     limits = find_limits(detections)
     similarities = detections.embeddings @ detections.embeddings.T
     others = similarities[owners[:, None] != owners]
-    assert limits.relaxed < limits.strict
+    assert limits.relaxed < limits.strict < limits.far
     assert 0.002 < (others > limits.strict).mean() < 0.02  # of 560 pairs: about 0.01
     labels = link(detections)
     assert all(len(set(labels[owners == person])) == 1 for person in range(8))
     assert len(set(labels)) == 8
+
+
+def test_the_limit_rises_with_the_gap():
+    """Within a second overlap counts less and less; later more people could have come."""
+    limits = Limits(0.6, 0.5, 0.8)
+    gaps = np.array([0.0, 0.5, 1.0, 2.0, 3.0])
+    apart, over = (limits.find_lowest(gaps, np.full(5, one)) for one in (False, True))
+    assert apart == pytest.approx([0.6, 0.6, 0.6, 0.7, 0.8])
+    assert over == pytest.approx([0.5, 0.55, 0.6, 0.7, 0.8])
+
+
+def test_after_a_gap_a_person_must_look_more_alike():
+    """A link of 0.65: above the limit of 0.6 up to a second, and below that of 0.7 at three."""
+    changed = look(0.65, np.sqrt(1 - 0.65**2))
+    assert link_rows([(0, 0, look(1)), (1, 0, changed)]) == "aa"
+    assert link_rows([(0, 0, look(1)), (3, 0, changed)]) == "ab"
 
 
 def test_overlapping_boxes_of_a_frame_tell_nothing():
@@ -106,7 +122,7 @@ def test_overlapping_boxes_of_a_frame_tell_nothing():
 def test_a_tracklet_of_two_people_is_cut_once():
     """Ann becomes Bob so slowly that every link is good."""
     rows, _ = make_crowd()
-    angles = np.linspace(0, np.pi / 2, 15)
+    angles = np.linspace(0, np.pi / 2, 29)
     mixed = [(i, -5000.0, look(np.cos(a), np.sin(a))) for i, a in enumerate(angles)]
     labels = link(make_input([*rows, *mixed]))
     places = make_input([*rows, *mixed]).boxes[:, 0] < -4000
@@ -117,7 +133,7 @@ def test_a_tracklet_of_two_people_is_cut_once():
 def test_ends_of_a_clip_match_the_begins_of_the_next():
     ends = make_input([(0, 0, ANN), (0, 500, BOB)])
     begins = make_input([(1, 480, BOB), (1, 100, ANN), (1, 5000, ANN)])
-    assert sorted(match_ends(ends, begins, Limits(0.6, 0.5))) == [(0, 1), (1, 0)]
+    assert sorted(match_ends(ends, begins, Limits(0.6, 0.5, 0.7))) == [(0, 1), (1, 0)]
 
 
 def test_the_result_does_not_depend_on_the_order_in_a_frame():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clsa_search.gallery import StoredDetection
-from clsa_search.sightings.pooling import choose_parts, make_tracklets
+from clsa_search.sightings.pooling import make_tracklets
 from tests.support.link_cases import look
 
 
@@ -13,11 +13,15 @@ def detect(number, frame, embedding, *, height=200.0, score=0.9, left=0.0):
     return StoredDetection(number, "v.mp4", frame, frame / 2, "door", box, score, embedding)
 
 
-def test_the_best_detections_apart_in_time_make_the_embedding():
-    qualities = np.array([0.5, 0.9, 0.8, 0.7, 0.6])
-    assert choose_parts(qualities, np.array([0, 0.5, 1, 1.5, 2])) == [1, 3]
-    assert choose_parts(qualities, np.arange(5.0)) == [1, 2, 3, 4, 0]
-    assert choose_parts(np.ones(9), np.arange(9.0)) == [0, 1, 2, 3, 4]
+def test_detections_weigh_by_how_well_they_show_the_person():
+    """Scores of 0.9 and 0.6; the third has half of the full height."""
+    detections = [
+        detect(1, 0, look(1, 0, 0)),
+        detect(2, 2, look(0, 1, 0), score=0.6),
+        detect(3, 4, look(0, 0, 1), height=64.0),
+    ]
+    (tracklet,), _ = make_tracklets(detections, np.zeros(3, int))
+    assert tracklet.embedding == pytest.approx(look(0.9, 0.6, 0.45))
 
 
 def test_a_tracklet_states_its_span_and_its_purity():
@@ -33,9 +37,8 @@ def test_a_tracklet_states_its_span_and_its_purity():
     assert (first.tracklet_id, first.chain, first.detections, first.best) == (4, 4, 3, 5)
     assert (first.first, first.last, first.first_frame, first.last_frame) == (0.0, 1.5, 0, 3)
     assert first.score == 0.95
-    # the third lies half a second from the second, which is better
-    assert first.embedding == pytest.approx(look(1, 1))
-    assert first.purity == pytest.approx(np.sqrt(0.5))
+    assert first.embedding == pytest.approx(look(0.9 + 0.45, 0.95))
+    assert first.purity == pytest.approx(0.95 / np.hypot(1.35, 0.95))
     assert (second.purity, second.detections, second.best) == (pytest.approx(1), 1, 7)
     assert make_tracklets([], np.empty(0, int)) == ([], [])
 
