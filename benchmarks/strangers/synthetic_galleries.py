@@ -83,6 +83,17 @@ RECIPES = {
     "200 people": GalleryRecipe(cameras=3, people=200, clothes=20),
 }
 
+HELD_OUT = {
+    "long visits": GalleryRecipe(
+        people=400, cameras=12, visits=8, together=8, width=128, light=0.4
+    ),
+    "100 kinds of clothes": GalleryRecipe(
+        clothes=100, likeness=0.6, view=0.8, noise=0.8, light=0.4, is_foreign=False
+    ),
+    "100 people": GalleryRecipe(people=100, cameras=2, visits=6, width=256, shift=1.0),
+}
+"""Recipes that no setting was chosen on."""
+
 
 @dataclass
 class _World:

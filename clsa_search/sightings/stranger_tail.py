@@ -1,8 +1,9 @@
 """The share of strangers above a standardized similarity, far beyond the strangers at hand.
 
 Certain strangers, such as people of one frame, are few and share the light of their frame. Random
-pairs of tracklets are many and share nothing, but some of them are one person. Two estimates weigh
-this differently; their geometric mean has the smaller error (docs/search.md):
+pairs of tracklets are many and share nothing, but some of them are one person: as many are dropped
+as exceed the share of certain strangers. Two estimates weigh this differently; their geometric mean
+has the smaller error (docs/search.md):
 
 - the distribution of certain strangers, moved and stretched to the body of random pairs;
 - the body of random pairs, continued with the shape of the tail of certain strangers.
@@ -20,6 +21,9 @@ import numpy as np
 
 _BODY = 0.05  # certain strangers and random pairs agree at the median and at this share
 _FAR_BODY = 0.03, 0.01  # shares at which random pairs are continued: few are one person
+_MATCHES, _LARGEST_BODY = 8, 0.25  # sightings of a person, a large share of a small gallery only
+_RARE = 0.001  # share of certain strangers; if more random pairs are as alike, these are matches
+_MOST_MATCHES = 0.1  # of random pairs
 _CERTAIN_TAIL, _CERTAIN_SIZE = 0.05, 250  # share and largest number of values in the tail
 _SHAPE_TAIL = 0.02
 _BEYOND = 200  # the tail is trusted down to this part of one pair
@@ -34,7 +38,7 @@ class _Prior(NamedTuple):
     weight: float
 
 
-_CERTAIN_PRIOR, _RANDOM_PRIOR = _Prior(-0.1, 250), _Prior(-0.12, 500)
+_CERTAIN_PRIOR, _RANDOM_PRIOR = _Prior(-0.05, 250), _Prior(-0.065, 500)
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,12 @@ def fit_tail(strangers: np.ndarray, random: np.ndarray, pairs: int) -> StrangerT
         random: standardized similarities of random pairs of tracklets.
         pairs: number of independent pairs of certain strangers.
     """
-    strangers, random = np.sort(strangers), np.sort(random)
+    strangers = np.sort(strangers)
+    random = _drop_matches(strangers, np.sort(random))
     lowest = 1 / (_BEYOND * pairs)
     first, last = min(strangers[0], random[0]), max(strangers[-1], random[-1]) + _TINY
     scores = np.linspace(first, last + (last - first), 2 * _POINTS)
-    # random pairs hold all strangers and some matches: their share is an upper bound
+    # random pairs hold all strangers, and maybe some matches: their share is an upper bound
     bound = _share_above(random, scores)
     certain = np.minimum(_continue_certain(strangers, random, scores), bound)
     body = np.minimum(_continue_random(strangers, random, scores), bound)
@@ -96,12 +101,41 @@ def fit_shape(excesses: np.ndarray) -> float:
     return float(np.clip(2 - mean / spread, -1, 0.5)) if spread > _TINY else 0.0
 
 
+def _move(strangers: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Return certain strangers, moved and stretched to the body of random pairs."""
+    shares = [0.5, 1 - _grow(_BODY, random)]
+    low, high = np.quantile(strangers, shares)
+    random_low, random_high = np.quantile(random, shares)
+    stretch = (random_high - random_low) / (high - low) if high - low > _TINY else 1.0
+    return random_low + (strangers - low) * stretch
+
+
+def _grow(share: float, random: np.ndarray) -> float:
+    """Return a share of random pairs that matches do not fill: more in a small gallery."""
+    matches = _MATCHES / max(np.sqrt(len(random)), 1)  # each of a gallery is paired with each
+    return max(share, min(matches, _LARGEST_BODY))
+
+
+def _drop_matches(strangers: np.ndarray, random: np.ndarray) -> np.ndarray:
+    """Return random pairs without matches, as far as certain strangers tell how many there are.
+
+    They are dropped evenly from the pairs that few certain strangers reach.
+
+    Args:
+        strangers: ascending values of certain strangers.
+        random: ascending values of random pairs.
+    """
+    first = np.searchsorted(random, np.quantile(_move(strangers, random), 1 - _RARE))
+    count = len(random)
+    matches = round(min(count - first - _RARE * count, _MOST_MATCHES * count))
+    if matches <= 0:
+        return random
+    return np.delete(random, np.linspace(first, count - 1, matches).round().astype(int))
+
+
 def _continue_certain(strangers: np.ndarray, random: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Return the shares of certain strangers, moved to the body of random pairs."""
-    low, high = np.quantile(strangers, [0.5, 1 - _BODY])
-    random_low, random_high = np.quantile(random, [0.5, 1 - _BODY])
-    stretch = (random_high - random_low) / (high - low) if high - low > _TINY else 1.0
-    moved = random_low + (strangers - low) * stretch
+    moved = _move(strangers, random)
     size = min(max(int(_CERTAIN_TAIL * len(moved)), 1), _CERTAIN_SIZE)
     excesses = moved[-size:] - moved[-size - 1]
     shape = _draw_shape(fit_shape(excesses), size, _CERTAIN_PRIOR)
@@ -115,10 +149,11 @@ def _continue_random(strangers: np.ndarray, random: np.ndarray, scores: np.ndarr
     size = max(int(_SHAPE_TAIL * len(strangers)), 1)
     shape = fit_shape(strangers[-size:] - strangers[-size - 1])
     shape = _draw_shape(shape, size / 2, _RANDOM_PRIOR)  # each pair gives two values
-    near, far = np.quantile(random, [1 - share for share in _FAR_BODY])
-    ratio = _FAR_BODY[0] / _FAR_BODY[1]
-    scale = max((far - near) * shape / (ratio**shape - 1), _TINY)
-    beyond = _FAR_BODY[0] * _survive(scores - near, shape, scale)
+    shares = [_grow(share, random) for share in _FAR_BODY]
+    shares[0] = max(shares[0], shares[1] * _FAR_BODY[0] / _FAR_BODY[1])
+    near, far = np.quantile(random, [1 - share for share in shares])
+    scale = max((far - near) * shape / ((shares[0] / shares[1]) ** shape - 1), _TINY)
+    beyond = shares[0] * _survive(scores - near, shape, scale)
     return np.where(scores < far, _share_above(random, scores), beyond)
 
 
