@@ -90,7 +90,9 @@ class GallerySearch:
     ) -> QueryResult:
         """Search for a detection of the gallery; it is a match of itself.
 
-        If its image is missing or changed, the result shows a placeholder.
+        Per "tracklet", the embedding of its tracklet is searched: several views say more than one,
+        and it is the most similar match. If its image is missing or changed, the result shows a
+        placeholder.
 
         Args:
             detection_id: id of the detection.
@@ -105,8 +107,12 @@ class GallerySearch:
         with self.store.snapshot():
             (detection,) = self.store.get([detection_id])
             title = f"detection {detection_id}"
+            embedding = detection.embedding
+            if per == "tracklet":
+                (tracklet,) = self.store.get_tracklets(self.store.find_tracklets([detection_id]))
+                embedding = np.asarray(tracklet.embedding)
             result = self.search_by_embedding(
-                detection.embedding, [], k, where, per, title, choice, [detection.time]
+                embedding, [], k, where, per, title, choice, [detection.time]
             )
             fingerprints = self.get_fingerprints([detection.source])
         ((_, person),) = read_person_images([detection], fingerprints)

@@ -66,8 +66,10 @@ def search_sightings(
                 "without a number of strangers"
             )
         searched = loaded.tracklets if where is None else store.count_tracklets(where)
-        is_plain = loaded.scale is None and not choice.others
-        hits = store.search_tracklets(embedding[None], k if is_plain else _CANDIDATES * k, where)
+        is_one_camera = where is not None and len(where.cameras or ()) == 1
+        # strangers of one camera keep the order of similarities
+        is_final = (loaded.scale is None or is_one_camera) and not choice.others
+        hits = store.search_tracklets(embedding[None], k if is_final else _CANDIDATES * k, where)
         tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
         similarities = hits.similarities[0].astype(float)
         answer = judge.judge_tracklets(

@@ -13,9 +13,9 @@ from benchmarks.strangers.synthetic_galleries import RECIPES, GalleryRecipe, mak
 
 @pytest.mark.parametrize("name", ["easy", "hard", "light", "known camera"])
 def test_as_many_strangers_as_expected(name):
-    """Over three galleries, realised strangers are within a factor of 2 at 0.1, 1 and 10."""
+    """Over five galleries, realised strangers are within a factor of 2 at 0.1, 1 and 10."""
     recipe = replace(RECIPES[name], people=500, strangers=400)
-    found = [measure(make_gallery(recipe, seed)) for seed in range(3)]
+    found = [measure(make_gallery(recipe, seed)) for seed in range(5)]
     ratios = np.mean([one.ratios for one in found], axis=0)
     assert (ratios[1:] > 0.5).all() and (ratios[1:] < 2).all(), ratios
     assert 0.03 < np.mean([one.stated for one in found]) < 0.2  # 0.1 is stated

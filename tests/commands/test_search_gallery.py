@@ -23,6 +23,7 @@ from clsa_search.retrieval import Indexer, IndexOptions, open_gallery
 from clsa_search.retrieval.predictor import PersonSearchPredictor
 from clsa_search.retrieval.result_images import read_result_images
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
+from tests.support.photographs import add_photographs
 from tests.support.tiny import load_tool
 
 
@@ -174,6 +175,16 @@ def test_sightings_are_linked_after_indexing_and_by_command(run, gallery, footag
     assert "door.avi: 2 sightings" in run("link", gallery, "--again")
     with open_store(gallery) as store:
         assert store.tracklets() == linked
+
+
+def test_linking_alone_calibrates_where_it_is_needed(run):
+    with open_store("street.db", weights="w", create=True) as store:
+        add_photographs(store, 100, camera="north")
+    printed = run("link", "street.db")
+    assert printed.endswith("calibrated by 600 pairs of certain strangers in 400 sightings\n")
+    with open_store("street.db", weights="w") as store:
+        add_photographs(store, 20, camera="south")  # fewer than a quarter more
+    assert run("link", "street.db") == "street.db: 480 sightings, 480 detections\n"
 
 
 def test_one_of_several_detections_is_chosen_by_number(run, fails, gallery, footage, tmp_path):

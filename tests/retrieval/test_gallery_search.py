@@ -7,6 +7,9 @@ from clsa_search.errors import InputError
 from clsa_search.gallery.sqlite_store import SQLiteStore
 from clsa_search.retrieval.gallery_search import GallerySearch
 from tests.support.desk_cases import make_gallery
+from tests.support.link_cases import look, make_clip
+from tests.support.store_cases import new_store
+from tests.support.tracklet_cases import link_by
 
 
 class WatchedStore(SQLiteStore):
@@ -30,6 +33,22 @@ def test_a_search_by_id_beside_a_deletion_sees_one_state(tmp_path):
             store.on_read = lambda: None
             with pytest.raises(InputError, match="gallery.db: .*1"):
                 search.search_by_id(first.detection_id)
+
+
+def test_a_searched_sighting_is_its_own_best_match(tmp_path):
+    """One of its detections looks like another sighting; the sighting as a whole does not."""
+    walk = make_clip(lambda time: [(0, look(1, 0.9 * (time % 4 == 0)))], "walk.mp4", 8, 0)
+    other = make_clip(lambda time: [(0, look(1, 1))], "other.mp4", 8, 0)
+    with new_store(tmp_path / "g.db") as store:
+        store.add([*walk, *other])
+        for path in store.paths():
+            link_by(store, path, lambda one: one.source)
+        search = GallerySearch(store, predictor=None)
+        alone = search.search_by_id(1, per="match").matches
+        assert {one.detection.source for one in alone[:3]} == {"walk.mp4", "other.mp4"}
+        first, second = search.search_by_id(1, per="tracklet").matches
+        assert (first.tracklet.source, second.tracklet.source) == ("walk.mp4", "other.mp4")
+        assert first.similarity == pytest.approx(1, abs=1e-5)
 
 
 def test_wrong_arguments_of_a_search_are_named(tmp_path):

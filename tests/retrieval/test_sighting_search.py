@@ -66,6 +66,17 @@ def test_fewer_sightings_make_a_likeness_mean_more(store):
     assert shared.expected_strangers == pytest.approx(known[shared.z] / 2)
 
 
+def test_on_one_camera_the_first_are_those_of_all(store):
+    add_photographs(store, 300, camera="south", seed=1)
+    calibrate_gallery(store)
+    north = Filter(cameras=["north"])
+    few, judged = search(store, k=5, where=north)
+    many, all_judged = search(store, k=1200, where=north)
+    ids = [one.detection.detection_id for one in many]
+    assert len(ids) == 1200 and [one.detection.detection_id for one in few] == ids[:5]
+    assert list(judged.matches) == list(all_judged.matches[:5])
+
+
 def test_without_calibration_there_are_ranks_only(store):
     matches, answer = search(store)
     assert (answer.calibrated, answer.nobody, len(matches)) == (False, None, 5)
@@ -110,7 +121,7 @@ def test_an_empty_choice_is_an_answer(store, calibrated):
 def test_table_and_json_state_the_strangers(store):
     add_person(store, SOMEBODY, 1, camera="north")
     calibrate_gallery(store)
-    matches, answer = search(store, k=2)
+    matches, answer = search(store, k=1)
     result = QueryResult("query", [], matches, answer=answer)
     table = format_results([result])
     assert table.splitlines()[1].endswith("of these 1,201 sightings stands out.")
