@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from clsa_search.desk.api_models import SearchRequest
+from clsa_search.desk.desk_metrics import Metrics
 from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_jobs import GalleryJobs
 from clsa_search.desk.gallery_reader import GalleryReader
-from clsa_search.desk.desk_metrics import Metrics
 from clsa_search.desk.query_intake import QueryIntake
 from clsa_search.desk.timeline import Timeline
 from clsa_search.retrieval.gallery_search import GallerySearch

@@ -12,10 +12,10 @@ import pytest
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
 
 from clsa_search.desk import serve, serving
+from clsa_search.desk.desk_metrics import Metrics
 from clsa_search.desk.http_errors import Busy, NotFound
 from clsa_search.desk.job_queue import MAX_WAITING, JobQueue
 from clsa_search.desk.job_routes import MAX_FOLLOWERS
-from clsa_search.desk.desk_metrics import Metrics
 from clsa_search.desk.tokens import Keyring
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter
