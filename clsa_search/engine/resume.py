@@ -51,14 +51,28 @@ def find_changes(cfg: CfgNode) -> Changes:
         return {}
     ran = cfg.clone()  # with the keys of the caller
     ran.defrost()
+    known: set[str] = set()
     for file, content in read_config(path):
         try:
             set_nested(ran, content)
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
+        known.update(key for key, _ in list_values(CfgNode(content)))
     now = dict(list_values(cfg))
+    _warn_of_new_keys(path, {key: value for key, value in now.items() if key not in known})
     values = ((key, old, now[key]) for key, old in list_values(ran))
     return {key: (old, new) for key, old, new in values if _to_lists(old) != _to_lists(new)}
+
+
+def _warn_of_new_keys(path: str, new: dict[str, Any]) -> None:
+    """Warn of keys that the version of the run did not have, unless their value is 0 or empty."""
+    active = {key: value for key, value in new.items() if value and not FREE_KEYS.fullmatch(key)}
+    if active:
+        logger.warning(
+            "%s lacks keys, so another version began the run: it goes on with %s",
+            path,
+            ", ".join(f"{key} {value!r}" for key, value in active.items()),
+        )
 
 
 def list_refused(changes: Changes, iterations: int) -> list[str]:

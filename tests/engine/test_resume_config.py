@@ -56,6 +56,19 @@ def test_a_run_without_its_config_is_resumed(finished, caplog):
     assert "cannot be compared" in caplog.text and path.is_file()
 
 
+def test_keys_of_a_newer_version_are_reported(finished, caplog):
+    path = Path(finished.OUTPUT_DIR) / "config.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    gone = ("DECORRELATION_WEIGHT:", "TEMPERATURE: 3.0", "LABEL_SMOOTHING:", "EVAL_PERIOD:")
+    path.write_text("".join(x for x in lines if not x.strip().startswith(gone)))
+    finished.MODEL.REID.ALIGN.DECORRELATION_WEIGHT = 0.5
+    finished.TEST.EVAL_PERIOD = 6
+    train(finished, resume=True)
+    expected = "MODEL.REID.ALIGN.DECORRELATION_WEIGHT 0.5, MODEL.REID.ALIGN.TEMPERATURE 3.0"
+    (message,) = [x.getMessage() for x in caplog.records if "lacks keys" in x.getMessage()]
+    assert set(message.split("goes on with ")[1].split(", ")) == set(expected.split(", "))
+
+
 def test_a_damaged_config_of_the_run_is_named(finished):
     (Path(finished.OUTPUT_DIR) / "config.yaml").write_text("")
     with pytest.raises(InputError, match="config.yaml: is empty"):
