@@ -130,6 +130,7 @@ class SearchRequest(Shape):
         max_strangers: drop sightings with more expected strangers; needs a calibrated gallery.
         same: sightings of the person, by the user.
         others: sightings of somebody else, by the user; they count against their near copies.
+            Sightings that were deleted since do not count.
         limit: number of matches.
         per: a match is a sighting ("tracklet"), the best detection of an image or a frame
             ("image"), or each detection ("match").

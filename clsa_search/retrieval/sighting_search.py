@@ -20,8 +20,8 @@ class SightingChoice:
 
     Args:
         max_strangers: drop sightings with more expected strangers; needs a calibrated gallery.
-        same: ids of sightings that are the person, by the user.
-        others: ids of sightings of somebody else, by the user.
+        same: ids of sightings that are the person, by the user; deleted ones do not count.
+        others: ids of sightings of somebody else, by the user; deleted ones do not count.
     """
 
     max_strangers: float | None = None
@@ -54,8 +54,7 @@ def search_sightings(
         The matches, best first, and what is said of each.
 
     Raises:
-        InputError: there is no sighting of the choice, or it bounds the strangers and the gallery
-            is not calibrated.
+        InputError: the choice bounds the strangers and the gallery is not calibrated.
     """
     choice = choice or SightingChoice()
     with store.snapshot():
@@ -66,9 +65,10 @@ def search_sightings(
                 "without a number of strangers"
             )
         searched = loaded.tracklets if where is None else store.count_tracklets(where)
+        same, others = (_keep_stored(store, ids) for ids in (choice.same, choice.others))
         is_one_camera = where is not None and len(where.cameras or ()) == 1
         # strangers of one camera keep the order of similarities
-        is_final = (loaded.scale is None or is_one_camera) and not choice.others
+        is_final = (loaded.scale is None or is_one_camera) and not others
         hits = store.search_tracklets(embedding[None], k if is_final else _CANDIDATES * k, where)
         tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
         similarities = hits.similarities[0].astype(float)
@@ -78,8 +78,8 @@ def search_sightings(
             tracklets,
             similarities,
             searched,
-            others=choice.others,
-            same=choice.same,
+            others=others,
+            same=same,
         )
         rows = _rank(answer.matches, choice.max_strangers)[:k]
         chosen = [tracklets[row] for row in rows]
@@ -87,6 +87,17 @@ def search_sightings(
     judged = [answer.matches[row] for row in rows]
     nobody = not any(map(stands_out, judged)) if answer.calibrated else None
     return matches, replace(answer, matches=judged, nobody=nobody)
+
+
+def _keep_stored(store: GalleryStore, ids: Sequence[int]) -> Sequence[int]:
+    """Return the ids of stored sightings: another client may have deleted the others since."""
+    try:
+        store.get_tracklets(ids, embeddings=False)
+        return ids
+    except InputError:
+        if len(ids) == 1:
+            return []
+    return [one for number in ids for one in _keep_stored(store, [number])]
 
 
 def _rank(matches: Sequence[CalibratedMatch], max_strangers: float | None) -> list[int]:

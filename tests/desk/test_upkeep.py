@@ -96,6 +96,8 @@ def test_a_sighting_has_all_its_boxes_and_a_clip(client):
     again = call(client, "POST", "search", json={"of": [{"tracklet": best["tracklet"]}]}).json()
     assert again["matches"][0]["tracklet"] == best["tracklet"]
     call(client, "POST", "search", 404, json={"of": [{"tracklet": 999}]})
+    deleted = {"of": [{"tracklet": best["tracklet"]}], "others": [999], "same": [999]}
+    assert call(client, "POST", "search", json=deleted).json() == again
 
 
 def test_the_timeline_shows_what_was_not_looked_at(client):

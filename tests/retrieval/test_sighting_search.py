@@ -107,6 +107,9 @@ def test_near_copies_of_somebody_else_come_last(store):
     every, judged = search(store, k=1203, embedding=query, choice=SightingChoice(others=ids[:1]))
     assert {one.detection.detection_id for one in every[-3:]} == set(ids)
     assert {one.rejected_like for one in judged.matches[-3:]} == set(ids[:1])
+    deleted = SightingChoice(others=[10**6, ids[0]], same=[10**6])
+    _, same = search(store, k=1203, embedding=query, choice=deleted)
+    assert same == judged
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
