@@ -104,6 +104,8 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     names = [name for name in found if name != "%"]
     if len(set(names)) < len(names):
         raise InputError(f"{place}: has a part twice; expected each part once")
+    if ("I" in names) != ("p" in names) or {"H", "I"} <= set(names):
+        raise InputError(f"{place}: expected %I (1 to 12) with %p (AM, PM), or %H alone")
     day = "j" in names or ("d" in names and bool({"m", "b", "B"} & set(names)))
     if "s" in names:
         if names != ["s"]:

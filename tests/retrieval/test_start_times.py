@@ -37,6 +37,7 @@ def find(path, rules, zone=BERLIN):
         ("a_20260501120030Z.mp4", "%Y%m%d%H%M%S%z", (2026, 5, 1, 12, 0, 30)),
         ("a_20260501120030-0400.mp4", "%Y%m%d%H%M%S%z", (2026, 5, 1, 16, 0, 30)),
         ("rec 1777640430 x.mp4", "rec %s", (2026, 5, 1, 13, 0, 30)),
+        ("20260501 121530 AM.mp4", "%Y%m%d %I%M%S %p", (2026, 4, 30, 22, 15, 30)),
         ("10% 20260501.mp4", "%% %Y%m%d", (2026, 4, 30, 22)),
         # the first text that is a date; longer numbers are others
         ("20269901_20260501.mp4", "%Y%m%d", (2026, 4, 30, 22)),
@@ -157,6 +158,7 @@ def test_wrong_dates_are_no_times(tmp_path, taken):
         ("name:%Y%m%d%", "% is unknown"),
         ("name:%Y%m%d_%Y", "a part twice"),
         ("name:%s %Y", "whole time"),
+        *((f"name:%Y%m%d {hour}", "%I (1 to 12) with %p") for hour in ("%I", "%p", "%H%I%p")),
     ],
 )
 def test_wrong_rules_are_named(rules, reason):
