@@ -123,7 +123,8 @@ function parseTime(text, name) {
 /** Return the first time of the footage, as text. */
 function exampleTime() {
   const times = state.lanes.flatMap((lane) => lane.spans.map(([first]) => first)).concat((state.answer?.matches ?? []).map((one) => one.first));
-  const known = times.filter((one) => one !== null);
+  const dates = times.filter((one) => one >= CALENDAR_FROM);
+  const known = dates.length ? dates : times.filter((one) => one !== null);
   return known.length ? formatTime(known.reduce((least, one) => Math.min(least, one))) : "2026-05-01 12:00";
 }
 
