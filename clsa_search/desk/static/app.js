@@ -396,7 +396,7 @@ function readFilters() {
   };
 }
 
-const listSaid = (word) => [...state.said].filter(([, said]) => said === word).map(([key]) => key);
+const listSaid = (word) => [...state.said].filter(([key, said]) => said === word && Number.isInteger(key)).map(([key]) => key);
 
 async function search() {
   state.search?.abort();
@@ -464,7 +464,7 @@ function showFault(message) {
   showTimeline();
 }
 
-const keyOf = (match) => match.tracklet ?? match.detection;
+const keyOf = (match) => match.tracklet ?? `detection ${match.detection}`; // ids of both kinds overlap
 const subjectOf = (match) => (match.tracklet ? { tracklet: match.tracklet } : { detection: match.detection });
 
 function showAnswer() {
@@ -480,6 +480,8 @@ function showAnswer() {
     answer.uniforms ? "Many people here are dressed alike: be careful." : "",
     "Re-identification sees clothes and build, not faces."];
   $("answer-note").textContent = notes.filter(Boolean).join(" ");
+  const others = listSaid("other"); // they may be ranked beyond the end of the list
+  if (others.length) $("answer-note").append(" ", make("button", { type: "button", text: `Take back ${others.length} × “somebody else”`, onclick: () => takeBack(others) }));
   $("verdicts").textContent = answer.calibrated ? describeVerdicts() : "";
   $("groups").replaceChildren(...(answer.matches.length ? makeGroups(answer) : [make("div", { className: "empty" },
     make("p", { text: `No ${noun} is left by the filters.` }),
@@ -621,6 +623,12 @@ function unmark(marked) {
   state.marked.clear();
   storeSaid(taken);
   showAnswer();
+}
+
+function takeBack(others) {
+  others.forEach((one) => state.said.delete(one));
+  storeSaid(others.map((tracklet) => ({ tracklet, z: null })));
+  search();
 }
 
 function searchMarked(marked) {
@@ -848,8 +856,10 @@ function showClip(screen, match) {
   const image = make("img", {
     className: "clip", src: address(match.tracklet ? `tracklets/${match.tracklet}/clip.webp` : `detections/${match.detection}/clip.webp`), alt: `Seconds around match ${match.rank}`,
     onerror: () => screen.replaceChildren(make("p", { className: "empty", text: "The footage cannot be shown." })),
+    onload: () => waiting.remove(),
   });
-  screen.replaceChildren(make("div", { className: "frame" }, image));
+  const waiting = make("p", { className: "waiting", text: "Making a clip: this browser does not play the file …" });
+  screen.replaceChildren(make("div", { className: "frame" }, image), waiting);
 }
 
 function showFacts(facts, match, track, screen, tile) {
