@@ -96,6 +96,20 @@ class QueryIntake:
         """
         return [self._read_view(one) for one in subjects]
 
+    def forget_deleted(self, *, is_erased: bool) -> None:
+        """Forget the frames with deleted detections, and after an erasure all frames."""
+
+        def is_kept(image: QueryImage) -> bool:
+            if is_erased:  # the model's detections of a frame may show the person
+                return False
+            try:
+                self._gallery.store.get(image.ids)
+            except InputError:
+                return False
+            return True
+
+        self.shelf.forget_footage(is_kept)
+
     def show_subjects(self, subjects: Sequence[Subject]) -> list[PersonImage]:
         """Return small images of the views; missing ones are passed over."""
         shown = []

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,6 +75,18 @@ class QueryShelf:
             if key not in self._kept:
                 raise NotFound("query: is not kept any more; expected the image once more")
             return self._kept[key][1]
+
+    def forget_footage(self, is_kept: Callable[[QueryImage], bool]) -> None:
+        """Forget frames of the gallery, as after a deletion; uploaded images stay.
+
+        Args:
+            is_kept: says whether a frame stays.
+        """
+        with self._lock:
+            frames = [key for key, (_, one) in self._kept.items() if one.source is not None]
+            for key in frames:
+                if not is_kept(self._kept[key][1]):
+                    del self._kept[key]
 
     def clear(self) -> None:
         """Forget all images."""

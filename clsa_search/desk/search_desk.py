@@ -68,12 +68,13 @@ class SearchDesk:
     def close(self) -> None:
         """End the jobs, and forget images in memory."""
         self.jobs.queue.close()
-        self.forget_images()
-
-    def forget_images(self) -> None:
-        """Forget images in memory, as after a deletion; close open videos."""
         self.footage.forget()
         self.queries.shelf.clear()
+
+    def forget_deleted(self, *, is_erased: bool) -> None:
+        """Forget what is in memory of deleted sightings; uploaded images stay."""
+        self.footage.forget()
+        self.queries.forget_deleted(is_erased=is_erased)
 
 
 def find_timezone() -> str | None:

@@ -108,7 +108,7 @@ def delete(request: DeletionRequest, desk: Desk) -> DeletionAnswer:
         _, left = run_deletion(desk.store, plan, **options)
         if person is not None:
             forget_person(desk.store, person.name)
-        desk.forget_images()
+        desk.forget_deleted(is_erased=erase)
         return _describe_plan(plan, request.dry_run, left)
     return _describe_plan(plan, request.dry_run)
 
