@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from clsa_search.errors import InputError
+from clsa_search.gallery.missing_rows import MissingRow
 from clsa_search.gallery.store_records import (
     Filter,
     GalleryImage,
@@ -239,9 +239,9 @@ def select_detections(
     """Return detections in the order of ids.
 
     Raises:
-        InputError: one of them was not found.
+        MissingRow: one of them was not found.
     """
     missing = [detection_id for detection_id in ids if detection_id not in found]
     if missing:
-        raise InputError(f"{address}: there is no detection {missing[0]}; expected a stored one")
+        raise MissingRow(f"{address}: there is no detection {missing[0]}; expected a stored one")
     return [found[detection_id] for detection_id in ids]

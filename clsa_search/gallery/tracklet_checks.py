@@ -7,6 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.missing_rows import MissingRow
 from clsa_search.gallery.store_records import Note, Tracklet
 from clsa_search.structures import UNIT_TOLERANCE
 
@@ -19,11 +20,11 @@ def select_known(
     """Return values in the order of ids.
 
     Raises:
-        InputError: one of them was not found.
+        MissingRow: one of them was not found.
     """
     missing = [one for one in ids if one not in found]
     if missing:
-        raise InputError(f"{address}: there is no {name} {missing[0]}; expected a stored one")
+        raise MissingRow(f"{address}: there is no {name} {missing[0]}; expected a stored one")
     return [found[one] for one in ids]
 
 

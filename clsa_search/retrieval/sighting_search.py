@@ -7,6 +7,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, Match
+from clsa_search.gallery.missing_rows import repeat_read
 from clsa_search.retrieval.match_judge import MatchJudge
 from clsa_search.sightings.match_verdicts import CalibratedMatch, SightingResult, stands_out
 from clsa_search.sightings.ranking_tracklets import read_matches
@@ -56,7 +57,18 @@ def search_sightings(
     Raises:
         InputError: the choice bounds the strangers and the gallery is not calibrated.
     """
-    choice = choice or SightingChoice()
+    chosen = choice or SightingChoice()
+    return repeat_read(lambda: _search(store, judge, embedding, k, where, chosen))
+
+
+def _search(
+    store: GalleryStore,
+    judge: MatchJudge,
+    embedding: np.ndarray,
+    k: int,
+    where: Filter | None,
+    choice: SightingChoice,
+) -> tuple[list[Match], SightingResult]:
     with store.snapshot():
         loaded = judge.load()
         if choice.max_strangers is not None and loaded.scale is None:

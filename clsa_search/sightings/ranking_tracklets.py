@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from clsa_search.gallery import Filter, GalleryStore, Match, Tracklet
+from clsa_search.gallery.missing_rows import repeat_read
 
 
 def search_tracklets(
@@ -23,10 +24,14 @@ def search_tracklets(
         Their best detections, most similar first. A person followed across clips is one match,
         whose times and frames are those of all clips.
     """
-    with store.snapshot():
-        hits = store.search_tracklets(embedding[None], k, where)
-        tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
-        return read_matches(store, tracklets, hits.similarities[0].tolist())
+
+    def read() -> list[Match]:
+        with store.snapshot():
+            hits = store.search_tracklets(embedding[None], k, where)
+            tracklets = store.get_tracklets(hits.ids[0], embeddings=False)
+            return read_matches(store, tracklets, hits.similarities[0].tolist())
+
+    return repeat_read(read)
 
 
 def read_matches(
@@ -49,7 +54,8 @@ def _join_chains(store: GalleryStore, tracklets: Sequence[Tracklet]) -> list[Tra
     chains: dict[int, list[Tracklet]] = {}
     for one in store.chain_tracklets([one.chain for one in tracklets]):
         chains.setdefault(one.chain, []).append(one)
-    return [_join(one, chains[one.chain]) for one in tracklets]
+    # another process may link them anew between two reads
+    return [_join(one, chains.get(one.chain, [one])) for one in tracklets]
 
 
 def _join(tracklet: Tracklet, parts: Sequence[Tracklet]) -> Tracklet:

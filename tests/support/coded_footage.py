@@ -81,13 +81,13 @@ def write_person(path, person):
     assert cv2.imwrite(str(path), draw_people([person], 24)[..., ::-1])
 
 
-def write_clip(folder, start, people, seconds=3):
+def write_clip(folder, start, people, seconds=3, width=96):
     """Write a clip of people who stand still, named after its start; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / time.strftime("%Y%m%dT%H%M%S.avi", time.gmtime(start))
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 1, (96, 72))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 1, (width, 72))
     for _ in range(seconds):
-        writer.write(draw_people(people)[..., ::-1])
+        writer.write(draw_people(people, width)[..., ::-1])
     writer.release()
     return path
 
