@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsa_search.commands.argument_types import whole_number
+from clsa_search.commands.deletion_arguments import print_left
 from clsa_search.errors import InputError
 from clsa_search.wording import count_noun
 
@@ -53,8 +54,9 @@ def verdict(args: argparse.Namespace) -> None:
 
     with open_store(args.store) as store:
         if args.forget:
-            print(f"{args.store}: {count_noun(forget_verdicts(store), 'verdict')} forgotten")
-            return
+            count, left = forget_verdicts(store)
+            print(f"{args.store}: {count_noun(count, 'verdict')} forgotten")
+            return print_left(left)
         if args.query:
             words = {one: word for name, word in _WORDS.items() for one in getattr(args, name)}
             query, scores = read_match_scores(store, args.query, list(words), args.number)

@@ -104,7 +104,7 @@ class SourceTable:
         Args:
             paths: paths of the sources.
             progress: new progress of some of them.
-            on_replace: called with each source whose detections are deleted next.
+            on_replace: called with each source before its detections are deleted.
 
         Raises:
             IndexConflict: see `GalleryStore.add`.

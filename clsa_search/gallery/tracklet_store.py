@@ -151,7 +151,7 @@ class TrackletStore(ABC):
     def note_state(self, kind: str) -> tuple[int, int]:
         """Return the number of the notes of a kind and their highest id, 0 without any.
 
-        New and deleted notes change it; notes that are replaced in place do not.
+        New and deleted notes change it; notes replaced in place do not.
         """
 
     @abstractmethod

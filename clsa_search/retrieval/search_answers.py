@@ -114,7 +114,7 @@ class SearchAnswer:
         summary: the answer as one sentence.
         reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
-        same_verdicts: number of the user's verdicts "same" that probabilities rest on.
+        same_verdicts: number of the user's verdicts "same" behind the probabilities.
         other_verdicts: number of the user's verdicts "somebody else".
     """
 

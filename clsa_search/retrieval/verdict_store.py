@@ -6,8 +6,8 @@ the query: no embedding and no image, neither of the query nor of the sighting.
 
 The name of a query is random. The page makes a new one for each new person, `clsa-search query` for
 each search. It joins the verdicts of one query, with all filters and views: a later one on the same
-sighting replaces the earlier one. It must not be made from an image or an embedding: from a random
-name nobody can tell the person searched, or a second search for the same person.
+sighting replaces the earlier one. It must not be made from an image or an embedding: a random name
+tells nobody the person searched, or a second search for the same person.
 """
 
 import re
@@ -125,13 +125,15 @@ def count_verdicts(verdicts: Iterable[StoredVerdict]) -> VerdictCounts:
     return VerdictCounts(said.count("same"), said.count("other"))
 
 
-def forget_verdicts(store: GalleryStore) -> int:
-    """Delete all verdicts; return their number."""
+def forget_verdicts(store: GalleryStore) -> tuple[int, str | None]:
+    """Delete all verdicts.
+
+    Returns:
+        Their number, and the reason why their bytes may still be on the disk; None without one.
+    """
     ids = [one.note_id for one in store.notes(VERDICT_KIND) if one.note_id is not None]
-    if ids:
-        store.write_notes([], delete=ids)
-        store.scrub()
-    return len(ids)
+    store.write_notes([], delete=ids)
+    return len(ids), store.scrub() if ids else None
 
 
 @dataclass(frozen=True)

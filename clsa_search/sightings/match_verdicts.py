@@ -53,7 +53,7 @@ class SightingResult:
         matches: the matches, best first.
         reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
-        verdicts: numbers of the user's verdicts that the probabilities rest on.
+        verdicts: numbers of the user's verdicts behind the probabilities.
     """
 
     searched: int

@@ -50,7 +50,7 @@ class ProbabilityCurve:
     chances: tuple[float, ...]
 
     def find_chances(self, scores: np.ndarray) -> np.ndarray:
-        """Return the chance at each score; beyond the verdicts that of the nearest."""
+        """Return the chance at each score; beyond the verdicts, the nearest one's."""
         return np.interp(scores, self.scores, self.chances)
 
 
