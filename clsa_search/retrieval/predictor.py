@@ -4,6 +4,7 @@ Shape letters: m boxes of an image, D embedding width, H x W image size in pixel
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from itertools import groupby
 from numbers import Real
@@ -30,6 +31,8 @@ MAX_ASPECT_RATIO = 100
 class PersonSearchPredictor:
     """Detector and embedding of a trained model for RGB arrays; results equal the evaluation's.
 
+    Threads may share it: the model computes one batch at a time.
+
     Args:
         trained: model with its config; MODEL.ROI_HEADS.SCORE_THRESH_TEST drops detections.
     """
@@ -39,6 +42,7 @@ class PersonSearchPredictor:
         self.min_score: float = trained.cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
         self.model = trained.model
         self._mapper = PersonSearchDatasetMapper(trained.cfg, is_train=False)
+        self._lock = threading.Lock()  # held until outputs are copied: graphs overwrite them
         self._is_bgr = trained.cfg.INPUT.FORMAT == "BGR"
 
     @classmethod
@@ -123,7 +127,8 @@ class PersonSearchPredictor:
         for _, group in groupby(inputs, key=_batch_key):
             batch = list(group)
             given = [x["detections"] for x in batch] if "detections" in batch[0] else None
-            detections += [_to_detections(x["instances"]) for x in self._infer(batch, given)]
+            with self._lock:
+                detections += [_to_detections(x["instances"]) for x in self._infer(batch, given)]
         return detections
 
     def embed(self, image: np.ndarray, boxes: ArrayLike) -> np.ndarray:
@@ -143,8 +148,9 @@ class PersonSearchPredictor:
         example = self.prepare(image, queries)
         size = example["image"].shape[-2:]
         no_detections = Instances((size[0], size[1]), pred_boxes=Boxes(torch.empty(0, 4)))
-        (output,) = self._infer([example], [no_detections.to(self.device)])
-        return output["queries"].embeddings.float().cpu().numpy()
+        with self._lock:
+            (output,) = self._infer([example], [no_detections.to(self.device)])
+            return output["queries"].embeddings.float().cpu().numpy()
 
     @torch.inference_mode()
     def _infer(
