@@ -1,6 +1,8 @@
 """Detection and embedding of arrays: equal to evaluation, independent of the batch; bad input."""
 
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -178,3 +180,28 @@ def test_boxes_of_another_detector_replace_detections(predictor, images, monkeyp
     np.testing.assert_allclose(found.embeddings, expected, atol=1e-5)
     assert len(empty) == 0 and empty.embeddings.shape == (0, expected.shape[1])
     np.testing.assert_allclose(mixed[2].boxes, detected[0].boxes, atol=1e-3)
+
+
+def test_threads_share_a_predictor(predictor, images, monkeypatch):
+    """The model computes one batch at a time: graphs overwrite the outputs of the last one."""
+    literally, at_work = predictor.model.inference, []
+
+    def infer(*args):
+        at_work.append(None)
+        assert len(at_work) == 1
+        time.sleep(0.01)
+        try:
+            return literally(*args)
+        finally:
+            at_work.pop()
+
+    (expected,) = predictor.detect(images[:1])
+    monkeypatch.setattr(predictor.model, "inference", infer)
+    box = [[4, 4, 30, 60]]
+    with ThreadPoolExecutor(4) as pool:
+        detected = [pool.submit(predictor.detect, images[:1]) for _ in range(4)]
+        embedded = [pool.submit(predictor.embed, images[0], box) for _ in range(4)]
+    for one in detected:
+        (found,) = one.result()
+        np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-5)
+    assert all(np.allclose(one.result(), embedded[0].result(), atol=1e-5) for one in embedded)
