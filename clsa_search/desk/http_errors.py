@@ -102,9 +102,11 @@ def _answer_input_error(request: Request, error: Exception) -> Response:
 def _answer_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return _note(request, ErrorResponse(422, "body: is no JSON; expected an object"))
     field = _name_field(first.get("loc", ()))
+    is_missing = first["type"] == "missing" and field is None
+    if first["type"] == "json_invalid" or is_missing:
+        fault = "is missing" if is_missing else "is no JSON"
+        return _note(request, ErrorResponse(422, f"body: {fault}; expected an object"))
     given = "is missing" if first["type"] == "missing" else show_value(first.get("input"))
     expected = first["msg"]
     for pattern, words in _EXPECTED:
