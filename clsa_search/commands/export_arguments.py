@@ -77,7 +77,8 @@ def export(args: argparse.Namespace) -> int:
     check_output_file(args.output)
     zone = parse_zone(args.timezone)
     with open_store(args.store) as store:
-        rows, request = _choose(store, args)
+        with store.snapshot():  # another process may link the sightings anew
+            rows, request = _choose(store, args)
         with reported_writes(args.output), replace_file(args.output) as file:
             if args.kind == "case":
                 missing = write_case(store, rows, request, file, zone)

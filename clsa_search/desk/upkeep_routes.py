@@ -61,7 +61,8 @@ def export(request: ExportRequest, desk: Desk) -> Response:
         assert answer is not None
         tracklets = [one.tracklet for one in answer.matches if one.tracklet is not None]
     judgments = _find_judgments(request, answer)
-    rows = list_rows(desk.store, expand_chains(desk.store, tracklets), judgments)
+    with desk.store.snapshot():  # an indexer may link the sightings anew
+        rows = list_rows(desk.store, expand_chains(desk.store, tracklets), judgments)
     zone = parse_zone(desk.timezone or "UTC")
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
     with _EXPORTS.enter():

@@ -19,6 +19,7 @@ _DISK_FAULTS = (
     "unable to open database file",
     "attempt to write a readonly database",
 )
+_ROOM_BYTES = 1 << 16  # that SQLite needs beside the file to open it for writing
 _KEPT = "data stored before is kept"
 
 
@@ -42,8 +43,8 @@ def connect(path: Path, *, create: bool) -> tuple[sqlite3.Connection, Access]:
     is_read_only = os.path.isfile(path) and not _is_writable(path)
     if is_read_only and create:
         raise InputError(
-            f"{path}: cannot be written; expected a gallery on a writable disk, in a folder with "
-            "permission to write"
+            f"{path}: cannot be written; expected a gallery on a writable disk with free space, in "
+            "a folder with permission to write"
         )
     access: Access = "rwc" if create else "rw"
     if is_read_only:  # SQLite needs no files beside an immutable one
@@ -92,8 +93,13 @@ def _explain(error: Exception) -> str:
 
 
 def _is_writable(path: Path) -> bool:
+    """Return whether a file can be written: on a full disk it is read only."""
     path = path.resolve()
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return False
+    disk = os.statvfs(path.parent)
+    is_known = disk.f_blocks > 0  # some network drives tell nothing
+    return not is_known or disk.f_bavail * disk.f_frsize >= _ROOM_BYTES
 
 
 def _has_log(path: Path) -> bool:

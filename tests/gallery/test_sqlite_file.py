@@ -89,6 +89,25 @@ def test_a_locked_gallery_is_named_soon(tmp_path):
         assert store.delete("a.jpg") == 3
 
 
+def test_a_gallery_on_a_full_disk_is_searched(tmp_path, monkeypatch):
+    path = tmp_path / "gallery.db"
+    embeddings = make_embeddings(3)
+    with new_store(path) as store:
+        store.add([make_image(embeddings)])
+    free = os.statvfs(tmp_path)
+    full = os.statvfs_result((*free[:4], 2, *free[5:]))  # blocks available to a user
+    monkeypatch.setattr(os, "statvfs", lambda folder: full)
+    with open_store(path) as store:
+        assert len(store.search(embeddings[:1], 5)[0]) == 3
+        with pytest.raises(InputError, match="disk with free space; data stored before is kept"):
+            store.delete(store.paths()[0])
+    with pytest.raises(InputError, match="cannot be written; expected .* with free space"):
+        open_store(path, weights=WEIGHTS, create=True)
+    monkeypatch.undo()
+    with open_store(path) as store:
+        assert store.delete(store.paths()[0]) == 3
+
+
 def test_a_gallery_without_permission_to_write_is_searched(tmp_path, monkeypatch):
     """As on a read-only disk, where access() denies writing to root too."""
     path = tmp_path / "gallery.db"
