@@ -173,7 +173,7 @@ def retention(args: argparse.Namespace) -> None:
     with open_store(args.store) as store:
         days = set_retention(store, dict(args.days)) if args.days else read_retention(store)
         for camera, value in sorted(days.items()):
-            print(f"{printable(camera)}: {value:g} days")
+            print(f"{printable(camera)}: {value:g} {'day' if value == 1 else 'days'}")
         for camera in sorted({*days} - {OTHERS, *store.cameras()}):
             print(f"{printable(camera)}: has no sightings yet; `list` shows the cameras")
         plan = apply_retention(store, audit=args.audit) if args.yes else plan_retention(store)

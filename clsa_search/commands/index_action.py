@@ -46,6 +46,8 @@ def index(args: argparse.Namespace) -> int:
             return INTERRUPTED
         problems = finish_indexing(gallery, args)
         print(f"{args.store}: {count_sightings(gallery.store)} in all")
+        if not gallery.store.count():
+            print("nobody was detected; try a lower --min-score, or other weights")
     return _PROBLEMS if report.problems or problems else 0
 
 

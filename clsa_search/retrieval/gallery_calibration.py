@@ -277,7 +277,9 @@ def _check_cameras(store: GalleryStore, groups: Collection[Collection[str]]) -> 
     known = store.cameras()
     for group in groups:
         if len(group) < 2:
-            raise InputError(f"apart: {', '.join(group)}; expected two or more different cameras")
+            raise InputError(
+                f"apart: {', '.join(group) or 'no camera'}; expected two or more different cameras"
+            )
         for camera in group:
             if camera not in known:
                 names = ", ".join(known) or "none: the gallery has no cameras"

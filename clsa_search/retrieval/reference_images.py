@@ -8,6 +8,7 @@ import numpy as np
 
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
+from clsa_search.retrieval.search_answers import as_text
 from clsa_search.retrieval.source_files import list_media
 from clsa_search.structures import PersonImage
 from clsa_search.wording import count_noun
@@ -43,7 +44,7 @@ def read_reference(gallery: "GallerySearch", path: str | os.PathLike) -> PersonI
         )
     height, width = pixels.shape[:2]
     box = boxes[0] if len(boxes) else np.array([0, 0, width, height], np.float32)
-    return PersonImage(pixels, box, os.path.basename(os.fspath(path)))
+    return PersonImage(pixels, box, as_text(os.path.basename(os.fspath(path))))
 
 
 def read_references(
@@ -96,7 +97,7 @@ def read_people(
         problems += faults
         if images:
             name = name if os.path.isdir(path) else os.path.splitext(name)[0]
-            people.append(Reference(name, images))
+            people.append(Reference(as_text(name), images))
     if not people and not problems:
         raise InputError(f"{os.fspath(folder)}: is empty; expected images of people")
     return people, problems

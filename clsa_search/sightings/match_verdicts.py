@@ -103,7 +103,7 @@ def describe_result(result: SightingResult) -> str:
     """Return the answer as one sentence."""
     here = count_noun(result.searched, "sighting")
     if not result.searched:
-        return "No sighting passes the filter."
+        return "There is no sighting to search: none is stored, or none passes the filter."
     if not result.calibrated:
         reason = f" ({result.reason})" if result.reason else ""
         return f"{here} searched; not calibrated{reason}: the order says nothing of how sure it is."

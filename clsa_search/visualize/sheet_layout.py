@@ -1,5 +1,6 @@
 """A figure with person tiles: images, boxes, captions, marks, positioned in inches."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from clsa_search.visualize.tiles import (
     clip_to_image,
     trim_to_tile,
 )
+from clsa_search.wording import to_printable
 
 # the palette of Okabe and Ito, made for color-blind readers: blue, green, orange
 QUERY_COLOR, CORRECT_COLOR, WRONG_COLOR = "#0072b2", "#009e73", "#d55e00"
@@ -40,7 +42,9 @@ class Sheet:
     def save(self, path: str | Path) -> None:
         """Write the figure; the suffix of the path chooses the format."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.figure.savefig(path, dpi=DOTS_PER_INCH)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in other scripts
+            self.figure.savefig(path, dpi=DOTS_PER_INCH)
 
     def write(
         self,
@@ -57,7 +61,7 @@ class Sheet:
         self.figure.text(
             x / self.width,
             1 - y / self.height,
-            text,
+            to_printable(text),  # names of files may hold bytes of no text
             size=size,
             weight=weight,
             color=color,

@@ -253,14 +253,17 @@ def test_many_people_are_searched_at_once(run, gallery, tmp_path):
     write_image(tmp_path / "people" / "Bob" / "front.png", {0: 10})
     write_image(tmp_path / "people" / "Bob" / "side.png", {0: 60})
     write_image(tmp_path / "people" / "pair.png", {0: 10, 3: 60})
+    shutil.copy(tmp_path / "people" / "=red.png", os.fsencode(tmp_path / "people") + b"/Z\xff.png")
     words = "query", "--store", gallery, "--people", "people", "--csv", "out/all.csv", "--top", 4
     printed = run(*words, status=1)
     assert "pair.png: 2 detections; expected an image of one person" in printed
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out/all.csv").read_text("utf-8-sig"))))
-    assert [row["query"] for row in rows] == ["'=red"] * 4 + ["Bob"] * 4
+    assert [row["query"] for row in rows] == ["'=red"] * 4 + ["Bob"] * 4 + ["Z?"] * 4
     assert [float(row["similarity"]) > 0.99 for row in rows] == [True] * 2 + [False] * 2 + [
         True,
         *[False] * 3,
+        *[True] * 2,
+        *[False] * 2,
     ]
     assert rows[4]["camera"] == "south" and rows[4]["last"] == "2026-05-01T00:00:03.000+00:00"
     with open_store(gallery) as store:

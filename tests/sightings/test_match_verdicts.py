@@ -37,7 +37,10 @@ def match(expected: float, **fields: object) -> CalibratedMatch:
 @pytest.mark.parametrize(
     ("result", "text"),
     [
-        (SightingResult(0, True, True, []), "No sighting passes the filter."),
+        (
+            SightingResult(0, True, True, []),
+            "There is no sighting to search: none is stored, or none passes the filter.",
+        ),
         (
             SightingResult(4212, True, True, [match(3.0)]),
             "Nobody in these 4,212 sightings stands out.",

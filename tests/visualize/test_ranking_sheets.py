@@ -1,5 +1,6 @@
 """Ranking sheets: colors, marks, sizes and texts."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -117,4 +118,13 @@ def test_text_is_taken_original(tmp_path):
     """A name with $ is not a formula, and a long name is cut."""
     person = PersonImage(GRAY, BOX, "$broken_{ " + "x" * 200)
     draw_ranking_sheet(Ranking(person, [], "$a^", "$b_, $"), tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").size[0] > 0
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "a\nb\x1b[31m", "\u4eba\U0001f600", "\ud800"])
+def test_a_name_of_any_characters_is_drawn_without_a_word(tmp_path, name):
+    ranking = Ranking(PersonImage(GRAY, BOX, name), [], name, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_ranking_sheet(ranking, tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").size[0] > 0
