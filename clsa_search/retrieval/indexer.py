@@ -13,13 +13,13 @@ from clsa_search.data.given_detections import FileBoxes
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryImage, GalleryStore, IndexConflict, IndexProgress
-from clsa_search.retrieval.erasure import Suppression, move_suppressed
+from clsa_search.retrieval.erasure import Suppression
 from clsa_search.retrieval.index_options import IndexOptions, IndexReport
 from clsa_search.retrieval.index_planner import IndexPlanner, PlannedFile
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch, work_ahead
 from clsa_search.retrieval.source_files import list_media
-from clsa_search.retrieval.source_moves import find_renamed
+from clsa_search.retrieval.source_moves import follow_renames
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
 from clsa_search.sightings.source_links import link_sources
 from clsa_search.structures import ImageDetections
@@ -109,7 +109,9 @@ class Indexer:
         media = list_media(paths)
         self.report.other_files += media.others
         self.report.problems += media.problems
-        renamed = self._follow_renames([*media.images, *media.videos])
+        renamed, problems = follow_renames(self.store, [*media.images, *media.videos])
+        self.report.problems += problems
+        self.report.renamed += len(renamed)
         score = self.predictor.min_score
         planner = IndexPlanner(
             self.store.sources(), self.options, score, self.boxes, self.report, renamed
@@ -147,20 +149,6 @@ class Indexer:
                     on_stored(images, detections)
                     self._link(x for x in videos if self._next_frames.get(x, 0) is None)
         self._link(self.store.unlinked())  # also those of an interrupted run
-
-    def _follow_renames(self, paths: Sequence[str]) -> list[str]:
-        """Give renamed files their new paths in the gallery; return these."""
-        renamed = []
-        for source, path, fingerprint in find_renamed(self.store.sources(), paths):
-            try:
-                self.store.relink(source.path, path, fingerprint)
-                move_suppressed(self.store, source.path, path)
-            except InputError as error:  # another process was first
-                self.report.problems.append((path, str(error)))
-                continue
-            renamed.append(path)
-        self.report.renamed += len(renamed)
-        return renamed
 
     def _move(self) -> None:
         """Store the new cameras and start times of indexed files."""

@@ -30,10 +30,12 @@ _QUERY: Mapping[str, _Check] = {
     "id": (_or_none(lambda value: isinstance(value, str)), "a text"),
     "title": (_or_none(lambda value: isinstance(value, str)), "a text"),
     "query_images": (_or_none(lambda value: isinstance(value, list)), "a list"),
-    "filters": (_or_none(lambda value: isinstance(value, dict)), "an object"),
-    "calibration": (_or_none(lambda value: isinstance(value, dict)), "an object"),
     "searched": (_or_none(_is_count), "a number of sightings"),
     "matches": (lambda value: isinstance(value, list), "a list of matches"),
+}
+_SCOPE: Mapping[str, _Check] = {
+    "filters": (_or_none(lambda value: isinstance(value, dict)), "an object"),
+    "calibration": (_or_none(lambda value: isinstance(value, dict)), "an object"),
 }
 _MATCH: Mapping[str, _Check] = {
     "detection": (lambda value: _is_count(value) and value > 0, "the id of a detection"),
@@ -60,10 +62,13 @@ def check_record(query: Any, name: str) -> None:
     _check_fields(query, _QUERY, name)
     for number, match in enumerate(query["matches"], 1):
         _check_fields(match, _MATCH, f"{name}: match {number}")
-    try:
-        json.dumps(query, allow_nan=False)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}; expected finite numbers") from error
+    _check_finite(query, name)
+
+
+def check_scope(scope: Any, name: str) -> None:
+    """Check the fields of the scope in a results.json; see `check_record`."""
+    _check_fields(scope, _SCOPE, f"{name}: scope")
+    _check_finite(scope, name)
 
 
 def check_same_gallery(
@@ -92,6 +97,13 @@ def check_same_gallery(
                 f"{name}: match {number}: detection {one.detection_id} is another one in this "
                 f"gallery; {expected}"
             )
+
+
+def _check_finite(value: Any, name: str) -> None:
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}; expected finite numbers") from error
 
 
 def _is_box(value: Any, box: Sequence[float]) -> bool:

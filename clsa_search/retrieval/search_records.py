@@ -1,6 +1,5 @@
 """The results.json of a search, read again for an export."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from typing import Any
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore
 from clsa_search.json_files import read_json
-from clsa_search.retrieval.record_checks import check_record, check_same_gallery
+from clsa_search.retrieval.record_checks import check_record, check_same_gallery, check_scope
 from clsa_search.retrieval.search_scope import parse_coverage
 from clsa_search.retrieval.sighting_rows import Judgment
 from clsa_search.retrieval.verdict_store import list_said
@@ -47,34 +46,23 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
     try:
         (query,) = values["queries"]
         check_record(query, name)
-        matches = list(query["matches"])
-        ids = [int(match["detection"]) for match in matches]
-        judged = [
-            Judgment(
-                float(match["similarity"]),
-                match.get("expected_strangers"),
-                match.get("verdict"),
-                match.get("said"),
-                is_bound=bool(match.get("is_bound")),
-                other_day=bool(match.get("other_day")),
-                probability=match.get("probability"),
-            )
-            for match in matches
-        ]
         scope = dict(values.get("scope") or {})
-        json.dumps(scope, allow_nan=False)
+        check_scope(scope, name)
         coverage = parse_coverage(scope["coverage"]) if "coverage" in scope else None
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"{os.fspath(path)}: is no results.json of one query: {error!r}; expected the file "
-            "that `clsa-search query` writes"
+            f"{name}: is no results.json of one query: {error!r}; expected the file that "
+            "`clsa-search query` writes"
         ) from error
+    matches = query["matches"]
     check_same_gallery(store, matches, name)
     said = list_said(store, str(query.get("id")))
     judgments: dict[int, Judgment] = {}
-    for sighting, judgment in zip(store.find_tracklets(ids), judged, strict=True):
+    sightings = store.find_tracklets([match["detection"] for match in matches])
+    for sighting, match in zip(sightings, matches, strict=True):
+        judgment = _read_judgment(match)
         known = replace(judgment, said=said.get(sighting, judgment.said))
         judgments.setdefault(sighting, known)  # the best match of a sighting comes first
     return SearchRecord(
@@ -84,6 +72,19 @@ def read_search_record(store: GalleryStore, path: str | os.PathLike) -> SearchRe
         query.get("searched"),
         scope.get("calibration"),
         coverage,
+    )
+
+
+def _read_judgment(match: Mapping[str, Any]) -> Judgment:
+    """Return what a checked match says."""
+    return Judgment(
+        float(match["similarity"]),
+        match.get("expected_strangers"),
+        match.get("verdict"),
+        match.get("said"),
+        is_bound=bool(match.get("is_bound")),
+        other_day=bool(match.get("other_day")),
+        probability=match.get("probability"),
     )
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from clsa_search.argument_checks import resolve_path
 from clsa_search.errors import InputError
-from clsa_search.gallery import Source
+from clsa_search.gallery import GalleryStore, Source
+from clsa_search.retrieval.erasure import move_suppressed
 from clsa_search.retrieval.source_files import FILE_STATE, describe_file
 
 
@@ -98,6 +99,26 @@ def plan_moves(
             "expected the earlier path of a source of `list`"
         )
     return [move for move in moves if move.path != move.source.path], problems
+
+
+def follow_renames(
+    store: GalleryStore, paths: Iterable[str]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Give renamed files their new paths in the gallery, see :func:`find_renamed`.
+
+    Returns:
+        These paths, and (path, reason) of those that another process has changed.
+    """
+    renamed, problems = [], []
+    for source, path, fingerprint in find_renamed(store.sources(), paths):
+        try:
+            store.relink(source.path, path, fingerprint)
+            move_suppressed(store, source.path, path)
+        except InputError as error:
+            problems.append((path, str(error)))
+        else:
+            renamed.append(path)
+    return renamed, problems
 
 
 def find_renamed(sources: Sequence[Source], paths: Iterable[str]) -> list[Move]:

@@ -252,9 +252,11 @@ def test_results_of_a_search_are_read_again(store, tmp_path):
         *(("match", "expected_strangers", value) for value in ("x", [1], -math.inf)),
         *(("match", "verdict", value) for value in (5, ["x"])),
         *(("match", "said", value) for value in (["same"], "maybe", 1)),
-        *(("query", "filters", value) for value in ("x", [1], 5)),
+        *(("match", "probability", value) for value in ("x", math.nan)),
+        *(("match", "z", value) for value in ("x", [1])),
+        *(("scope", "filters", value) for value in ("x", [1], 5)),
         *(("query", "searched", value) for value in ("many", -1, 1.5, math.nan)),
-        *(("query", "calibration", value) for value in (5, "x")),
+        *(("scope", "calibration", value) for value in (5, "x")),
         *(("query", "title", value) for value in ({"a": 1}, 5)),
         *(("query", "matches", value) for value in (None, 5, {"a": 1})),
         ("query", "query_images", 5),
@@ -262,18 +264,21 @@ def test_results_of_a_search_are_read_again(store, tmp_path):
 )
 def test_a_wrong_field_of_results_is_named(store, tmp_path, place, field, value):
     query = {"title": "q", "matches": [describe_match(store, 1, 0.9)]}
-    (query if place == "query" else query["matches"][0])[field] = value
+    values = {"queries": [query], "scope": {}}
+    places = {"match": query["matches"][0], "query": query, "scope": values["scope"]}
+    places[place][field] = value
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({"queries": [query]}))
-    named = "results.json: match 1: " if place == "match" else "results.json: "
+    path.write_text(json.dumps(values))
+    names = {"match": "match 1: ", "query": "", "scope": "scope: "}
+    named = f"results.json: {names[place]}"
     with pytest.raises(InputError, match=rf"{re.escape(named + field)}: .*; expected "):
         read_search_record(store, path)
 
 
 def test_numbers_within_other_fields_of_results_are_finite(store, tmp_path):
     path = tmp_path / "results.json"
-    query = {"matches": [], "filters": {"since": math.nan}}
-    path.write_text(json.dumps({"queries": [query]}))
+    scope = {"filters": {"since": math.nan}}
+    path.write_text(json.dumps({"queries": [{"matches": []}], "scope": scope}))
     with pytest.raises(InputError, match=r"results\.json: .*expected finite numbers"):
         read_search_record(store, path)
     path.write_text(json.dumps({"queries": [{"matches": [1]}]}))
