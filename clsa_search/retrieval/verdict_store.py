@@ -114,8 +114,9 @@ def list_verdicts(store: GalleryStore) -> list[StoredVerdict]:
 
 def list_said(store: GalleryStore, query: str) -> dict[int, Said]:
     """Return the words on the sightings of a query, by the id of the tracklet."""
-    found = [one.verdict for one in list_verdicts(store) if one.query == query]
-    sightings = store.find_tracklets([one.sighting for one in found]) if found else []
+    with store.snapshot():
+        found = [one.verdict for one in list_verdicts(store) if one.query == query]
+        sightings = store.find_tracklets([one.sighting for one in found]) if found else []
     return {number: one.said for number, one in zip(sightings, found, strict=True) if one.said}
 
 

@@ -58,3 +58,15 @@ def test_wrong_notes_are_refused(tmp_path, note, words):
     with new_store(tmp_path / "gallery.db") as store:
         with pytest.raises(InputError, match=words):
             store.write_notes([note])
+
+
+def test_the_state_of_notes_tells_new_and_deleted_ones(store_address):
+    with new_store(store_address) as store, open_store(store_address) as other:
+        assert store.note_state("verdict") == (0, 0)
+        (first,) = store.write_notes([Note("verdict", {})])
+        assert other.note_state("verdict") == (1, first)
+        (second,) = store.write_notes([Note("verdict", {})], delete=[first])  # as many as before
+        assert other.note_state("verdict") == (1, second) and second > first
+        assert other.note_state("person") == (0, 0)
+        store.write_notes([], delete=[second])
+        assert other.note_state("verdict") == (0, 0)

@@ -1,6 +1,8 @@
 """Results as text, JSON, ranking sheets and report; unreadable files; file names as text."""
 
 import base64
+import csv
+import io
 import json
 import os
 import re
@@ -19,11 +21,14 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Match, StoredDetection
 from clsa_search.retrieval import result_images
 from clsa_search.retrieval.frame_reader import FrameReader
+from clsa_search.retrieval.match_table import write_matches_csv
 from clsa_search.retrieval.report import link_source, write_report
 from clsa_search.retrieval.result_images import draw_results, read_result_images
 from clsa_search.retrieval.results import QueryResult, format_results
 from clsa_search.retrieval.search_answers import name_source, results_as_json, results_as_text
 from clsa_search.retrieval.source_files import describe_file
+from clsa_search.sightings.match_verdicts import CalibratedMatch, SightingResult
+from clsa_search.sightings.user_verdicts import VerdictCounts
 from clsa_search.visualize import PersonImage
 
 IMAGE = np.full((120, 160, 3), 128, dtype=np.uint8)
@@ -97,6 +102,26 @@ def test_tables_show_all_fields(photo):
     assert header.split() == "rank similarity source frame time camera box score id".split()
     assert rows[0].split() == ["1", "0.900", str(photo), "60,30,90,100", "0.88", "5"]
     assert rows[1].split() == "2 0.800 film.mp4 12 0:01:23.2 007 1,3,30,40 0.88 8".split()
+
+
+def test_the_probability_by_verdicts_stands_in_all_forms(photo, written):
+    judged = CalibratedMatch(0.9, 5.0, 0.004, False, "very likely", None, 0.712)
+    answer = SightingResult(100, True, False, [judged], verdicts=VerdictCounts(70, 50))
+    one = replace(result(detection(5, photo)), answer=answer)
+    _, _, header, _, row = format_results([one]).splitlines()
+    assert header.split()[2:5] == ["strangers", "verdict", "same"]
+    assert row.split()[2:7] == ["0.004", "very", "likely", "71", "%"]
+    (query,) = results_as_json([one])["queries"]
+    assert query["matches"][0]["probability"] == 0.712
+    assert (query["same_verdicts"], query["other_verdicts"]) == (70, 50)
+    assert query["id"] == one.query_id != result(detection(5, photo)).query_id
+    (cells,) = csv.DictReader(io.StringIO(write_matches_csv([one]).decode("utf-8-sig")))
+    assert cells["probability"] == "0.712"
+    assert "71 % by 120 verdicts of users" in written(one).text
+    without = replace(one, answer=replace(answer, matches=[replace(judged, probability=None)]))
+    assert (
+        "same" not in format_results([without]) and "verdicts of users" not in written(without).text
+    )
 
 
 def test_tables_escape_control_characters():

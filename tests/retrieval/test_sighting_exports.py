@@ -147,7 +147,12 @@ REQUEST = {
 def test_a_case_holds_all_that_was_asked_and_found(store, folder):
     query = PersonImage(draw_blocks({3: 40}), np.array([40, 20, 54, 60]), "query")
     rows = rows_of(
-        store, similarity=0.75, expected_strangers=0.004, verdict="possible", said="same"
+        store,
+        similarity=0.75,
+        expected_strangers=0.004,
+        verdict="possible",
+        said="same",
+        probability=0.712,
     )
     content, missing = make_case(store, rows, **REQUEST, query_images=[query])
     entries = read_zip(content)
@@ -166,6 +171,8 @@ def test_a_case_holds_all_that_was_asked_and_found(store, folder):
         0.004,
         "same",
     )
+    assert first["probability"] == 0.712 and b"71 % the same" in entries["report.html"]
+    assert read_csv(entries["sightings.csv"])[1][CSV_COLUMNS.index("probability")] == "0.712"
     assert first["crop"] in entries and first["clip"] in entries
     assert [one["start_from"] for one in case["sources"]] == [None, "given"]
     assert set(entries) == {

@@ -8,6 +8,7 @@ import pytest
 from clsa_search.sightings.match_verdicts import (
     CalibratedMatch,
     SightingResult,
+    describe_chance,
     describe_result,
     describe_strangers,
     judge,
@@ -105,3 +106,18 @@ def test_one_view_of_the_same_day_is_enough():
     begin = datetime(2026, 3, 29, tzinfo=summer).timestamp()
     assert not spans_midnight([begin], begin + 23 * 3600 - 1, summer)
     assert spans_midnight([begin], begin + 23 * 3600, summer)
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (None, ""),
+        (0.712, "71 %"),
+        (0.996, ">99 %"),
+        (0.994, "99 %"),
+        (0.004, "<1 %"),
+        (0.5, "50 %"),
+    ],
+)
+def test_a_chance_is_never_0_or_100_percent(probability, text):
+    assert describe_chance(match(0.5, probability=probability)) == text
