@@ -66,10 +66,20 @@ def test_the_cache_holds_the_same_pixels_and_is_read_again(crops, mapper, monkey
     assert (load_crops(crops, mapper) == first).all() and not reads
 
 
-def test_a_damaged_cache_is_cut_again(crops, mapper, tiny_data):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-7],
+        lambda content: content.replace(b"'shape': (", b"'shape': (0"),
+        lambda content: content.replace(b"}", b"("),
+        lambda content: content.replace(b"|u1", b"|O8"),
+    ],
+    ids=["cut", "number", "bracket", "objects"],
+)
+def test_a_damaged_cache_is_cut_again(crops, mapper, tiny_data, damage):
     first = np.array(load_crops(crops, mapper))
     for path in tiny_data.glob(".clsa_search_cache/crops_*.npy"):
-        path.write_bytes(path.read_bytes()[:-7])
+        path.write_bytes(damage(path.read_bytes()))
     assert (load_crops(crops, mapper) == first).all()
 
 
