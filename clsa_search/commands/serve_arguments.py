@@ -30,7 +30,7 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=[],
         metavar="FOLDER",
-        help="folders in which the desk may look for new files; known files keep their options",
+        help="folders to look for new files in; known files keep their options",
     )
     add("--rate", type=number(1e-6, 1000), help="sampled frames per second of new videos")
     add(

@@ -147,7 +147,7 @@ class GalleryAnswer(Answer):
         cameras: names of the cameras.
         timezone: IANA name of the server's time zone, if known.
         min_score: detections of query images with a lower score are dropped.
-        folders: folders in which jobs look for new files.
+        folders: folders to look for new files in.
         version: version of the program.
         verdicts: numbers of the user's verdicts, and how many are missing for a probability.
     """

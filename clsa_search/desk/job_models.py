@@ -54,7 +54,7 @@ class JobAnswer(Answer):
 
 
 class FolderAnswer(Answer):
-    """A folder in which jobs look for new files.
+    """A folder to look for new files in.
 
     Args:
         id: id of the folder.

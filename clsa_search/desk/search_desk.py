@@ -22,7 +22,7 @@ class SearchDesk:
 
     Args:
         gallery: gallery to search; keep it open as long as the desk.
-        folders: paths of folders in which jobs look for new files.
+        folders: paths of the folders to look for new files in.
         options: options of indexing these.
 
     Attributes:

@@ -70,7 +70,7 @@ def serve(
         port: port to listen on; 0 chooses a free one.
         token_file: file with the token, made at the first start.
         public_url: address of the desk behind a proxy.
-        folders: folders in which jobs look for new files.
+        folders: folders to look for new files in.
         options: options of indexing these.
         on_ready: function to call with the address for a browser.
 

@@ -3,8 +3,8 @@
 import torch
 
 from clsa_search.gallery.embedding_index import EmbeddingIndex
+from clsa_search.gallery.sqlite_revisions import GONE
 from clsa_search.gallery.sqlite_tables import SQLiteTables
-from clsa_search.gallery.sqlite_tracklets import GONE
 
 
 class FollowedIndex:

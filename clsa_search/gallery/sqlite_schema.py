@@ -26,7 +26,7 @@ _SOURCE_COLUMNS = (
 # A tracklet of one detection has neither members nor an embedding of its own. Tables of a
 # tracklet's embedding and of its other columns: listing reads the latter only. Readers that hold
 # tracklets, or detections, load them again from the id `first` of each new revision, or forget
-# this id alone; see `TrackletTables.list_revisions`.
+# this id alone; see `RevisionTable.list_revisions`.
 _TRACKLETS = """
 CREATE TABLE tracklets (
   id INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES sources, chain INTEGER NOT NULL,

@@ -16,7 +16,8 @@ from clsa_search.gallery.checksums import (
     sum_ids,
     sum_tracklet,
 )
-from clsa_search.gallery.sqlite_notes import IN_LIST, NoteTable
+from clsa_search.gallery.sqlite_notes import IN_LIST
+from clsa_search.gallery.sqlite_revisions import RevisionTable
 from clsa_search.gallery.sqlite_schema import (
     SINGLE_COLUMNS,
     SOURCE_SHIFT,
@@ -24,8 +25,6 @@ from clsa_search.gallery.sqlite_schema import (
 )
 from clsa_search.gallery.store_records import Tracklet
 
-GONE = 2  # kind of a revision: one id was deleted
-_MAX_GONE = 2000  # ids to name; beyond, readers load again from the first one on
 _LOAD_ROWS = 512
 _COLUMNS = (
     "id, source, chain, camera, first, last, first_frame, last_frame, detections, best, score, "
@@ -70,7 +69,7 @@ class TrackletRow(NamedTuple):
         )
 
 
-class TrackletTables(NoteTable):
+class TrackletTables(RevisionTable):
     """Statements on the tables of tracklets; see `SQLiteFile` for the arguments."""
 
     _checked: int | None = None  # state of the file in which the tracklets held all detections
@@ -242,27 +241,6 @@ class TrackletTables(NoteTable):
         self.add_singles(singles)
         if singles:
             self.revise(singles[0][0])
-
-    def revise(self, first: int, *, detections: bool = False) -> None:
-        """Make readers load tracklets, or detections too, from an id on again."""
-        self.execute(
-            "INSERT INTO revisions (first, detections) VALUES (?, ?)", first, int(detections)
-        )
-
-    def note_gone(self, ids: Sequence[int]) -> None:
-        """Make readers forget deleted detections, and the tracklets that they were the first of."""
-        if len(ids) > _MAX_GONE:
-            return self.revise(min(ids), detections=True)
-        rows = [(i, GONE) for i in ids]
-        self.execute_many("INSERT INTO revisions (first, detections) VALUES (?, ?)", rows)
-
-    def list_revisions(self, after: int) -> list[tuple[int, int, int]]:
-        """Return (id, first, kind) of the later revisions.
-
-        The kind is 1 if detections changed from the id `first` on, 0 if tracklets did, `GONE` if
-        this id alone was deleted.
-        """
-        return self.select("id, first, detections FROM revisions WHERE id > ? ORDER BY id", after)
 
     def _read_rows(self, condition: str, *values: object) -> list[TrackletRow]:
         with self.reading():
