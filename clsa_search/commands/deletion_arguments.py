@@ -79,7 +79,7 @@ def print_left(reason: str | None) -> None:
 
 
 def scrub(args: argparse.Namespace) -> int:
-    """Remove the bytes of what was deleted from the disk; return the exit status."""
+    """Remove deleted bytes from the disk; return the exit status."""
     from clsa_search.gallery import open_store
 
     with open_store(args.store) as store:
@@ -91,7 +91,7 @@ def scrub(args: argparse.Namespace) -> int:
 
 
 def _delete_erased(args: argparse.Namespace) -> None:
-    """Delete the people who were erased in another gallery, and keep them out."""
+    """Delete the erased people of another gallery, and keep them out."""
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.audit_log import write_audit
     from clsa_search.retrieval.erasure import Suppression, find_erased, merge_erasures

@@ -1,4 +1,4 @@
-"""Rows that another process deleted between two reads of an engine without transactions."""
+"""Rows deleted by another process between two reads of an engine without transactions."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,7 +14,7 @@ class MissingRow(InputError):
 
 
 def repeat_read(read: Callable[[], T]) -> T:
-    """Return what a function reads in several steps; begin again if a row is gone in between.
+    """Read in several steps; begin again if a row is gone in between.
 
     Raises:
         MissingRow: a row is missing each time.

@@ -40,7 +40,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class CoverageView:
-    """All rows, and what they say.
+    """All rows with their summary.
 
     Args:
         summary: one sentence.

@@ -118,7 +118,7 @@ def plan_deletion(store: GalleryStore, selector: DeletionSelector) -> DeletionPl
 
 
 class DeletionOutcome(NamedTuple):
-    """What a deletion has done.
+    """Outcome of a deletion.
 
     Args:
         detections: number of deleted detections.

@@ -1,4 +1,4 @@
-"""Places of a person in a file: where detections at another rate, or by other weights, would be."""
+"""Places of a person in a file, also for detections at another rate or by other weights."""
 
 import math
 from collections.abc import Sequence
@@ -49,13 +49,13 @@ def make_places(
 ) -> list[Place]:
     """Return the places of a person from the times and boxes of the detections.
 
-    Between two detections, and until the next frame that was looked at, the person may be found at
-    another rate: places there grow with the time to the nearest detection.
+    Between two detections, and until the next sampled frame, another rate may find the person:
+    places there grow with the time to the nearest detection.
 
     Args:
         boxes: seconds and box of each detection.
         is_image: whether the file is an image, without times.
-        interval: seconds between the frames that were looked at.
+        interval: seconds between the sampled frames.
     """
     ordered = sorted(boxes)
     if is_image:
@@ -96,7 +96,7 @@ def _go_on(one: tuple[float, Box], other: tuple[float, Box] | None, beyond: floa
 
     Args:
         one: the last detection; the first one for the time before.
-        other: the detection next to it, which tells the speed; None for a single one.
+        other: the detection next to it, for the speed; None for a single one.
         beyond: seconds.
     """
     time, box = one
@@ -113,7 +113,7 @@ def _go_on(one: tuple[float, Box], other: tuple[float, Box] | None, beyond: floa
 
 
 def _split(start: float, stop: float) -> list[tuple[float, float]]:
-    """Return parts of a span of time that are at most `_STEP` long."""
+    """Return parts of a span of time, at most `_STEP` long."""
     count = max(1, math.ceil((stop - start) / _STEP))
     edges = [start + (stop - start) * number / count for number in range(count + 1)]
     return list(pairwise(edges))

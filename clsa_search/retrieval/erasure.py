@@ -26,7 +26,7 @@ class Suppression:
     """Places of erased people, by file.
 
     Args:
-        stores: galleries that remember them.
+        stores: galleries with these places.
     """
 
     def __init__(self, *stores: GalleryStore) -> None:
@@ -141,7 +141,7 @@ def hash_path(path: str) -> str:
 
 
 def hash_content(path: str) -> str | None:
-    """Return a text that tells a file from others by its bytes; None if it cannot be read.
+    """Return a hash of a file's bytes; None if it cannot be read.
 
     Its size, begin and end are read: copies of a file have the same text.
     """
@@ -157,7 +157,7 @@ def hash_content(path: str) -> str | None:
 
 
 def _find_interval(source: Source) -> float:
-    """Return the seconds between the frames of a source that were looked at."""
+    """Return the seconds between the sampled frames of a source."""
     rate = _RATE.search(source.fingerprint or "")
     return 1 / max(float(rate[1]), 1e-3) if rate else 1.0
 

@@ -54,7 +54,7 @@ class CaseRequest:
         filters: filters of the search as plain values.
         searched: number of sightings in the filters; None without a search.
         calibration: the calibration as plain values; by default that of the gallery.
-        where: the filters, to find the footage that was looked at.
+        where: the filters, to find the footage.
         coverage: this footage, if the search noted it.
         query_images: images of the queried person.
         notes: further lines of the user.

@@ -69,7 +69,7 @@ def write_results(
         results: results of queries, at least one.
         folder: existing folder.
         address: address of the gallery.
-        scope: what the queries asked and looked at.
+        scope: scope of the queries.
 
     Returns:
         Paths of the report and of the first sheet or the overview.
@@ -98,7 +98,7 @@ def write_report(
         results: results of queries.
         path: HTML file.
         address: address of the gallery, for the heading.
-        scope: what the queries asked and looked at.
+        scope: scope of the queries.
 
     Raises:
         InputError: the file cannot be written.

@@ -84,7 +84,7 @@ def format_results(results: Sequence[QueryResult]) -> str:
 
 
 def list_warnings(result: QueryResult) -> list[str]:
-    """Return what weakens the verdicts of an answer, as sentences."""
+    """Return doubts on the verdicts of an answer, as sentences."""
     answer, lines = result.answer, []
     if answer is not None and answer.calibrated and answer.reason:
         lines.append(f"The calibration is old: {answer.reason}.")

@@ -188,7 +188,7 @@ def results_as_json(
 
     Args:
         results: results of queries.
-        scope: what all of them asked and looked at.
+        scope: scope of all of them.
     """
     about = {} if scope is None else {"scope": to_plain(scope)}
     return {"queries": [to_plain(describe_answer(one)) for one in results], **about}

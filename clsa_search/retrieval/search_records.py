@@ -25,7 +25,7 @@ class SearchRecord:
         filters: its filters, if written.
         searched: number of sightings searched, if written.
         calibration: the calibration, if written.
-        coverage: footage that was looked at, if written.
+        coverage: footage of the search, if written.
     """
 
     judgments: dict[int, Judgment]

@@ -1,4 +1,4 @@
-"""What a search asked and looked at, for its reports: filter, method, footage."""
+"""The scope of a search, for its reports: filter, method, footage."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from clsa_search.sightings.coverage import CameraCoverage
 
 @dataclass(frozen=True)
 class SearchScope:
-    """What a search asked and looked at.
+    """Scope of a search.
 
     Args:
         filters: its filter as plain values.
@@ -33,7 +33,7 @@ class SearchScope:
 
 
 def read_scope(store: GalleryStore, where: Filter | None = None) -> SearchScope:
-    """Return what a search with a filter looks at.
+    """Read the scope of a search with a filter.
 
     Args:
         store: gallery.

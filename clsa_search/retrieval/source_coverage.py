@@ -1,4 +1,4 @@
-"""What a search looked at: the times with and without indexed footage of each camera."""
+"""Coverage of a search: the times with and without indexed footage of each camera."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -20,8 +20,8 @@ _MP4_SUFFIXES = (".mp4", ".m4v", ".mov")
 def read_coverage(store: GalleryStore, where: Filter | None = None) -> list[CameraCoverage]:
     """Find the times with and without footage of each camera in a filter.
 
-    Ends of videos are read from their files. Of a file that is gone or changed, only the time up
-    to its last sighting counts: nothing is taken for looked at that may not have been.
+    Ends of videos are read from their files. Of a lost or changed file, only the time up to its
+    last sighting counts: no hour without footage passes for one with footage.
 
     Args:
         store: gallery.
@@ -41,7 +41,7 @@ def read_coverage(store: GalleryStore, where: Filter | None = None) -> list[Came
 
 
 def measure_indexed(source: Source) -> float | None:
-    """Return the seconds of a file that are indexed; None if the file does not tell."""
+    """Return the indexed seconds of a file; None if the file does not tell."""
     if os.path.splitext(source.path)[1].lower() in IMAGE_SUFFIXES:
         return 0.0
     if source.fingerprint is None:

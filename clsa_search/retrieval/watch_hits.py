@@ -154,11 +154,11 @@ def tell_least_alarms(
     least_days: float = WHOLE_DAY,
     now: float | None = None,
 ) -> float:
-    """Return the fewest false alarms per day that a calibration can promise.
+    """Return the fewest false alarms per day for a calibration to promise.
 
     Args:
         store: gallery with the watch list.
-        lowest: lowest share of strangers that the calibration tells.
+        lowest: lowest share of strangers in the calibration.
         least_days: see `count_per_day`.
         now: present time in seconds.
     """
