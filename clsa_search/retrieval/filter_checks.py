@@ -64,7 +64,7 @@ def check_times(
             continue
         is_date = bound >= CALENDAR_FROM
         same, other = (on_calendar, in_video) if is_date else (in_video, on_calendar)
-        if store.count(other) and not store.count(same):
+        if store.count_tracklets(other) and not store.count_tracklets(same):
             given, expected = "a time within a video", "a date and time as 2026-05-01T12:00:30"
             if is_date:
                 given, expected = "a date", "a time within the video as 0:01:30"

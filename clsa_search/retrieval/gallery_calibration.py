@@ -88,7 +88,7 @@ class LoadedCalibration:
 
     Args:
         address: address of the gallery.
-        note: number of the note; None if there is none.
+        state: state of the notes, see `TrackletStore.note_state`.
         tracklets: present number of tracklets in the gallery.
         kept: number of tracklets of the cohort that are still stored.
         calibration: the calibration; None if there is none.
@@ -96,7 +96,7 @@ class LoadedCalibration:
     """
 
     address: str
-    note: int | None
+    state: tuple[int, int]
     tracklets: int
     kept: int = 0
     calibration: Calibration | None = None
@@ -146,13 +146,12 @@ class StrangerCounter:
     def load(self) -> LoadedCalibration:
         """Return the calibration; it is read again if it, or the gallery, changed."""
         store, known = self._store, self._loaded
-        notes = store.notes(_KIND)
-        note, tracklets = notes[-1].note_id if notes else None, store.count_tracklets()
-        if known is not None and note == known.note and tracklets >= known.tracklets:
+        state, tracklets = store.note_state(_KIND), store.count_tracklets()
+        if known is not None and state == known.state and tracklets >= known.tracklets:
             loaded = replace(known, tracklets=tracklets)
         else:
-            loaded = LoadedCalibration(store.address, note, tracklets)
-            if notes:
+            loaded = LoadedCalibration(store.address, state, tracklets)
+            if notes := store.notes(_KIND):
                 loaded = _load(store, loaded, _to_calibration(notes[-1], store.address))
         self._loaded = loaded
         return loaded

@@ -4,7 +4,6 @@ Shape letters: K matches, D embedding width.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -77,25 +76,27 @@ class MatchJudge:
         """Judge tracklets (K) with their similarities (K,); see `judge`."""
         copies = self._find_copies(query, tracklets, similarities, others, same)
         rejected = [others[copy] if copy >= 0 else None for copy in copies]
-        pairs = zip(similarities.tolist(), rejected, strict=True)
-        judged = [CalibratedMatch(similarity, rejected_like=copy) for similarity, copy in pairs]
         known = loaded.calibration
         learned = self._verdicts.load(None if known is None else known.tail)
-        if loaded.scale is not None:
+        pairs = zip(similarities.tolist(), rejected, strict=True)
+        if loaded.scale is None:
+            judged = [CalibratedMatch(similarity, rejected_like=copy) for similarity, copy in pairs]
+        else:
             cameras = [one.camera for one in tracklets]
             found = loaded.scale.compare(query, similarities, cameras, searched)
             chances = learned.find_chances(found.scores, loaded.tracklets)
-            columns = zip(judged, *(column.tolist() for column in found), chances, strict=True)
+            columns = zip(pairs, *(column.tolist() for column in found), chances, strict=True)
             judged = [
-                replace(
-                    one,
+                CalibratedMatch(
+                    similarity,
                     z=z,
                     expected_strangers=count,
                     is_bound=is_bound,
                     verdict=judge(count),
-                    probability=chance if one.rejected_like is None else None,
+                    rejected_like=copy,
+                    probability=chance if copy is None else None,
                 )
-                for one, z, count, is_bound, chance in columns
+                for (similarity, copy), z, count, is_bound, chance in columns
             ]
         return SightingResult(
             searched=searched,
