@@ -9,8 +9,8 @@ def score_links(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
     Returns:
         IDF1 (all boxes are found, so it is the share of boxes in the best pairing), purity (share
-        of boxes of the commonest identity of their tracklet), detections per tracklet, tracklets
-        per person.
+        of boxes of the commonest identity of their tracklet), detections and people per tracklet,
+        tracklets per person.
     """
     _, rows = np.unique(labels, return_inverse=True)
     _, columns = np.unique(truth, return_inverse=True)
@@ -22,5 +22,6 @@ def score_links(labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         "IDF1": float(common[pairs].sum() / count),
         "purity": float(common.max(axis=1).sum() / count),
         "detections per tracklet": count / len(common),
+        "people per tracklet": float((common > 0).sum() / len(common)),
         "tracklets per person": len(common) / common.shape[1],
     }

@@ -21,8 +21,8 @@ import numpy as np
 
 _BODY = 0.05  # certain strangers and random pairs agree at the median and at this share
 _FAR_BODY = 0.03, 0.01  # shares at which random pairs are continued: few are one person
-_MATCHES, _LARGEST_BODY = 8, 0.25  # sightings of a person, a large share of a small gallery only
-_RARE = 0.001  # share of certain strangers; if more random pairs are as alike, these are matches
+_RARE, _FEWEST = 0.001, 10  # share and number of the certain strangers that tell of matches:
+# if more random pairs are as alike, these are matches
 _MOST_MATCHES = 0.1  # of random pairs
 _CERTAIN_TAIL, _CERTAIN_SIZE = 0.05, 250  # share and largest number of values in the tail
 _SHAPE_TAIL = 0.02
@@ -103,17 +103,10 @@ def fit_shape(excesses: np.ndarray) -> float:
 
 def _move(strangers: np.ndarray, random: np.ndarray) -> np.ndarray:
     """Return certain strangers, moved and stretched to the body of random pairs."""
-    shares = [0.5, 1 - _grow(_BODY, random)]
-    low, high = np.quantile(strangers, shares)
-    random_low, random_high = np.quantile(random, shares)
+    low, high = np.quantile(strangers, [0.5, 1 - _BODY])
+    random_low, random_high = np.quantile(random, [0.5, 1 - _BODY])
     stretch = (random_high - random_low) / (high - low) if high - low > _TINY else 1.0
     return random_low + (strangers - low) * stretch
-
-
-def _grow(share: float, random: np.ndarray) -> float:
-    """Return a share of random pairs that matches do not fill: more in a small gallery."""
-    matches = _MATCHES / max(np.sqrt(len(random)), 1)  # each of a gallery is paired with each
-    return max(share, min(matches, _LARGEST_BODY))
 
 
 def _drop_matches(strangers: np.ndarray, random: np.ndarray) -> np.ndarray:
@@ -125,9 +118,10 @@ def _drop_matches(strangers: np.ndarray, random: np.ndarray) -> np.ndarray:
         strangers: ascending values of certain strangers.
         random: ascending values of random pairs.
     """
-    first = np.searchsorted(random, np.quantile(_move(strangers, random), 1 - _RARE))
+    rare = min(max(_RARE, _FEWEST / len(strangers)), 1.0)
     count = len(random)
-    matches = round(min(count - first - _RARE * count, _MOST_MATCHES * count))
+    first = np.searchsorted(random, np.quantile(_move(strangers, random), 1 - rare))
+    matches = round(min(count - first - rare * count, _MOST_MATCHES * count))
     if matches <= 0:
         return random
     return np.delete(random, np.linspace(first, count - 1, matches).round().astype(int))
@@ -149,11 +143,10 @@ def _continue_random(strangers: np.ndarray, random: np.ndarray, scores: np.ndarr
     size = max(int(_SHAPE_TAIL * len(strangers)), 1)
     shape = fit_shape(strangers[-size:] - strangers[-size - 1])
     shape = _draw_shape(shape, size / 2, _RANDOM_PRIOR)  # each pair gives two values
-    shares = [_grow(share, random) for share in _FAR_BODY]
-    shares[0] = max(shares[0], shares[1] * _FAR_BODY[0] / _FAR_BODY[1])
-    near, far = np.quantile(random, [1 - share for share in shares])
-    scale = max((far - near) * shape / ((shares[0] / shares[1]) ** shape - 1), _TINY)
-    beyond = shares[0] * _survive(scores - near, shape, scale)
+    near, far = np.quantile(random, [1 - share for share in _FAR_BODY])
+    ratio = _FAR_BODY[0] / _FAR_BODY[1]
+    scale = max((far - near) * shape / (ratio**shape - 1), _TINY)
+    beyond = _FAR_BODY[0] * _survive(scores - near, shape, scale)
     return np.where(scores < far, _share_above(random, scores), beyond)
 
 
