@@ -28,6 +28,7 @@ from clsa_search.desk.gallery_models import (
     TrackAnswer,
     TrackletsAnswer,
 )
+from clsa_search.desk.media_response import MediaResponse
 from clsa_search.desk.pictures import encode_crop, encode_for_browser, encode_thumbnail
 from clsa_search.desk.search_desk import SearchDesk
 from clsa_search.desk.tracks import describe_media, describe_track, draw_clip
@@ -241,7 +242,7 @@ def send_media(source_id: Annotated[SourceId, Path()], desk: Desk) -> Response:
     state = desk.footage.check_file(path)
     if not os.access(path, os.R_OK):
         raise InputError(f"source: {source_id} cannot be read; expected permission to read it")
-    return FileResponse(path, media_type=guess_media_type(path), stat_result=state)
+    return MediaResponse(path, media_type=guess_media_type(path), stat_result=state)
 
 
 def parse_shape(shape: type[ShapeT], body: bytes) -> ShapeT:

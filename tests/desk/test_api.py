@@ -215,6 +215,16 @@ def test_pictures_of_a_match(client):
     assert "door.png is an image; expected a video" in message
 
 
+@pytest.mark.parametrize(
+    ("header", "status"), [("x", 400), ("bytes=9-1", 400), ("bytes=999999999-", 416)]
+)
+def test_a_refused_range_is_an_error_as_all(client, header, status):
+    address = f"/api/v1/sources/{list_sources(client)['street.avi']}/media"
+    answer = client.get(address, headers={"range": header})
+    assert "expected bytes=FIRST-LAST" in fault(answer, status)
+    assert answer.headers.get("content-range", "").startswith("bytes */" if status == 416 else "")
+
+
 def test_a_video_comes_in_ranges(client, tmp_path):
     content = (tmp_path / "media" / "street.avi").read_bytes()
     address = f"/api/v1/sources/{list_sources(client)['street.avi']}/media"
