@@ -353,6 +353,28 @@ def test_verdicts_are_stored_and_known_when_the_image_comes_again(browser, tmp_p
         screen.context.close()
 
 
+def test_somebody_else_is_taken_back_and_detections_are_no_sightings(browser, tmp_path):
+    with make_gallery(tmp_path) as gallery, serving(gallery) as url:
+        screen = Screen(browser, url, **WIDE)
+        screen.upload(encode(draw_blocks({RED: 30})))
+        screen.expect("#answer", "The 5 most alike")
+        screen.tab.locator(".tile .no").first.click()
+        screen.tab.get_by_role("button", name="Take back 1 ×").click()
+        wait_for(screen, lambda: "Take back" not in screen.tab.inner_text("#answer-note"))
+        screen.count(".tile.other", 0)
+        screen.tab.locator("#filters summary").click()
+        screen.tab.select_option("#per", "match")
+        screen.expect("#answer", "The 9 most alike")
+        screen.tab.locator(".tile .no").first.click()
+        screen.count(".tile.other", 1)
+        screen.tab.select_option("#per", "tracklet")
+        screen.expect("#answer", "The 5 most alike")
+        screen.count(".tile.other", 0)
+        assert "Take back" not in screen.tab.inner_text("#answer-note")
+        assert not screen.faults
+        screen.context.close()
+
+
 def test_the_probability_by_verdicts_is_shown(browser, tmp_path):
     rng = np.random.default_rng(0)
     with open_store(tmp_path / "street.db", weights="w", create=True) as store:
