@@ -340,12 +340,14 @@ def test_unusual_files_are_reported_and_the_rest_is_indexed(media, tmp_path):
         report, _, _ = index(store, media)
         reasons = sorted(reason.removeprefix(f"{media}/") for _, reason in report.problems)
         assert len(reasons) == 4
-        assert [reason.isprintable() for reason in reasons] == [True] * 4
-        assert reasons[0].endswith("caf\\udce9.avi': has a name that is not UTF-8")
-        assert "c_pipe.jpg: is not a regular file" in reasons[2]
+        assert "c_pipe.jpg: is not a regular file" in reasons[0]
         assert (
-            "c_thin.png: 2000 x 3 pixels; expected a longer side of at most 100 times" in reasons[3]
+            "c_thin.png: 2000 x 3 pixels; expected a longer side of at most 100 times" in reasons[1]
         )
+        for reason, kind in zip(reasons[2:], ("avi", "jpg"), strict=True):
+            assert (
+                reason == f"caf\udce9.{kind}: has a name that is not UTF-8; expected another name"
+            )
         assert report.detections == len(list_rows(store)) == 5
 
 
