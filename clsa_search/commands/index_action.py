@@ -47,7 +47,7 @@ def index(args: argparse.Namespace) -> int:
         problems = finish_indexing(gallery, args)
         print(f"{args.store}: {count_sightings(gallery.store)} in all")
         if not gallery.store.count():
-            print("nobody was detected; try a lower --min-score, or other weights")
+            print("nobody is stored; a lower --min-score or other weights may find people")
     return _PROBLEMS if report.problems or problems else 0
 
 

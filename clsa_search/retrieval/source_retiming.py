@@ -11,6 +11,7 @@ from clsa_search.retrieval.source_base import find_base
 from clsa_search.retrieval.source_files import VIDEO_SUFFIXES
 from clsa_search.retrieval.source_moves import find_source
 from clsa_search.retrieval.source_placement import place_files
+from clsa_search.retrieval.time_format import CALENDAR_FROM, CALENDAR_TO, format_time
 
 
 def find_sources(sources: Sequence[Source], paths: Sequence[str | os.PathLike]) -> list[Source]:
@@ -79,7 +80,14 @@ def _update(source: Source, found: Placement, options: PlacementOptions, shift: 
     if shift:
         if placement.start is None:
             raise InputError(f"{source.path}: has no start time to shift; expected --start")
-        placement = placement._replace(start=placement.start + shift, start_from="given")
+        start = placement.start + shift
+        is_date = placement.start >= CALENDAR_FROM
+        if (start >= CALENDAR_FROM) != is_date or start > CALENDAR_TO:
+            raise InputError(
+                f"{source.path}: shift: {shift:g} s lead from {format_time(placement.start)} "
+                "beyond the calendar, or into it; expected fewer seconds"
+            )
+        placement = placement._replace(start=start, start_from="given")
     return placement
 
 

@@ -10,6 +10,9 @@ from clsa_search.errors import InputError
 CALENDAR_FROM = 1e8
 """Smallest POSIX time in seconds; lower values are times within a video."""
 
+CALENDAR_TO = 2.534e11
+"""Largest POSIX time: later ones lie beyond the year 9999."""
+
 _CLOCK = re.compile(r"(-?)(?:(?:(\d{1,9}):)?(\d{1,9}):)?(\d{1,15}(?:\.\d{0,9})?)", re.ASCII)
 
 
@@ -28,7 +31,10 @@ def parse_time(text: str, zone: tzinfo | None = None) -> float:
             if not re.match(r"\d{4}-\d\d-\d\d(\D|$)", text):
                 raise ValueError("not a whole date")
             date = isoparse(text)  # datetime.fromisoformat of Python 3.10 reads less
-            return (date if date.tzinfo else date.replace(tzinfo=zone)).timestamp()
+            seconds = (date if date.tzinfo else date.replace(tzinfo=zone)).timestamp()
+            if seconds < CALENDAR_FROM:  # it would be taken for a time within a video
+                raise ValueError("a date before 1974")
+            return seconds
         found = _CLOCK.fullmatch(text)
         if found is None:
             raise ValueError("neither seconds nor h:mm:ss")
@@ -41,7 +47,8 @@ def parse_time(text: str, zone: tzinfo | None = None) -> float:
         return -total if found[1] else total
     except (ValueError, OverflowError, OSError) as error:
         raise InputError(
-            f"time: {text!r}; expected seconds, h:mm:ss, or a date as 2026-05-01T12:00:30"
+            f"time: {text!r}; expected seconds, h:mm:ss, or a date from 1974 on, as "
+            "2026-05-01T12:00:30"
         ) from error
 
 

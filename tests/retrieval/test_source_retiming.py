@@ -58,6 +58,14 @@ def test_what_no_option_tells_stays(store, folder):
     assert retime(store, path, camera="a") == ([], [])  # as wanted already
 
 
+@pytest.mark.parametrize("shift", [1e12, -DAY])
+def test_a_shift_beyond_the_calendar_is_named(store, folder, shift):
+    before = list_rows(store)
+    changed, ((_, reason),) = retime(store, folder / "north", shift=shift)
+    assert not changed and "a.avi: shift: " in reason and "beyond the calendar" in reason
+    assert list_rows(store) == before
+
+
 def test_photographs_get_a_time(store, folder):
     _, problems = retime(store, folder, shift=5)
     assert [path for path, _ in problems] == [str(folder / "south" / "photo.png")]
