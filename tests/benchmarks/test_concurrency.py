@@ -42,4 +42,9 @@ def test_wrong_answers_are_seen(tmp_path):
         check_sightings([], query, "kept_0.mp4", wrong)
         store.delete_detections([store.list()[-1].detection_id])
         check_state(store, query, wrong)
-    assert len(wrong.faults) == 5
+    assert wrong.faults == [
+        "20 matches, or not in order",
+        "19 matches, or not in order",
+        "kept_0.mp4: is not the best sighting of its person",
+        "a file that is not whole",
+    ]
