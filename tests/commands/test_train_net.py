@@ -49,8 +49,8 @@ def test_an_output_folder_below_a_file_is_refused(fails, demo_config_file, tmp_p
         (["--eval-only", "DATASETS.TEST", "('x',)"], "Unknown dataset 'x'; expected one of"),
         (["MODEL.REID.NAME", "Branch"], "command line: MODEL.REID.NAME is 'Branch'"),
         (["SOLVER.IMS_PER_BATCH", "3", "SOLVER.REFERENCE_WORLD_SIZE", "2"], "IMS_PER_BATCH is 3"),
-        (["MODEL.FPN.IN_FEATURES", "['res2', 'res9']"], "the config cannot be built"),
-        (["MODEL.RPN.IN_FEATURES", "['p9']"], "the config cannot be built"),
+        (["MODEL.FPN.IN_FEATURES", "['res2', 'res9']"], "has no output 'res9'"),
+        (["MODEL.RPN.IN_FEATURES", "['p9']"], "has no output 'p9'"),
         (["MODEL.FPN.NORM", "GN", "MODEL.FPN.OUT_CHANNELS", "7"], "the config cannot be built"),
     ],
 )
