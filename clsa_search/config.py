@@ -149,7 +149,7 @@ def _add_head(reid: CN) -> None:
     # CLSAHead: any norm of Detectron2; "" for none.
     reid.HEAD.NORM = "BN"
     # "avg" (average) or "gem" (generalized mean with a learned exponent).
-    reid.HEAD.POOL = "avg"
+    reid.HEAD.POOL = "gem"
     # Exponent of the generalized mean before the training.
     reid.HEAD.GEM_P = 3.0
     # What follows the embedding: "none" or "bn" (batch norm; CLSAHead's has no bias: BNNeck, Luo et

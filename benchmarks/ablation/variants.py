@@ -90,7 +90,7 @@ _INGREDIENTS: dict[str, tuple[str, Changes]] = {
 }
 """{name: (label, changes)} of all that is tried alone and on top of S + D."""
 
-_RECIPE = ("same_person", "decorrelation", "neck")
+_RECIPE = ("same_person", "decorrelation", "neck", "gem")
 """Ingredients of the default recipe: each is left out once, and each other one added."""
 
 
@@ -138,7 +138,7 @@ _VARIANTS = (
     Variant("labeled_only", "KL of labeled people only", _KL | _reid(ALIGN__UNLABELED=False)),
     Variant("sd", "S + D", _PLAIN | _SD),
     Variant("sd3", "S + 3 D", _PLAIN | _SD | _reid(ALIGN__DECORRELATION_WEIGHT=3.0), "sd"),
-    Variant(RECIPE, "the default: S + D, BNNeck", _combine(_RECIPE)),
+    Variant(RECIPE, "the default: S + D, BNNeck, GeM", _combine(_RECIPE)),
     *_LEFT_OUT,
     *_ADDED,
     *_ON_SD,
@@ -146,6 +146,14 @@ _VARIANTS = (
         "sd_before_neck",
         "S + D before the BNNeck",
         _PLAIN | _SD | _reid(HEAD__NECK="bn"),
+        "sd",
+    ),
+    Variant("s_neck", "S, BNNeck", _combine(("same_person", "neck"))),
+    Variant("d_neck", "D, BNNeck", _combine(("decorrelation", "neck"))),
+    Variant(
+        "sd_neck_smoothing",
+        "S + D, BNNeck, label smoothing",
+        _PLAIN | _SD | _NECK | _reid(LABEL_SMOOTHING=0.1),
         "sd",
     ),
     Variant("sd_neck_triplet", "S + D, BNNeck, triplet", _PLAIN | _SD | _NECK | _TRIPLET, "sd"),
