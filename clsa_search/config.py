@@ -148,7 +148,7 @@ def _add_head(reid: CN) -> None:
     reid.HEAD.HIDDEN_DIM = 512
     # CLSAHead: any norm of Detectron2; "" for none.
     reid.HEAD.NORM = "BN"
-    # "avg" (average) or "gem" (generalized mean with a learned exponent).
+    # "gem" (generalized mean with a learned exponent) or "avg" (average).
     reid.HEAD.POOL = "gem"
     # Exponent of the generalized mean before the training.
     reid.HEAD.GEM_P = 3.0
