@@ -66,6 +66,11 @@ class ONNXBranch(ReIDBranch):
         reid = cfg.MODEL.REID
         if list(reid.LEVELS) != [LEVEL]:
             raise InputError(f"MODEL.REID.LEVELS is {list(reid.LEVELS)}; expected ['{LEVEL}']")
+        if reid.HEAD.POOL != "avg":  # a generalized mean would lose the negative numbers
+            raise InputError(
+                f"MODEL.REID.HEAD.POOL is {reid.HEAD.POOL!r}; expected 'avg' for the embeddings "
+                "of ONNXBranch"
+            )
         folder, name = os.path.split(cfg.MODEL.WEIGHTS)
         return {
             "path": os.path.join(folder, reid.ONNX.FILE or f"{os.path.splitext(name)[0]}.onnx"),

@@ -93,7 +93,7 @@ SHARED = ["MODEL.REID.NAME", "SharedBranch"]
     ("opts", "message"),
     [
         (SHARED, r"reid_branch.backbone.stem.conv1.weight is not in .* \(and \d+ more\)"),
-        (["MODEL.REID.LEVELS", "['res3', 'res5']"], r"heads.res4.reduce.weight is not .*\d+ more"),
+        (["MODEL.REID.LEVELS", "['res3', 'res5']"], r"heads.res4.pool.p is not .*\d+ more"),
     ],
 )
 def test_parameters_that_the_model_lacks_are_refused(tiny_cfg, checkpoint, opts, message):

@@ -104,8 +104,9 @@ def test_two_processes_train_as_one_process(opts, tmp_path):
             torch.testing.assert_close(
                 actual, two[1][name], msg=f"{name} differs between processes"
             )
-        # the synchronized norm computes its variance as a difference, and loses some digits
-        distance = (actual.float() - expected).norm() / expected.float().norm().clamp(min=1e-6)
+        # the synchronized norm computes its variance as a difference, and loses some digits; the
+        # gradient of a pool's exponent is nearly 0 behind a norm
+        distance = (actual.float() - expected).norm() / expected.float().norm().clamp(min=1e-5)
         assert distance < 0.1, f"{name}: {actual}, expected {expected}"
     assert any(name.startswith("gradient of reid_heads") for name in one)
     assert ("reid_criterion.classifiers.res5.queue" in one) == ("OIMClassifier" in opts)

@@ -131,7 +131,7 @@ def test_it_is_not_trained_and_needs_its_weights(tmp_path):
 def onnx_cfg(tiny_cfg):
     reid = tiny_cfg.MODEL.REID
     reid.NAME, reid.LEVELS, reid.CROP_SIZE = "ONNXBranch", ["onnx"], list(CROP)
-    reid.HEAD.NAME, reid.HEAD.EMBED_DIM = "PooledHead", WIDTH
+    reid.HEAD.NAME, reid.HEAD.EMBED_DIM, reid.HEAD.POOL = "PooledHead", WIDTH, "avg"
     reid.INPUT.FORMAT, reid.INPUT.PIXEL_MEAN, reid.INPUT.PIXEL_STD = "RGB", [9, 8, 7], [2, 3, 4]
     return tiny_cfg
 
@@ -161,3 +161,9 @@ def test_a_model_with_a_detector_embeds_before_and_after_optimization(onnx_cfg, 
         export_model(
             tmp_path / "street.pth", tmp_path / "a.pt", what="reid", file_format="torchscript"
         )
+
+
+def test_a_generalized_mean_of_embeddings_is_refused(onnx_cfg):
+    onnx_cfg.MODEL.REID.HEAD.POOL = "gem"
+    with pytest.raises(InputError, match="MODEL.REID.HEAD.POOL is 'gem'; expected 'avg'"):
+        build_model(onnx_cfg)
