@@ -83,7 +83,7 @@ def _fill_gap(one: tuple[float, Box], later: tuple[float, Box]) -> list[Place]:
     (time, box), (end, other) = one, later
     area, gap = min(_area(box), _area(other)), end - time
     places = []
-    for start, stop in _split(0.0, gap):
+    for start, stop in _split(gap):
         ways = [_mix(box, other, at / gap) if gap else box for at in (start, stop)]
         away = min(max(start, stop), gap - min(start, stop), gap / 2)
         grown = _grow(_join(*ways), _height(box), _DRIFT * away)
@@ -101,7 +101,7 @@ def _go_on(one: tuple[float, Box], other: tuple[float, Box] | None, beyond: floa
     """
     time, box = one
     places = []
-    for start, stop in _split(0.0, abs(beyond)):
+    for start, stop in _split(abs(beyond)):
         way, drift = box, _SPEED
         if other is not None and other[0] != time:
             share = stop / abs(other[0] - time)
@@ -112,10 +112,10 @@ def _go_on(one: tuple[float, Box], other: tuple[float, Box] | None, beyond: floa
     return places
 
 
-def _split(start: float, stop: float) -> list[tuple[float, float]]:
-    """Return parts of a span of time, at most `_STEP` long."""
-    count = max(1, math.ceil((stop - start) / _STEP))
-    edges = [start + (stop - start) * number / count for number in range(count + 1)]
+def _split(length: float) -> list[tuple[float, float]]:
+    """Return (start, stop) of the parts of a span of time from 0, at most `_STEP` long."""
+    count = max(1, math.ceil(length / _STEP))
+    edges = [length * number / count for number in range(count + 1)]
     return list(pairwise(edges))
 
 

@@ -364,9 +364,16 @@ def test_the_first_of_two_processes_indexes_a_file(media, tmp_path):
         assert list_rows(store) == rows
 
 
-def test_videos_of_another_process_are_left_to_it(media, tmp_path):
+class AheadPredictor(BlockPredictor):
+    """A predictor that passes for one of a GPU: batches are detected while others are stored."""
+
+    device = "cuda:0"
+
+
+@pytest.mark.parametrize("predictor", [BlockPredictor, AheadPredictor])
+def test_videos_of_another_process_are_left_to_it(media, tmp_path, predictor):
     with open_gallery(tmp_path) as store:
-        indexer = Indexer(BlockPredictor(), store, IndexOptions(batch_size=1))
+        indexer = Indexer(predictor(), store, IndexOptions(batch_size=1))
         indexer.plan([media])
         path = str(media / "door.avi")
         store.add([], [IndexProgress(path, "of another process", next_frame=1)])
@@ -456,12 +463,6 @@ def test_errors_of_the_model_reach_the_caller(media, tmp_path):
         index(store, media, predictor=Failing())
 
 
-class AheadPredictor(BlockPredictor):
-    """A predictor that passes for one of a GPU: batches are detected while others are stored."""
-
-    device = "cuda:0"
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
 def test_a_gpu_that_works_ahead_stores_the_same(media, tmp_path, batch_size):
     options = {"rate": 5, "batch_size": batch_size}
@@ -493,17 +494,6 @@ def test_what_a_gpu_found_before_an_error_is_stored(media, tmp_path):
     with open_gallery(tmp_path / "whole") as store:
         index(store, media, rate=5)
         assert sorted(list_rows(store)) == sorted(whole)
-
-
-def test_files_of_another_process_are_left_to_it_by_a_gpu(media, tmp_path):
-    with open_gallery(tmp_path) as store:
-        indexer = Indexer(AheadPredictor(), store, IndexOptions(batch_size=1))
-        indexer.plan([media])
-        path = str(media / "door.avi")
-        store.add([], [IndexProgress(path, "of another process", next_frame=1)])
-        indexer.run()
-        assert indexer.report.conflicts == [path]
-        assert indexer.report.detections == store.count() == 3
 
 
 def test_several_threads_prepare_images_and_frames(media, tmp_path):
