@@ -208,7 +208,7 @@ def test_the_keyboard_is_enough(open_screen):
     screen = open_screen(**WIDE)
     screen.upload(encode(draw_blocks({RED: 30})))
     screen.expect("#answer", "The 5 most alike")
-    screen.count(".tile", 5)
+    screen.count(".tile[data-key]", 5)
     screen.tab.locator(".tile .play").first.focus()
     for key in ("ArrowRight", "s", "Enter"):
         screen.tab.keyboard.press(key)
@@ -224,7 +224,7 @@ def test_a_narrow_dark_screen_needs_no_scrolling_sideways(open_screen):
     screen = open_screen(**PHONE)
     screen.upload(encode(draw_blocks({RED: 30})))
     screen.expect("#answer", "The 5 most alike")
-    screen.count(".tile", 5)
+    screen.count(".tile[data-key]", 5)
     screen.tab.locator(".tile .play").first.tap()
     screen.count(".player", 1)
     assert screen.tab.evaluate("document.documentElement.scrollWidth") <= 390
@@ -234,7 +234,7 @@ def test_a_narrow_dark_screen_needs_no_scrolling_sideways(open_screen):
 
 def test_a_search_starts_from_one_of_the_latest_sightings(open_screen):
     screen = open_screen(**WIDE)
-    screen.count(".tile", 5)
+    screen.count(".tile[data-key]", 5)
     screen.tab.locator(".tile", has_text="yard").locator(".play").click()
     screen.expect("#answer", "The 5 most alike of 5 sightings")
     assert "yard" in screen.cameras[:3]
@@ -258,7 +258,7 @@ def test_an_address_opens_a_person(browser, url):
         screen.context.close()
     screen = Screen(browser, f"{url}?detection=99", **WIDE)
     screen.expect("#notices", "detection: there is no 99")
-    screen.count(".tile", 5)
+    screen.count(".tile[data-key]", 5)
     screen.context.close()
 
 
@@ -401,7 +401,7 @@ def test_everything_has_a_name_for_screen_readers(open_screen):
     screen.upload(encode(draw_blocks({RED: 10, GREEN: 60})))
     screen.count(".person", 2)
     screen.tab.locator(".person").first.click()
-    screen.count(".tile", 5)
+    screen.count(".tile[data-key]", 5)
     nameless = screen.tab.evaluate(
         """() => [...document.querySelectorAll('button, input, select, a')].filter((one) =>
           !(one.innerText?.trim() || one.getAttribute('aria-label') || one.labels?.length)
