@@ -2,94 +2,23 @@
 
 import json
 import statistics
-import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 from detectron2.modeling import build_model
 
-from benchmarks.ablation import runs
-from benchmarks.ablation.detector import DETECTOR_FILE, write_detector_weights
 from benchmarks.ablation.run_metrics import evaluate_run
-from benchmarks.ablation.runs import Run, RunFailure, execute, plan_runs
+from benchmarks.ablation.runs import Run, RunFailure, execute
 from benchmarks.ablation.variants import GRIDS, VARIANTS
 from clsa_search.data import get_records
-from clsa_search.engine import PersonSearchCheckpointer, load_config
+from clsa_search.engine import load_config
 from clsa_search.errors import InputError
 from clsa_search.evaluation import (
     full_gallery_protocol,
     load_predictions,
-    save_predictions,
 )
 from tests.support import reference_metrics
-from tests.support.ablation_cases import make_predictions
-from tests.support.tiny import ROOT, TINY_MODEL, load_tool
-
-
-@pytest.fixture
-def processes(monkeypatch, tiny_data):
-    """Stands for training and evaluation; `started` tells what was, `broken` what fails."""
-
-    processes = SimpleNamespace(started=[], broken="", threads=set())
-
-    def run(command, stdout, stderr, env):
-        words = command[1:]
-        processes.started.append(words)
-        processes.threads.add(env.get("OMP_NUM_THREADS"))
-        if processes.broken and any(processes.broken in word for word in words):
-            stdout.write(b"two lines\nerror: out of memory\n")
-            return subprocess.CompletedProcess(command, 3)
-        if words[0].endswith("eval_search.py"):
-            folder = Path(words[words.index("--output-dir") + 1])
-            variant, seed = folder.parent.parent.name, folder.parent.name
-            predictions = make_predictions(
-                tiny_data / "gallery.json", [len(variant), int(seed[4:])]
-            )
-            save_predictions(predictions, folder / "predictions.npz")
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(runs.subprocess, "run", run)
-    return processes
-
-
-@pytest.fixture
-def ablate(demo_config_file, tiny_opts, tmp_path, capsys):
-    """Runs the command into tmp_path / "grid"; returns what it printed."""
-    tool = load_tool("ablate")
-
-    def ablate(*argv, opts=()):
-        folder = ["--output-dir", str(tmp_path / "grid")]
-        words = ["--config-file", demo_config_file, *argv, *folder, *tiny_opts, *opts]
-        try:
-            tool.main(list(map(str, words)))
-        finally:
-            ablate.printed = capsys.readouterr()
-        return ablate.printed.out
-
-    return ablate
-
-
-@pytest.fixture
-def ablate_crops(tiny_data, tmp_path, capsys):
-    """Runs the command on crops into tmp_path / "grid"; returns what it printed."""
-    tool = load_tool("ablate")
-    sets = {name: f"('crops:{tiny_data / name}.json',)" for name in ("train", "gallery")}
-
-    def ablate_crops(*argv):
-        words = ["--config-file", "reid_small_synthetic_demo", *argv, *TINY_MODEL]
-        words += ["DATASETS.TRAIN", sets["train"], "DATASETS.TEST", sets["gallery"]]
-        words += ["SOLVER.IMS_PER_BATCH", "4", "DATALOADER.IMS_PER_IDENTITY", "2"]
-        words += ["SOLVER.MAX_ITER", "2"]
-        position = words.index("MODEL.DEVICE")
-        words[position:position] = ["--output-dir", str(tmp_path / "grid")]
-        tool.main(words)
-        return capsys.readouterr().out
-
-    return ablate_crops
-
+from tests.support.tiny import load_tool
 
 TWO_BY_TWO = ["--variants", "no_alignment", "alignment", "--seeds", "1", "2"]
 
@@ -269,28 +198,6 @@ def test_the_variants_of_a_grid_are_distinct_models(grid):
     assert len(models) == len(GRIDS[grid]) and {*GRIDS["main"]} <= {*GRIDS["full"]}
 
 
-CROPS = ["--variants", "no_alignment", "sd", "--seeds", "1", "2", "--jobs", "2"]
-
-
-def test_a_run_of_crops_is_one_training_with_its_evaluation(ablate_crops, tmp_path):
-    out = ablate_crops(*CROPS)
-    assert out.count("mAP") == 4
-    folder = tmp_path / "grid" / "sd" / "seed2"
-    assert len([*folder.glob("inference/*/predictions.npz")]) == 1
-    assert not (folder / "eval").exists()
-    assert not [*folder.glob("*.pth")], "weights of crops are not kept"
-    losses = json.loads((folder / "metrics.json").read_text().splitlines()[0])
-    assert {"loss_same_res3", "loss_decorrelation"} <= losses.keys()
-    text = (tmp_path / "grid" / "ablation.json").read_text()
-    summary = json.loads(text)["variants"]["sd"]
-    assert list(summary["runs"]) == ["1", "2"] and summary["change_seeds"] == [1, 2]
-    assert set(summary["spread"]["rho"]) == {"res3, res4", "res3, res5", "res4, res5"}
-    assert "gt_boxes" not in summary["spread"], "crops are ground-truth boxes"
-    assert "finished before" in ablate_crops(*CROPS)
-    table = (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
-    assert "ground-truth boxes" not in table and "| rho |" in table
-
-
 def test_finished_runs_of_a_folder_are_summarized(ablate, processes, tmp_path, capsys):
     ablate(*TWO_BY_TWO)
     before = json.loads((tmp_path / "grid" / "ablation.json").read_text())["variants"]
@@ -309,76 +216,3 @@ def test_a_summary_of_no_run_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         load_tool("ablate").main(["--summary", "--output-dir", str(tmp_path)])
     assert "holds no finished run" in capsys.readouterr().err
-
-
-def test_several_jobs_have_one_thread_each(ablate, processes, monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    ablate(*TWO_BY_TWO, "--jobs", "3")
-    assert processes.threads == {"1"} and len(processes.started) == 8
-    processes.threads.clear()
-    ablate("--variants", "sd", "--seeds", "1")
-    assert processes.threads == {None}, "PyTorch's own choice"
-
-
-@pytest.fixture
-def trained(tiny_cfg, tmp_path):
-    """A checkpoint of ours, classifiers included."""
-    model = build_model(tiny_cfg)
-    PersonSearchCheckpointer(model, str(tmp_path)).save("trained")
-    return tmp_path / "trained.pth"
-
-
-def test_runs_share_a_detector_and_nothing_else(tiny_cfg, trained, tmp_path):
-    target = tmp_path / "grid" / DETECTOR_FILE
-    write_detector_weights(tiny_cfg, trained, target)
-    torch.manual_seed(7)
-    model = build_model(tiny_cfg)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    PersonSearchCheckpointer(model).load(str(target))
-    source = torch.load(trained, weights_only=True)["model"]
-    for key, value in model.state_dict().items():
-        of_reid = key.startswith(("reid_branch.", "reid_heads.", "reid_criterion."))
-        assert value.equal(before[key] if of_reid else source[key]), key
-    assert not model.reid_criterion.classifiers["res5"].weight.equal(
-        source["reid_criterion.classifiers.res5.weight"]
-    )
-
-
-def test_all_runs_start_from_the_detector(ablate, processes, trained, tmp_path):
-    ablate(*TWO_BY_TWO, "--detector-weights", trained)
-    for words in processes.started[::2]:
-        assert words[words.index("MODEL.WEIGHTS") + 1] == str(tmp_path / "grid" / DETECTOR_FILE)
-    assert torch.load(tmp_path / "grid" / DETECTOR_FILE, weights_only=True)["model"]
-    assert str(trained) in (tmp_path / "grid" / "ablation.md").read_text(encoding="utf-8")
-
-
-def test_another_detector_is_refused(tiny_cfg, trained, tmp_path):
-    target = tmp_path / "grid" / DETECTOR_FILE
-    write_detector_weights(tiny_cfg, trained, target)
-    written = target.stat().st_mtime_ns
-    write_detector_weights(tiny_cfg, trained, target)
-    assert target.stat().st_mtime_ns == written, "runs may have started from it"
-    checkpoint = torch.load(trained, weights_only=True)
-    checkpoint["model"]["backbone.fpn_lateral2.norm.bias"] += 1
-    torch.save(checkpoint, trained)
-    with pytest.raises(InputError, match="holds another detector than"):
-        write_detector_weights(tiny_cfg, trained, target)
-    tiny_cfg.MODEL.FPN.OUT_CHANNELS = 16
-    with pytest.raises(InputError, match=r"does not fit the config's detector: backbone"):
-        write_detector_weights(tiny_cfg, trained, tmp_path / "other.pth")
-
-
-def test_runs_go_seed_by_seed(demo_config_file, tiny_opts, tmp_path):
-    planned = plan_runs(
-        [VARIANTS["single"], VARIANTS["alignment"]],
-        [3, 1, 3],
-        config_file=demo_config_file,
-        opts=[*tiny_opts, "MODEL.REID.LEVELS", "['res4', 'res5']"],
-        output_dir=tmp_path,
-        tools=ROOT / "tools",
-    )
-    assert [(run.variant.name, run.seed) for run in planned] == [
-        *(("single", 3), ("alignment", 3), ("single", 1), ("alignment", 1))
-    ]
-    assert [run.cfg.MODEL.REID.LEVELS for run in planned[:2]] == [["res5"], ["res4", "res5"]]
-    assert planned[2].folder == tmp_path / "single" / "seed1"

@@ -7,57 +7,30 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 
 from clsa_search.checkpoint import (
-    PersonSearchCheckpointer,
     convert_weights,
     read_checkpoint,
     save_weights,
 )
-from clsa_search.engine import load_config
 from clsa_search.errors import InputError
-from tests.support.tiny import ROOT, TINY_MODEL, load_tool
+from tests.support.resnet_conversion import (
+    BACKBONES,
+    COMMAND,
+    CONFIG_FILE,
+    assert_same_features,
+    backbone_features,
+    caffe2_names,
+    config,
+    load,
+    options,
+    randomize_norms,
+)
 
-BACKBONES = ("backbone.bottom_up", "reid_branch.backbone")
-RESNETS = ("MODEL.RESNETS", "MODEL.REID.BACKBONE.RESNETS")
 SHARED = [
     *("MODEL.REID.NAME", "SharedBranch", "MODEL.REID.LEVELS", "['res4', 'res5']"),
 ]
-COMMAND = vars(load_tool("convert_weights"))
-CONFIG_FILE = str(ROOT / "configs" / "clsa_small_synthetic_demo.yaml")
-
-
-def options(stride_in_1x1=False, norm="BN", **values):
-    """Return KEY VALUE pairs of a model with two narrow ResNet-50."""
-    both = {"DEPTH": "50", "WIDTH_PER_GROUP": "4", "STEM_OUT_CHANNELS": "64"}
-    both |= {"RES2_OUT_CHANNELS": "256", "STRIDE_IN_1X1": str(stride_in_1x1), "NORM": norm}
-    both |= values
-    return [
-        *TINY_MODEL,
-        *(w for key in RESNETS for k, v in both.items() for w in (f"{key}.{k}", v)),
-    ]
-
-
-def config(*opts, **values):
-    return load_config(CONFIG_FILE, [*options(**values), *opts])
-
-
-@torch.no_grad()
-def randomize_norms(network):
-    for name, value in [*network.named_parameters(), *network.named_buffers()]:
-        if value.dim() == 1 and value.is_floating_point():
-            low, high = (0.5, 1.5) if name.endswith(("weight", "running_var")) else (-0.2, 0.2)
-            value.uniform_(low, high)
-    return network.eval()
-
-
-def fold_norms(network):
-    """Make the norms scale and shift only."""
-    for norm in (m for m in network.modules() if hasattr(m, "running_var")):
-        norm.running_mean.zero_()
-        norm.running_var.fill_(1 - norm.eps)
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +44,6 @@ def resnet():
 def resnet_file(resnet, tmp_path):
     torch.save(resnet.state_dict(), tmp_path / "resnet.pth")
     return str(tmp_path / "resnet.pth")
-
-
-def load(cfg, converted, folder):
-    """Return a new model with the converted weights, loaded by Detectron2's own checkpointer."""
-    save_weights(converted, str(folder / "out" / "converted.pth"))
-    assert set(torch.load(folder / "out" / "converted.pth")) == {"model"}  # no heuristics
-    model = build_model(cfg).eval()
-    missing = DetectionCheckpointer(model).load(str(folder / "out" / "converted.pth"))
-    assert not missing  # the rest of the checkpoint
-    return model
-
-
-@torch.no_grad()
-def backbone_features(model, image):
-    """Return res5 of both backbones for an image (3, H, W) in the config's channel order."""
-    images = model.preprocess_image([{"image": image}])
-    return [model.get_submodule(backbone)(images.tensor)["res5"] for backbone in BACKBONES]
-
-
-def assert_same_features(actual, expected):
-    atol = 1e-4 * float(expected.abs().max())
-    for features in actual:
-        torch.testing.assert_close(features, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -135,67 +85,6 @@ def test_a_last_stride_of_1_takes_the_same_weights(resnet_file, tmp_path):
     first, second = (model.get_submodule(name).state_dict() for name in BACKBONES)
     assert first.keys() == second.keys()
     assert all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-def caffe2_names(state, *, folded):
-    """Return a backbone's tensors as arrays, with the names of Caffe2's model zoo."""
-    words = [(".conv1.", ".branch2a."), (".conv2.", ".branch2b."), (".conv3.", ".branch2c.")]
-    words += [("stem.branch2a.norm", "res.conv1.bn"), ("stem.branch2a", "conv1")]
-    words += [(".shortcut.", ".branch1."), (".norm.", ".bn."), ("bn.bias", "bn.b")]
-    words += [("bn.weight", "bn.s" if folded else "bn.gamma"), ("weight", "w"), (".", "_")]
-    blobs = {}
-    for name, value in state.items():
-        if not (folded and "running" in name) and "batches" not in name:
-            for old, new in words:
-                name = name.replace(old, new)
-            blobs[name] = value.numpy()
-    return blobs
-
-
-@pytest.mark.parametrize("folded", [True, False])
-def test_pickles_of_caffe2_fill_both_backbones(tmp_path, folded):
-    cfg = config(stride_in_1x1=True, norm="FrozenBN" if folded else "BN")
-    backbone = randomize_norms(build_model(cfg).eval().backbone.bottom_up)
-    if folded:
-        fold_norms(backbone)
-    blobs = caffe2_names(backbone.state_dict(), folded=folded)
-    assert {"conv1_w", "res_conv1_bn_b", "res2_0_branch1_w", "res5_2_branch2c_bn_b"} <= set(blobs)
-    blobs |= {"fc1000_w": np.ones((3, 8), np.float32), "conv1_w_momentum": blobs["conv1_w"]}
-    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
-    converted = convert_weights(cfg, str(tmp_path / "R-50.pkl"))
-    assert [f.unused for f in converted] == [["fc1000_w"]] * 2
-    model = load(cfg, converted, tmp_path)
-    image = torch.randint(0, 256, (3, 64, 64)).float()
-    with torch.no_grad():
-        expected = backbone(model.preprocess_image([{"image": image}]).tensor)["res5"]
-    assert_same_features(backbone_features(model, image), expected)
-
-
-MSRA = [
-    *("MODEL.RESNETS.STRIDE_IN_1X1", "True", "MODEL.REID.BACKBONE.RESNETS.STRIDE_IN_1X1", "True"),
-    *("MODEL.REID.BACKBONE.RESNETS.NORM", "FrozenBN"),
-]
-"""Config overrides of docs/training.md for MSRA's R-50.pkl."""
-
-
-def test_the_pickle_of_msra_is_converted_as_the_docs_say(tmp_path, monkeypatch, capsys, caplog):
-    monkeypatch.chdir(tmp_path)  # the default config is found by name from anywhere
-    backbone = randomize_norms(build_model(config(stride_in_1x1=True)).backbone.bottom_up)
-    fold_norms(backbone)
-    blobs = caffe2_names(backbone.state_dict(), folded=True)
-    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(blobs, protocol=2))
-    output = str(tmp_path / "r50_msra.pth")
-    opts = [*MSRA, *(w for key in RESNETS for w in (f"{key}.WIDTH_PER_GROUP", "4"))]
-    COMMAND["main"]([str(tmp_path / "R-50.pkl"), output, *opts])
-    assert capsys.readouterr().out.count("265 / 265") == 2
-    cfg = load_config(COMMAND["CONFIG"], ["MODEL.DEVICE", "cpu", *opts])
-    model = build_model(cfg).eval()
-    PersonSearchCheckpointer(model).load_weights(output)
-    assert "START AT RANDOM" not in caplog.text
-    image = torch.randint(0, 256, (3, 64, 64)).float()  # BGR, as MSRA trained with
-    with torch.no_grad():
-        expected = backbone(image[None] - torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1))
-    assert_same_features(backbone_features(model, image.flip(0)), expected["res5"])
 
 
 def detectron2_names(backbone):
