@@ -47,9 +47,9 @@ def sum_detections(rows: Sequence[tuple]) -> np.ndarray:
 
 
 def sum_rows(rows: Sequence[tuple]) -> list[tuple[int, int, int]]:
-    """Return rows of the table of checksums for rows of the table of detections."""
+    """Return rows of the table of checksums for rows of `DETECTION_COLUMNS`."""
     sums = sum_detections([_to_searched(row) for row in rows]).tolist() if rows else []
-    return [(row[0], one, sum_box(row[5:9])) for row, one in zip(rows, sums, strict=True)]
+    return [(row[0], one, sum_box(row[5:9], row[10])) for row, one in zip(rows, sums, strict=True)]
 
 
 def check_searched(rows: Sequence[tuple], known: Sequence[tuple], width: int) -> None:
@@ -77,7 +77,7 @@ def check_stored(rows: Sequence[tuple], known: Sequence[tuple], width: int | Non
     """Check rows of the table of detections by those of the table of checksums.
 
     Args:
-        rows: all columns.
+        rows: rows of `DETECTION_COLUMNS`.
         known: all columns.
         width: embedding width of the gallery.
 
@@ -111,9 +111,10 @@ def _raise_first(
     raise sqlite3.DataError("detections are damaged")
 
 
-def sum_box(box: Sequence[float]) -> int:
-    """Compute the checksum of a box."""
-    return zlib.crc32(struct.pack("<4d", *box))
+def sum_box(box: Sequence[float], origin: str = "model") -> int:
+    """Compute the checksum of a box and its origin; that of the model adds nothing."""
+    mark = b"" if origin == "model" else origin.encode()
+    return zlib.crc32(struct.pack("<4d", *box) + mark)
 
 
 def sum_source(*fields: object) -> int:
@@ -159,7 +160,7 @@ def _sum_text(text: str | None) -> int:
 
 
 def _to_searched(row: tuple) -> tuple:
-    """Return the part of a row of the table of detections that searches compare."""
-    detection_id, source, frame, time, camera, *_, score, embedding = row
+    """Return the part of a row of `DETECTION_COLUMNS` that searches compare."""
+    detection_id, source, frame, time, camera, *_, score, _, embedding = row
     image = source << SOURCE_SHIFT | (0 if frame is None else frame + 1)
     return detection_id, image, camera, time, score, embedding

@@ -13,6 +13,7 @@ import torch
 
 from clsa_search.argument_checks import check_type
 from clsa_search.errors import InputError
+from clsa_search.gallery.detection_origins import ORIGINS
 from clsa_search.gallery.store_records import Filter, GalleryImage, IndexConflict, IndexProgress
 from clsa_search.structures import UNIT_TOLERANCE, ImageDetections, Ragged
 
@@ -219,6 +220,7 @@ def _check_fields(address: str, image: GalleryImage) -> None:
         ("camera", image.camera is None or isinstance(image.camera, str), "None or text"),
         ("frame", _is_frame(image.frame), f"None or an integer from 0 to {MAX_FRAME}"),
         ("time", _is_time(image.time), "None or seconds"),
+        ("origin", image.origin in ORIGINS, f"one of {', '.join(ORIGINS)}"),
     ):
         if not is_right:
             value = getattr(image, field)

@@ -1,12 +1,15 @@
 """The detections of a gallery on Milvus."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_notes import NoteTable
+from clsa_search.gallery.milvus_origins import find_origin, list_drawn_frames
 from clsa_search.gallery.milvus_table import Field, Table, make_key, text_field
 from clsa_search.gallery.milvus_tracklet_table import TrackletTable
 from clsa_search.gallery.store_records import GalleryImage, StoredDetection
@@ -33,11 +36,17 @@ _DETECTION_FIELDS = "id", "source", "frame", "time", "camera", *_CORNERS, "score
 
 
 class DetectionTable(Table):
-    """The collection of detections; see `Table` for the arguments."""
+    """The collection of detections; see `Table` for the arguments.
 
-    def __init__(self, *args: Any) -> None:
+    Args:
+        *args: arguments of `Table`.
+        notes: origins of the sources.
+    """
+
+    def __init__(self, *args: Any, notes: NoteTable) -> None:
         super().__init__(*args)
         self._width: int | None = None
+        self._notes = notes
         client, address, name = args
         self.tracklets = TrackletTable(client, address, f"{name}_tracklets")
 
@@ -101,6 +110,13 @@ class DetectionTable(Table):
         for start in range(0, len(chosen), _READ_ROWS):
             super().delete(f"id in {chosen[start : start + _READ_ROWS]}")
 
+    def delete_indexed(self, source: str) -> None:
+        """Delete the detections of a source but those drawn by hand, which become single."""
+        drawn = self.list_drawn([source])
+        self.tracklets.add_singles(drawn)
+        ids = [one.detection_id for one in drawn]
+        self.delete(f"source_key == {make_key(source)} and id not in {ids}")
+
     def relink(self, source: str, path: str) -> None:
         """Give the detections of a source another path.
 
@@ -156,13 +172,33 @@ class DetectionTable(Table):
         found = {}
         for start in range(0, 0 if self.width is None else len(ids), _READ_ROWS):
             condition = f"id in {list(ids[start : start + _READ_ROWS])}"
-            for row in self.query(condition, _DETECTION_FIELDS):
-                found[row["id"]] = _to_detection(row)
+            for one in self._read_detections(self.query(condition, _DETECTION_FIELDS)):
+                found[one.detection_id] = one
         return found
 
     def read_next(self, after: int, limit: int) -> list[StoredDetection]:
         """Return the next detections in the order of ids; see `GalleryStore.scan`."""
-        return [_to_detection(row) for row in self.scan("id", after, limit, _DETECTION_FIELDS)]
+        return self._read_detections(self.scan("id", after, limit, _DETECTION_FIELDS))
+
+    def list_drawn(self, paths: Sequence[str]) -> list[StoredDetection]:
+        """Return the detections drawn by hand; see `GalleryStore.list_drawn`."""
+        if self.width is None:
+            return []
+        found = []
+        for path, origin in self._notes.read_origins(paths).items():
+            keys = [make_image_key(path, frame) for frame in list_drawn_frames(origin)]
+            rows = self.query(f"image_key in {keys}", _DETECTION_FIELDS) if keys else []
+            found += [one for one in self._read_detections(rows) if one.origin == "hand"]
+        return sorted(found, key=lambda one: one.detection_id)
+
+    def _read_detections(self, rows: Sequence[Mapping[str, Any]]) -> list[StoredDetection]:
+        """Return the detections of rows with their origins."""
+        origins = self._notes.read_origins({row["source"] for row in rows})
+        found = [_to_detection(row) for row in rows]
+        return [
+            replace(one, origin=find_origin(origins.get(one.source, {}), one.frame, one.box))
+            for one in found
+        ]
 
     def list_ids(self, condition: str, order_by: str, limit: int | None, offset: int) -> list[int]:
         """Return ids of detections; see `GalleryStore.list`."""
@@ -205,11 +241,16 @@ def _name_source(path: str, frame: int | None) -> dict[str, Any]:
     return {
         "source": path,
         "source_key": make_key(path),
-        "image_key": make_key(f"{path}\0{frame}"),
+        "image_key": make_image_key(path, frame),
     }
 
 
-def _to_detection(row: dict[str, Any]) -> StoredDetection:
+def make_image_key(path: str, frame: int | None) -> int:
+    """Return a number for an image or a frame."""
+    return make_key(f"{path}\0{frame}")
+
+
+def _to_detection(row: Mapping[str, Any]) -> StoredDetection:
     return StoredDetection(
         detection_id=row["id"],
         source=row["source"],

@@ -3,10 +3,11 @@
 import base64
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.milvus_origins import add_images, drop_detections, keep_drawn
 from clsa_search.gallery.milvus_table import (
     MAX_TEXT,
     Field,
@@ -15,7 +16,7 @@ from clsa_search.gallery.milvus_table import (
     make_key,
     text_field,
 )
-from clsa_search.gallery.store_records import IndexProgress, Note
+from clsa_search.gallery.store_records import GalleryImage, IndexProgress, Note, StoredDetection
 
 _FIELDS = (
     Field("id", "INT64", {"is_primary": True}),
@@ -27,6 +28,7 @@ _FIELDS = (
 )
 _SOURCE, _STATE = make_key("\0source"), make_key("\0state")  # kinds that no note has
 _NO_ORIGIN: dict[str, Any] = {"camera": None, "start": None, "start_from": None, "linked": True}
+_NO_STATE: dict[str, Any] = {"origins": False}  # of detections: whether old sources tell theirs
 _PAGE_ROWS = 1000
 
 
@@ -104,6 +106,11 @@ class NoteTable(Table):
             value = (before or _NO_ORIGIN) | {"path": path} | fields
             if value != before:
                 text = json.dumps(value, ensure_ascii=False)
+                if len(text.encode()) > MAX_TEXT:
+                    raise InputError(
+                        f"{self.address}: {path}: has too many detections drawn by hand for "
+                        "Milvus; expected some hundreds"
+                    )
                 rows.append(_make_row(make_key(path), _SOURCE, None, text, None))
         if rows:
             self.upsert(rows)
@@ -111,8 +118,11 @@ class NoteTable(Table):
     def place(self, progress: Sequence[IndexProgress]) -> None:
         """Store the cameras and starts of new progress."""
         changes: dict[str, dict[str, Any]] = {}
+        known = self.read_origins(one.source for one in progress if one.keeps_drawn)
         for one in progress:
-            fields: dict[str, Any] = dict(_NO_ORIGIN) if one.replaces is not None else {}
+            fields: dict[str, Any] = {}
+            if one.replaces is not None:
+                fields = _NO_ORIGIN | {"tracklets": None} | keep_drawn(known.get(one.source, {}))
             if one.camera is not None:
                 fields["camera"] = one.camera
             if one.start is not None:
@@ -121,17 +131,41 @@ class NoteTable(Table):
                 changes[one.source] = fields
         self.write_origins(changes)
 
+    def add_images(self, images: Sequence[GalleryImage], stored: Mapping[str, int]) -> None:
+        """Store the origins of detections before they are inserted.
+
+        Args:
+            images: their images.
+            stored: number of detections of each source before.
+        """
+        groups: dict[str, list[GalleryImage]] = {}
+        for image in images:
+            groups.setdefault(image.source, []).append(image)
+        known = self.read_origins(groups)
+        changes = {
+            path: add_images(known.get(path, {}), group, stored[path])
+            for path, group in groups.items()
+        }
+        self.write_origins({path: fields for path, fields in changes.items() if fields})
+
+    def drop_detections(self, gone: Sequence[StoredDetection]) -> None:
+        """Forget the origins of detections of one source, before they are deleted."""
+        path = gone[0].source
+        if fields := drop_detections(self.read_origins([path]).get(path, {}), gone):
+            self.write_origins({path: fields})
+
     def forget(self, path: str) -> None:
         """Delete the origin of a source."""
         self.delete(f"id == {make_key(path)} and kind == {_SOURCE}")
 
-    def read_state(self) -> bool:
-        """Return whether all detections have had tracklets once."""
-        return bool(self._scan_kind(_STATE))
+    def read_state(self) -> dict[str, Any] | None:
+        """Return what is done to an older gallery; None before detections had tracklets."""
+        rows = self._scan_kind(_STATE)
+        return _NO_STATE | json.loads(rows[0]["value"]) if rows else None
 
-    def write_state(self) -> None:
-        """Note that all detections have tracklets."""
-        self.upsert([_make_row(_STATE, _STATE, None, "{}", None)])
+    def write_state(self, state: dict[str, Any]) -> None:
+        """Note what is done; detections have tracklets then."""
+        self.upsert([_make_row(_STATE, _STATE, None, json.dumps(state), None)])
 
     def _scan_kind(self, kind: int, condition: str = "") -> list[dict]:
         """Return the rows of a kind in the order of ids."""

@@ -35,6 +35,7 @@ _EMPTY = {
     "unused": [0, 0],
 }
 _DELETION = -1  # transaction of a deletion
+_RENEWAL = -2  # of the deletion of all but the detections drawn by hand
 _PAGE_ROWS = 1000
 
 
@@ -97,14 +98,14 @@ class SourceTable:
         self,
         paths: Sequence[str],
         progress: Sequence[IndexProgress],
-        on_replace: Callable[[str], None] = lambda path: None,
+        on_replace: Callable[[IndexProgress], None] = lambda progress: None,
     ) -> Transaction:
         """Begin an add to some sources, before its detections are inserted.
 
         Args:
             paths: paths of the sources.
             progress: new progress of some of them.
-            on_replace: called with each source before its detections are deleted.
+            on_replace: called before the detections of a source are deleted.
 
         Raises:
             IndexConflict: see `GalleryStore.add`.
@@ -114,11 +115,13 @@ class SourceTable:
         check_progress(self._table.address, progress, stored)
         for one in progress:
             if one.replaces is not None:
-                on_replace(one.source)
-                self.delete(one.source)
-                known.pop(one.source, None)
-        for row in known.values():
-            self._remove_partial(row)
+                on_replace(one)
+                if one.keeps_drawn and self._detections.list_drawn([one.source]):
+                    known[one.source] = self._renew(known[one.source])
+                else:
+                    self.delete(one.source)
+                    known.pop(one.source, None)
+        known = {path: self._settle(row) for path, row in known.items()}
         now = time.time_ns()
         rows = {
             path: known.get(path, _EMPTY | {"key": make_key(path), "path": path, "added": now + i})
@@ -192,7 +195,7 @@ class SourceTable:
         is_moved = row and new and row["added"] == new["added"]  # a killed process deleted no row
         if not is_moved:
             check_relink(self._table.address, path, new_path, known)
-        self._remove_partial(known[path])
+        known[path] = self._settle(known[path])
         if known[path]["detections"]:
             self._detections.relink(path, new_path)
         moved = known[path] | {"key": make_key(new_path), "path": new_path, "transaction": None}
@@ -205,7 +208,7 @@ class SourceTable:
         rows = [row for row in self._scan() if row["transaction"] is not None]
         count = sum(map(self._remove_partial, rows))
         if rows:
-            self._table.upsert([row | {"transaction": None} for row in rows])
+            self._table.upsert([self._settle(row) for row in rows])
         return count
 
     def set_fingerprint(self, path: str, fingerprint: str | None) -> int:
@@ -217,6 +220,20 @@ class SourceTable:
     def compact(self) -> None:
         """See `Table.compact`."""
         self._table.compact()
+
+    def _renew(self, row: dict) -> dict:
+        """Delete all detections of a source but those drawn by hand; return its row then."""
+        # incomplete: a process killed here leaves it to be indexed again, with any options
+        row = row | {"next_frame": 0, "transaction": _RENEWAL}
+        self._table.upsert([row])
+        return self._settle(row)
+
+    def _settle(self, row: dict) -> dict:
+        """Remove what an interrupted change of a source left; return its row then."""
+        self._remove_partial(row)
+        if row["transaction"] == _RENEWAL:
+            row = row | {"detections": self._detections.count(f"source_key == {row['key']}")}
+        return row | {"transaction": None}
 
     def _scan(self) -> list[dict]:
         """Return the rows of all sources."""
@@ -242,6 +259,10 @@ class SourceTable:
         """Remove the detections of an interrupted add or deletion of one source."""
         if row["transaction"] is None or self._detections.width is None:
             return 0
+        if row["transaction"] == _RENEWAL:
+            before = self._detections.count(f"source_key == {row['key']}")
+            self._detections.delete_indexed(row["path"])
+            return before - self._detections.count(f"source_key == {row['key']}")
         condition = f"source_key == {row['key']}"
         if row["transaction"] != _DELETION:
             condition += f" and transaction == {row['transaction']}"

@@ -4,13 +4,12 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from clsa_search.errors import InputError, missing_gallery
+from clsa_search.gallery.detection_origins import tell_origin
 from clsa_search.gallery.input_checks import (
     check_ids,
     check_listing,
@@ -21,6 +20,7 @@ from clsa_search.gallery.input_checks import (
 )
 from clsa_search.gallery.milvus_detections import DetectionTable
 from clsa_search.gallery.milvus_notes import NoteTable
+from clsa_search.gallery.milvus_origins import DEFAULT, ORIGIN, add_place
 from clsa_search.gallery.milvus_ranking import check_k, rank_rows, write_condition
 from clsa_search.gallery.milvus_server import connect, reported
 from clsa_search.gallery.milvus_sources import FIELDS as SOURCE_FIELDS
@@ -93,11 +93,13 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         self._may_add = weights is not None
         self._lock = threading.Lock()  # milvus-lite accepts one writer at a time
         self._client, gallery = connect(address, create=create)
-        self._detections = DetectionTable(self._client, address, f"{gallery}_detections")
+        self._notes = NoteTable(self._client, address, f"{gallery}_notes")
+        self._detections = DetectionTable(
+            self._client, address, f"{gallery}_detections", notes=self._notes
+        )
         try:
             table = Table(self._client, address, f"{gallery}_sources")
             self._sources = SourceTable(table, self._detections)
-            self._notes = NoteTable(self._client, address, f"{gallery}_notes")
             self._gallery = self._open(table, weights if create else None, about or {})
             self._open_notes()
             check_weights(address, weights, self.weights)
@@ -138,11 +140,13 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         with self._lock, reported(self.address, "add"):
             if batch is not None:
                 self._detections.create_for(batch.values.embeddings.shape[1])
-            transaction = self._sources.begin(list(paths), progress, self._forget_notes)
+            transaction = self._sources.begin(list(paths), progress, self._replace_notes)
             self._notes.place(progress)
             if batch is not None:
                 videos = dict.fromkeys(one.source for one in images if one.frame is not None)
                 self._notes.write_origins({path: {"linked": False} for path in videos})
+                stored = {path: row["detections"] for path, row in transaction.rows.items()}
+                self._notes.add_images(images, stored)
                 ids = self._detections.insert_images(images, batch, transaction.number)
             self._sources.commit(transaction, progress, counts)
         return np.array(ids, dtype=np.int64)
@@ -160,7 +164,7 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         with self._lock, reported(self.address, "relink"):
             origin = self._notes.read_origins([source]).get(source)
             if origin is not None:
-                is_video = any(source == one for one in self.unlinked()) or "tracklets" in origin
+                is_video = any(source == one for one in self.unlinked()) or origin.get("tracklets")
                 changes = {**origin, "path": path, "linked": not is_video}
             count = self._sources.relink(source, path, fingerprint)
             if origin is not None:
@@ -178,7 +182,7 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     def sources(self) -> list[Source]:
         """See `GalleryStore`."""
         origins = self._notes.read_origins()
-        return [_add_origin(one, origins.get(one.path, {})) for one in self._sources.read_all()]
+        return [add_place(one, origins.get(one.path, {})) for one in self._sources.read_all()]
 
     def cameras(self) -> list[str]:
         """See `GalleryStore`."""
@@ -226,6 +230,10 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         """See `GalleryStore`."""
         return [] if self.width is None else self._detections.read_next(after, limit)
 
+    def list_drawn(self, sources: Sequence[str]) -> list[StoredDetection]:
+        """See `GalleryStore`."""
+        return self._detections.list_drawn(sources)
+
     def list(
         self,
         where: Filter | None = None,
@@ -252,18 +260,20 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
         """See `GalleryStore`."""
         self._client.close()
 
-    def _forget_notes(self, source: str) -> None:
-        """Delete the notes of the detections of a source."""
-        if self.width is not None:
-            self._delete_notes_of(self._list_detections(source))
-
     def _open_notes(self) -> None:
-        """Open the notes; give the detections of an older gallery tracklets of their own."""
+        """Open the notes; bring those of an older gallery up to date.
+
+        Its detections become tracklets of their own; its fingerprints tell of imported boxes.
+        """
         self._notes.open_notes()
-        if not self._notes.read_state():
-            if self.width is not None:
-                self._make_singles()
-            self._notes.write_state()
+        state = self._notes.read_state()
+        if state is None and self.width is not None:
+            self._make_singles()
+        if state is None or not state["origins"]:
+            told = {one.path: tell_origin(one.fingerprint) for one in self._sources.read_all()}
+            files = {path: {ORIGIN: origin} for path, origin in told.items() if origin != DEFAULT}
+            self._notes.write_origins(files)
+            self._notes.write_state({"origins": True})
 
     def _open(self, table: Table, create_for: str | None, about: Mapping[str, str]) -> dict:
         """Return the notes of the gallery, new or known."""
@@ -283,15 +293,3 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
                 f"{SCHEMA_VERSION}: index again with this program, or use the program that made it"
             )
         return gallery
-
-
-def _add_origin(source: Source, origin: Mapping[str, Any]) -> Source:
-    """Return a source with its camera, start and tracklets."""
-    return replace(
-        source,
-        camera=origin.get("camera"),
-        start=origin.get("start"),
-        start_from=origin.get("start_from"),
-        tracklets=origin.get("tracklets", source.detections),
-        is_linked=origin.get("linked", True),
-    )

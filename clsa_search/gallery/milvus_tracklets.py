@@ -21,6 +21,7 @@ from clsa_search.gallery.milvus_table import make_key
 from clsa_search.gallery.milvus_tracklet_table import to_record
 from clsa_search.gallery.store_records import (
     Filter,
+    IndexProgress,
     Note,
     SearchHits,
     StoredDetection,
@@ -164,6 +165,7 @@ class MilvusTracklets(TrackletStore):
                 self._notes.write_origins({source: {"linked": False}})
             self._dissolve(source, gone)
             self._delete_notes_of(gone)
+            self._notes.drop_detections([one for one in found.values() if one.source == source])
             self._detections.delete_ids(gone)
             self._sources.subtract(source, len(gone))
         return len(found)
@@ -207,6 +209,17 @@ class MilvusTracklets(TrackletStore):
         left = [one for members in touched.values() for one in members if one not in gone]
         table.add_singles(self._detections.read(left).values())
         table.delete_ids(touched.keys() - set(left))
+
+    def _replace_notes(self, progress: IndexProgress) -> None:
+        """Delete the notes of the detections that new progress of a source replaces."""
+        self._forget_notes(progress.source, keeps_drawn=progress.keeps_drawn)
+
+    def _forget_notes(self, source: str, *, keeps_drawn: bool = False) -> None:
+        """Delete the notes of the detections of a source."""
+        if self._detections.width is not None:
+            kept = self._detections.list_drawn([source]) if keeps_drawn else []
+            gone = {*self._list_detections(source)} - {one.detection_id for one in kept}
+            self._delete_notes_of(gone)
 
     def _delete_notes_of(self, detections: Collection[int]) -> None:
         noted = [one for one in self._notes.list_noted() if one in set(detections)]

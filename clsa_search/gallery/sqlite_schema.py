@@ -6,17 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from clsa_search.gallery.checksums import sum_box, sum_detections, sum_source, sum_tracklet
+from clsa_search.gallery.detection_origins import tell_origin
 from clsa_search.gallery.embedding_index import SOURCE_SHIFT
 from clsa_search.structures import UNIT_TOLERANCE
 
-SCHEMA_VERSION, OLDEST_VERSION = 5, 3
+SCHEMA_VERSION, OLDEST_VERSION = 6, 3
 APPLICATION_ID = 0x434C5341  # "CLSA": marks a gallery among SQLite files
+DETECTION_COLUMNS = "id, source, frame, time, camera, x0, y0, x1, y1, score, origin, embedding"
 SINGLE_COLUMNS = "id, source, frame, time, camera, score"  # of a detection, for its tracklet
 IMAGE = f"source << {SOURCE_SHIFT} | ifnull(frame + 1, 0)"  # number of an image
 
 _CHECKSUMS = """
 CREATE TABLE checksums (id INTEGER PRIMARY KEY, searched INTEGER NOT NULL, box INTEGER NOT NULL)
 """
+DRAWN = "INDEXED BY drawn_detections WHERE origin = 'hand'"  # few: no need to search the others
+_ORIGIN_COLUMN = "origin TEXT NOT NULL DEFAULT 'model'"  # see `GalleryImage.origin`
+_DRAWN_INDEX = "CREATE INDEX drawn_detections ON detections (source) WHERE origin = 'hand'"
 _SOURCE_COLUMNS = (
     "camera TEXT",
     "start REAL",
@@ -49,9 +54,10 @@ CREATE INDEX notes_of_detection ON notes (detection)
 """
 
 # Ids are never used again. Other processes follow by them: a new detection has a higher id, a
-# deleted one belongs to a source in `deletions`. The embedding is the last column: reading the
-# columns before it does not read it. The index holds all columns of filters: counting and listing
-# do not read the table. `checksums` lists the detections again, so that lost ones are missed.
+# deleted one belongs to a source in `deletions`. The embedding stands behind all that filters
+# compare: reading the columns before it does not read it. The index holds all columns of filters:
+# counting and listing do not read the table. `checksums` lists the detections again, so that lost
+# ones are missed.
 SCHEMA = f"""
 CREATE TABLE gallery (
   weights TEXT NOT NULL, about TEXT NOT NULL, width INTEGER, next_id INTEGER NOT NULL);
@@ -61,7 +67,8 @@ CREATE TABLE sources (
 CREATE TABLE detections (
   id INTEGER PRIMARY KEY, source INTEGER NOT NULL REFERENCES sources, frame INTEGER, time REAL,
   camera TEXT, x0 REAL NOT NULL, y0 REAL NOT NULL, x1 REAL NOT NULL, y1 REAL NOT NULL,
-  score REAL NOT NULL, embedding BLOB NOT NULL);
+  score REAL NOT NULL, embedding BLOB NOT NULL, {_ORIGIN_COLUMN});
+{_DRAWN_INDEX};
 CREATE INDEX detections_of_source ON detections (source, time, score, camera);
 CREATE TABLE deletions (id INTEGER PRIMARY KEY AUTOINCREMENT, source INTEGER NOT NULL);
 {_CHECKSUMS};
@@ -74,7 +81,9 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
     """Bring a gallery to the version of this program, within a transaction of the caller."""
     if version < 4:
         _add_checksums(connection)
-    _add_tracklets(connection)
+    if version < 5:
+        _add_tracklets(connection)
+    _add_origins(connection)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
@@ -147,6 +156,30 @@ def _add_tracklets(connection: sqlite3.Connection) -> None:
         checksum = sum_source(*fields, camera, None, None, linked)
         values = camera, linked, checksum, source
         execute("UPDATE sources SET camera = ?, linked = ?, checksum = ? WHERE id = ?", values)
+
+
+def _add_origins(connection: sqlite3.Connection) -> None:
+    """Bring a gallery from version 5 to version 6; the fingerprint tells of imported boxes."""
+    execute = connection.execute
+    execute(f"ALTER TABLE detections ADD COLUMN {_ORIGIN_COLUMN}")
+    execute(_DRAWN_INDEX)
+    for source, fingerprint in execute("SELECT id, fingerprint FROM sources").fetchall():
+        origin = tell_origin(fingerprint)
+        if origin == "model":
+            continue
+        execute("UPDATE detections SET origin = ? WHERE source = ?", (origin, source))
+        query = "SELECT d.id, box, x0, y0, x1, y1 FROM detections d JOIN checksums USING (id) "
+        rows = execute(query + "WHERE source = ?", (source,)).fetchall()
+        sums = [(_sum_known(known, box, origin), i) for i, known, *box in rows]
+        connection.executemany("UPDATE checksums SET box = ? WHERE id = ?", sums)
+
+
+def _sum_known(known: int, box: Sequence[float], origin: str) -> int:
+    """Return the checksum with an origin; the known one of a damaged box, which stays damaged."""
+    try:
+        return sum_box(box, origin) if sum_box(box) == known else known
+    except Exception:  # a damaged value can have any type
+        return known
 
 
 def _sum_sound(rows: Sequence[tuple], width: int) -> list[tuple[int, int, int]]:

@@ -108,7 +108,9 @@ class SQLiteStore(SQLiteTracklets, SQLiteUpkeep, GalleryStore):
             known = self._tables.read_progress([one.source for one in progress])
             check_progress(self.address, progress, known)
             for one in progress:
-                if one.replaces is not None:
+                if one.replaces is not None and one.keeps_drawn:
+                    self._tables.delete_indexed(one.source)
+                elif one.replaces is not None:
                     self._tables.delete_source(one.source)
             ids = np.empty(0, np.int64) if batch is None else self._tables.insert(images, batch)
             self._tables.write_progress(progress)
@@ -185,6 +187,11 @@ class SQLiteStore(SQLiteTracklets, SQLiteUpkeep, GalleryStore):
         with self._tables.reading():
             query = "id FROM detections WHERE id > ? ORDER BY id LIMIT ?"
             return self.get([row[0] for row in self._tables.select(query, after, limit)])
+
+    def list_drawn(self, sources: Sequence[str]) -> list[StoredDetection]:
+        """See `GalleryStore`."""
+        with self._tables.reading():
+            return self.get(self._tables.list_drawn(list(sources)))
 
     def list(
         self,

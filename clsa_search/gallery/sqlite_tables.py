@@ -13,9 +13,9 @@ import numpy as np
 from clsa_search.errors import InputError
 from clsa_search.gallery.checksums import check_searched, check_stored, sum_rows
 from clsa_search.gallery.input_checks import check_where
+from clsa_search.gallery.sqlite_deletions import IS_VIDEO, DeletionTables
 from clsa_search.gallery.sqlite_notes import IN_LIST
-from clsa_search.gallery.sqlite_schema import IMAGE, reset_tracklets
-from clsa_search.gallery.sqlite_sources import SourceTables
+from clsa_search.gallery.sqlite_schema import DETECTION_COLUMNS, IMAGE, reset_tracklets
 from clsa_search.gallery.sqlite_tracklets import TrackletRow
 from clsa_search.gallery.store_records import (
     Filter,
@@ -27,9 +27,6 @@ from clsa_search.gallery.store_records import (
 from clsa_search.structures import ImageDetections, Ragged
 
 _LOAD_ROWS = 512  # detections to load at a time: they stay in the cache of a CPU
-_IS_VIDEO = (
-    "EXISTS (SELECT 1 FROM detections WHERE source = sources.id AND frame IS NOT NULL LIMIT 1)"
-)
 _ORDERS = {"id": "id", "time": "time, id", "score": "score DESC, id"}
 
 
@@ -49,7 +46,7 @@ class GalleryRow(NamedTuple):
     next_id: int
 
 
-class SQLiteTables(SourceTables):
+class SQLiteTables(DeletionTables):
     """Statements on the tables of a gallery's file; see `SQLiteFile` for the arguments."""
 
     def read_gallery(self) -> GalleryRow:
@@ -83,41 +80,6 @@ class SQLiteTables(SourceTables):
             for row in rows
         ]
 
-    def delete_source(self, path: str) -> int:
-        """Delete a source and its detections, damaged or not; return their number."""
-        count = 0
-        stored = [row[0] for row in self.select("id FROM sources WHERE path = ?", path)]
-        for source in stored or self.find_sources([path]):
-            query = "SELECT id FROM detections WHERE source = ?"
-            self.delete_notes_of(query, source)
-            self.delete_tracklets("source = ?", source)
-            self.execute(f"DELETE FROM checksums WHERE id IN ({query})", source)
-            count = self.execute("DELETE FROM detections WHERE source = ?", source)
-            self.execute("DELETE FROM sources WHERE id = ?", source)
-            if count:
-                self.execute("INSERT INTO deletions (source) VALUES (?)", source)
-        return count
-
-    def delete_detections(self, ids: Sequence[int]) -> int:
-        """Delete detections, their tracklets and notes; return their number."""
-        chosen, values = f"id {IN_LIST}", json.dumps(ids)
-        query = f"SELECT id FROM detections WHERE {chosen}"
-        self.delete_complete(values)
-        rest = f"SELECT tracklet FROM members WHERE detection {IN_LIST}"
-        sources = [
-            row[0]
-            for row in self.select(f"DISTINCT source FROM tracklets WHERE id IN ({rest})", values)
-        ]
-        self.dissolve(query, values)
-        self.delete_notes_of(query, values)
-        for table in ("tracklets", "checksums"):
-            self.execute(f"DELETE FROM {table} WHERE {chosen}", values)
-        count = self.execute(f"DELETE FROM detections WHERE {chosen}", values)
-        if count:
-            self.note_gone(ids)
-            self.mark_unlinked(f"id {IN_LIST} AND {_IS_VIDEO}", json.dumps(sources))
-        return count
-
     def insert(self, images: Sequence[GalleryImage], batch: Ragged[ImageDetections]) -> np.ndarray:
         """Insert the detections of a batch.
 
@@ -140,12 +102,13 @@ class SQLiteTables(SourceTables):
         shared = [(sources[image.source], *_to_columns(image)) for image in images]
         columns = batch.owners.tolist(), detections.boxes.tolist(), detections.scores.tolist()
         rows = [
-            (i, *shared[image], *box, score, embedding.tobytes())
+            (i, *shared[image], *box, score, images[image].origin, embedding.tobytes())
             for i, (image, box, score, embedding) in enumerate(
                 zip(*columns, detections.embeddings, strict=True), start=first
             )
         ]
-        self.execute_many("INSERT INTO detections VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        values = f"({DETECTION_COLUMNS}) VALUES ({', '.join('?' * 12)})"
+        self.execute_many(f"INSERT INTO detections {values}", rows)
         self.execute_many("INSERT INTO checksums VALUES (?, ?, ?)", sum_rows(rows))
         self.add_singles([(*row[:5], row[9]) for row in rows])
         videos = {sources[image.source] for image in images if image.frame is not None}
@@ -158,7 +121,7 @@ class SQLiteTables(SourceTables):
         """Return the stored ones of these detections by id."""
         chosen = f"WHERE id {IN_LIST} ORDER BY id"
         with self.reading():
-            rows = self.select(f"* FROM detections {chosen}", json.dumps(ids))
+            rows = self.select(f"{DETECTION_COLUMNS} FROM detections {chosen}", json.dumps(ids))
             known = self.select(f"* FROM checksums {chosen}", json.dumps(ids))
             check_stored(rows, known, self.read_gallery().width)
             paths = self.read_paths([row[1] for row in rows])
@@ -188,7 +151,7 @@ class SQLiteTables(SourceTables):
     def reset_all_tracklets(self) -> None:
         """Make each detection a tracklet of its own, whatever tracklet is damaged."""
         reset_tracklets(self.connection)
-        self.mark_unlinked(_IS_VIDEO)
+        self.mark_unlinked(IS_VIDEO)
 
     def list_ids(
         self, where: Filter | None, order_by: str, limit: int | None, offset: int
@@ -274,11 +237,11 @@ class SQLiteTables(SourceTables):
 
 
 def _to_detection(row: tuple, path: str) -> StoredDetection:
-    """Return the detection of a row of the table."""
-    detection_id, _, frame, time, camera, x0, y0, x1, y1, score, embedding = row
+    """Return the detection of a row of `DETECTION_COLUMNS`."""
+    detection_id, _, frame, time, camera, x0, y0, x1, y1, score, origin, embedding = row
     values = np.frombuffer(embedding, dtype="<f4")
     box = x0, y0, x1, y1
-    return StoredDetection(detection_id, path, frame, time, camera, box, score, values)
+    return StoredDetection(detection_id, path, frame, time, camera, box, score, values, origin)
 
 
 def _to_columns(image: GalleryImage) -> tuple[int | None, float | None, str | None]:

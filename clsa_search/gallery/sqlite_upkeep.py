@@ -7,6 +7,7 @@ from clsa_search.gallery.checksums import check_stored, sum_rows, sum_tracklet
 from clsa_search.gallery.input_checks import check_ids
 from clsa_search.gallery.sqlite_connection import INDEX_SECONDS
 from clsa_search.gallery.sqlite_notes import IN_LIST
+from clsa_search.gallery.sqlite_schema import DETECTION_COLUMNS
 from clsa_search.gallery.sqlite_sources import SourceRow
 from clsa_search.gallery.sqlite_tables import SQLiteTables
 from clsa_search.gallery.store_records import Placement
@@ -74,7 +75,8 @@ def _place_detections(
     new = placement.start
     for start in range(0, len(ids), _STEP_ROWS):
         chosen, values = f"id {IN_LIST}", json.dumps(ids[start : start + _STEP_ROWS])
-        rows = tables.select(f"* FROM detections WHERE {chosen} ORDER BY id", values)
+        stored = f"{DETECTION_COLUMNS} FROM detections WHERE {chosen} ORDER BY id"
+        rows = tables.select(stored, values)
         known = tables.select(f"* FROM checksums WHERE {chosen} ORDER BY id", values)
         check_stored(rows, known, width)  # damage must not get a right checksum
         tables.execute(
@@ -82,7 +84,7 @@ def _place_detections(
             f"ELSE time - ? + ? END WHERE {chosen}",
             *(placement.camera, new, old, new or 0.0, values),
         )
-        rows = tables.select(f"* FROM detections WHERE {chosen} ORDER BY id", values)
+        rows = tables.select(stored, values)
         tables.execute_many("INSERT OR REPLACE INTO checksums VALUES (?, ?, ?)", sum_rows(rows))
 
 

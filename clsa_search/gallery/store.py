@@ -171,6 +171,10 @@ class GalleryStore(TrackletStore, UpkeepStore):
             limit: 1 to 10,000; fewer detections come back at the end only.
         """
 
+    @abstractmethod
+    def list_drawn(self, sources: Sequence[str]) -> list[StoredDetection]:
+        """Return the detections of some sources that were drawn by hand, in the order of ids."""
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Read one state of the gallery in the block, whatever other processes write.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.detection_origins import Origin
 from clsa_search.structures import ImageDetections
 
 
@@ -24,6 +25,7 @@ class GalleryImage:
         frame: number of the frame in the video, from 0; None for an image.
         time: seconds; None if unknown.
         camera: name of the camera; None if unknown.
+        origin: where the detections came from: the model, a file of boxes, or somebody's hand.
     """
 
     source: str
@@ -31,6 +33,7 @@ class GalleryImage:
     frame: int | None = None
     time: float | None = None
     camera: str | None = None
+    origin: Origin = "model"
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class StoredDetection:
         box: XYXY in pixels of the source.
         score: detection score.
         embedding: (D,) float32 of unit length.
+        origin: see `GalleryImage`.
     """
 
     detection_id: int
@@ -56,6 +60,7 @@ class StoredDetection:
     box: tuple[float, float, float, float]
     score: float
     embedding: np.ndarray
+    origin: Origin = "model"
 
 
 @dataclass(frozen=True)
@@ -246,6 +251,7 @@ class IndexProgress:
         camera: see `Source`; None keeps a stored one.
         start: see `Source`; None keeps a stored one.
         start_from: see `Source`.
+        keeps_drawn: whether a replaced source keeps its detections drawn by hand.
     """
 
     source: str
@@ -256,6 +262,7 @@ class IndexProgress:
     camera: str | None = None
     start: float | None = None
     start_from: str | None = None
+    keeps_drawn: bool = False
 
 
 class IndexConflict(InputError):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clsa_search.errors import InputError
+from clsa_search.gallery.detection_origins import Origin
 from clsa_search.gallery.engines import open_store
 from clsa_search.gallery.store import GalleryStore
 from clsa_search.gallery.store_records import (
@@ -145,19 +146,20 @@ def _are_equal(one: StoredDetection, other: StoredDetection) -> bool:
 
 def _image_of(
     detection: StoredDetection,
-) -> tuple[str, int | None, float | None, str | None]:
+) -> tuple[str, int | None, float | None, str | None, Origin]:
     """Return the fields of the image of a detection."""
-    return detection.source, detection.frame, detection.time, detection.camera
+    one = detection
+    return one.source, one.frame, one.time, one.camera, one.origin
 
 
 def _make_images(detections: Sequence[StoredDetection]) -> list[GalleryImage]:
     images = []
-    for (source, frame, time, camera), group in groupby(detections, _image_of):
+    for (source, frame, time, camera, origin), group in groupby(detections, _image_of):
         same = list(group)
         joined = ImageDetections(
             boxes=np.array([one.box for one in same], np.float32),
             scores=np.array([one.score for one in same], np.float32),
             embeddings=np.stack([one.embedding for one in same]),
         )
-        images.append(GalleryImage(source, joined, frame, time, camera))
+        images.append(GalleryImage(source, joined, frame, time, camera, origin))
     return images

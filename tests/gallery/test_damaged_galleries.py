@@ -7,7 +7,7 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, IndexProgress, Note, open_store
-from tests.support.old_galleries import change, make_version_3, make_version_4
+from tests.support.old_galleries import change, make_version_3, make_version_4, make_version_5
 from tests.support.store_cases import make_embeddings, make_images, new_store
 from tests.support.tracklet_cases import link_by
 
@@ -121,6 +121,8 @@ def test_random_damage_never_changes_matches(tmp_path):
         "UPDATE detections SET frame = 7 WHERE id = 2",
         "UPDATE detections SET x0 = 7 WHERE id = 2",
         "UPDATE detections SET x0 = 'x' WHERE id = 2",
+        "UPDATE detections SET origin = 'hand' WHERE id = 2",
+        "UPDATE detections SET origin = x'00' WHERE id = 2",
         "UPDATE detections SET source = 99 WHERE id = 2",
         "UPDATE detections SET source = 2 WHERE id = 1",
         "UPDATE sources SET path = 'other.jpg' WHERE id = 1",
@@ -227,6 +229,25 @@ def test_damaged_notes_and_origins_are_named(tmp_path, statement):
         store.write_notes([Note("person", {"name": "Ann"}), Note("verdict", {}, 3, b"data")])
     change(path, statement)
     with pytest.raises(InputError, match=r"is damaged; expected a gallery that is whole"):
+        answer(path)
+
+
+def test_a_gallery_of_version_5_gets_origins(tmp_path):
+    path = tmp_path / "gallery.db"
+    with new_store(path) as store:
+        images = make_images(60, width=64)
+        imported = IndexProgress("photo_3.jpg", "1 bytes, camera ', boxes', boxes 0123456789abcdef")
+        store.add(images, [imported, IndexProgress("photo_7.jpg", "1 bytes, camera ', boxes'")])
+    make_version_5(path)
+    answer(path)
+    with open_store(path) as store:
+        found = {(one.source, one.origin) for one in store.list()}
+    expected = {(one.source, "model") for one in images} - {("photo_3.jpg", "model")}
+    assert found == expected | {("photo_3.jpg", "file")}
+    # damage that version 5 noticed stays noticed
+    make_version_5(path)
+    change(path, "UPDATE detections SET x0 = 7 WHERE source = 4")
+    with pytest.raises(InputError, match="detection .* is damaged"):
         answer(path)
 
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import open_store
-from tests.support.old_galleries import make_version_3, make_version_4
+from clsa_search.gallery import IndexProgress, open_store
+from tests.support.old_galleries import make_version_3, make_version_4, make_version_5
 from tests.support.store_cases import limit_disk, make_embeddings, make_image, new_store
 
 # children start within milliseconds: they are forked off a process that has imported everything
@@ -145,15 +145,16 @@ def open_and_report(folder, opened):
         opened.send(store.count())
 
 
-@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("version", [3, 4, 5])
 def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path, version):
     """Kill the opening of an old gallery at random moments; then let it end."""
     path, chance = tmp_path / "gallery.db", random.Random(version)
     rows = make_embeddings(200)
     with new_store(path) as store:
-        store.add([make_image(rows, f"{i}.jpg") for i in range(100)])
+        progress = [IndexProgress(f"{i}.jpg", f"1 bytes, boxes {i:016x}") for i in range(50)]
+        store.add([make_image(rows, f"{i}.jpg") for i in range(100)], progress)
         expected = store.search_ids(ROWS, 50)
-    {3: make_version_3, 4: make_version_4}[version](path)
+    {3: make_version_3, 4: make_version_4, 5: make_version_5}[version](path)
     for _ in range(8):
         process, receiver = start(open_and_report, tmp_path)
         time.sleep(chance.uniform(0, 0.15))
@@ -165,3 +166,5 @@ def test_a_killed_step_to_the_next_version_changes_nothing(tmp_path, version):
         assert (store.search_ids(ROWS, 50).ids == expected.ids).all()
         assert store.count_tracklets() == 20_000
         assert (store.search_tracklets(ROWS, 50).ids == expected.ids).all()
+        origins = [one.origin for one in store.list()]
+        assert origins == 10_000 * ["file"] + 10_000 * ["model"]

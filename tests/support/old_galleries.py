@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from clsa_search.gallery.checksums import sum_source
+from clsa_search.gallery.checksums import sum_box, sum_source
 
 _TABLES = "tracklets", "members", "tracklet_embeddings", "revisions", "notes"
 _COLUMNS = "camera", "start", "start_from", "linked"
@@ -16,8 +16,25 @@ def change(path, *statements):
     connection.close()
 
 
+def make_version_5(path):
+    """Take the origins of detections from a gallery."""
+    connection = sqlite3.connect(path)
+    boxes = connection.execute("SELECT x0, y0, x1, y1, id FROM detections").fetchall()
+    sums = [(sum_box(box), i) for *box, i in boxes]
+    connection.executemany("UPDATE checksums SET box = ? WHERE id = ?", sums)
+    connection.commit()
+    connection.close()
+    change(
+        path,
+        "DROP INDEX drawn_detections",
+        "ALTER TABLE detections DROP COLUMN origin",
+        "PRAGMA user_version = 5",
+    )
+
+
 def make_version_4(path):
-    """Take the tracklets, notes and origins from a gallery."""
+    """Take the tracklets, notes and origins of sources too."""
+    make_version_5(path)
     change(
         path,
         *(f"DROP TABLE {name}" for name in _TABLES),
