@@ -1,5 +1,6 @@
 """Storage of galleries: index detections once, search them many times; knows no model."""
 
+from clsa_search.gallery.detection_origins import ORIGINS, Origin
 from clsa_search.gallery.engines import open_store
 from clsa_search.gallery.store import GalleryStore
 from clsa_search.gallery.store_records import (
@@ -18,6 +19,7 @@ from clsa_search.gallery.store_records import (
 from clsa_search.gallery.transfer import copy_gallery
 
 __all__ = [
+    "ORIGINS",
     "Filter",
     "GalleryImage",
     "GalleryStore",
@@ -25,6 +27,7 @@ __all__ = [
     "IndexProgress",
     "Match",
     "Note",
+    "Origin",
     "Placement",
     "SearchHits",
     "Source",

@@ -1,7 +1,8 @@
 """Records of sources on Milvus: places, and the origins of detections.
 
-Collections get no new columns: these facts are kept as a record beside each source. The record of a source names the origin of its detections, and those with another one by their
-frames and boxes: ids are new after a change on a server, these are not.
+Collections get no new columns: these facts stand in a record beside each source. It names the
+origin of the source's detections, and those with another one by their frames and boxes: ids are
+new after a change on a server, these are not.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -198,6 +198,8 @@ def _find_together(store: GalleryStore, tracklets: Sequence[Tracklet]) -> np.nda
     for number, (source, moment) in zip(count(), choose_moments(tracklets), strict=False):
         where = Filter(sources=[source], since=moment, until=moment)
         for detection in store.list(where):
+            if detection.origin == "hand":  # it may show a part of somebody who has a box
+                continue
             frames.append(number)
             ids.append(detection.detection_id)
             boxes.append(detection.box)

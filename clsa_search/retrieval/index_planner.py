@@ -41,6 +41,12 @@ class PlannedFile(NamedTuple):
     placement: Placement = Placement(None, None, None)
     base: float = 0.0
 
+    @property
+    def keeps_drawn(self) -> bool:
+        """Whether the file is as it was: boxes that somebody drew in it still fit."""
+        known = self.replaces and self.replaces.fingerprint
+        return not known or known.split(", score ")[0] == self.fingerprint.split(", score ")[0]
+
 
 class IndexPlan(NamedTuple):
     """Work on a gallery.

@@ -5,17 +5,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 
 from clsa_search.data.given_detections import FileBoxes
 from clsa_search.data.image_io import read_image
 from clsa_search.errors import InputError
-from clsa_search.gallery import GalleryImage, GalleryStore, IndexConflict, IndexProgress
+from clsa_search.gallery import (
+    GalleryImage,
+    GalleryStore,
+    IndexConflict,
+    IndexProgress,
+    Origin,
+    StoredDetection,
+)
+from clsa_search.retrieval.drawn_detections import drop_drawn, prepare_drawn
 from clsa_search.retrieval.erasure import Suppression
 from clsa_search.retrieval.index_options import IndexOptions, IndexReport
 from clsa_search.retrieval.index_planner import IndexPlanner, PlannedFile
+from clsa_search.retrieval.index_samples import Batch, Sample
 from clsa_search.retrieval.predictor import PersonSearchPredictor, check_image
 from clsa_search.retrieval.prefetch import prefetch, work_ahead
 from clsa_search.retrieval.source_files import list_media
@@ -23,37 +31,6 @@ from clsa_search.retrieval.source_moves import follow_renames
 from clsa_search.retrieval.video import VideoFrame, count_samples, sample_video
 from clsa_search.sightings.source_links import link_sources
 from clsa_search.structures import ImageDetections
-
-
-class _Sample(NamedTuple):
-    """An image or a frame to index, or the end of a file.
-
-    Args:
-        file: its file.
-        model_input: prepared image; None at the end of a video, for an image without given boxes,
-            and after a problem.
-        frame: frame number; None for an image and for the end of a video.
-        time: seconds; None if unknown.
-        problem: reason why this frame, or without a frame number the rest of the file, is missing.
-    """
-
-    file: PlannedFile
-    model_input: dict | None = None
-    frame: int | None = None
-    time: float | None = None
-    problem: str | None = None
-
-
-class _Batch(NamedTuple):
-    """Samples that are stored together.
-
-    Args:
-        samples: the samples, in order.
-        detections: those of the images and frames, by their position in `samples`.
-    """
-
-    samples: Sequence[_Sample]
-    detections: dict[int, ImageDetections]
 
 
 class Indexer:
@@ -133,6 +110,7 @@ class Indexer:
         self._move()
         self._suppression = Suppression(self.store)
         files, self._files = self._files, []
+        self.report.problems += prepare_drawn(self.store, files)
         videos = [file.path for file in files if file.is_video]
         size, threads = self.options.batch_size, self.options.threads
         # one batch may wait while each thread works on the next one
@@ -166,11 +144,11 @@ class Indexer:
             return len(file.boxes)
         return count_samples(file.path, self.options.rate) if file.is_video else 1
 
-    def _read(self, files: Sequence[PlannedFile]) -> Iterator[Callable[[], _Sample]]:
+    def _read(self, files: Sequence[PlannedFile]) -> Iterator[Callable[[], Sample]]:
         """Yield a task for each image and frame; videos are decoded here, in their order."""
         for file in files:
             if file.boxes == {}:
-                yield partial(_Sample, file)
+                yield partial(Sample, file)
                 continue
             if not file.is_video:
                 yield partial(self._read_image, file)
@@ -178,17 +156,17 @@ class Indexer:
             try:
                 yield from self._read_video(file)
             except Exception as error:  # any fault of a decoder is the file's
-                yield partial(_Sample, file, problem=_describe(error, file.path))
+                yield partial(Sample, file, problem=_describe(error, file.path))
 
-    def _read_image(self, file: PlannedFile) -> _Sample:
+    def _read_image(self, file: PlannedFile) -> Sample:
         try:
             image = read_image(file.path, "RGB")
             check_image(image, file.path)
-            return _Sample(file, self._prepare(image, file, None), time=file.placement.start)
+            return Sample(file, self._prepare(image, file, None), time=file.placement.start)
         except Exception as error:  # any fault of a decoder is the file's
-            return _Sample(file, problem=_describe(error, file.path))
+            return Sample(file, problem=_describe(error, file.path))
 
-    def _read_video(self, file: PlannedFile) -> Iterator[Callable[[], _Sample]]:
+    def _read_video(self, file: PlannedFile) -> Iterator[Callable[[], Sample]]:
         start = file.next_frame or 0
         given = None if file.boxes is None else [n for n in file.boxes if n is not None]
         for frame in sample_video(file.path, self.options.rate, start, given):
@@ -196,16 +174,16 @@ class Indexer:
                 return
             check_image(frame.image, file.path)
             yield partial(self._prepare_frame, file, frame)
-        yield partial(_Sample, file)
+        yield partial(Sample, file)
 
-    def _prepare_frame(self, file: PlannedFile, frame: VideoFrame) -> _Sample:
+    def _prepare_frame(self, file: PlannedFile, frame: VideoFrame) -> Sample:
         time = (file.placement.start or 0.0) + frame.time
         try:
             model_input = self._prepare(frame.image, file, frame.position)
-            return _Sample(file, model_input, frame.number, time)
+            return Sample(file, model_input, frame.number, time)
         except Exception as error:  # such as no memory; the next frames go on
             problem = _describe(error, f"{file.path}: frame {frame.number}")
-            return _Sample(file, None, frame.number, time, problem)
+            return Sample(file, None, frame.number, time, problem)
 
     def _prepare(self, image: np.ndarray, file: PlannedFile, number: int | None) -> dict:
         """Return the model input of an image or frame with its given boxes."""
@@ -214,7 +192,7 @@ class Indexer:
         height, width = image.shape[:2]
         return self.predictor.prepare(image, detections=file.boxes[number].fit(width, height))
 
-    def _detect(self, samples: Sequence[_Sample]) -> _Batch:
+    def _detect(self, samples: Sequence[Sample]) -> Batch:
         """Detect the people of a batch, except in files of other processes."""
         inputs = {
             number: sample.model_input
@@ -222,27 +200,33 @@ class Indexer:
             if sample.model_input is not None and sample.file.path not in self._conflicts
         }
         found = self.predictor.detect([*inputs.values()])
-        return _Batch(samples, dict(zip(inputs, found, strict=True)))
+        return Batch(samples, dict(zip(inputs, found, strict=True)))
 
-    def _store(self, batch: _Batch) -> tuple[int, int]:
+    def _store(self, batch: Batch) -> tuple[int, int]:
         """Store a batch; return its numbers of images and detections."""
         for sample in batch.samples:
             if sample.problem:
                 self.report.problems.append((sample.file.path, sample.problem))
         pairs = [(batch.samples[number], found) for number, found in batch.detections.items()]
-        images = [self._make_image(*pair) for pair in pairs]
+        kept = {one.file.path for one, _ in pairs if one.file.keeps_drawn}
+        drawn = self.store.list_drawn(sorted(kept))
+        images = [self._make_image(*pair, drawn) for pair in pairs]
         mine = [sample for sample in batch.samples if sample.file.path not in self._conflicts]
         self._add(images, self._get_progress(mine))
         stored = [image for image in images if image.source not in self._conflicts]
         return len(stored), sum(len(image.detections) for image in stored)
 
-    def _make_image(self, sample: _Sample, detections: ImageDetections) -> GalleryImage:
-        """Return the image to store, without erased people."""
+    def _make_image(
+        self, sample: Sample, detections: ImageDetections, drawn: Sequence[StoredDetection]
+    ) -> GalleryImage:
+        """Return the image to store, without erased people and without those with drawn boxes."""
         file, _, frame, time, _ = sample
         camera, start, _ = file.placement
         seconds = None if frame is None or time is None else time - (start or 0.0)
         kept = self._suppression.drop(detections, file.path, seconds)
-        return GalleryImage(file.path, kept, frame, time, camera)
+        here = [one for one in drawn if (one.source, one.frame) == (file.path, frame)]
+        origin: Origin = "model" if file.boxes is None else "file"
+        return GalleryImage(file.path, drop_drawn(kept, here), frame, time, camera, origin)
 
     def _link(self, paths: Iterable[str]) -> None:
         """Link the detections of files to tracklets, once each, without those of others."""
@@ -250,7 +234,7 @@ class Indexer:
         self._linked.update(mine)
         self.report.problems += link_sources(self.store, mine)
 
-    def _get_progress(self, samples: Sequence[_Sample]) -> list[IndexProgress]:
+    def _get_progress(self, samples: Sequence[Sample]) -> list[IndexProgress]:
         """Return the progress of each file after a batch."""
         progress: dict[str, IndexProgress] = {}
         for sample in samples:
@@ -268,7 +252,8 @@ class Indexer:
             if path in self._next_frames:
                 after, replaces = self._next_frames[path], None
             progress[path] = IndexProgress(
-                path, fingerprint, next_frame, after, replaces, *placement
+                *(path, fingerprint, next_frame, after, replaces, *placement),
+                keeps_drawn=sample.file.keeps_drawn,
             )
         return list(progress.values())
 

@@ -25,6 +25,7 @@ CSV_COLUMNS = (
     "verdict",
     "probability",
     "said",
+    "origin",
 )
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 
@@ -164,6 +165,7 @@ def write_csv(rows: Sequence[SightingRow], zone: tzinfo = timezone.utc) -> bytes
                 guard_formula(judgment.verdict or ""),
                 _format_number(judgment.probability),
                 guard_formula(judgment.said or ""),
+                row.best.origin,
             ]
         )
     return text.getvalue().encode("utf-8-sig", errors="replace")

@@ -7,7 +7,8 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, StoredDetection, Tracklet
-from clsa_search.sightings.linking import MAX_GAP, LinkInput, find_limits, link, match_ends
+from clsa_search.sightings.drawn_links import find_found_limits, link_detections
+from clsa_search.sightings.linking import MAX_GAP, LinkInput, match_ends
 from clsa_search.sightings.pooling import make_tracklets, to_link_input
 
 _CALENDAR_FROM = 1e8  # lower times are times within videos: clips do not follow each other there
@@ -23,7 +24,7 @@ def link_source(store: GalleryStore, source: str) -> int:
         InputError: another process changes the source, or the store cannot be read or written.
     """
     detections = _read(store, source)
-    labels = link(to_link_input(detections)) if detections else np.empty(0, np.int64)
+    labels = link_detections(detections) if detections else np.empty(0, np.int64)
     tracklets, members = make_tracklets(detections, labels)
     tracklets = _continue_clips(store, detections, tracklets)
     store.set_tracklets(source, tracklets, members)
@@ -85,11 +86,10 @@ def _continue_clips(
     if not tails:
         return tracklets
     by_id = {one.detection_id: one for one in detections}
-    ends = [store.tracklet_detections(one.tracklet_id)[-1] for one in tails]
+    members = [store.tracklet_detections(one.tracklet_id) for one in tails]
+    ends = [max(inside, key=lambda one: one.frame or 0) for inside in members]  # one may be drawn
     begins = [by_id[one.tracklet_id] for one in heads]
-    pairs = match_ends(
-        _pool(ends, tails), _pool(begins, heads), find_limits(to_link_input(detections))
-    )
+    pairs = match_ends(_pool(ends, tails), _pool(begins, heads), find_found_limits(detections))
     chains = {heads[head].tracklet_id: tails[tail].chain for tail, head in pairs}
     return [replace(one, chain=chains.get(one.tracklet_id, one.chain)) for one in tracklets]
 
