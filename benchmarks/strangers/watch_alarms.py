@@ -26,7 +26,8 @@ from benchmarks.strangers.synthetic_galleries import (
     normalize,
 )
 from clsa_search.gallery import GalleryImage, GalleryStore, IndexProgress, Tracklet, open_store
-from clsa_search.retrieval.gallery_calibration import StrangerCounter, refresh_calibration
+from clsa_search.retrieval.gallery_calibration import refresh_calibration
+from clsa_search.retrieval.stored_calibration import StrangerCounter
 from clsa_search.retrieval.watch_hits import Hit, compare_people
 from clsa_search.retrieval.watch_list import add_person
 from clsa_search.structures import ImageDetections

@@ -30,13 +30,20 @@ def calibrate(args: argparse.Namespace) -> None:
         apart = None
         if args.apart is not None:
             apart = [names or store.cameras() for names in args.apart]
-        calibrate_gallery(store, apart)
+        calibrate_gallery(store, apart, warn=print_problem)
         print_calibration(store)
+
+
+def print_problem(reason: str) -> None:
+    """Print a problem of the gallery as a line."""
+    from clsa_search.retrieval.results import printable
+
+    print(f"problem: {printable(reason)}", flush=True)
 
 
 def print_calibration(store: "GalleryStore") -> None:
     """Print what the stored calibration of a gallery rests on."""
-    from clsa_search.retrieval.gallery_calibration import read_calibration
+    from clsa_search.retrieval.stored_calibration import read_calibration
     from clsa_search.sightings.calibration import MIN_PAIRS
 
     known = read_calibration(store)

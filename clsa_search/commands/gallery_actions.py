@@ -182,8 +182,9 @@ def copy(args: argparse.Namespace) -> None:
 
     from clsa_search.gallery import copy_gallery, open_store
     from clsa_search.retrieval.erasure import Suppression, find_erased
-    from clsa_search.retrieval.gallery_calibration import calibrate_gallery, read_calibration
+    from clsa_search.retrieval.gallery_calibration import calibrate_gallery
     from clsa_search.retrieval.note_transfer import copy_notes
+    from clsa_search.retrieval.stored_calibration import find_calibration
 
     with open_store(args.store) as store, tqdm(total=store.count(), unit="detection") as bar:
 
@@ -198,8 +199,9 @@ def copy(args: argparse.Namespace) -> None:
             )  # in the copy, but not in the original
             target.delete_detections(erased)
             left = target.scrub() if erased else None
-            if known := read_calibration(store):  # it names tracklets, whose ids may change
-                calibrate_gallery(target, known.apart)
+            known, fault = find_calibration(store)
+            if known or fault:  # it names tracklets, whose ids may change
+                calibrate_gallery(target, known.apart if known else None)
     print(
         f"{args.target}: {count_noun(copied.detections, 'detection')} of {args.store} copied, "
         f"{copied.present:,} copied before; {count_noun(copied.sources, 'source')}"
@@ -224,6 +226,7 @@ ACTIONS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "copy": copy,
     "link": source_actions.link,
     "prune": source_actions.prune,
+    "repair": source_actions.repair,
     "relink": source_actions.relink,
     "relocate": source_actions.relink,
     "retime": source_actions.retime,

@@ -86,7 +86,7 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     Returns:
         Printed reasons of hooks that failed.
     """
-    from clsa_search.commands.calibration_arguments import print_calibration
+    from clsa_search.commands.calibration_arguments import print_calibration, print_problem
     from clsa_search.retrieval.gallery_calibration import refresh_calibration
     from clsa_search.retrieval.hit_reports import format_hit, run_hook
     from clsa_search.retrieval.results import printable
@@ -94,7 +94,7 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     from clsa_search.retrieval.watch_hits import list_pending, mark_reported
 
     problems = []
-    if refresh_calibration(gallery.store) is not None:
+    if refresh_calibration(gallery.store, warn=print_problem) is not None:
         print_calibration(gallery.store)
     _compare_people(gallery.store, args)
     for hit in list_pending(gallery.store):  # of an interrupted process too
@@ -114,8 +114,8 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
 
 def _compare_people(store: "GalleryStore", args: argparse.Namespace) -> None:
     """Compare the watch list with the new sightings, and say if it cannot report."""
-    from clsa_search.retrieval.gallery_calibration import StrangerCounter
     from clsa_search.retrieval.results import printable
+    from clsa_search.retrieval.stored_calibration import StrangerCounter
     from clsa_search.retrieval.watch_hits import (
         WATCHED_HOUR,
         WHOLE_DAY,

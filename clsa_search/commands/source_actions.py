@@ -11,7 +11,7 @@ _PROBLEMS = 1  # exit status
 
 def link(args: argparse.Namespace) -> int:
     """Link the detections of videos, calibrate where needed; return the exit status."""
-    from clsa_search.commands.calibration_arguments import print_calibration
+    from clsa_search.commands.calibration_arguments import print_calibration, print_problem
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.gallery_calibration import refresh_calibration
     from clsa_search.retrieval.results import count_sightings, printable
@@ -27,9 +27,27 @@ def link(args: argparse.Namespace) -> int:
         for source, reason in problems:
             print(f"problem: {printable(source)}: {printable(reason)}")
         print(f"{args.store}: {count_sightings(store)}")
-        if refresh_calibration(store) is not None:
+        if refresh_calibration(store, warn=print_problem) is not None:
             print_calibration(store)
     return _PROBLEMS if problems else 0
+
+
+def repair(args: argparse.Namespace) -> None:
+    """Delete the damaged notes of a gallery, or list them."""
+    from clsa_search.gallery import open_store
+    from clsa_search.retrieval.note_repair import LOSSES, delete_damaged, find_damaged
+
+    with open_store(args.store) as store:
+        damaged = find_damaged(store)
+        for kind, ids in damaged.items():
+            print(f"{args.store}: {len(ids):,} damaged: {LOSSES[kind]}")
+        left = delete_damaged(store, damaged) if damaged and args.yes else None
+    total = count_noun(sum(map(len, damaged.values())), "damaged note")
+    if damaged and not args.yes:
+        print(f"{args.store}: {total}; nothing is deleted without --yes")
+    else:
+        print(f"{args.store}: {total}{' deleted; the others are kept' if damaged else ''}")
+    print_left(left)
 
 
 def prune(args: argparse.Namespace) -> int:

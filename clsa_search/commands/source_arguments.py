@@ -26,13 +26,14 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     calibrated = commands.add_parser("calibrate", help="learn how alike strangers are")
     judged = commands.add_parser("verdict", help="say which matches of a query are the person")
     retained = commands.add_parser("retention", help="delete sightings after a number of days")
+    repaired = commands.add_parser("repair", help="delete damaged notes, and keep all others")
     scrubbed = commands.add_parser("scrub", help="remove the bytes of what was deleted")
     add_people_options(commands.add_parser("people", help="watch list: named people"))
     retimed = commands.add_parser("retime", help="give indexed files another time or camera")
     linked = commands.add_parser("link", help="link detections to sightings, without the model")
     for command in (
         *(listed, deleted, retained, exported, copied, pruned, relinked, retimed, linked),
-        *(calibrated, scrubbed, judged),
+        *(calibrated, scrubbed, judged, repaired),
     ):
         command.add_argument("store", help="file, or http://HOST:19530/NAME of Milvus")
     add_calibrate_options(calibrated)
@@ -40,6 +41,7 @@ def add_source_parsers(commands: "argparse._SubParsersAction[Any]") -> None:
     listed.add_argument("--audit", action="store_true", help="show the log of deletions instead")
     add_delete_options(deleted)
     add_retention_options(retained)
+    repaired.add_argument("--yes", action="store_true", help="delete; otherwise only list them")
     scrubbed.add_argument("--vacuum", action="store_true", help="write the file again, smaller")
     add_export_options(exported)
     copied.add_argument("target", metavar="TO", help="address of the copy")

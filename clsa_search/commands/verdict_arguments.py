@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clsa_search.commands.argument_types import whole_number
+from clsa_search.commands.calibration_arguments import print_problem
 from clsa_search.commands.deletion_arguments import print_left
 from clsa_search.errors import InputError
 from clsa_search.wording import count_noun
@@ -74,6 +75,8 @@ def _print_counts(store: "GalleryStore") -> None:
     loaded = VerdictReader(store).load()
     counts = loaded.counts
     print(f"{store.address}: {counts.same:,} same, {counts.other:,} somebody else")
+    if loaded.fault:
+        print_problem(loaded.fault)
     if loaded.unscored:
         print(
             f"{count_noun(loaded.unscored, 'verdict')} more in searches that were not calibrated: "

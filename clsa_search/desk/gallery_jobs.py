@@ -80,7 +80,7 @@ class GalleryJobs:
             if folders:
                 media = list_media(list(folders.values()))
                 for _, reason in media.problems:
-                    report.note_problem(as_text(reason))
+                    report.note_problem(reason)
                 paths = list(dict.fromkeys([*paths, *media.images, *media.videos]))
             done = update_gallery(
                 self._gallery.predictor,
@@ -91,9 +91,9 @@ class GalleryJobs:
                 lambda images, detections: report.advance(images),
             )
             for path, reason in done.problems:
-                report.note_problem(as_text(reason if path in reason else f"{path}: {reason}"))
+                report.note_problem(reason if path in reason else f"{path}: {reason}")
             report.advance(0)
-            refresh_calibration(store)
+            refresh_calibration(store, check=report.check, warn=report.note_problem)
             if count_strangers := load_stranger_count(store):
                 compare_people(store, count_strangers)
             apply_retention(store, audit=True)
@@ -104,7 +104,7 @@ class GalleryJobs:
 
     def _calibrate(self, report: JobReport) -> str:
         with self._open() as store:
-            known = calibrate_gallery(store)
+            known = calibrate_gallery(store, check=report.check, warn=report.note_problem)
         pairs = count_noun(known.pairs, "pair")
         return f"{'not ' if known.tail is None else ''}calibrated by {pairs} of certain strangers"
 
@@ -116,7 +116,7 @@ class GalleryJobs:
             report.expect(len(sources))
             problems = link_sources(store, sources, lambda source, tracklets: report.advance())
             for path, reason in problems:
-                report.note_problem(as_text(f"{path}: {reason}"))
+                report.note_problem(f"{path}: {reason}")
             return count_sightings(store)
 
     @contextmanager

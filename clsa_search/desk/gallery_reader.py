@@ -53,6 +53,7 @@ class GalleryReader:
 
     def describe(self, folders: list[FolderAnswer]) -> GalleryAnswer:
         """Describe the gallery and the folders of the desk."""
+        faults = self._gallery.judge.load().fault, self._gallery.judge.load_verdicts().fault
         return GalleryAnswer(
             name=as_text(os.path.basename(self._store.address)),
             detections=self._store.count(),
@@ -64,6 +65,7 @@ class GalleryReader:
             folders=folders,
             version=__version__,
             verdicts=self.count_verdicts(),
+            problems=[as_text(one) for one in faults if one],
         )
 
     def make_filter(self, request: SearchRequest) -> Filter:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from clsa_search.desk.http_errors import LOG, Busy, NotFound
 from clsa_search.errors import InputError
+from clsa_search.retrieval.search_answers import as_text
 
 MAX_WAITING = 8
 MAX_PROBLEMS = 100  # reasons kept with a job
@@ -72,12 +73,20 @@ class JobReport:
             JobCancelled: the work has to end.
         """
         self._queue.change(self._id, more=units)
+        self.check()
+
+    def check(self) -> None:
+        """End the work if it has to end.
+
+        Raises:
+            JobCancelled: the work has to end.
+        """
         if self._queue.is_cancelled(self._id):
             raise JobCancelled
 
     def note_problem(self, reason: str) -> None:
-        """Tell why a file could not be taken."""
-        self._queue.change(self._id, problem=reason)
+        """Tell why something could not be taken; invalid characters become "?"."""
+        self._queue.change(self._id, problem=as_text(reason))
 
 
 Work = Callable[[JobReport], str]

@@ -17,6 +17,7 @@ from clsa_search.gallery.milvus_table import (
     text_field,
 )
 from clsa_search.gallery.store_records import GalleryImage, IndexProgress, Note, StoredDetection
+from clsa_search.gallery.tracklet_store import ReadNotes
 
 _FIELDS = (
     Field("id", "INT64", {"is_primary": True}),
@@ -43,11 +44,16 @@ class NoteTable(Table):
         """Create or load the collection."""
         self.open(_FIELDS)
 
-    def read_notes(self, kind: str, detection: int | None) -> list[Note]:
-        """Return the notes of a kind; see `TrackletStore.notes`."""
+    def read_notes(self, kind: str, detection: int | None) -> ReadNotes:
+        """Return the notes of a kind; see `TrackletStore.read_notes`."""
         condition = "" if detection is None else f"detection == {detection}"
-        rows = self._scan_kind(make_key(kind), condition)
-        return [_to_note(kind, row) for row in rows]
+        found = ReadNotes([], [])
+        for row in self._scan_kind(make_key(kind), condition):
+            try:
+                found.whole.append(_to_note(kind, row))
+            except Exception:  # a damaged value can have any form
+                found.damaged.append(row["id"])
+        return found
 
     def read_note_state(self, kind: str) -> tuple[int, int]:
         """Return number and highest id; see `TrackletStore.note_state`."""
@@ -191,5 +197,6 @@ def _make_row(
 
 
 def _to_note(kind: str, row: dict[str, Any]) -> Note:
-    data = None if row["data"] is None else base64.b64decode(row["data"])
-    return Note(kind, json.loads(row["value"])["values"], row["detection"], data, row["id"])
+    data = None if row["data"] is None else base64.b64decode(row["data"], validate=True)
+    values = dict(json.loads(row["value"])["values"])
+    return Note(kind, values, row["detection"], data, row["id"])

@@ -28,7 +28,7 @@ from clsa_search.gallery.store_records import (
     Tracklet,
 )
 from clsa_search.gallery.tracklet_checks import check_notes, check_tracklets, select_known
-from clsa_search.gallery.tracklet_store import TrackletOrder, TrackletStore
+from clsa_search.gallery.tracklet_store import ReadNotes, TrackletOrder, TrackletStore
 
 _SCAN_ROWS = 2000
 
@@ -36,7 +36,6 @@ _SCAN_ROWS = 2000
 class MilvusTracklets(TrackletStore):
     """Tracklets and notes on Milvus; see `TrackletStore`."""
 
-    address: str
     _detections: DetectionTable
     _sources: SourceTable
     _notes: NoteTable
@@ -170,7 +169,7 @@ class MilvusTracklets(TrackletStore):
             self._sources.subtract(source, len(gone))
         return len(found)
 
-    def notes(self, kind: str, detection: int | None = None) -> list[Note]:
+    def read_notes(self, kind: str, detection: int | None = None) -> ReadNotes:
         """See `TrackletStore`."""
         return self._notes.read_notes(kind, detection)
 

@@ -1,13 +1,13 @@
 """Notes in the file of the embedded engine."""
 
 import json
-import sqlite3
 from collections.abc import Collection, Sequence
 
 from clsa_search.errors import InputError
 from clsa_search.gallery.checksums import sum_note
 from clsa_search.gallery.sqlite_file import SQLiteFile
 from clsa_search.gallery.store_records import Note
+from clsa_search.gallery.tracklet_store import ReadNotes
 
 IN_LIST = "IN (SELECT value FROM json_each(?))"
 
@@ -15,20 +15,24 @@ IN_LIST = "IN (SELECT value FROM json_each(?))"
 class NoteTable(SQLiteFile):
     """Statements on the table of notes; see `SQLiteFile` for the arguments."""
 
-    def read_notes(self, kind: str, detection: int | None) -> list[Note]:
-        """Return the notes of a kind, of one detection or of all, in the order of ids."""
+    def read_notes(self, kind: str, detection: int | None) -> ReadNotes:
+        """Return the notes of a kind; see `TrackletStore.read_notes`."""
         values: tuple[object, ...] = (kind,) if detection is None else (kind, detection)
         condition = "kind = ?" if detection is None else "kind = ? AND detection = ?"
-        columns = "id, kind, detection, value, data, checksum"
-        notes = []
-        for note_id, *fields, checksum in self.select(
+        # damaged text cannot be read as text
+        columns = "id, detection, cast(value AS BLOB), cast(data AS BLOB), checksum"
+        found = ReadNotes([], [])
+        for note_id, about, value, data, checksum in self.select(
             f"{columns} FROM notes WHERE {condition} ORDER BY id", *values
         ):
-            if sum_note(*fields) != checksum:
-                raise sqlite3.DataError(f"note {note_id} is damaged")
-            _, about, value, data = fields
-            notes.append(Note(kind, json.loads(value), about, data, note_id))
-        return notes
+            try:
+                text = value.decode()
+                if sum_note(kind, about, text, data) != checksum:
+                    raise ValueError("another checksum")
+                found.whole.append(Note(kind, json.loads(text), about, data, note_id))
+            except Exception:  # a damaged value can have any type
+                found.damaged.append(note_id)
+        return found
 
     def read_note_state(self, kind: str) -> tuple[int, int]:
         """Return number and highest id; see `TrackletStore.note_state`."""

@@ -24,7 +24,7 @@ from clsa_search.gallery.store_records import (
     Tracklet,
 )
 from clsa_search.gallery.tracklet_checks import check_notes, check_tracklets, select_known
-from clsa_search.gallery.tracklet_store import TrackletOrder, TrackletStore
+from clsa_search.gallery.tracklet_store import ReadNotes, TrackletOrder, TrackletStore
 
 
 class SQLiteTracklets(TrackletStore):
@@ -34,8 +34,6 @@ class SQLiteTracklets(TrackletStore):
         tables: the file.
         device, dtype: see `open_store`.
     """
-
-    address: str
 
     def __init__(
         self, tables: SQLiteTables, *, device: torch.device | str, dtype: torch.dtype
@@ -146,7 +144,7 @@ class SQLiteTracklets(TrackletStore):
         with self._tables.writing("delete", patience=INDEX_SECONDS):
             return self._tables.delete_detections(wanted)
 
-    def notes(self, kind: str, detection: int | None = None) -> list[Note]:
+    def read_notes(self, kind: str, detection: int | None = None) -> ReadNotes:
         """See `TrackletStore`."""
         with self._tables.reading():
             return self._tables.read_notes(kind, detection)

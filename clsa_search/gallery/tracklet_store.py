@@ -5,11 +5,12 @@ Shape letters: Q queries, K matches of each query, D embedding width.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
+from clsa_search.errors import InputError
 from clsa_search.gallery.store_records import (
     Filter,
     Note,
@@ -21,6 +22,18 @@ from clsa_search.gallery.store_records import (
 TrackletOrder = Literal["id", "time"]
 
 
+class ReadNotes(NamedTuple):
+    """Notes of a kind.
+
+    Args:
+        whole: the notes that can be read, in the order of ids.
+        damaged: ids of the others, ascending.
+    """
+
+    whole: list[Note]
+    damaged: list[int]
+
+
 class TrackletStore(ABC):
     """Tracklets and notes of a gallery; see `GalleryStore`.
 
@@ -29,6 +42,8 @@ class TrackletStore(ABC):
     tracklets and notes; the other detections of these tracklets are tracklets of their own until
     their source is linked again.
     """
+
+    address: str
 
     @abstractmethod
     def tracklets(
@@ -144,8 +159,22 @@ class TrackletStore(ABC):
         """
 
     @abstractmethod
+    def read_notes(self, kind: str, detection: int | None = None) -> ReadNotes:
+        """Return the notes of a kind, of one detection or of all, and which are damaged."""
+
     def notes(self, kind: str, detection: int | None = None) -> list[Note]:
-        """Return the notes of a kind, of one detection or of all, in the order of ids."""
+        """Return the notes of a kind, of one detection or of all, in the order of ids.
+
+        Raises:
+            InputError: one is damaged.
+        """
+        whole, damaged = self.read_notes(kind, detection)
+        if damaged:
+            raise InputError(
+                f"{self.address}: {kind}: note {damaged[0]} is damaged; expected `clsa-search "
+                f"repair {self.address}`, which deletes damaged notes and keeps the others"
+            )
+        return whole
 
     @abstractmethod
     def note_state(self, kind: str) -> tuple[int, int]:

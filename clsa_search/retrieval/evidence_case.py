@@ -29,6 +29,7 @@ from clsa_search.retrieval.sighting_exports import (
 )
 from clsa_search.retrieval.sighting_rows import SightingRow, format_iso, name_row, write_csv
 from clsa_search.retrieval.source_coverage import read_coverage
+from clsa_search.retrieval.stored_calibration import find_calibration
 from clsa_search.retrieval.zip_files import write_zip
 from clsa_search.sightings.coverage import CameraCoverage
 from clsa_search.structures import PersonImage
@@ -119,6 +120,9 @@ def _list_entries(
     coverage = request.coverage
     if coverage is None:
         coverage = read_coverage(store, request.where)
+    _, fault = find_calibration(store)
+    if fault is not None:
+        missing.append(fault)
     record = {
         "format": FORMAT,
         "title": request.title,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from clsa_search.gallery import GalleryStore, Match, Tracklet
-from clsa_search.retrieval.gallery_calibration import LoadedCalibration, StrangerCounter
+from clsa_search.retrieval.stored_calibration import LoadedCalibration, StrangerCounter
 from clsa_search.retrieval.verdict_store import LoadedProbability, VerdictReader
 from clsa_search.sightings.match_verdicts import CalibratedMatch, SightingResult, judge, stands_out
 from clsa_search.sightings.user_verdicts import find_near_copies
@@ -106,6 +106,7 @@ class MatchJudge:
             reason=loaded.describe(),
             uniforms=known is not None and known.has_uniforms,
             verdicts=learned.counts,
+            damage=learned.fault,
         )
 
     def _find_copies(

@@ -7,7 +7,7 @@ from clsa_search.gallery import Filter, GalleryStore, Note, StoredDetection
 from clsa_search.retrieval.audit_log import AUDIT_KIND
 from clsa_search.retrieval.erasure import merge_erasures
 from clsa_search.retrieval.retention import RETENTION_KIND
-from clsa_search.retrieval.verdict_store import VERDICT_KIND
+from clsa_search.retrieval.verdict_store import VERDICT_KIND, read_verdicts
 from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND, list_people
 
 _PLAIN = RETENTION_KIND, AUDIT_KIND  # they name no row of the gallery
@@ -18,7 +18,8 @@ def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
 
     Retention and log of the copy become those of the original; erased places of both count. People
     whose names the copy knows are left as they are there. Verdicts of the original replace those of
-    the same query on the same sighting; others stay. The calibration is made again by indexing.
+    the same query on the same sighting; others stay, and damaged ones are left out. The calibration
+    is made again by indexing.
 
     Args:
         gallery: the original.
@@ -38,12 +39,12 @@ def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
 
 def _copy_verdicts(gallery: GalleryStore, copy: GalleryStore) -> None:
     """Copy the user's verdicts on matches."""
-    moved = _move(gallery, copy, gallery.notes(VERDICT_KIND))
+    kept = {one.note_id for one in read_verdicts(gallery)[0]}
+    notes = gallery.read_notes(VERDICT_KIND).whole
+    moved = _move(gallery, copy, [one for one in notes if one.note_id in kept])
     said = {(one.values["query"], one.detection) for one in moved}
     stale = [
-        one.note_id
-        for one in copy.notes(VERDICT_KIND)
-        if one.note_id is not None and (one.values["query"], one.detection) in said
+        one.note_id for one in read_verdicts(copy)[0] if (one.query, one.verdict.sighting) in said
     ]
     copy.write_notes(moved, stale)
 

@@ -90,6 +90,8 @@ def list_warnings(result: QueryResult) -> list[str]:
         lines.append(f"The calibration is old: {answer.reason}.")
     if answer is not None and answer.uniforms:
         lines.append("Many strangers here look as alike as people in uniform: look twice.")
+    if answer is not None and answer.damage:
+        lines.append(printable(f"{answer.damage}."))
     return lines
 
 

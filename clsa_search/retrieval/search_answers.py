@@ -19,7 +19,7 @@ from clsa_search.retrieval.search_scope import SearchScope
 Box = tuple[float, float, float, float]
 _STRICT = {"extra": "forbid"}  # read by pydantic, which describes these shapes in OpenAPI
 _JUDGED = ("z", "expected_strangers", "is_bound", "verdict", "probability", "rejected_like")
-_ANSWERED = ("searched", "calibrated", "nobody", "reason", "uniforms")
+_ANSWERED = ("searched", "calibrated", "nobody", "reason", "uniforms", "damage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +116,7 @@ class SearchAnswer:
         uniforms: whether many strangers look like people in uniform.
         same_verdicts: number of the user's verdicts "same" behind the probabilities.
         other_verdicts: number of the user's verdicts "somebody else".
+        damage: sentence on the user's verdicts that cannot be read; None without such.
     """
 
     __pydantic_config__ = _STRICT
@@ -132,6 +133,7 @@ class SearchAnswer:
     uniforms: bool = False
     same_verdicts: int = 0
     other_verdicts: int = 0
+    damage: str | None = None
 
 
 def describe_answer(result: QueryResult) -> SearchAnswer:

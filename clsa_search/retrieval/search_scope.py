@@ -7,10 +7,10 @@ from typing import Any
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore
-from clsa_search.retrieval.gallery_calibration import read_calibration
 from clsa_search.retrieval.sighting_rows import format_iso
 from clsa_search.retrieval.source_coverage import read_coverage
 from clsa_search.retrieval.start_times import find_start_time
+from clsa_search.retrieval.stored_calibration import find_calibration
 from clsa_search.retrieval.time_rules import TimeRule
 from clsa_search.sightings.coverage import CameraCoverage
 
@@ -89,8 +89,8 @@ def describe_filter(where: Filter) -> dict[str, Any]:
 
 
 def describe_calibration(store: GalleryStore) -> dict[str, Any] | None:
-    """Return the calibration of a gallery in short; None if it is not calibrated."""
-    known = read_calibration(store)
+    """Return the calibration of a gallery in short; None if it is not calibrated, or damaged."""
+    known, _ = find_calibration(store)
     if known is None or known.tail is None:
         return None
     return {

@@ -27,7 +27,7 @@ from clsa_search.sightings.user_verdicts import (
     fit_probability,
     score_matches,
 )
-from clsa_search.wording import show_value
+from clsa_search.wording import count_noun, show_value
 
 VERDICT_KIND = "verdict"
 MAX_Z = 1e9
@@ -92,7 +92,7 @@ def say_verdicts(store: GalleryStore, query: str, verdicts: Sequence[UserVerdict
     for one in verdicts:
         _check(one)
     sightings = store.find_tracklets([one.sighting for one in verdicts])
-    known = [one for one in _read(store) if one.query == query]
+    known = [one for one in read_verdicts(store)[0] if one.query == query]
     replaced = set(store.list_members(sorted(set(sightings)))) if known else set()
     shared = {"query": query, "at": time.time(), "sightings": store.count_tracklets()}
     latest = dict(zip(sightings, verdicts, strict=True))
@@ -107,9 +107,11 @@ def say_verdicts(store: GalleryStore, query: str, verdicts: Sequence[UserVerdict
 
 
 def list_verdicts(store: GalleryStore) -> list[StoredVerdict]:
-    """Return the stored verdicts, oldest first; of a query on a sighting, the last one."""
-    latest = {(one.query, one.verdict.sighting): one for one in _read(store)}
-    return sorted(latest.values(), key=lambda one: one.note_id)
+    """Return the stored verdicts, oldest first; of a query on a sighting, the last one.
+
+    Damaged ones are left out.
+    """
+    return _keep_latest(read_verdicts(store)[0])
 
 
 def list_said(store: GalleryStore, query: str) -> dict[int, Said]:
@@ -127,12 +129,13 @@ def count_verdicts(verdicts: Iterable[StoredVerdict]) -> VerdictCounts:
 
 
 def forget_verdicts(store: GalleryStore) -> tuple[int, str | None]:
-    """Delete all verdicts.
+    """Delete all verdicts, damaged ones too.
 
     Returns:
         Their number, and the reason why their bytes may still be on the disk; None without one.
     """
-    ids = [one.note_id for one in store.notes(VERDICT_KIND) if one.note_id is not None]
+    whole, damaged = store.read_notes(VERDICT_KIND)
+    ids = [*damaged, *(one.note_id for one in whole if one.note_id is not None)]
     store.write_notes([], delete=ids)
     return len(ids), store.scrub() if ids else None
 
@@ -147,6 +150,7 @@ class LoadedProbability:
         unscored: number of verdicts without one, of searches without a calibration.
         tail: share of strangers for the scores of the curve.
         curve: chance by score; None with too few verdicts, or without a calibration.
+        fault: sentence on the verdicts that cannot be read; None without such.
     """
 
     state: tuple[int, int]
@@ -154,6 +158,7 @@ class LoadedProbability:
     unscored: int = 0
     tail: StrangerTail | None = None
     curve: ProbabilityCurve | None = None
+    fault: str | None = None
 
     def find_chances(self, z: np.ndarray, sightings: int) -> list[float | None]:
         """Return the chance of each match to be the same person; None without a curve.
@@ -196,7 +201,8 @@ def _load(
 ) -> LoadedProbability:
     if not state[0]:
         return LoadedProbability(state, VerdictCounts(), tail=tail)
-    verdicts = list_verdicts(store)
+    stored, damaged = read_verdicts(store)
+    verdicts = _keep_latest(stored)
     counts = count_verdicts(verdicts)
     curve = None
     scored = [one for one in verdicts if one.verdict.z is not None]
@@ -205,7 +211,16 @@ def _load(
         sightings = np.array([one.sightings for one in scored], float)
         same = np.array([one.verdict.said == "same" for one in scored])
         curve = fit_probability(score_matches(z, tail, sightings), same)
-    return LoadedProbability(state, counts, len(verdicts) - counts.total, tail, curve)
+    fault = _describe_damage(store.address, len(damaged)) if damaged else None
+    return LoadedProbability(state, counts, len(verdicts) - counts.total, tail, curve, fault)
+
+
+def _describe_damage(address: str, count: int) -> str:
+    are = count_noun(count, "verdict is", "verdicts are")
+    return (
+        f"{address}: {are} damaged and left out: `clsa-search repair {address}` deletes "
+        f"{'it' if count == 1 else 'them'} and keeps the others"
+    )
 
 
 def _check(verdict: UserVerdict) -> None:
@@ -215,12 +230,34 @@ def _check(verdict: UserVerdict) -> None:
         raise InputError(f"z: {verdict.z}; expected the number of the search's answer")
 
 
-def _read(store: GalleryStore) -> list[StoredVerdict]:
+def read_verdicts(store: GalleryStore) -> tuple[list[StoredVerdict], list[int]]:
+    """Return the stored verdicts in the order of their notes, and the ids of damaged notes."""
+    whole, damaged = store.read_notes(VERDICT_KIND)
     found = []
-    for note in store.notes(VERDICT_KIND):
-        assert note.note_id is not None and note.detection is not None
-        values = note.values
-        verdict = UserVerdict(note.detection, values["said"], values["z"])
-        row = values["query"], values["at"], verdict, values["sightings"], note.note_id
-        found.append(StoredVerdict(*row))
-    return found
+    for note in whole:
+        try:
+            found.append(_to_verdict(note))
+        except Exception:  # a damaged value can have any type
+            damaged.append(note.note_id or 0)
+    return found, sorted(damaged)
+
+
+def _to_verdict(note: Note) -> StoredVerdict:
+    """Return the verdict of a note.
+
+    Raises:
+        InputError, KeyError, TypeError, ValueError: it is damaged.
+    """
+    values = note.values
+    verdict = UserVerdict(note.detection or 0, values["said"], values["z"])
+    _check(verdict)
+    at, sightings, query = float(values["at"]), int(values["sightings"]), values["query"]
+    if not (note.detection and verdict.said and isinstance(query, str) and sightings >= 0):
+        raise ValueError("no verdict")
+    return StoredVerdict(query, at, verdict, sightings, note.note_id or 0)
+
+
+def _keep_latest(verdicts: Sequence[StoredVerdict]) -> list[StoredVerdict]:
+    """Return the last verdict of each query on each sighting, oldest first."""
+    latest = {(one.query, one.verdict.sighting): one for one in verdicts}
+    return sorted(latest.values(), key=lambda one: one.note_id)

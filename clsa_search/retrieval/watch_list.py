@@ -12,7 +12,7 @@ import numpy as np
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Note
-from clsa_search.retrieval.gallery_calibration import StrangerCounter
+from clsa_search.retrieval.stored_calibration import StrangerCounter
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.wording import show_value
 

@@ -7,6 +7,7 @@ strangers, see `impostors`.
 Shape letters: U tracklets, P pairs, K matches, D embedding width.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -87,14 +88,12 @@ class Calibration:
         return values
 
     @classmethod
-    def from_values(
-        cls, values: Mapping[str, Any], cohort: Sequence[int], name: str
-    ) -> "Calibration":
+    def from_values(cls, values: Mapping[str, Any], cohort: bytes, name: str) -> "Calibration":
         """Return the record of `to_values`.
 
         Args:
             values: its fields.
-            cohort: ids of the tracklets that queries are compared with.
+            cohort: ids of the tracklets that queries are compared with, 8 bytes each.
             name: name of the gallery for messages.
 
         Raises:
@@ -107,11 +106,17 @@ class Calibration:
                 tail = StrangerTail(*(tuple(map(float, tail[key])) for key in ("scores", "rates")))
                 check_table(tail)
             apart = tuple(tuple(map(str, group)) for group in fields.pop("apart"))
-            return cls(tail=tail, cohort=tuple(map(int, cohort)), apart=apart, **fields)
-        except Exception as error:
-            raise InputError(
-                f"{name}: its calibration is damaged; expected `clsa-search calibrate {name}`"
-            ) from error
+            ids = tuple(np.frombuffer(cohort, "<i8").tolist())
+            known = cls(tail=tail, cohort=ids, apart=apart, **fields)
+            check_numbers(known)
+            return known
+        except Exception as error:  # a damaged value can have any type
+            raise InputError(describe_damage(name)) from error
+
+
+def describe_damage(name: str) -> str:
+    """Say that the calibration of a gallery is damaged, and what to do."""
+    return f"{name}: its calibration is damaged; expected `clsa-search calibrate {name}`"
 
 
 class StrangerScale:
@@ -211,6 +216,19 @@ def standardize_random(cohort: Cohort, queries: np.ndarray, seed: int = 0) -> np
     similarities = stretch(queries[order] @ cohort.embeddings.T)
     scores = (similarities - locations[:, cohort.codes]) / scales[:, None]
     return scores[order[:, None] != np.arange(len(cohort))]
+
+
+def check_numbers(known: Calibration) -> None:
+    """Check the numbers of a calibration read from a file.
+
+    Raises:
+        ValueError, TypeError: one is no such number.
+    """
+    counts = (known.pairs, known.concurrent, known.tracklets, *known.cohort)
+    if not all(isinstance(one, int) and one >= 0 for one in counts):
+        raise ValueError("no number of pairs or sightings")
+    if not (0 <= known.uniform <= 1 and abs(known.fitted) < math.inf):
+        raise ValueError("no share of uniforms, or no time")
 
 
 def check_table(tail: StrangerTail) -> None:

@@ -54,6 +54,7 @@ class SightingResult:
         reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
         verdicts: numbers of the user's verdicts behind the probabilities.
+        damage: sentence on verdicts that cannot be read; None without such.
     """
 
     searched: int
@@ -63,6 +64,7 @@ class SightingResult:
     reason: str | None = None
     uniforms: bool = False
     verdicts: VerdictCounts = VerdictCounts()
+    damage: str | None = None
 
 
 def judge(expected_strangers: float) -> Verdict:

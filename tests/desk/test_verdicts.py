@@ -11,8 +11,10 @@ pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not i
 from clsa_search.gallery import open_store
 from clsa_search.retrieval.gallery_calibration import calibrate_gallery
 from clsa_search.retrieval.gallery_search import GallerySearch
+from clsa_search.retrieval.verdict_store import UserVerdict, say_verdicts
 from tests.support.desk_cases import make_client
 from tests.support.footage import BlockPredictor
+from tests.support.old_galleries import change
 from tests.support.photographs import WIDTH, add_person, add_photographs, unit
 
 SOMEBODY = unit(np.array([4.0, -4.0] + [0.0] * (WIDTH - 2)))
@@ -124,3 +126,24 @@ def test_a_wrong_verdict_names_its_field(client, query, word, status, message):
 def test_a_request_has_a_bounded_number_of_verdicts(client):
     for words in ([], [{"tracklet": 1, "said": "same"}] * 1001):
         assert say(client, words, status=422)["error"]["field"] == "verdicts"
+
+
+def test_damaged_notes_are_named_and_do_not_end_a_search(tmp_path):
+    path = tmp_path / "street.db"
+    with open_store(path, weights="w", create=True) as store:
+        add_photographs(store, 100, camera="north")
+        calibrate_gallery(store)
+        say_verdicts(store, QUERY, [UserVerdict(1, "same", 9.0), UserVerdict(2, "other", 1.0)])
+    with GallerySearch(open_store(path), BlockPredictor()) as gallery, make_client(gallery) as desk:
+        body = {"of": [{"tracklet": 1}]}
+        assert call(desk, "GET", "gallery")["problems"] == []
+        assert call(desk, "POST", "search", json=body)["damage"] is None
+    change(path, "UPDATE notes SET value = '{' WHERE detection = 1 OR kind = 'calibration'")
+    with GallerySearch(open_store(path), BlockPredictor()) as gallery, make_client(gallery) as desk:
+        first, second = call(desk, "GET", "gallery")["problems"]
+        assert f"its calibration is damaged; expected `clsa-search calibrate {path}`" in first
+        assert f"1 verdict is damaged and left out: `clsa-search repair {path}`" in second
+        answer = call(desk, "POST", "search", json=body)
+        assert not answer["calibrated"] and len(answer["matches"]) == 50
+        assert (answer["reason"], answer["damage"]) == (first, second)
+        assert call(desk, "GET", "verdicts")["other"] == 1

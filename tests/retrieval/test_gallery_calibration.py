@@ -8,12 +8,11 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryImage, open_store
 from clsa_search.retrieval.gallery_calibration import (
-    StrangerCounter,
     calibrate_gallery,
     choose_moments,
-    read_calibration,
     refresh_calibration,
 )
+from clsa_search.retrieval.stored_calibration import StrangerCounter, read_calibration
 from clsa_search.structures import ImageDetections
 from tests.support.photographs import BOXES, WIDTH, add_photographs, unit
 

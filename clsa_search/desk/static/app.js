@@ -478,6 +478,7 @@ function showAnswer() {
   else $("answer").textContent = `The ${plural(answer.matches.length, "most alike", "most alike")} of ${plural(answer.searched, noun)}`;
   const notes = [answer.calibrated || !answer.reason ? "" : `Not calibrated: ${answer.reason}; the order says nothing of how sure it is.`,
     answer.uniforms ? "Many people here are dressed alike: be careful." : "",
+    answer.damage ? `${answer.damage}.` : "",
     "Re-identification sees clothes and build, not faces."];
   $("answer-note").textContent = notes.filter(Boolean).join(" ");
   const others = listSaid("other"); // they may be ranked beyond the end of the list

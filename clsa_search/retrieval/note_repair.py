@@ -1,0 +1,50 @@
+"""Damaged notes of a gallery: found, and deleted without the others."""
+
+from clsa_search.gallery import GalleryStore
+from clsa_search.retrieval.audit_log import AUDIT_KIND
+from clsa_search.retrieval.erasure import SUPPRESSED_KIND
+from clsa_search.retrieval.retention import RETENTION_KIND
+from clsa_search.retrieval.stored_calibration import CALIBRATION_KIND, find_calibration
+from clsa_search.retrieval.verdict_store import VERDICT_KIND, read_verdicts
+from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND
+
+_PLAIN = PERSON_KIND, EXAMPLE_KIND, HIT_KIND, RETENTION_KIND, AUDIT_KIND, SUPPRESSED_KIND
+LOSSES = {
+    CALIBRATION_KIND: "calibration; `calibrate` makes it anew, with --apart as before",
+    VERDICT_KIND: "verdict",
+    PERSON_KIND: "person of the watch list; `people add` adds them again",
+    EXAMPLE_KIND: "image of a person of the watch list; `people add` adds it again",
+    HIT_KIND: "hit of the watch list",
+    RETENTION_KIND: "days of retention; `retention` sets them again",
+    AUDIT_KIND: "line of the log",
+    SUPPRESSED_KIND: "place of an erased person, who may come back; `delete --erase` erases again",
+}
+"""What is lost with a note of each kind, and what to do then."""
+
+
+def find_damaged(store: GalleryStore) -> dict[str, list[int]]:
+    """Return the ids of damaged notes by kind; kinds without damage are left out.
+
+    Images and hits of people who are lost are damaged too.
+    """
+    found = {kind: store.read_notes(kind).damaged for kind in _PLAIN}
+    people = {one.note_id for one in store.read_notes(PERSON_KIND).whole}
+    for kind in (EXAMPLE_KIND, HIT_KIND):
+        whole = store.read_notes(kind).whole
+        found[kind] += [one.note_id or 0 for one in whole if one.values["person"] not in people]
+    found[VERDICT_KIND] = read_verdicts(store)[1]
+    calibrations = store.read_notes(CALIBRATION_KIND)
+    found[CALIBRATION_KIND] = calibrations.damaged
+    if find_calibration(store)[1] is not None:  # also of whole notes with wrong numbers
+        found[CALIBRATION_KIND] += [one.note_id or 0 for one in calibrations.whole]
+    return {kind: sorted(found[kind]) for kind in LOSSES if found[kind]}
+
+
+def delete_damaged(store: GalleryStore, damaged: dict[str, list[int]]) -> str | None:
+    """Delete damaged notes.
+
+    Returns:
+        The reason why their bytes may still be on the disk; None if they are gone.
+    """
+    store.write_notes([], delete=[one for ids in damaged.values() for one in ids])
+    return store.scrub()
