@@ -144,6 +144,6 @@ def test_damaged_notes_are_named_and_do_not_end_a_search(tmp_path):
         assert f"its calibration is damaged; expected `clsa-search calibrate {path}`" in first
         assert f"1 verdict is damaged and left out: `clsa-search repair {path}`" in second
         answer = call(desk, "POST", "search", json=body)
-        assert not answer["calibrated"] and len(answer["matches"]) == 50
+        assert not answer["calibrated"] and answer["matches"][0]["detection"] == 1
         assert (answer["reason"], answer["damage"]) == (first, second)
         assert call(desk, "GET", "verdicts")["other"] == 1
