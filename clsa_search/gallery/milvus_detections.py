@@ -20,7 +20,7 @@ _READ_ROWS = 1000  # detections to read at a time
 _LIST_ROWS = 10_000  # ids to read at a time
 _CORNERS = "x0", "y0", "x1", "y1"
 _FIELDS = (
-    Field("id", "INT64", {"is_primary": True, "auto_id": True}),
+    Field("id", "INT64", {"is_primary": True}),  # claimed: a server's own would change
     text_field("source"),
     Field("source_key", "INT64"),
     Field("image_key", "INT64"),  # of source and frame
@@ -40,13 +40,14 @@ class DetectionTable(Table):
 
     Args:
         *args: arguments of `Table`.
-        notes: origins of the sources.
+        notes: origins of the sources, and claims of ids.
     """
 
     def __init__(self, *args: Any, notes: NoteTable) -> None:
         super().__init__(*args)
         self._width: int | None = None
         self._notes = notes
+        self._gives_ids = False
         client, address, name = args
         self.tracklets = TrackletTable(client, address, f"{name}_tracklets")
 
@@ -56,8 +57,14 @@ class DetectionTable(Table):
         if self._width is None and self.exists():
             self.open()
             self.tracklets.open_for(self.vector_width())
+            self._gives_ids = self.gives_ids()
             self._width = self.vector_width()
         return self._width
+
+    @property
+    def may_change_ids(self) -> bool:
+        """Whether a server may give changed rows new ids, as in galleries of earlier versions."""
+        return self.width is not None and self._gives_ids
 
     def create_for(self, width: int) -> None:
         """Create the collection if it is missing.
@@ -92,6 +99,9 @@ class DetectionTable(Table):
             | {"score": score, "embedding": embedding}
             for image, box, score, embedding in zip(*columns, detections.embeddings, strict=True)
         ]
+        if not self._gives_ids:
+            first = self._notes.claim_ids(len(rows))
+            rows = [row | {"id": first + i} for i, row in enumerate(rows)]
         size = max(1, _REQUEST_BYTES // detections.embeddings[0].nbytes)
         pieces = [rows[start : start + size] for start in range(0, len(rows), size)]
         ids = [detection_id for piece in pieces for detection_id in self.insert(piece)]
@@ -118,10 +128,7 @@ class DetectionTable(Table):
         self.delete(f"source_key == {make_key(source)} and id not in {ids}")
 
     def relink(self, source: str, path: str) -> None:
-        """Give the detections of a source another path.
-
-        A server gives them new ids, too; milvus-lite keeps their ids.
-        """
+        """Give the detections of a source another path; their ids stay."""
         condition = f"source_key == {make_key(source)}"
         while rows := self.scan("id", 0, _READ_ROWS, condition=condition):
             self.upsert([row | _name_source(path, row["frame"]) for row in rows])
@@ -129,9 +136,7 @@ class DetectionTable(Table):
         self._make_singles(path)
 
     def place(self, source: str, change: dict[str, Any]) -> bool:
-        """Give the detections of a source another camera and start time.
-
-        A server gives them new ids, too; milvus-lite keeps their ids.
+        """Give the detections of a source another camera and start time; their ids stay.
 
         Args:
             source: path of the source.

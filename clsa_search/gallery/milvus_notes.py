@@ -1,7 +1,8 @@
-"""Notes of a gallery on Milvus, and the origins of its sources."""
+"""Notes of a gallery on Milvus, the origins of its sources, and the claims of ids."""
 
 import base64
 import json
+import random
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -27,10 +28,12 @@ _FIELDS = (
     text_field("data", nullable=True),  # in base 64
     Field("unused", "FLOAT_VECTOR", {"dim": 2}),  # a collection must have a vector
 )
-_SOURCE, _STATE = make_key("\0source"), make_key("\0state")  # kinds that no note has
+_SOURCE, _STATE, _CLAIM = map(make_key, ("\0source", "\0state", "\0claim"))  # no notes
 _NO_ORIGIN: dict[str, Any] = {"camera": None, "start": None, "start_from": None, "linked": True}
 _NO_STATE: dict[str, Any] = {"origins": False}  # of detections: whether old sources tell theirs
 _PAGE_ROWS = 1000
+_CLAIM_TRIES, _CLAIM_WAIT = 50, 0.02  # seconds, longer with each try
+_KEPT_CLAIMS = 20
 
 
 class NoteTable(Table):
@@ -163,6 +166,36 @@ class NoteTable(Table):
     def forget(self, path: str) -> None:
         """Delete the origin of a source."""
         self.delete(f"id == {make_key(path)} and kind == {_SOURCE}")
+
+    def claim_ids(self, count: int) -> int:
+        """Claim numbers that nobody else has or gets; return the first of `count` in a row.
+
+        A claim is a row with its last number. Whoever sees another claim that reaches its own gives
+        up and tries again above. Of two processes, the one that reads later sees both claims, so at
+        most one keeps its own; a killed process leaves numbers unused.
+
+        Raises:
+            InputError: others are always first.
+        """
+        for wait in range(_CLAIM_TRIES):
+            first = max(self._read_claims().values(), default=0) + 1
+            mine = random.SystemRandom().getrandbits(62) + 1
+            text = json.dumps(first + count - 1)
+            self.upsert([_make_row(mine, _CLAIM, None, text, None)])
+            others = self._read_claims()
+            others.pop(mine, None)
+            if max(others.values(), default=0) < first:
+                if len(others) > _KEPT_CLAIMS:
+                    self.delete(f"id in {list(others)}")
+                return first
+            self.delete(f"id == {mine}")
+            time.sleep(random.uniform(0, _CLAIM_WAIT * (wait + 1)))
+        raise InputError(f"{self.address}: too many processes add at once; expected fewer of them")
+
+    def _read_claims(self) -> dict[int, int]:
+        """Return the last number of each claim by the id of its row."""
+        rows = self.query(f"kind == {_CLAIM}", ["id", "value"])
+        return {row["id"]: json.loads(row["value"]) for row in rows}
 
     def read_state(self) -> dict[str, Any] | None:
         """Return what is done to an older gallery; None before detections had tracklets."""

@@ -61,9 +61,9 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
       interrupted add.
     - Of two simultaneous adds to one source, one raises IndexConflict, also without progress. Two
       adds may both succeed if they begin within the same milliseconds.
-    - Ids come from the server. They ascend if all adds use one proxy, as in a standalone server,
-      and are numbers of up to 63 bits.
-    - `relink` gives the detections new ids; milvus-lite keeps them.
+    - Ids are claimed before insertion, see `NoteTable.claim_ids`. They ascend in the order of
+      claims; detections of two simultaneous adds may be found in the other order. In galleries of
+      earlier versions they come from the server, see `MilvusUpkeep.check_ids_stay`.
     - k is at most 16,384. Ties are in the order of ids among up to so many detections of equal
       similarity; of more, the server chooses.
     - Sources, images and cameras are distinguished by keys of 63 bits. The second of two sources
@@ -162,6 +162,7 @@ class MilvusStore(MilvusTracklets, MilvusUpkeep, GalleryStore):
     def relink(self, source: str, path: str, fingerprint: str | None) -> int:
         """See `GalleryStore`."""
         with self._lock, reported(self.address, "relink"):
+            self.check_ids_stay(source)
             origin = self._notes.read_origins([source]).get(source)
             if origin is not None:
                 is_video = any(source == one for one in self.unlinked()) or origin.get("tracklets")

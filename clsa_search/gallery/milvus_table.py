@@ -102,8 +102,13 @@ class Table:
         """Return the width of the vectors."""
         return int(self._vector()["params"]["dim"])
 
+    def gives_ids(self) -> bool:
+        """Return whether the server chooses the keys."""
+        fields = self._call("read", "describe_collection")["fields"]
+        return any(field.get("auto_id") for field in fields)
+
     def insert(self, rows: list[dict]) -> list[int]:
-        """Insert rows; return the keys from the server."""
+        """Insert rows; return their keys."""
         with reported(self.address, "add"):
             # a second try after a lost answer would insert them twice
             answer = self._client.insert(self._name, rows, retry_times=0)

@@ -9,8 +9,10 @@ from clsa_search.gallery.milvus_detections import DetectionTable
 from clsa_search.gallery.milvus_notes import NoteTable
 from clsa_search.gallery.milvus_server import reported
 from clsa_search.gallery.milvus_sources import SourceTable
+from clsa_search.gallery.milvus_table import make_key
 from clsa_search.gallery.store_records import Placement
 from clsa_search.gallery.upkeep import UpkeepStore
+from clsa_search.wording import count_noun
 
 _PLACING = "placing"  # field of an origin: a change that a killed process left
 
@@ -35,6 +37,7 @@ class MilvusUpkeep(UpkeepStore):
         with self._lock, reported(self.address, "place"):
             if source not in self._sources.list_paths():
                 raise InputError(f"{self.address}: {source}: is not indexed; expected one that is")
+            self.check_ids_stay(source)
             origin = self._notes.read_origins([source]).get(source, {})
             if origin.get(_PLACING):
                 origin = self._complete(source, origin[_PLACING])
@@ -61,6 +64,25 @@ class MilvusUpkeep(UpkeepStore):
             f"{self.address}: the server was told to remove what was deleted and does so when it "
             "compacts its segments; until then the bytes are on its disk"
         )
+
+    def check_ids_stay(self, source: str) -> None:
+        """Check that notes keep their detections when those of a source are written again.
+
+        Raises:
+            InputError: the server may give them other ids, and there are notes on them.
+        """
+        if not self.address.startswith("http") or not self._detections.may_change_ids:
+            return
+        condition = f"source_key == {make_key(source)}"
+        mine = set(self._detections.list_ids(condition, "id", None, 0))
+        noted = len(mine & set(self._notes.list_noted()))
+        if noted:
+            raise InputError(
+                f"{self.address}: {source}: {count_noun(noted, 'sighting')} with verdicts or hits "
+                "would lose them: this gallery was made by an earlier version, and its server may "
+                f"give the detections other ids; expected `clsa-search copy {self.address} NEW` "
+                "first: the ids of the copy stay"
+            )
 
     def _complete(self, source: str, change: dict[str, Any]) -> dict[str, Any]:
         """Change the detections that are not changed yet; return the new origin."""
