@@ -56,7 +56,7 @@ def query(args: argparse.Namespace) -> int:
     args.output_dir.mkdir(parents=True, exist_ok=True)
     with open_gallery_of(args, half=args.half) as gallery:
         results, problems, where = _search(gallery, where, args)
-        scope = read_scope(gallery.store, where)
+        scope = read_scope(gallery.store, where, args.max_strangers)
     print(results_as_text(results, scope) if args.json else format_results(results))
     if not args.json and (summary := describe_coverage(scope.coverage)):
         print(summary)

@@ -14,7 +14,6 @@ from clsa_search.wording import count_noun
 
 if TYPE_CHECKING:
     from clsa_search.data.given_detections import FileBoxes
-    from clsa_search.gallery import GalleryStore
     from clsa_search.retrieval import GallerySearch, IndexOptions, IndexReport
     from clsa_search.retrieval.folder_watch import FolderWatch
 
@@ -88,23 +87,23 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     """
     from clsa_search.commands.calibration_arguments import print_calibration, print_problem
     from clsa_search.retrieval.gallery_calibration import refresh_calibration
-    from clsa_search.retrieval.hit_reports import format_hit, run_hook
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.retention import apply_retention
-    from clsa_search.retrieval.watch_hits import list_pending, mark_reported
+    from clsa_search.retrieval.watch_hits import WATCHED_HOUR, WHOLE_DAY
+    from clsa_search.retrieval.watch_reports import WatchOptions, compare_watched, report_hits
 
-    problems = []
+    def warn(reason: str) -> None:
+        print_problem(reason)
+        problems.append(reason)
+
+    problems: list[str] = []
+    days = WHOLE_DAY if args.watch is None else WATCHED_HOUR
+    options = WatchOptions(args.false_alarms, args.hook or (), days)
     if refresh_calibration(gallery.store, warn=print_problem) is not None:
         print_calibration(gallery.store)
-    _compare_people(gallery.store, args)
-    for hit in list_pending(gallery.store):  # of an interrupted process too
-        reason = run_hook(args.hook, hit) if args.hook else None
-        if reason is None:
-            print(format_hit(hit), flush=True)
-            mark_reported(gallery.store, hit)
-        else:
-            print(f"problem: {printable(reason)}; it is tried again", flush=True)
-            problems.append(reason)
+    if reason := compare_watched(gallery.store, options):
+        print(printable(reason), flush=True)
+    report_hits(gallery.store, options.hook, print_line, warn)
     old = apply_retention(gallery.store, audit=args.audit)
     if old.sightings:
         print(f"{args.store}: {count_noun(len(old.sightings), 'old sighting')} deleted", flush=True)
@@ -112,37 +111,9 @@ def finish_indexing(gallery: "GallerySearch", args: argparse.Namespace) -> list[
     return problems
 
 
-def _compare_people(store: "GalleryStore", args: argparse.Namespace) -> None:
-    """Compare the watch list with the new sightings, and say if it cannot report."""
-    from clsa_search.retrieval.results import printable
-    from clsa_search.retrieval.stored_calibration import StrangerCounter
-    from clsa_search.retrieval.watch_hits import (
-        WATCHED_HOUR,
-        WHOLE_DAY,
-        compare_people,
-        tell_least_alarms,
-    )
-    from clsa_search.retrieval.watch_list import list_people
-
-    people = [one for one in list_people(store) if one.is_watched(time.time())]
-    if not people:
-        return
-    loaded = StrangerCounter(store).load()
-    if loaded.scale is None:
-        reason = printable(loaded.describe() or "")
-        print(f"watch list: not compared, the gallery is not calibrated: {reason}", flush=True)
-        return
-    days = WHOLE_DAY if args.watch is None else WATCHED_HOUR
-    least = tell_least_alarms(store, loaded.scale.lowest, days)
-    if least > args.false_alarms:
-        print(
-            f"watch list: nothing can be reported: {least:.2g} false alarms a day are the fewest "
-            f"that the calibration can tell, --false-alarms allows {args.false_alarms:g}; expected "
-            "more, fewer images of people, or `clsa-search calibrate` with more footage",
-            flush=True,
-        )
-    options = {"false_alarms_per_day": args.false_alarms, "least_days": days}
-    compare_people(store, loaded.count, **options)
+def print_line(text: str) -> None:
+    """Print a line at once: other programs read it."""
+    print(text, flush=True)
 
 
 def _watch(gallery: "GallerySearch", args: argparse.Namespace, options: "IndexOptions") -> int:

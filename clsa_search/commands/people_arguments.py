@@ -36,7 +36,7 @@ def add_people_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_watch_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `index` that are about the watch list and retention."""
+    """Add the options of `index` and `serve` that are about the watch list."""
     add = parser.add_argument_group("after indexing").add_argument
     add(
         "--false-alarms",
@@ -51,7 +51,6 @@ def add_watch_list_options(parser: argparse.ArgumentParser) -> None:
         metavar="COMMAND",
         help="program that gets each hit as JSON on its standard input; no shell",
     )
-    add("--audit", action="store_true", help="log what retention deletes")
 
 
 @parsed_by

@@ -191,4 +191,5 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     )
     add_placement_options(parser, "--start-time")
     add_watch_list_options(parser)
+    add("--audit", action="store_true", help="log what retention deletes")
     add_detections_options(parser)

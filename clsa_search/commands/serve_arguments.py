@@ -5,6 +5,7 @@ from pathlib import Path
 
 from clsa_search.commands.argument_types import number, whole_number
 from clsa_search.commands.gallery_opening import open_gallery_of
+from clsa_search.commands.people_arguments import add_watch_list_options
 from clsa_search.commands.placement_arguments import (
     add_placement_options,
     get_placement_options,
@@ -40,6 +41,7 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         help="minimum detection score (default 0.5)",
     )
     add_placement_options(parser, "--start-time")
+    add_watch_list_options(parser)
 
 
 def check_serve_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -56,6 +58,7 @@ def serve(args: argparse.Namespace) -> None:
     from clsa_search.desk import serve as serve_desk
     from clsa_search.desk.server import check_address, check_folders
     from clsa_search.retrieval.index_options import DEFAULT_RATE, IndexOptions
+    from clsa_search.retrieval.watch_reports import WatchOptions
 
     # before the model is loaded
     check_address(args.host, args.token_file, args.public_url)
@@ -73,5 +76,6 @@ def serve(args: argparse.Namespace) -> None:
             public_url=args.public_url,
             folders=args.footage,
             options=options,
+            watch=WatchOptions(args.false_alarms, args.hook or ()),
             on_ready=lambda url: print(f"{url}  Ctrl+C ends it", flush=True),
         )

@@ -20,8 +20,7 @@ from clsa_search.retrieval.results import count_sightings
 from clsa_search.retrieval.retention import apply_retention
 from clsa_search.retrieval.search_answers import as_text, name_source
 from clsa_search.retrieval.source_files import list_media
-from clsa_search.retrieval.watch_hits import compare_people
-from clsa_search.retrieval.watch_list import load_stranger_count
+from clsa_search.retrieval.watch_reports import WatchOptions, compare_watched, report_hits
 from clsa_search.sightings.source_links import link_sources
 from clsa_search.wording import count_noun
 
@@ -35,18 +34,24 @@ class GalleryJobs:
         gallery: gallery with its model.
         folders: paths of the folders to look for new files in.
         options: options of indexing these.
+        watch: options of the watch list.
 
     Attributes:
         queue: the jobs.
     """
 
     def __init__(
-        self, gallery: GallerySearch, folders: Sequence[str], options: IndexOptions
+        self,
+        gallery: GallerySearch,
+        folders: Sequence[str],
+        options: IndexOptions,
+        watch: WatchOptions,
     ) -> None:
         self.queue = JobQueue()
         self._gallery = gallery
         self._folders = {name_source(path): path for path in folders}
         self._options = options
+        self._watch = watch
 
     def list_folders(self) -> list[FolderAnswer]:
         """Return the folders to look for new files in."""
@@ -94,12 +99,16 @@ class GalleryJobs:
                 report.note_problem(reason if path in reason else f"{path}: {reason}")
             report.advance(0)
             refresh_calibration(store, check=report.check, warn=report.note_problem)
-            if count_strangers := load_stranger_count(store):
-                compare_people(store, count_strangers)
+            report.check()
+            if silence := compare_watched(store, self._watch):
+                report.note_problem(silence)
+            hits = report_hits(store, self._watch.hook, _print_hit, report.note_problem)
             apply_retention(store, audit=True)
+        found = f"; {count_noun(hits, 'hit')} of the watch list" if hits else ""
         return (
             f"{count_noun(done.detections, 'detection')} in {count_noun(done.images, 'image')} "
             f"added; {count_noun(done.skipped, 'file')} as before, {len(done.problems):,} left out"
+            f"{found}"
         )
 
     def _calibrate(self, report: JobReport) -> str:
@@ -124,3 +133,8 @@ class GalleryJobs:
         own = self._gallery.store
         with open_store(own.address, weights=own.weights) as store:
             yield store
+
+
+def _print_hit(line: str) -> None:
+    """Print a hit as a line of JSON, as `clsa-search index` does."""
+    print(line, flush=True)

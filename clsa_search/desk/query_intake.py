@@ -6,6 +6,7 @@ Shape letters: D embedding width.
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -118,6 +119,33 @@ class QueryIntake:
                 shown.append(trim_to_tile(self._show_subject(one)))  # whole images are large
         return shown
 
+    def describe_subjects(self, subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+        """Return caption and box of each view, for the record of a search."""
+        return [self._describe_subject(one) for one in subjects]
+
+    def _describe_subject(self, subject: Subject) -> dict[str, Any]:
+        if subject.person is not None:
+            name = self._records.find_person(subject.person).name
+            return {"caption": f"{name} of the watch list", "box": None}
+        if subject.query is not None:
+            query = self.shelf.get(subject.query)
+            box = subject.box
+            if subject.index is not None:
+                box = query.detections.boxes[subject.index]
+            assert box is not None
+            return {"caption": as_text(query.name), "box": to_box(box)}
+        detection = self._records.find_detection(self._find_shown(subject))
+        texts = os.path.basename(detection.source), format_time(detection.time)
+        return {"caption": as_text(" · ".join(filter(None, texts))), "box": to_box(detection.box)}
+
+    def _find_shown(self, subject: Subject) -> int:
+        """Return the detection to show of a detection or a tracklet."""
+        if subject.tracklet is None:
+            assert subject.detection is not None
+            return subject.detection
+        (tracklet,) = self._gallery.store.get_tracklets([subject.tracklet], embeddings=False)
+        return tracklet.best
+
     def _read_view(self, subject: Subject) -> View:
         if subject.detection is not None:
             detection = self._records.find_detection(subject.detection)
@@ -164,14 +192,8 @@ class QueryIntake:
         if subject.person is not None:
             raise InputError(f"person: {subject.person} has no image; expected another view")
         if subject.query is None:
-            detection_id = subject.detection
-            if subject.tracklet is not None:
-                (tracklet,) = self._gallery.store.get_tracklets(
-                    [subject.tracklet], embeddings=False
-                )
-                detection_id = tracklet.best
-            assert detection_id is not None
-            return self._footage.read_person(self._records.find_detection(detection_id))
+            shown = self._find_shown(subject)
+            return self._footage.read_person(self._records.find_detection(shown))
         query = self.shelf.get(subject.query)
         box = subject.box
         if subject.index is not None:

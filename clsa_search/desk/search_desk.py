@@ -15,6 +15,7 @@ from clsa_search.desk.timeline import Timeline
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.index_options import IndexOptions
 from clsa_search.retrieval.search_answers import SearchAnswer, describe_answer
+from clsa_search.retrieval.watch_reports import WatchOptions
 
 
 class SearchDesk:
@@ -24,6 +25,7 @@ class SearchDesk:
         gallery: gallery to search; keep it open as long as the desk.
         folders: paths of the folders to look for new files in.
         options: options of indexing these.
+        watch: options of the watch list.
 
     Attributes:
         store: storage of the gallery.
@@ -42,6 +44,7 @@ class SearchDesk:
         gallery: GallerySearch,
         folders: Sequence[str] = (),
         options: IndexOptions | None = None,
+        watch: WatchOptions | None = None,
     ) -> None:
         self.store = gallery.store
         self.timezone = find_timezone()
@@ -49,7 +52,9 @@ class SearchDesk:
         self.records = GalleryReader(gallery, self.footage, self.timezone)
         self.timeline = Timeline(self.store, self.footage)
         self.queries = QueryIntake(gallery, self.footage, self.records)
-        self.jobs = GalleryJobs(gallery, folders, options or IndexOptions())
+        self.jobs = GalleryJobs(
+            gallery, folders, options or IndexOptions(), watch or WatchOptions()
+        )
         self.metrics = Metrics()
         self.num_followers = 0
 

@@ -17,6 +17,7 @@ from clsa_search.desk.tokens import Keyring, read_token
 from clsa_search.errors import InputError
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.index_options import IndexOptions
+from clsa_search.retrieval.watch_reports import WatchOptions
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 _START_SECONDS = 30.0
@@ -59,6 +60,7 @@ def serve(
     public_url: str | None = None,
     folders: Sequence[str | os.PathLike] = (),
     options: IndexOptions | None = None,
+    watch: WatchOptions | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Serve API and page until the process is interrupted.
@@ -72,13 +74,14 @@ def serve(
         public_url: address of the desk behind a proxy.
         folders: folders to look for new files in.
         options: options of indexing these.
+        watch: options of the watch list; hits of jobs are printed as lines of JSON.
         on_ready: function to call with the address for a browser.
 
     Raises:
         InputError: the host needs a token, the port is in use, the host is not this machine, or a
             folder does not exist.
     """
-    desk = SearchDesk(gallery, check_folders(folders), options)
+    desk = SearchDesk(gallery, check_folders(folders), options, watch)
     listener, server, url = _prepare(desk, host, port, token_file, public_url, on_ready)
     with listener:
         server.run([listener])
@@ -94,10 +97,11 @@ def serving(
     public_url: str | None = None,
     folders: Sequence[str | os.PathLike] = (),
     options: IndexOptions | None = None,
+    watch: WatchOptions | None = None,
 ) -> Iterator[str]:
     """Serve in a thread inside a `with` block; its value is the address, see :func:`serve`."""
     ready = threading.Event()
-    desk = SearchDesk(gallery, check_folders(folders), options)
+    desk = SearchDesk(gallery, check_folders(folders), options, watch)
     listener, server, url = _prepare(
         desk, host, port, token_file, public_url, lambda _: ready.set()
     )

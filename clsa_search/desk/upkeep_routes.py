@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from datetime import tzinfo
 from typing import IO, Annotated
 
 import numpy as np
@@ -30,6 +31,7 @@ from clsa_search.retrieval.deletions import (
 )
 from clsa_search.retrieval.evidence_case import CaseRequest, write_case
 from clsa_search.retrieval.search_answers import SearchAnswer, as_text
+from clsa_search.retrieval.search_scope import describe_filter
 from clsa_search.retrieval.sighting_exports import export_rows
 from clsa_search.retrieval.sighting_rows import Judgment, expand_chains, list_rows
 from clsa_search.retrieval.time_rules import parse_zone
@@ -67,7 +69,8 @@ def export(request: ExportRequest, desk: Desk) -> Response:
     file = tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES)
     with _EXPORTS.enter():
         if request.kind == "case":
-            write_case(desk.store, rows, _describe_case(desk, request, answer), file, zone)
+            asked = _describe_case(desk, request, answer, zone)
+            write_case(desk.store, rows, asked, file, zone)
         else:
             export_rows(desk.store, rows, request.kind, file, zone)
     suffix, kind = ("csv", "text/csv") if request.kind == "csv" else ("zip", "application/zip")
@@ -171,17 +174,19 @@ def _find_judgments(request: ExportRequest, answer: SearchAnswer | None) -> dict
 
 
 def _describe_case(
-    desk: SearchDesk, request: ExportRequest, answer: SearchAnswer | None
+    desk: SearchDesk, request: ExportRequest, answer: SearchAnswer | None, zone: tzinfo
 ) -> CaseRequest:
+    """Return what was asked, in the words of `clsa-search export`."""
     if request.search is None or answer is None:
         return CaseRequest(request.title)
-    values = request.search.model_dump(exclude={"of", "limit", "per"})
+    where = desk.records.make_filter(request.search)
+    images = desk.queries.describe_subjects(request.search.of)
     return CaseRequest(
         request.title,
-        query={"of": [one.model_dump(exclude_none=True) for one in request.search.of]},
-        filters=values,
+        query={"title": " + ".join(one["caption"] for one in images), "images": images},
+        filters=describe_filter(where, zone, request.search.max_strangers),
         searched=answer.searched,
-        where=desk.records.make_filter(request.search),
+        where=where,
         query_images=desk.queries.show_subjects(request.search.of),
     )
 

@@ -20,7 +20,12 @@ from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, GalleryStore, Source
 from clsa_search.retrieval.coverage_lanes import CoverageView, draw_coverage
 from clsa_search.retrieval.result_images import check_unchanged
-from clsa_search.retrieval.search_scope import describe_calibration
+from clsa_search.retrieval.search_scope import (
+    describe_calibration,
+    format_calibration,
+    format_filters,
+    move_filters,
+)
 from clsa_search.retrieval.sighting_exports import (
     CLIP_MARGIN,
     encode_lines,
@@ -52,7 +57,7 @@ class CaseRequest:
     Args:
         title: name of the case.
         query: what was searched for, as plain values; None without a search.
-        filters: filters of the search as plain values.
+        filters: filters of the search, see `describe_filter`.
         searched: number of sightings in the filters; None without a search.
         calibration: the calibration as plain values; by default that of the gallery.
         where: the filters, to find the footage.
@@ -130,7 +135,7 @@ def _list_entries(
         "gallery": store.address,
         "weights_sha256": store.weights,
         "query": request.query,
-        "filters": dict(request.filters),
+        "filters": move_filters(request.filters, zone),
         "searched": request.searched,
         "calibration": request.calibration or describe_calibration(store),
         "coverage": [_describe_coverage(one, zone) for one in coverage],
@@ -245,6 +250,24 @@ def _render_report(
         undefined=jinja2.StrictUndefined,
     )
     page = environment.get_template("case.html").render(
-        case=record, queries=queries, coverage=coverage
+        case=record,
+        queries=queries,
+        coverage=coverage,
+        format_query=_format_query,
+        format_filters=format_filters,
+        format_calibration=format_calibration,
     )
     return page.encode(errors="replace")
+
+
+def _format_query(query: Mapping[str, Any] | None) -> str:
+    """Return what was searched for in words, whatever a results.json says."""
+    if not query:
+        return "none: the sightings were chosen"
+    images = [one for one in query.get("images") or () if isinstance(one, Mapping)]
+    words = [str(query.get("title") or "untitled")]
+    for one in images:
+        box = one.get("box")
+        where = f", box {', '.join(map(str, box))}" if isinstance(box, list | tuple) else ""
+        words.append(f"{one.get('caption') or 'an image'}{where}")
+    return "; ".join(words)

@@ -25,7 +25,7 @@ from clsa_search.retrieval.results import (
     list_warnings,
 )
 from clsa_search.retrieval.search_answers import results_as_text
-from clsa_search.retrieval.search_scope import SearchScope
+from clsa_search.retrieval.search_scope import SearchScope, format_calibration, format_filters
 from clsa_search.retrieval.time_format import format_time
 from clsa_search.retrieval.video import locate_frame
 from clsa_search.sightings.match_verdicts import LIMITS, describe_chance, describe_strangers
@@ -130,6 +130,8 @@ def write_report(
         describe_span=describe_span,
         list_warnings=list_warnings,
         format_time=format_time,
+        format_filters=format_filters,
+        format_calibration=format_calibration,
         link_source=link_source,
         show_query=_show_query,
     )

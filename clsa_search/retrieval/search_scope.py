@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timezone, tzinfo
 from typing import Any
 
 from clsa_search.errors import InputError
@@ -11,6 +12,7 @@ from clsa_search.retrieval.sighting_rows import format_iso
 from clsa_search.retrieval.source_coverage import read_coverage
 from clsa_search.retrieval.start_times import find_start_time
 from clsa_search.retrieval.stored_calibration import find_calibration
+from clsa_search.retrieval.time_format import parse_time
 from clsa_search.retrieval.time_rules import TimeRule
 from clsa_search.sightings.coverage import CameraCoverage
 
@@ -32,16 +34,20 @@ class SearchScope:
     coverage: Sequence[CameraCoverage]
 
 
-def read_scope(store: GalleryStore, where: Filter | None = None) -> SearchScope:
+def read_scope(
+    store: GalleryStore, where: Filter | None = None, max_strangers: float | None = None
+) -> SearchScope:
     """Read the scope of a search with a filter.
 
     Args:
         store: gallery.
         where: filter of the search.
+        max_strangers: accepted number of expected strangers.
     """
     where = where or Filter()
+    filters = describe_filter(where, max_strangers=max_strangers)
     coverage = read_coverage(store, where)
-    return SearchScope(describe_filter(where), store.weights, describe_calibration(store), coverage)
+    return SearchScope(filters, store.weights, describe_calibration(store), coverage)
 
 
 def parse_coverage(values: Any) -> list[CameraCoverage]:
@@ -77,15 +83,63 @@ def find_query_time(store: GalleryStore, path: str | os.PathLike) -> float | Non
         return None
 
 
-def describe_filter(where: Filter) -> dict[str, Any]:
-    """Return a filter as plain values, times in ISO 8601."""
+def describe_filter(
+    where: Filter, zone: tzinfo = timezone.utc, max_strangers: float | None = None
+) -> dict[str, Any]:
+    """Return a filter as plain values, times in ISO 8601.
+
+    Args:
+        where: the filter.
+        zone: time zone of the times.
+        max_strangers: accepted number of expected strangers.
+    """
     return {
         "cameras": None if where.cameras is None else list(where.cameras),
         "sources": None if where.sources is None else list(where.sources),
-        "since": format_iso(where.since) or None,
-        "until": format_iso(where.until) or None,
+        "since": format_iso(where.since, zone) or None,
+        "until": format_iso(where.until, zone) or None,
         "min_score": where.min_score,
+        "max_strangers": max_strangers,
     }
+
+
+def move_filters(filters: Mapping[str, Any], zone: tzinfo) -> dict[str, Any]:
+    """Return described filters with their times in a time zone.
+
+    Raises:
+        InputError: a time has another form.
+    """
+    times = {name: filters[name] for name in ("since", "until") if filters.get(name) is not None}
+    moved = {name: format_iso(parse_time(str(text)), zone) for name, text in times.items()}
+    return {**filters, **moved}
+
+
+def format_filters(filters: Mapping[str, Any]) -> str:
+    """Return described filters in words, such as "cameras: north, gate; min score: 0.5"."""
+    words = [
+        f"{name.replace('_', ' ')}: {', '.join(map(str, value))}"
+        if isinstance(value, list | tuple)
+        else f"{name.replace('_', ' ')}: {value}"
+        for name, value in filters.items()
+        if value is not None
+    ]
+    return "; ".join(words) or "none"
+
+
+def format_calibration(values: Mapping[str, Any] | None) -> str:
+    """Return a described calibration in words."""
+    if not values:
+        return "none: similarities are ranks only"
+    names = "pairs_of_strangers", "pairs_on_different_cameras", "sightings"
+    pairs, others, sightings = (_format_count(values.get(name)) for name in names)
+    return (
+        f"{pairs} pairs of certain strangers, {others} of them on different cameras, among "
+        f"{sightings} sightings; {values.get('fitted', 'time unknown')}"
+    )
+
+
+def _format_count(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else "unknown"
 
 
 def describe_calibration(store: GalleryStore) -> dict[str, Any] | None:

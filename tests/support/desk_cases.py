@@ -50,9 +50,9 @@ def find_free_port():
         return probe.getsockname()[1]
 
 
-def make_client(gallery, folders=(), index_options=None, **options):
+def make_client(gallery, folders=(), index_options=None, watch=None, **options):
     """Return a client of the gallery's application, without a server; use it as context."""
-    desk = SearchDesk(gallery, [str(folder) for folder in folders], index_options)
+    desk = SearchDesk(gallery, [str(folder) for folder in folders], index_options, watch)
     app = build_app(desk, **{"hosts": ["testserver"], **options})
     return TestClient(app, raise_server_exceptions=False)
 

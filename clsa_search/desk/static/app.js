@@ -764,7 +764,7 @@ function followJob({ id }) {
       !isOver && make("button", { type: "button", text: "End it", onclick: () => attempt(() => api(`jobs/${id}`, { method: "DELETE" })) }),
       make("p", { className: "quiet", text: job.message }), job.problems.length > 0 && make("ul", {}, ...job.problems.map((text) => make("li", { text })))));
     for (const button of $("upkeep").querySelectorAll("[data-kind]")) button.disabled = !isOver;
-    if (isOver) { events.close(); attempt(async () => { await describeGallery(); await loadTimeline(); }); }
+    if (isOver) { events.close(); attempt(async () => { await describeGallery(); await loadTimeline(); await showPeople(); }); }
   };
 }
 
