@@ -111,23 +111,24 @@ def retime(args: argparse.Namespace) -> int:
     from clsa_search.gallery import open_store
     from clsa_search.retrieval.placement_options import PlacementOptions
     from clsa_search.retrieval.results import printable
-    from clsa_search.retrieval.source_retiming import find_sources, retime_sources
+    from clsa_search.retrieval.source_retiming import retime as retime_sources
     from clsa_search.retrieval.time_format import format_time
     from clsa_search.sightings.source_links import link_sources
 
     options = PlacementOptions(**get_placement_options(args))  # type: ignore[arg-type]
     with open_store(args.store) as store:
-        sources = find_sources(store.sources(), args.paths)
-        changed, problems = retime_sources(store, sources, options, shift=args.shift or 0.0)
+        done = retime_sources(store, args.paths, options, shift=args.shift or 0.0)
+        changed, problems = done.changed, list(done.problems)
         problems += link_sources(store, [source.path for source, _ in changed])
+    if done.is_completed:
+        print(f"{args.store}: a shift that was interrupted is completed; no file moved twice")
     for source, (camera, start, start_from) in changed:
         known = [camera and f"camera {camera}", start_from and format_time(start), start_from]
         print(f"{printable(source.path)}: {printable(', '.join(filter(None, known)))}")
     for _, reason in problems:
         print(f"problem: {printable(reason)}")
-    same = len(sources) - len(changed) - len(problems)
     print(
-        f"{args.store}: {count_noun(len(changed), 'file')} changed, {same:,} as wanted already, "
-        f"{len(problems):,} left as before"
+        f"{args.store}: {count_noun(len(changed), 'file')} changed, {done.same:,} as wanted "
+        f"already, {len(problems):,} left as before"
     )
     return _PROBLEMS if problems else 0

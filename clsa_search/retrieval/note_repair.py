@@ -1,14 +1,19 @@
 """Damaged notes of a gallery: found, and deleted without the others."""
 
+from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore
 from clsa_search.retrieval.audit_log import AUDIT_KIND
 from clsa_search.retrieval.erasure import SUPPRESSED_KIND
 from clsa_search.retrieval.retention import RETENTION_KIND
+from clsa_search.retrieval.shift_plans import SHIFT_KIND, read_files
 from clsa_search.retrieval.stored_calibration import CALIBRATION_KIND, find_calibration
 from clsa_search.retrieval.verdict_store import VERDICT_KIND, read_verdicts
 from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND
 
-_PLAIN = PERSON_KIND, EXAMPLE_KIND, HIT_KIND, RETENTION_KIND, AUDIT_KIND, SUPPRESSED_KIND
+_PLAIN = (
+    *(PERSON_KIND, EXAMPLE_KIND, HIT_KIND),
+    *(RETENTION_KIND, AUDIT_KIND, SUPPRESSED_KIND, SHIFT_KIND),
+)
 LOSSES = {
     CALIBRATION_KIND: "calibration; `calibrate` makes it anew, with --apart as before",
     VERDICT_KIND: "verdict",
@@ -16,6 +21,7 @@ LOSSES = {
     EXAMPLE_KIND: "image of a person of the watch list; `people add` adds it again",
     HIT_KIND: "hit of the watch list",
     RETENTION_KIND: "days of retention; `retention` sets them again",
+    SHIFT_KIND: "plan of an interrupted `retime --shift`; `list` shows the starts of all files",
     AUDIT_KIND: "line of the log",
     SUPPRESSED_KIND: "place of an erased person, who may come back; `delete --erase` erases again",
 }
@@ -32,6 +38,11 @@ def find_damaged(store: GalleryStore) -> dict[str, list[int]]:
     for kind in (EXAMPLE_KIND, HIT_KIND):
         whole = store.read_notes(kind).whole
         found[kind] += [one.note_id or 0 for one in whole if one.values["person"] not in people]
+    for one in store.read_notes(SHIFT_KIND).whole:
+        try:
+            read_files(store, one)
+        except InputError:
+            found[SHIFT_KIND].append(one.note_id or 0)
     found[VERDICT_KIND] = read_verdicts(store)[1]
     calibrations = store.read_notes(CALIBRATION_KIND)
     found[CALIBRATION_KIND] = calibrations.damaged

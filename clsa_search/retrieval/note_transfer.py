@@ -7,19 +7,20 @@ from clsa_search.gallery import Filter, GalleryStore, Note, StoredDetection
 from clsa_search.retrieval.audit_log import AUDIT_KIND
 from clsa_search.retrieval.erasure import merge_erasures
 from clsa_search.retrieval.retention import RETENTION_KIND
+from clsa_search.retrieval.shift_plans import SHIFT_KIND
 from clsa_search.retrieval.verdict_store import VERDICT_KIND, read_verdicts
 from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND, list_people
 
-_PLAIN = RETENTION_KIND, AUDIT_KIND  # they name no row of the gallery
+_PLAIN = RETENTION_KIND, AUDIT_KIND, SHIFT_KIND  # they name no row of the gallery
 
 
 def copy_notes(gallery: GalleryStore, copy: GalleryStore) -> int:
     """Copy notes after the detections and tracklets; return the number of copied people.
 
-    Retention and log of the copy become those of the original; erased places of both count. People
-    whose names the copy knows are left as they are there. Verdicts of the original replace those of
-    the same query on the same sighting; others stay, and damaged ones are left out. The calibration
-    is made again by indexing.
+    Retention, log and an interrupted shift of the copy become those of the original; erased places
+    of both count. People whose names the copy knows are left as they are there. Verdicts of the
+    original replace those of the same query on the same sighting; others stay, and damaged ones are
+    left out. The calibration is made again by indexing.
 
     Args:
         gallery: the original.

@@ -2,16 +2,40 @@
 
 import os
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from clsa_search.argument_checks import resolve_path
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Placement, Source
 from clsa_search.retrieval.placement_options import PlacementOptions
+from clsa_search.retrieval.shift_plans import (
+    Changes,
+    Problems,
+    finish_plan,
+    name_request,
+    write_plan,
+)
 from clsa_search.retrieval.source_base import find_base
 from clsa_search.retrieval.source_files import VIDEO_SUFFIXES
 from clsa_search.retrieval.source_moves import find_source
 from clsa_search.retrieval.source_placement import place_files
 from clsa_search.retrieval.time_format import CALENDAR_FROM, CALENDAR_TO, format_time
+
+
+class Retimed(NamedTuple):
+    """What `retime` did.
+
+    Args:
+        changed: the changed sources with their new values.
+        problems: (path, reason) of those left as before.
+        same: number of sources with these values already.
+        is_completed: whether a shift of an interrupted process was completed.
+    """
+
+    changed: Changes
+    problems: Problems
+    same: int
+    is_completed: bool = False
 
 
 def find_sources(sources: Sequence[Source], paths: Sequence[str | os.PathLike]) -> list[Source]:
@@ -33,41 +57,78 @@ def find_sources(sources: Sequence[Source], paths: Sequence[str | os.PathLike]) 
     return [source for source in sources if source.path in found]
 
 
-def retime_sources(
+def retime(
     store: GalleryStore,
-    sources: Sequence[Source],
+    paths: Sequence[str | os.PathLike],
     options: PlacementOptions,
     *,
     shift: float = 0.0,
-) -> tuple[list[tuple[Source, Placement]], list[tuple[str, str]]]:
+) -> Retimed:
     """Give sources another camera, another start time, or both.
 
-    What the options do not tell stays as it is.
+    What the options do not tell stays as it is. A shift that a killed process left is completed
+    first; if it is the same one, nothing else is done, so that no file moves twice.
 
     Args:
         store: gallery.
-        sources: its sources to change.
+        paths: files and folders of the sources to change.
         options: rules of the new values.
         shift: seconds to add to the start times.
 
-    Returns:
-        The changed sources with their new values, and (path, reason) of those left as before.
+    Raises:
+        InputError: no source lies at or below a path, or the plan of a shift is damaged.
     """
+    asked = name_request([resolve_path(path) for path in paths], options, shift)
+    earlier = finish_plan(store)
+    if earlier is not None and shift and earlier.asked == asked:
+        return Retimed(earlier.changed, earlier.problems, 0, is_completed=True)
+    sources = find_sources(store.sources(), paths)
+    changes, problems = _plan(sources, options, shift)
+    same = len(sources) - len(changes) - len(problems)
+    if shift and changes:
+        write_plan(store, asked, changes)
+        finished = finish_plan(store)
+        assert finished is not None
+        changed = finished.changed
+        problems += finished.problems
+    else:
+        changed = _apply(store, changes, problems)
+    if earlier is not None:
+        changed, problems = earlier.changed + changed, earlier.problems + problems
+    return Retimed(changed, problems, same, is_completed=earlier is not None)
+
+
+def _apply(store: GalleryStore, changes: Changes, problems: Problems) -> Changes:
+    """Change sources; return those that changed, and add the reasons of the others."""
+    changed = []
+    for source, placement in changes:
+        try:
+            store.place(source.path, placement, source.fingerprint, find_base(source))
+            changed.append((source, placement))
+        except InputError as error:
+            problems.append((source.path, str(error)))
+    return changed
+
+
+def _plan(
+    sources: Sequence[Source], options: PlacementOptions, shift: float
+) -> tuple[Changes, Problems]:
+    """Return the sources to change with their new values, and (path, reason) of the others."""
     videos = [one.path for one in sources if _is_video(one.path)]
     images = [one.path for one in sources if not _is_video(one.path)]
     found, problems = place_files(images, videos, options)
-    changed = []
+    changes = []
     for source in sources:
         if source.path not in found:
             continue
         try:
             placement = _update(source, found[source.path], options, shift)
-            if placement != (source.camera, source.start, source.start_from):
-                store.place(source.path, placement, source.fingerprint, find_base(source))
-                changed.append((source, placement))
         except InputError as error:
             problems.append((source.path, str(error)))
-    return changed, problems
+            continue
+        if placement != (source.camera, source.start, source.start_from):
+            changes.append((source, placement))
+    return changes, problems
 
 
 def _update(source: Source, found: Placement, options: PlacementOptions, shift: float) -> Placement:

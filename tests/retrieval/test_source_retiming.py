@@ -5,7 +5,8 @@ import pytest
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, open_store
 from clsa_search.retrieval.placement_options import PlacementOptions
-from clsa_search.retrieval.source_retiming import find_sources, retime_sources
+from clsa_search.retrieval.source_retiming import find_sources
+from clsa_search.retrieval.source_retiming import retime as retime_files
 from tests.support.sighting_cases import DAY, index_again, make_gallery
 
 
@@ -22,8 +23,7 @@ def list_rows(store):
 
 
 def retime(store, *paths, shift=0.0, **options):
-    sources = find_sources(store.sources(), paths)
-    return retime_sources(store, sources, PlacementOptions(**options), shift=shift)
+    return retime_files(store, paths, PlacementOptions(**options), shift=shift)[:2]
 
 
 def test_a_retimed_gallery_is_as_if_indexed_so(store, folder, tmp_path):
