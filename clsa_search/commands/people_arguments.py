@@ -36,7 +36,7 @@ def add_people_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_watch_list_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `index` and `serve` that are about the watch list."""
+    """Add the options of `index` and `serve` for the watch list."""
     add = parser.add_argument_group("after indexing").add_argument
     add(
         "--false-alarms",

@@ -150,7 +150,7 @@ class GalleryAnswer(Answer):
         folders: folders to look for new files in.
         version: version of the program.
         verdicts: numbers of the user's verdicts, and how many are missing for a probability.
-        problems: sentences on a damaged calibration and damaged verdicts, with what to do.
+        problems: sentences on a damaged calibration and damaged verdicts, with the cure.
     """
 
     name: str

@@ -176,7 +176,7 @@ def _find_judgments(request: ExportRequest, answer: SearchAnswer | None) -> dict
 def _describe_case(
     desk: SearchDesk, request: ExportRequest, answer: SearchAnswer | None, zone: tzinfo
 ) -> CaseRequest:
-    """Return what was asked, in the words of `clsa-search export`."""
+    """Return the request in the words of `clsa-search export`."""
     if request.search is None or answer is None:
         return CaseRequest(request.title)
     where = desk.records.make_filter(request.search)

@@ -168,10 +168,10 @@ class NoteTable(Table):
         self.delete(f"id == {make_key(path)} and kind == {_SOURCE}")
 
     def claim_ids(self, count: int) -> int:
-        """Claim numbers that nobody else has or gets; return the first of `count` in a row.
+        """Claim unused numbers for this process alone; return the first of `count` in a row.
 
-        A claim is a row with its last number. Whoever sees another claim that reaches its own gives
-        up and tries again above. Of two processes, the one that reads later sees both claims, so at
+        A claim is a row with its last number. A process gives its claim up if another one reaches
+        as high, and tries again above. Of two processes, the later reader sees both claims, so at
         most one keeps its own; a killed process leaves numbers unused.
 
         Raises:

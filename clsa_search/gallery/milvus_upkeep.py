@@ -66,7 +66,7 @@ class MilvusUpkeep(UpkeepStore):
         )
 
     def check_ids_stay(self, source: str) -> None:
-        """Check that notes keep their detections when those of a source are written again.
+        """Check that notes keep their detections when a source is written again.
 
         Raises:
             InputError: the server may give them other ids, and there are notes on them.

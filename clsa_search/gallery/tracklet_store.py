@@ -26,7 +26,7 @@ class ReadNotes(NamedTuple):
     """Notes of a kind.
 
     Args:
-        whole: the notes that can be read, in the order of ids.
+        whole: the readable notes, in the order of ids.
         damaged: ids of the others, ascending.
     """
 
@@ -160,7 +160,7 @@ class TrackletStore(ABC):
 
     @abstractmethod
     def read_notes(self, kind: str, detection: int | None = None) -> ReadNotes:
-        """Return the notes of a kind, of one detection or of all, and which are damaged."""
+        """Return the notes of a kind, of one detection or of all, and the damaged ones."""
 
     def notes(self, kind: str, detection: int | None = None) -> list[Note]:
         """Return the notes of a kind, of one detection or of all, in the order of ids.

@@ -261,7 +261,7 @@ def _render_report(
 
 
 def _format_query(query: Mapping[str, Any] | None) -> str:
-    """Return what was searched for in words, whatever a results.json says."""
+    """Return the query in words, for any content of a results.json."""
     if not query:
         return "none: the sightings were chosen"
     images = [one for one in query.get("images") or () if isinstance(one, Mapping)]

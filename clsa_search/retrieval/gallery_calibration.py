@@ -45,8 +45,8 @@ def calibrate_gallery(
         store: gallery.
         apart: groups of cameras that never see one person at the same time; by default those of
             the calibration before.
-        check: called between the steps; what it raises ends the work, and nothing is stored.
-        warn: called with what was lost if the calibration before was damaged.
+        check: called between the steps; its exception ends the work, and nothing is stored.
+        warn: called with the losses if the calibration before was damaged.
 
     Raises:
         InputError: a camera is not in the gallery.
@@ -76,7 +76,7 @@ def refresh_calibration(
     check: Callable[[], None] = lambda: None,
     warn: Callable[[str], None] = lambda reason: None,
 ) -> Calibration | None:
-    """Calibrate a gallery that has no whole calibration, or that grew or shrank much since.
+    """Calibrate a gallery without a whole calibration, or if it grew or shrank much since.
 
     Args:
         store: gallery.

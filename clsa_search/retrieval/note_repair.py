@@ -25,13 +25,13 @@ LOSSES = {
     AUDIT_KIND: "line of the log",
     SUPPRESSED_KIND: "place of an erased person, who may come back; `delete --erase` erases again",
 }
-"""What is lost with a note of each kind, and what to do then."""
+"""The loss with a note of each kind, and the command to make up for it."""
 
 
 def find_damaged(store: GalleryStore) -> dict[str, list[int]]:
     """Return the ids of damaged notes by kind; kinds without damage are left out.
 
-    Images and hits of people who are lost are damaged too.
+    Images and hits of lost people are damaged too.
     """
     found = {kind: store.read_notes(kind).damaged for kind in _PLAIN}
     people = {one.note_id for one in store.read_notes(PERSON_KIND).whole}

@@ -116,7 +116,7 @@ class SearchAnswer:
         uniforms: whether many strangers look like people in uniform.
         same_verdicts: number of the user's verdicts "same" behind the probabilities.
         other_verdicts: number of the user's verdicts "somebody else".
-        damage: sentence on the user's verdicts that cannot be read; None without such.
+        damage: sentence on damaged verdicts of the user; None without such.
     """
 
     __pydantic_config__ = _STRICT

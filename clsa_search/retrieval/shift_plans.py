@@ -1,7 +1,7 @@
-"""Plans of shifted start times: a shift that was interrupted is completed, and never done twice.
+"""Plans of shifted start times: an interrupted shift is completed, and never done twice.
 
 A plan is written before the first file changes. It holds the start of each file before and after,
-and what was asked; it is deleted with its last file. So a second run knows which files are left.
+and the request; it is deleted with its last file. So a second run knows the files left.
 """
 
 import hashlib
@@ -20,10 +20,10 @@ Problems = list[tuple[str, str]]
 
 
 class FinishedShift(NamedTuple):
-    """A plan that was carried out.
+    """A plan, carried out.
 
     Args:
-        asked: name of what was asked, see `name_request`.
+        asked: name of the request, see `name_request`.
         changed: its files with their new values, also those of the interrupted run.
         problems: (path, reason) of those left as before.
     """
@@ -34,7 +34,7 @@ class FinishedShift(NamedTuple):
 
 
 def name_request(paths: Sequence[str], options: object, shift: float) -> str:
-    """Return a text that is the same for the same paths, options and shift."""
+    """Return a text for paths, options and shift, the same for the same ones."""
     text = json.dumps([sorted(paths), repr(options), shift])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
@@ -57,8 +57,8 @@ def write_plan(
 def finish_plan(store: GalleryStore) -> FinishedShift | None:
     """Carry out the plan of this or an interrupted run; None if there is none.
 
-    Files that cannot be changed now stay in the plan; those that were deleted, moved or changed by
-    others since are left as they are.
+    Files stay in the plan if they cannot be changed now; those deleted, moved or changed by others
+    since are left as they are.
 
     Raises:
         InputError: the plan is damaged.
@@ -129,7 +129,7 @@ def _place(store: GalleryStore, source: Source, placement: Placement) -> None:
 
 
 def _close(store: GalleryStore, note: Note, left: Sequence[Any]) -> None:
-    """Delete a note of the plan, or keep it with the files that are left."""
+    """Delete a note of the plan, or keep it with the files left."""
     if not left:
         store.write_notes([], delete=[note.note_id or 0])
     elif len(left) < len(note.values["files"]):
@@ -138,7 +138,7 @@ def _close(store: GalleryStore, note: Note, left: Sequence[Any]) -> None:
 
 
 def _split(files: Sequence[list[Any]]) -> Iterator[list[list[Any]]]:
-    """Yield the files in parts that fit into a note."""
+    """Yield the files in parts of the size of a note."""
     part: list[list[Any]] = []
     size = 0
     for one in files:

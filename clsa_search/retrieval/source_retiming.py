@@ -23,7 +23,7 @@ from clsa_search.retrieval.time_format import CALENDAR_FROM, CALENDAR_TO, format
 
 
 class Retimed(NamedTuple):
-    """What `retime` did.
+    """The outcome of `retime`.
 
     Args:
         changed: the changed sources with their new values.
@@ -66,8 +66,8 @@ def retime(
 ) -> Retimed:
     """Give sources another camera, another start time, or both.
 
-    What the options do not tell stays as it is. A shift that a killed process left is completed
-    first; if it is the same one, nothing else is done, so that no file moves twice.
+    Values without an option stay as they are. The shift of a killed process is completed first;
+    if it is the same one, nothing else is done, and no file moves twice.
 
     Args:
         store: gallery.
@@ -99,7 +99,7 @@ def retime(
 
 
 def _apply(store: GalleryStore, changes: Changes, problems: Problems) -> Changes:
-    """Change sources; return those that changed, and add the reasons of the others."""
+    """Change sources; return the changed ones, and add the reasons of the others."""
     changed = []
     for source, placement in changes:
         try:

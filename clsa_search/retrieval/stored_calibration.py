@@ -1,6 +1,6 @@
 """The stored calibration of a gallery: a note, read for searches.
 
-A calibration that cannot be read is named, and searches go on without it.
+A damaged calibration is named, and searches go on without it.
 
 Shape letters: K matches, U tracklets, D embedding width.
 """

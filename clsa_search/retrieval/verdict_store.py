@@ -150,7 +150,7 @@ class LoadedProbability:
         unscored: number of verdicts without one, of searches without a calibration.
         tail: share of strangers for the scores of the curve.
         curve: chance by score; None with too few verdicts, or without a calibration.
-        fault: sentence on the verdicts that cannot be read; None without such.
+        fault: sentence on damaged verdicts; None without such.
     """
 
     state: tuple[int, int]

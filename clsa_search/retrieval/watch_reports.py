@@ -24,7 +24,7 @@ class WatchOptions:
 
     Args:
         false_alarms: accepted false alarms per day for the whole list.
-        hook: words of a program that gets each hit; none without one.
+        hook: words of a program for each hit; none without one.
         least_days: see `count_per_day`.
     """
 
@@ -71,9 +71,9 @@ def report_hits(
 
     Args:
         store: gallery.
-        hook: words of a program that gets each hit; none without one.
+        hook: words of a program for each hit; none without one.
         tell: called with each hit as a line of JSON.
-        warn: called with the reason of each hook that failed; its hit stays pending.
+        warn: called with the reason of each failed hook; its hit stays pending.
 
     Returns:
         Number of reported hits.

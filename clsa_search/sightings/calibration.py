@@ -115,7 +115,7 @@ class Calibration:
 
 
 def describe_damage(name: str) -> str:
-    """Say that the calibration of a gallery is damaged, and what to do."""
+    """Return the fault of a damaged calibration, with the command for it."""
     return f"{name}: its calibration is damaged; expected `clsa-search calibrate {name}`"
 
 

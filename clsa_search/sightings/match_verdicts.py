@@ -54,7 +54,7 @@ class SightingResult:
         reason: why it is not calibrated, or why the calibration is out of date; None without.
         uniforms: whether many strangers look like people in uniform.
         verdicts: numbers of the user's verdicts behind the probabilities.
-        damage: sentence on verdicts that cannot be read; None without such.
+        damage: sentence on damaged verdicts; None without such.
     """
 
     searched: int

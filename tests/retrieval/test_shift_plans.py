@@ -28,7 +28,7 @@ def store(request, tmp_path):
             rows = make_embeddings(2, seed=i)
             images = [make_image(rows, path, frame=i, time=i / 10) for i in range(2)]
             opened.add(images, [IndexProgress(path, "1")])
-            opened.place(path, Placement("gate", START + i, "name"), None)
+            opened.place(path, Placement("gate", START + i, "name"), "1")
         yield opened
 
 
