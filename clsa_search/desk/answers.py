@@ -3,9 +3,9 @@
 import os
 
 from clsa_search.desk.footage import is_video
-from clsa_search.desk.gallery_models import SourceAnswer, TrackletAnswer
-from clsa_search.gallery import Source, Tracklet
-from clsa_search.retrieval.search_answers import as_text, name_source
+from clsa_search.desk.gallery_models import DetectionAnswer, SourceAnswer, TrackletAnswer
+from clsa_search.gallery import Source, StoredDetection, Tracklet
+from clsa_search.retrieval.search_answers import as_text, name_source, to_box
 
 
 def tracklet_answer(tracklet: Tracklet) -> TrackletAnswer:
@@ -20,6 +20,29 @@ def tracklet_answer(tracklet: Tracklet) -> TrackletAnswer:
         detections=tracklet.detections,
         best=tracklet.best,
         purity=tracklet.purity,
+    )
+
+
+def detection_answer(one: StoredDetection, tracklet: int, seconds: float) -> DetectionAnswer:
+    """Return a detection in the shape of the API.
+
+    Args:
+        one: the detection.
+        tracklet: id of its sighting.
+        seconds: seconds from the beginning of its file.
+    """
+    return DetectionAnswer(
+        detection=one.detection_id,
+        seconds=seconds,
+        time=one.time,
+        box=to_box(one.box),
+        origin=one.origin,
+        tracklet=tracklet,
+        source=name_source(one.source),
+        name=as_text(os.path.basename(one.source)),
+        camera=None if one.camera is None else as_text(one.camera),
+        frame=one.frame,
+        score=one.score,
     )
 
 

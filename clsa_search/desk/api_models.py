@@ -89,6 +89,24 @@ class FrameQuery(Shape):
     after: Seconds | None = None
 
 
+class DrawnBox(Shape):
+    """A box that somebody drew, to be stored; a video needs one way to name the frame.
+
+    Args:
+        source: id of an image or a video.
+        box: XYXY in pixels of the frame; it is cut at the borders.
+        seconds: seconds from the beginning of the video.
+        time: time of the frame.
+        frame: number of the frame.
+    """
+
+    source: SourceId
+    box: Box
+    seconds: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    time: Seconds | None = None
+    frame: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+
+
 class Subject(Shape):
     """One view of the searched person: exactly one way to name it.
 

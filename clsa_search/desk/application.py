@@ -14,7 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from clsa_search import __version__
-from clsa_search.desk import job_routes, upkeep_routes, verdict_routes
+from clsa_search.desk import drawing_routes, job_routes, upkeep_routes, verdict_routes
 from clsa_search.desk.api_models import ErrorAnswer
 from clsa_search.desk.api_page import write_api_page
 from clsa_search.desk.gatekeeper import Gatekeeper
@@ -61,6 +61,7 @@ def build_app(
     app.state.desk = desk
     add_error_handlers(app)
     app.include_router(router)
+    app.include_router(drawing_routes.router)
     app.include_router(upkeep_routes.router)
     app.include_router(job_routes.router)
     app.include_router(verdict_routes.router)

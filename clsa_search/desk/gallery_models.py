@@ -5,6 +5,7 @@ from typing import Literal
 from clsa_search.desk.api_models import Answer
 from clsa_search.desk.job_models import FolderAnswer
 from clsa_search.desk.verdict_models import VerdictsAnswer
+from clsa_search.gallery import Origin
 from clsa_search.retrieval.search_answers import Box
 
 
@@ -54,12 +55,34 @@ class TrackBox(Answer):
         seconds: seconds from the beginning of the file; 0 in an image.
         time: time of the frame.
         box: XYXY in pixels of the frame.
+        origin: where it came from: the model, a file of boxes, or somebody's hand.
     """
 
     detection: int
     seconds: float
     time: float | None
     box: Box
+    origin: Origin
+
+
+class DetectionAnswer(TrackBox):
+    """A stored detection.
+
+    Args:
+        tracklet: id of its sighting.
+        source: id of the file.
+        name: name of the file.
+        camera: name of the camera.
+        frame: number of the frame in its video; None for an image.
+        score: detection score; 1 if somebody drew it.
+    """
+
+    tracklet: int
+    source: str
+    name: str
+    camera: str | None
+    frame: int | None
+    score: float
 
 
 class TrackAnswer(Answer):

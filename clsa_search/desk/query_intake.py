@@ -41,14 +41,17 @@ class QueryIntake:
         gallery: gallery with its model.
         footage: files of the gallery.
         records: detections of the gallery.
+        model: bound of the model's work.
     """
 
-    def __init__(self, gallery: GallerySearch, footage: Footage, records: GalleryReader) -> None:
+    def __init__(
+        self, gallery: GallerySearch, footage: Footage, records: GalleryReader, model: Gate
+    ) -> None:
         self.shelf = QueryShelf()
         self._gallery = gallery
         self._footage = footage
         self._records = records
-        self._model = Gate("model", slots=1, waiting=8)
+        self._model = model
 
     def add_upload(self, content: bytes, part: Part | None = None) -> QueryAnswer:
         """Detect the people of an uploaded image.

@@ -7,11 +7,13 @@ from zoneinfo import ZoneInfo
 
 from clsa_search.desk.api_models import SearchRequest
 from clsa_search.desk.desk_metrics import Metrics
+from clsa_search.desk.drawing import DrawingBoard
 from clsa_search.desk.footage import Footage
 from clsa_search.desk.gallery_jobs import GalleryJobs
 from clsa_search.desk.gallery_reader import GalleryReader
 from clsa_search.desk.query_intake import QueryIntake
 from clsa_search.desk.timeline import Timeline
+from clsa_search.desk.work_gates import Gate
 from clsa_search.retrieval.gallery_search import GallerySearch
 from clsa_search.retrieval.index_options import IndexOptions
 from clsa_search.retrieval.search_answers import SearchAnswer, describe_answer
@@ -33,6 +35,7 @@ class SearchDesk:
         records: lists, lookups and searches.
         timeline: coverage by the footage.
         queries: the searched people.
+        drawing: boxes that are drawn, to be stored.
         jobs: long work.
         metrics: numbers of this run.
         num_followers: number of clients that follow a job.
@@ -51,7 +54,9 @@ class SearchDesk:
         self.footage = Footage(gallery)
         self.records = GalleryReader(gallery, self.footage, self.timezone)
         self.timeline = Timeline(self.store, self.footage)
-        self.queries = QueryIntake(gallery, self.footage, self.records)
+        model = Gate("model", slots=1, waiting=8)
+        self.queries = QueryIntake(gallery, self.footage, self.records, model)
+        self.drawing = DrawingBoard(gallery, self.footage, model)
         self.jobs = GalleryJobs(
             gallery, folders, options or IndexOptions(), watch or WatchOptions()
         )

@@ -47,7 +47,13 @@ def describe_track(footage: Footage, detections: Sequence[StoredDetection]) -> T
     except InputError as error:
         about["fault"] = as_text(str(error))
     boxes = [
-        TrackBox(detection=one.detection_id, seconds=when, time=one.time, box=to_box(one.box))
+        TrackBox(
+            detection=one.detection_id,
+            seconds=when,
+            time=one.time,
+            box=to_box(one.box),
+            origin=one.origin,
+        )
         for one, when in zip(detections, seconds, strict=True)
     ]
     return TrackAnswer(

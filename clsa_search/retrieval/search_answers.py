@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from clsa_search.gallery import Match
+from clsa_search.gallery import Match, Origin
 from clsa_search.retrieval.results import QueryResult
 from clsa_search.retrieval.search_scope import SearchScope
 
@@ -45,6 +45,7 @@ class MatchAnswer:
         time: time of the frame to show.
         box: box in the frame to show.
         score: detection score.
+        origin: where the shown detection came from: "model", "file" (given boxes) or "hand".
         z: similarity in standard deviations of strangers on its camera; None: not calibrated.
         expected_strangers: number of strangers at least this alike among the sightings searched.
         is_bound: whether fewer strangers are expected than the number says.
@@ -75,6 +76,7 @@ class MatchAnswer:
     time: float | None
     box: Box
     score: float
+    origin: Origin
     z: float | None = None
     expected_strangers: float | None = None
     is_bound: bool = False
@@ -178,6 +180,7 @@ def _describe_match(result: QueryResult, rank: int, match: Match) -> MatchAnswer
         time=best.time,
         box=to_box(best.box),
         score=float(best.score),
+        origin=best.origin,
         other_day=result.is_other_day(match),
         **{name: getattr(judged, name) for name in _JUDGED if judged is not None},
     )

@@ -145,6 +145,46 @@ def test_a_box_is_drawn_with_the_mouse_and_with_keys(open_screen):
     screen.expect("#hint", "The person in your box")
 
 
+def drag(screen, left, top, right, bottom):
+    """Draw a box on the query's image, in shares of its sides."""
+    bounds = screen.tab.locator("#stage").bounding_box()
+    x, y, width, height = (bounds[name] for name in ("x", "y", "width", "height"))
+    screen.tab.mouse.move(x + left * width, y + top * height)
+    screen.tab.mouse.down()
+    screen.tab.mouse.move(x + right * width, y + bottom * height, steps=5)
+    screen.tab.mouse.up()
+
+
+def test_a_drawn_box_on_footage_is_added_to_the_gallery(browser, tmp_path):
+    with make_gallery(tmp_path) as gallery, serving(gallery) as url:
+        screen = Screen(browser, url, **WIDE)
+        add = screen.tab.get_by_role("button", name="Add to the gallery")
+        screen.upload(encode(draw_blocks({RED: 10, GREEN: 60})))
+        screen.count(".person", 2)
+        drag(screen, 0.6, 0.2, 0.8, 0.9)
+        screen.expect("#hint", "The person in your box is searched.")
+        sync_api.expect(add).to_be_hidden()  # an upload is no footage
+        screen.tab.locator("#browse summary").click()
+        screen.tab.locator("#sources button", has_text="yard.png").click()
+        screen.expect("#query-name", "yard.png")
+        sync_api.expect(add).to_be_hidden()
+        drag(screen, 0.4, 0.27, 0.57, 0.84)  # red, who is found already
+        add.click()
+        screen.expect("#notices", "of this frame")
+        drag(screen, 0.7, 0.1, 0.95, 0.8)
+        screen.count(".rubber", 1)
+        add.click()
+        screen.expect("#hint", "The person in your box is in the gallery now.")
+        screen.expect("#about", "6 sightings in 3 files")
+        sync_api.expect(add).to_be_hidden()
+        (drawn,) = gallery.store.list_drawn(gallery.store.paths())
+        assert drawn.box == pytest.approx((67.2, 7.2, 91.2, 57.6), abs=0.5)
+        screen.tab.locator(f'.tile img[src$="detections/{drawn.detection_id}/crop.jpg"]').click()
+        screen.expect(".player dl", "drawn by hand")
+        assert not screen.faults
+        screen.context.close()
+
+
 def test_a_video_that_the_browser_does_not_play_is_an_animated_image(open_screen):
     screen = open_screen(**WIDE)
     screen.tab.click("#browse summary")

@@ -87,6 +87,7 @@ def _write(client: TestClient, places: dict, image: bytes, chance: random.Random
         {"tracklets": [1, 4], "kind": "crops", "search": {"of": [{"detection": 2}]}, "said": {}},
         {"tracklets": [4], "cameras": ["yard"], "dry_run": True, "before": 5.0},
         {"name": "Ann", "of": [{"tracklet": 4}], "note": "", "until": 2e9},
+        {"source": places["ids"]["source_id"], "box": [5, 5, 40, 60], "frame": 3},
         {"said": "same"},
         {"kind": "index", "folder": None, "again": False},
         {"kind": "link", "again": True},

@@ -188,8 +188,9 @@ function showQuery(query, name = query.name, identity = `${query.source}-${query
   $("query-image").alt = `${name}: ${plural(query.people.length, "detection")}`;
   $("stage").style.aspectRatio = `${query.width} / ${query.height}`;
   $("next-frame").hidden = query.time === null || query.frame === null;
-  $("stage").querySelectorAll(".person, .rubber").forEach((one) => one.remove());
+  $("stage").querySelectorAll(".person").forEach((one) => one.remove());
   for (const person of [...query.people].reverse()) $("stage").append(makePersonButton(person));
+  $("keep-box").hidden = true;
   setDrawing(false);
   const [only] = query.people;
   if (query.people.length === 1) return choosePerson(only);
@@ -244,6 +245,7 @@ function addView(subject, title, picture) {
   picture.setAttribute("aria-label", title);
   picture.title = title;
   if (!state.adding) turnTo(subject);
+  $("keep-box").hidden = true;
   const view = { subject, title, picture };
   state.views = state.adding ? [...state.views, view] : [view];
   setAdding(false);
@@ -318,7 +320,7 @@ function drag(event) {
   if (!drawing.start) return;
   const [[x0, y0], [x1, y1]] = [drawing.start, pointOf(event)];
   const far = Math.max(Math.abs(x1 - x0) / state.query.width, Math.abs(y1 - y0) / state.query.height);
-  if (!drawing.rubber && far < 0.015) return;
+  if (!drawing.box && far < 0.015) return;
   event.preventDefault();
   $("stage").setPointerCapture(event.pointerId);
   showRubber([Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)]);
@@ -340,9 +342,22 @@ function searchBox(box) {
   $("stage").querySelectorAll(".person").forEach((one) => one.setAttribute("aria-pressed", "false"));
   const rounded = box.map((value) => Math.round(value * 10) / 10);
   addView({ query: state.query.id, box: rounded }, `box in ${$("query-name").textContent}`, cutView(box));
-  const kept = drawing.rubber;
   setDrawing(false);
-  if (kept) { $("stage").querySelectorAll(".rubber").forEach((one) => one.remove()); $("stage").append(kept); }
+  showRubber(rounded);
+  drawing.box = null; // it stays in sight only
+  state.drawn = { source: state.query.source, frame: state.query.frame, box: rounded };
+  $("keep-box").hidden = !state.query.source;
+}
+
+/** Store the person in the drawn box as a detection of the gallery. */
+async function keepBox() {
+  await attempt(async () => {
+    const { detection, tracklet } = await api("detections", { method: "POST", json: state.drawn });
+    $("keep-box").hidden = true;
+    setHint(detection === tracklet ? "The person in your box is in the gallery now." : `The person in your box belongs to sighting ${tracklet} now.`);
+    await describeGallery();
+    await search();
+  }, $("query"));
 }
 
 function drawByKey(event) {
@@ -868,6 +883,7 @@ function showFacts(facts, match, track, screen, tile) {
     Camera: match.camera, Seen: formatSpan(match.first, match.last), File: match.name,
     "In the file": track.kind === "video" ? formatTime(track.boxes[0].seconds) : null,
     Likeness: describeLikeness(match), "Detection score": match.score.toFixed(2),
+    Box: { hand: "drawn by hand", file: "of another detector" }[match.origin],
   };
   const list = make("dl", {});
   for (const [name, value] of Object.entries(rows)) if (value) list.append(make("dt", { text: name }), make("dd", { text: value }));
@@ -1056,6 +1072,7 @@ function connect() {
   $("fewer").addEventListener("click", () => { state.page -= 1; showSources(); });
   $("more").addEventListener("click", () => { state.page += 1; showSources(); });
   $("draw").addEventListener("click", () => { setDrawing(!drawing.isOn); if (drawing.isOn) { setHint("Drag over the person. Or: arrow keys move, Shift and arrows resize, Enter searches."); $("stage").focus(); } });
+  $("keep-box").addEventListener("click", keepBox);
   $("next-frame").addEventListener("click", () => loadFrame({ source: state.query.source, after: state.query.time }));
   $("stage").addEventListener("pointerdown", startDrag);
   $("stage").addEventListener("pointermove", drag);
