@@ -22,6 +22,7 @@ from clsa_search.retrieval.indexer import Indexer, IndexOptions
 from clsa_search.retrieval.verdict_store import UserVerdict, list_verdicts, say_verdicts
 from tests.support.desk_cases import BLUE, GREEN, RED, encode, make_gallery
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
+from tests.support.old_galleries import change
 from tests.support.photographs import WIDTH, add_person, add_photographs, unit
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -433,6 +434,25 @@ def test_the_probability_by_verdicts_is_shown(browser, tmp_path):
             screen.tab.reload()
             screen.expect("#verdicts", "Your verdicts: 60 same, 50 other.")
             screen.expect(".tile >> nth=0", "% by your 110 verdicts")
+            screen.context.close()
+
+
+def test_damaged_notes_are_named(browser, tmp_path):
+    path = tmp_path / "street.db"
+    with open_store(path, weights="w", create=True) as store:
+        add_photographs(store, 2, camera="north")
+        calibrate_gallery(store)
+        say_verdicts(store, "query-of-same", [UserVerdict(1, "same", 6.0)])
+        change(path, "UPDATE notes SET value = '{'")
+        with GallerySearch(store, BlockPredictor()) as gallery, serving(gallery) as url:
+            screen = Screen(browser, f"{url}?tracklet=1", **WIDE)
+            screen.expect("#answer-note", f"Not calibrated: {path}: its calibration is damaged")
+            screen.expect("#answer-note", "1 verdict is damaged and left out: `clsa-search repair")
+            screen.count("#problems li", 2)
+            screen.tab.click("#upkeep summary")
+            screen.tab.get_by_role("button", name="Calibrate").click()
+            screen.expect("#job", f"{path}: its calibration was damaged and is made anew")
+            screen.count("#problems li", 1)
             screen.context.close()
 
 

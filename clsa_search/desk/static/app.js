@@ -1097,6 +1097,7 @@ async function describeGallery() {
   const gallery = state.gallery = await api("gallery");
   document.title = `Find a person · ${gallery.name}`;
   $("about").textContent = `${plural(gallery.tracklets, "sighting")} in ${plural(gallery.sources, "file")} · ${gallery.name}`;
+  $("problems").replaceChildren(...gallery.problems.map((text) => make("li", { text })));
   return gallery;
 }
 
