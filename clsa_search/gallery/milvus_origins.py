@@ -1,8 +1,8 @@
 """Records of sources on Milvus: places, and the origins of detections.
 
 Collections get no new columns: these facts stand in a record beside each source. It names the
-origin of the source's detections, and those with another one by their frames and boxes: ids are
-new after a change on a server, these are not.
+origin of the source's detections, and those with another one by their frames and boxes: a server
+may change the ids of older galleries.
 """
 
 from collections.abc import Collection, Mapping, Sequence

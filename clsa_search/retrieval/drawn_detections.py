@@ -99,7 +99,7 @@ def list_frame(store: GalleryStore, drawn: DrawnFrame, base: float) -> list[Stor
 
 
 def drop_drawn(found: ImageDetections, drawn: Sequence[StoredDetection]) -> ImageDetections:
-    """Return the detections of a frame without people for whom somebody drew a box there."""
+    """Drop the detections of people for whom somebody drew a box in the frame."""
     if not drawn or not len(found):
         return found
     boxes = np.array([one.box for one in drawn], float)
@@ -115,7 +115,7 @@ def prepare_drawn(store: GalleryStore, files: Sequence[PlannedFile]) -> list[tup
         files: files to index.
 
     Returns:
-        (path, reason) of the files that have changed: what was drawn in them will be deleted.
+        (path, reason) of the files that have changed, whose drawn detections will be deleted.
     """
     renewed = {file.path: file for file in files if file.replaces is not None}
     counts = Counter(one.source for one in store.list_drawn(list(renewed)))

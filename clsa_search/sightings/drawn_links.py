@@ -15,8 +15,8 @@ from clsa_search.sightings.pooling import to_link_input
 def link_detections(detections: Sequence[StoredDetection]) -> np.ndarray:
     """Link the detections of one source; see :func:`link`.
 
-    Those drawn by hand come last. Each joins the tracklet that comes from the place before it, or
-    else one that goes on behind it; people who are not there stay apart.
+    Those drawn by hand come last. Each joins a tracklet from before its frame, or else one from
+    behind it, within reach and as alike; without one it begins its own.
 
     Args:
         detections: detections in the order of frames, at least one.

@@ -174,6 +174,16 @@ def test_a_gallery_on_milvus_without_origins_gets_them(milvus_address):
             assert [one.detection_id for one in store.list()] == ids
 
 
+def test_a_source_on_milvus_with_too_many_drawn_boxes_is_named(milvus_address):
+    with new_store(milvus_address) as store:
+        store.add([make_image(ROWS, VIDEO, frame=0)], [IndexProgress(VIDEO, "1")])
+        store.add([draw(VIDEO, 0, 50, count=400)])
+        for _ in range(2):
+            with pytest.raises(InputError, match="v.mp4: has too many detections drawn by hand"):
+                store.add([draw(VIDEO, 1, 60, count=2000)])
+            assert store.count() == 407 and len(store.list_drawn([VIDEO])) == 400
+
+
 @pytest.mark.parametrize("step", ["add_singles", "delete", "count", "commit"])
 def test_an_interrupted_renewal_on_milvus_keeps_what_was_drawn(milvus_address, monkeypatch, step):
     with new_store(milvus_address) as store:
