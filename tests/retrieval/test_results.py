@@ -73,7 +73,8 @@ def test_json_has_everything_but_embeddings(photo):
             **{"purity": 1.0, "source": name_source(str(photo)), "name": "photo.png"},
             **{"path": str(photo), "camera": "door", "first": 1.5, "last": 1.5},
             **{"first_frame": 3, "last_frame": 3, "frame": 3, "time": 1.5},
-            **{"box": list(BOX), "score": 0.5, "z": None, "expected_strangers": None},
+            **{"box": list(BOX), "score": 0.5, "origin": "model"},
+            **{"z": None, "expected_strangers": None},
             **{"is_bound": False, "verdict": None, "probability": None},
             **{"rejected_like": None, "other_day": False},
         }
