@@ -8,6 +8,7 @@ import pytest
 
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter, IndexProgress, copy_gallery, open_store
+from clsa_search.gallery.sqlite_schema import SCHEMA_VERSION
 from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run_deletion
 from clsa_search.retrieval.gallery_calibration import calibrate_gallery
 from clsa_search.retrieval.match_judge import MatchJudge
@@ -241,7 +242,7 @@ def test_without_a_calibration_verdicts_are_kept_and_no_probability_is_stated(pe
 
 
 def test_a_gallery_of_the_version_before_verdicts_holds_them(tmp_path, folder):
-    """Verdicts are notes: a file of version 5 takes them as it is, and stays of version 5."""
+    """Verdicts are notes: a file takes them as it is, and its version stays."""
     path = tmp_path / "gallery.db"
     with make_gallery(path, folder, start_time=DAY) as store:
         number = store.tracklets()[0].tracklet_id
@@ -249,7 +250,7 @@ def test_a_gallery_of_the_version_before_verdicts_holds_them(tmp_path, folder):
         say_verdicts(store, QUERY, [UserVerdict(number, "same", 3.0)])
     assert _read_schema(path) == schema
     with sqlite3.connect(path) as file:
-        assert file.execute("PRAGMA user_version").fetchone() == (5,)
+        assert file.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     with open_store(path) as store:
         assert list_said(store, QUERY) == {number: "same"}
 
