@@ -1,7 +1,6 @@
 """The command clsa-eval: tables, files, and errors for bad input."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,19 +184,6 @@ def test_files_are_checked_before_anything_is_written(
     message = fails("--config-file", demo_config_file, *given, "--compare", tmp_path / "moved.npz")
     assert "query_boxes" in message
     assert not (tmp_path / "out").exists()
-
-
-def test_tables_repeat_the_header_and_show_nan_as_a_dash():
-    results = {"detection": {"recall": 50, "AP": math.nan}, "one": {"mAP": 12.345, "top1": 100}}
-    assert format_table(results | {"two": {"mAP": 0, "top1": 1}}).splitlines() == [
-        "             recall      AP",
-        "detection     50.00       -",
-        "",
-        "                mAP    top1",
-        "one           12.35  100.00",
-        "two            0.00    1.00",
-    ]
-    assert format_table({}) == ""
 
 
 def test_undefined_results_are_null_in_the_json(run, tmp_path):

@@ -19,9 +19,9 @@ from clsa_search.retrieval.watch_hits import list_pending
 from clsa_search.retrieval.watch_reports import WatchOptions
 from clsa_search.sightings.calibration import Calibration
 from clsa_search.sightings.stranger_tail import StrangerTail
-from tests.desk.test_jobs import finish, start, wait_for
 from tests.support.desk_cases import RED, make_client, make_gallery
 from tests.support.footage import BlockPredictor, write_image
+from tests.support.job_cases import finish, start, wait_for
 from tests.support.photographs import START, add_photographs
 
 SAVE = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"

@@ -1,7 +1,6 @@
 """Jobs of the desk: one at a time, bounded, followed, ended cleanly; numbers of a run."""
 
 import contextlib
-import json
 import os
 import threading
 import time
@@ -12,16 +11,15 @@ import pytest
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
 
 from clsa_search.desk import serve, serving
-from clsa_search.desk.desk_metrics import Metrics
 from clsa_search.desk.http_errors import Busy, NotFound
 from clsa_search.desk.job_queue import MAX_WAITING, JobQueue
 from clsa_search.desk.job_routes import MAX_FOLLOWERS
-from clsa_search.desk.tokens import Keyring
 from clsa_search.errors import InputError
 from clsa_search.gallery import Filter
 from clsa_search.retrieval.index_options import IndexOptions
 from tests.support.desk_cases import BLUE, GREEN, RED, make_client, make_gallery, search
 from tests.support.footage import BlockPredictor, write_image, write_video
+from tests.support.job_cases import finish, start, wait_for
 
 
 @pytest.fixture
@@ -36,29 +34,6 @@ def client(gallery, tmp_path):
     options = IndexOptions(camera_from="folder", rate=5)
     with make_client(gallery, [tmp_path / "media"], options) as client:
         yield client
-
-
-def start(client, status=201, **request):
-    answer = client.post("/api/v1/jobs", json=request)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def finish(client, **request):
-    """Run a job; return it at its end, and what was sent of it on the way."""
-    number = start(client, **request)["id"]
-    answer = client.get(f"/api/v1/jobs/{number}/events")
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data")]
-    assert events[-1] == client.get(f"/api/v1/jobs/{number}").json()
-    return events[-1], events
-
-
-def wait_for(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.005)
 
 
 def test_new_files_of_a_folder_are_indexed(client, gallery, tmp_path):
@@ -280,54 +255,3 @@ def test_only_some_clients_follow_at_a_time(gallery):
 def test_a_folder_has_to_exist(gallery, tmp_path):
     with pytest.raises(InputError, match=r"footage: .*nowhere is no folder; expected"):
         serve(gallery, port=0, folders=[tmp_path / "nowhere"])
-
-
-def read_metrics(client):
-    answer = client.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
-
-
-def test_the_numbers_of_a_run(client):
-    search(client, [{"detection": 1}])
-    for path in ("detections/1", "detections/2", "detections/99", "nothing/at/all"):
-        client.get(f"/api/v1/{path}")
-    client.get("/", headers={"host": "evil.example"})
-    finish(client, kind="calibrate")
-    numbers = read_metrics(client)
-    requests = {
-        name.partition("{")[2]: value for name, value in numbers.items() if "_requests_" in name
-    }
-    route = 'route="/api/v1/detections/{detection_id}"'
-    assert requests[f'method="GET",{route},status="200"}}'] == 2
-    assert requests[f'method="GET",{route},status="404"}}'] == 1
-    assert requests['method="GET",route="other",status="404"}'] == 1
-    assert requests['method="GET",route="other",status="403"}'] == 1
-    assert numbers["clsa_search_search_seconds_count"] == 1
-    assert numbers['clsa_search_search_seconds_bucket{le="+Inf"}'] == 1
-    assert numbers["clsa_search_search_seconds_sum"] > 0
-    assert numbers["clsa_search_gallery_detections"] == 9
-    assert numbers["clsa_search_gallery_sightings"] == 5
-    assert numbers["clsa_search_gallery_sources"] == 3
-    assert numbers['clsa_search_jobs{state="done"}'] == 1
-
-
-def test_numbers_need_the_token(gallery):
-    token = "0123456789abcdef-secret"
-    with make_client(gallery, keyring=Keyring(token)) as client:
-        assert client.get("/metrics").status_code == 401
-        head = {"authorization": f"Bearer {token}"}
-        assert client.get("/metrics", headers=head).status_code == 200
-
-
-def test_the_bounds_of_search_seconds_add_up():
-    metrics = Metrics()
-    for seconds in (0.001, 0.01, 0.02, 0.3, 99.0):
-        metrics.count_search(seconds)
-    metrics.count_request('PUR"GE', "other", 405)
-    text = metrics.write({}, {})
-    counts = [line.rsplit(" ", 1)[1] for line in text.splitlines() if "_bucket" in line]
-    assert counts == ["2", "3", "3", "3", "3", "4", "4", "4", "4", "5"]
-    assert 'clsa_search_requests_total{method="other",route="other",status="405"} 1' in text

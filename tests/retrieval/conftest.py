@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from clsa_search.retrieval.report import write_report
+from tests.support.footage import write_image, write_video
 from tests.support.result_cases import IMAGE, Page
 from tests.support.sighting_cases import DAY, make_gallery, write_footage
 
@@ -46,3 +47,14 @@ def written(tmp_path):
         return Page(tmp_path / "new" / "report.html")
 
     return write
+
+
+@pytest.fixture
+def media(tmp_path):
+    folder = tmp_path / "media"
+    write_image(folder / "a.png", {0: 10, 2: 50})
+    write_image(folder / "b" / "empty.png", {})
+    write_image(folder / "b" / "large.png", {1: 30}, size=(120, 90))
+    write_video(folder / "door.avi", [{3: x} if x < 40 else {} for x in range(0, 80, 2)])
+    (folder / "notes.txt").write_text("not an image")
+    return folder

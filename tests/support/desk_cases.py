@@ -74,3 +74,11 @@ def search(client, of, **fields):
     answer = client.post("/api/v1/search", json={"of": of, "per": "image", **fields})
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+def fault(answer, status=422):
+    """Return the message of an error."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message", "field"}
+    return error["message"]
