@@ -118,6 +118,8 @@ def prepare_drawn(store: GalleryStore, files: Sequence[PlannedFile]) -> list[tup
         (path, reason) of the files that have changed, whose drawn detections will be deleted.
     """
     renewed = {file.path: file for file in files if file.replaces is not None}
+    if not renewed:
+        return []
     counts = Counter(one.source for one in store.list_drawn(list(renewed)))
     problems = []
     for path, count in counts.items():

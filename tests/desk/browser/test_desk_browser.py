@@ -86,7 +86,7 @@ def test_a_narrow_dark_screen_needs_no_scrolling_sideways(open_screen):
 
 def test_a_search_starts_from_one_of_the_latest_sightings(open_screen):
     screen = open_screen(**WIDE)
-    screen.count(".tile[data-key]", 5)
+    screen.count(".tile", 5)
     screen.tab.locator(".tile", has_text="yard").locator(".play").click()
     screen.expect("#answer", "The 5 most alike of 5 sightings")
     assert "yard" in screen.cameras[:3]
@@ -110,7 +110,7 @@ def test_an_address_opens_a_person(browser, url):
         screen.context.close()
     screen = Screen(browser, f"{url}?detection=99", **WIDE)
     screen.expect("#notices", "detection: there is no 99")
-    screen.count(".tile[data-key]", 5)
+    screen.count(".tile", 5)
     screen.context.close()
 
 
