@@ -113,13 +113,11 @@ def retime(args: argparse.Namespace) -> int:
     from clsa_search.retrieval.results import printable
     from clsa_search.retrieval.source_retiming import retime as retime_sources
     from clsa_search.retrieval.time_format import format_time
-    from clsa_search.sightings.source_links import link_sources
 
     options = PlacementOptions(**get_placement_options(args))  # type: ignore[arg-type]
     with open_store(args.store) as store:
         done = retime_sources(store, args.paths, options, shift=args.shift or 0.0)
-        changed, problems = done.changed, list(done.problems)
-        problems += link_sources(store, [source.path for source, _ in changed])
+    changed, problems = done.changed, done.problems
     if done.is_completed:
         print(f"{args.store}: a shift that was interrupted is completed; no file moved twice")
     for source, (camera, start, start_from) in changed:

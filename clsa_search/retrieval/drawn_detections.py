@@ -72,9 +72,8 @@ def add_drawn(
             f"box: {boxes[0].tolist()} is at a place of somebody who was erased; expected another "
             "person"
         )
-    time = source.start
-    if drawn.seconds is not None:
-        time = stored[0].time if stored else find_base(source) + drawn.seconds
+    time = source.start if drawn.seconds is None else find_base(source) + drawn.seconds
+    time = stored[0].time if stored else time
     camera = stored[0].camera if stored else source.camera
     image = GalleryImage(drawn.path, found, drawn.frame, time, camera, "hand")
     (number,) = store.add([image]).tolist()

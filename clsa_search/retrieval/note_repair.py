@@ -6,7 +6,7 @@ from clsa_search.retrieval.audit_log import AUDIT_KIND
 from clsa_search.retrieval.erasure import SUPPRESSED_KIND
 from clsa_search.retrieval.retention import RETENTION_KIND
 from clsa_search.retrieval.shift_plans import SHIFT_KIND, read_files
-from clsa_search.retrieval.stored_calibration import CALIBRATION_KIND, find_calibration
+from clsa_search.retrieval.stored_calibration import CALIBRATION_KIND, to_calibration
 from clsa_search.retrieval.verdict_store import VERDICT_KIND, read_verdicts
 from clsa_search.retrieval.watch_list import EXAMPLE_KIND, HIT_KIND, PERSON_KIND
 
@@ -37,7 +37,8 @@ def find_damaged(store: GalleryStore) -> dict[str, list[int]]:
     people = {one.note_id for one in store.read_notes(PERSON_KIND).whole}
     for kind in (EXAMPLE_KIND, HIT_KIND):
         whole = store.read_notes(kind).whole
-        found[kind] += [one.note_id or 0 for one in whole if one.values["person"] not in people]
+        lost = (one for one in whole if one.values.get("person") not in people)
+        found[kind] += [one.note_id or 0 for one in lost]
     for one in store.read_notes(SHIFT_KIND).whole:
         try:
             read_files(store, one)
@@ -46,8 +47,11 @@ def find_damaged(store: GalleryStore) -> dict[str, list[int]]:
     found[VERDICT_KIND] = read_verdicts(store)[1]
     calibrations = store.read_notes(CALIBRATION_KIND)
     found[CALIBRATION_KIND] = calibrations.damaged
-    if find_calibration(store)[1] is not None:  # also of whole notes with wrong numbers
-        found[CALIBRATION_KIND] += [one.note_id or 0 for one in calibrations.whole]
+    for one in calibrations.whole:
+        try:
+            to_calibration(one, store.address)
+        except InputError:  # its numbers are wrong
+            found[CALIBRATION_KIND].append(one.note_id or 0)
     return {kind: sorted(found[kind]) for kind in LOSSES if found[kind]}
 
 

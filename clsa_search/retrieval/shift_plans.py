@@ -1,7 +1,8 @@
 """Plans of shifted start times: an interrupted shift is completed, and never done twice.
 
-A plan is written before the first file changes. It holds the start of each file before and after,
-and the request; it is deleted with its last file. So a second run knows the files left.
+A plan is written before the first file changes. It holds camera and start of each file before and
+after, and the request; it is deleted when its last file is linked again. So a second run knows the
+files left.
 """
 
 import hashlib
@@ -12,11 +13,13 @@ from typing import Any, NamedTuple
 from clsa_search.errors import InputError
 from clsa_search.gallery import GalleryStore, Note, Placement, Source
 from clsa_search.retrieval.source_base import find_base
+from clsa_search.sightings.source_links import link_sources
 
 SHIFT_KIND = "shift"
 _NOTE_BYTES = 30_000  # of the files in a note: Milvus holds 64 KB
 Changes = list[tuple[Source, Placement]]
 Problems = list[tuple[str, str]]
+Before = tuple[str | None, float]  # camera and start
 
 
 class FinishedShift(NamedTuple):
@@ -49,13 +52,15 @@ def write_plan(
         asked: see `name_request`.
         changes: sources with their new values.
     """
-    files = [[source.path, source.start, *placement] for source, placement in changes]
+    files = [
+        [source.path, [source.camera, source.start], *placement] for source, placement in changes
+    ]
     notes = [Note(SHIFT_KIND, {"asked": asked, "files": part}) for part in _split(files)]
     store.write_notes(notes)
 
 
 def finish_plan(store: GalleryStore) -> FinishedShift | None:
-    """Carry out the plan of this or an interrupted run; None if there is none.
+    """Carry out the plan of this or an interrupted run, and link its files; None if there is none.
 
     Files stay in the plan if they cannot be changed now; those deleted, moved or changed by others
     since are left as they are.
@@ -71,7 +76,7 @@ def finish_plan(store: GalleryStore) -> FinishedShift | None:
     changed: Changes = []
     problems: Problems = []
     for note, files in plans:
-        left = []
+        left, placed = [], []
         for path, before, placement in files:
             try:
                 source = _find_unchanged(sources, path, before, placement)
@@ -80,23 +85,28 @@ def finish_plan(store: GalleryStore) -> FinishedShift | None:
                 continue
             try:
                 _place(store, source, placement)
-                changed.append((source, placement))
+                placed.append((source, placement))
             except InputError as error:
                 problems.append((path, str(error)))
                 left.append([path, before, *placement])
+        problems += link_sources(store, [source.path for source, _ in placed])
+        changed += placed
         _close(store, note, left)
     return FinishedShift(str(notes[0].values["asked"]), changed, problems)
 
 
-def read_files(store: GalleryStore, note: Note) -> list[tuple[str, float, Placement]]:
-    """Return path, start before, and new values of each file of a note.
+def read_files(store: GalleryStore, note: Note) -> list[tuple[str, Before, Placement]]:
+    """Return path, camera and start before, and new values of each file of a note.
 
     Raises:
         InputError: the note has another form.
     """
     try:
         str(note.values["asked"])
-        return [(path, before, Placement(*new)) for path, before, *new in note.values["files"]]
+        return [
+            (path, (camera, start), Placement(*new))
+            for path, (camera, start), *new in note.values["files"]
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{store.address}: shift: note {note.note_id} is damaged; expected `clsa-search repair "
@@ -105,12 +115,13 @@ def read_files(store: GalleryStore, note: Note) -> list[tuple[str, float, Placem
 
 
 def _find_unchanged(
-    sources: Mapping[str, Source], path: str, before: float, placement: Placement
+    sources: Mapping[str, Source], path: str, before: Before, placement: Placement
 ) -> Source:
     """Return a source of a plan.
 
     Raises:
-        InputError: it is not stored any more, or has another start than before and after the plan.
+        InputError: it is not stored any more, or has another camera or start than before and
+            after the plan.
     """
     source = sources.get(path)
     if source is None:
@@ -118,8 +129,10 @@ def _find_unchanged(
             f"{path}: was deleted or moved while a shift was interrupted; expected `retime` of its "
             "present path, if it has one"
         )
-    if source.start not in (before, placement.start):
-        raise InputError(f"{path}: got another start while a shift was interrupted; it is left so")
+    if (source.camera, source.start) not in (before, (placement.camera, placement.start)):
+        raise InputError(
+            f"{path}: got another camera or start while a shift was interrupted; it is left so"
+        )
     return source
 
 

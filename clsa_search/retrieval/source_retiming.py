@@ -20,6 +20,7 @@ from clsa_search.retrieval.source_files import VIDEO_SUFFIXES
 from clsa_search.retrieval.source_moves import find_source
 from clsa_search.retrieval.source_placement import place_files
 from clsa_search.retrieval.time_format import CALENDAR_FROM, CALENDAR_TO, format_time
+from clsa_search.sightings.source_links import link_sources
 
 
 class Retimed(NamedTuple):
@@ -64,7 +65,7 @@ def retime(
     *,
     shift: float = 0.0,
 ) -> Retimed:
-    """Give sources another camera, another start time, or both.
+    """Give sources another camera, another start time, or both, and link them again.
 
     Values without an option stay as they are. The shift of a killed process is completed first;
     if it is the same one, nothing else is done, and no file moves twice.
@@ -99,7 +100,7 @@ def retime(
 
 
 def _apply(store: GalleryStore, changes: Changes, problems: Problems) -> Changes:
-    """Change sources; return the changed ones, and add the reasons of the others."""
+    """Change and link sources; return the changed ones, and add the reasons of the others."""
     changed = []
     for source, placement in changes:
         try:
@@ -107,6 +108,7 @@ def _apply(store: GalleryStore, changes: Changes, problems: Problems) -> Changes
             changed.append((source, placement))
         except InputError as error:
             problems.append((source.path, str(error)))
+    problems += link_sources(store, [source.path for source, _ in changed])
     return changed
 
 

@@ -43,7 +43,7 @@ def find_calibration(store: GalleryStore) -> tuple[Calibration | None, str | Non
     if max(damaged, default=0) > last:
         return None, describe_damage(store.address)
     try:
-        return (_to_calibration(notes[-1], store.address) if notes else None), None
+        return (to_calibration(notes[-1], store.address) if notes else None), None
     except InputError as error:
         return None, str(error)
 
@@ -153,5 +153,10 @@ def stack_embeddings(tracklets: Sequence[Tracklet]) -> np.ndarray:
     return np.array(rows, np.float32).reshape(len(rows), -1 if rows else 0)
 
 
-def _to_calibration(note: Note, address: str) -> Calibration:
+def to_calibration(note: Note, address: str) -> Calibration:
+    """Return the calibration of a note.
+
+    Raises:
+        InputError: it is damaged.
+    """
     return Calibration.from_values(note.values, note.data or b"", address)

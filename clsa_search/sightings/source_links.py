@@ -26,7 +26,9 @@ def link_source(store: GalleryStore, source: str) -> int:
     detections = _read(store, source)
     labels = link_detections(detections) if detections else np.empty(0, np.int64)
     tracklets, members = make_tracklets(detections, labels)
-    tracklets = _continue_clips(store, detections, tracklets)
+    by_id = {one.detection_id: one for one in detections}
+    inside = {ids[0]: [by_id[one] for one in ids] for ids in members}
+    tracklets = _continue_clips(store, detections, tracklets, inside.__getitem__)
     store.set_tracklets(source, tracklets, members)
     for follower in _find_followers(store, tracklets):
         _renew_chains(store, follower)
@@ -67,7 +69,10 @@ def _read(store: GalleryStore, source: str) -> list[StoredDetection]:
 
 
 def _continue_clips(
-    store: GalleryStore, detections: Sequence[StoredDetection], tracklets: list[Tracklet]
+    store: GalleryStore,
+    detections: Sequence[StoredDetection],
+    tracklets: list[Tracklet],
+    list_members: Callable[[int], Sequence[StoredDetection]],
 ) -> list[Tracklet]:
     """Give tracklets the chains of those that they continue from the clip before."""
     heads = [one for one in tracklets if _is_dated(one)]
@@ -85,10 +90,9 @@ def _continue_clips(
     tails = [one for one in tails if one.first_frame is not None]
     if not tails:
         return tracklets
-    by_id = {one.detection_id: one for one in detections}
-    members = [store.tracklet_detections(one.tracklet_id) for one in tails]
-    ends = [max(inside, key=lambda one: one.frame or 0) for inside in members]  # one may be drawn
-    begins = [by_id[one.tracklet_id] for one in heads]
+    # the order of ids is not that of frames: some may be drawn
+    ends = [max(store.tracklet_detections(one.tracklet_id), key=_get_frame) for one in tails]
+    begins = [min(list_members(one.tracklet_id), key=_get_frame) for one in heads]
     pairs = match_ends(_pool(ends, tails), _pool(begins, heads), find_found_limits(detections))
     chains = {heads[head].tracklet_id: tails[tail].chain for tail, head in pairs}
     return [replace(one, chain=chains.get(one.tracklet_id, one.chain)) for one in tracklets]
@@ -109,7 +113,7 @@ def _renew_chains(store: GalleryStore, source: str) -> None:
     """Continue the tracklets of a linked source from the clip before it, which is new."""
     before = store.tracklets(Filter(sources=[source]), embeddings=True)
     own = [replace(one, chain=one.tracklet_id) for one in before]
-    after = _continue_clips(store, _read(store, source), own)
+    after = _continue_clips(store, _read(store, source), own, store.tracklet_detections)
     if [one.chain for one in before] == [one.chain for one in after]:
         return
     members = [
@@ -119,6 +123,10 @@ def _renew_chains(store: GalleryStore, source: str) -> None:
     store.set_tracklets(source, after, members)
     for follower in _find_followers(store, after):
         _renew_chains(store, follower)
+
+
+def _get_frame(detection: StoredDetection) -> int:
+    return detection.frame or 0
 
 
 def _is_dated(tracklet: Tracklet) -> bool:

@@ -186,6 +186,21 @@ def test_other_damaged_notes_are_named_and_repaired(store, capsys):
     assert "0 damaged notes" in capsys.readouterr().out
 
 
+def test_a_whole_calibration_before_a_damaged_one_is_kept(store):
+    write_calibration(store, (("door", "north"),))
+    (whole,) = store.notes("calibration")
+    store.write_notes([Note("calibration", dict(whole.values), data=whole.data)])
+    damage(store, "calibration", 1)
+    assert [*find_damaged(store)] == ["calibration"]
+    delete_damaged(store, find_damaged(store))
+    assert read_calibration(store).apart == (("door", "north"),)
+
+
+def test_a_hit_without_a_person_is_damaged(store):
+    store.write_notes([Note("hit", {"reported": True}, detection=1)])
+    assert [*find_damaged(store)] == ["hit"]
+
+
 def test_calibrate_and_verdict_repair_from_the_shell(tmp_path, capsys):
     with open_store(tmp_path / "street.db", weights="w", create=True) as store:
         add_photographs(store, 100, camera="north")

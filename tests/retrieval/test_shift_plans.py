@@ -65,7 +65,10 @@ def kill_at(monkeypatch, store, name, call):
 
 @pytest.mark.parametrize(
     ("name", "call"),
-    [("write_notes", 1), ("place", 1), ("place", 2), ("place", FILES), ("write_notes", 2)],
+    [
+        *(("write_notes", 1), ("place", 1), ("place", 2), ("place", FILES), ("write_notes", 2)),
+        *(("set_tracklets", 1), ("set_tracklets", FILES)),
+    ],
 )
 def test_the_same_command_completes_a_killed_shift(store, monkeypatch, name, call):
     with monkeypatch.context() as patch:
@@ -76,7 +79,7 @@ def test_the_same_command_completes_a_killed_shift(store, monkeypatch, name, cal
     assert list_starts(store) == MOVED and list_times(store) == pytest.approx([0] * FILES)
     assert len(done.changed) == FILES and not done.problems
     assert done.is_completed == ((name, call) != ("write_notes", 1))  # nothing was planned then
-    assert store.notes(SHIFT_KIND) == []
+    assert store.notes(SHIFT_KIND) == [] and store.unlinked() == []
     assert not shift(store).is_completed  # a second shift is one
     assert list_starts(store) == [one + STEP for one in MOVED]
 
@@ -99,11 +102,14 @@ def test_what_changed_meanwhile_is_left_and_named(store, monkeypatch):
             shift(store)
     store.delete(PATHS[0])
     store.place(PATHS[1], Placement("gate", 5e8, "given"), None)
+    store.place(PATHS[2], Placement("yard", START + 2, "name"), None)
     done = shift(store)
     reasons = dict(done.problems)
     assert "was deleted or moved while a shift was interrupted" in reasons[PATHS[0]]
-    assert "got another start while a shift was interrupted" in reasons[PATHS[1]]
-    assert list_starts(store) == [5e8, *MOVED[2:]] and store.notes(SHIFT_KIND) == []
+    for path in PATHS[1:3]:
+        assert "got another camera or start while a shift was interrupted" in reasons[path]
+    assert list_starts(store) == [5e8, START + 2, MOVED[3]] and store.notes(SHIFT_KIND) == []
+    assert [source.camera for source in store.sources()] == ["gate", "yard", "gate"]
 
 
 def test_files_that_cannot_be_changed_now_stay_planned(store, monkeypatch):

@@ -98,3 +98,19 @@ def test_drawn_boxes_change_no_limits_of_others(store):
         draw(store, frame, 2000.0 + 100 * (frame % 2), BOB)
     after = list_members(store, drawn=False)
     assert {number: ids for number, ids in after.items() if ids} == before
+
+
+def test_a_drawn_box_with_the_lowest_id_does_not_end_the_chain_of_clips(tmp_path):
+    """It was drawn before its file was indexed again; its frame is not the first one."""
+    start = 1.8e9
+    with new_store(tmp_path / "gallery.db") as store:
+        store.add(make_clip(lambda time: [(40 * (time - start), ANN)], "a.mp4", 30, start, "door"))
+        images = make_clip(
+            lambda time: [(40 * (time - start), ANN)], "b.mp4", 30, start + 30, "door"
+        )
+        store.add([replace(images[-1], origin="hand"), *images[:-1]])
+        for path in ("a.mp4", "b.mp4", "a.mp4"):
+            link_source(store, path)
+        one, other = store.tracklets()
+        assert (one.detections, other.detections) == (30, 30)
+        assert one.chain == other.chain == one.tracklet_id
