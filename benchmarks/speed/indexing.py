@@ -247,7 +247,7 @@ class _NullStore:
     def _find_nothing(self, *_: object, **__: object) -> list:
         return []
 
-    sources = notes = unlinked = list = tracklets = set_tracklets = _find_nothing
+    sources = notes = unlinked = list = list_drawn = tracklets = set_tracklets = _find_nothing
 
     def add(self, images: Sequence[GalleryImage], progress: Sequence[IndexProgress] = ()) -> None:
         pass

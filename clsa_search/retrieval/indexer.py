@@ -209,7 +209,7 @@ class Indexer:
                 self.report.problems.append((sample.file.path, sample.problem))
         pairs = [(batch.samples[number], found) for number, found in batch.detections.items()]
         kept = {one.file.path for one, _ in pairs if one.file.keeps_drawn}
-        drawn = self.store.list_drawn(sorted(kept))
+        drawn = self.store.list_drawn(sorted(kept)) if kept else []
         images = [self._make_image(*pair, drawn) for pair in pairs]
         mine = [sample for sample in batch.samples if sample.file.path not in self._conflicts]
         self._add(images, self._get_progress(mine))
