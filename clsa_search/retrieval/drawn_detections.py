@@ -98,29 +98,38 @@ def list_frame(store: GalleryStore, drawn: DrawnFrame, base: float) -> list[Stor
 
 
 def drop_drawn(found: ImageDetections, drawn: Sequence[StoredDetection]) -> ImageDetections:
-    """Drop the detections of people for whom somebody drew a box in the frame."""
-    if not drawn or not len(found):
-        return found
-    boxes = np.array([one.box for one in drawn], float)
-    overlaps = [compute_iou(np.broadcast_to(one, boxes.shape), boxes).max() for one in found.boxes]
-    return found[np.array(overlaps) < SAME_IOU]
+    """Drop the detections of people for whom somebody drew a box in the frame, one for each box."""
+    dropped: set[int] = set()
+    for one in drawn if len(found) else ():
+        overlaps = compute_iou(np.broadcast_to(one.box, found.boxes.shape), found.boxes)
+        overlaps[list(dropped)] = 0
+        if overlaps.max() >= SAME_IOU:
+            dropped.add(int(overlaps.argmax()))
+    return found[[row for row in range(len(found)) if row not in dropped]] if dropped else found
 
 
-def prepare_drawn(store: GalleryStore, files: Sequence[PlannedFile]) -> list[tuple[str, str]]:
+class DrawnUpkeep(NamedTuple):
+    """What indexing finds of drawn detections before it begins.
+
+    Args:
+        problems: (path, reason) of files that lose theirs, or whose own cannot be read.
+        unreadable: paths of the latter, which stay as they are.
+    """
+
+    problems: list[tuple[str, str]]
+    unreadable: frozenset[str]
+
+
+def prepare_drawn(store: GalleryStore, files: Sequence[PlannedFile]) -> DrawnUpkeep:
     """Let drawn detections of files that are indexed again follow their cameras and times.
 
     Args:
         store: gallery.
         files: files to index.
-
-    Returns:
-        (path, reason) of the files that have changed, whose drawn detections will be deleted.
     """
     renewed = {file.path: file for file in files if file.replaces is not None}
-    if not renewed:
-        return []
-    counts = Counter(one.source for one in store.list_drawn(list(renewed)))
-    problems = []
+    counts, faults = _count_drawn(store, list(renewed))
+    problems = list(faults.items())
     for path, count in counts.items():
         file, old = renewed[path], renewed[path].replaces
         assert old is not None
@@ -130,7 +139,24 @@ def prepare_drawn(store: GalleryStore, files: Sequence[PlannedFile]) -> list[tup
             problems.append((path, reason))
         elif file.placement != Placement(old.camera, old.start, old.start_from):
             store.place(path, file.placement, old.fingerprint, find_base(old))
-    return problems
+    return DrawnUpkeep(problems, frozenset(faults))
+
+
+def _count_drawn(store: GalleryStore, paths: Sequence[str]) -> tuple[Counter, dict[str, str]]:
+    """Return the numbers of drawn detections by path, and why those of some cannot be read."""
+    counts: Counter = Counter()
+    faults: dict[str, str] = {}
+    try:
+        counts.update(one.source for one in (store.list_drawn(paths) if paths else ()))
+    except InputError as error:
+        if len(paths) == 1:
+            delete = f"`clsa-search delete {store.address} {paths[0]} --yes`"
+            return counts, {paths[0]: f"{error}: {paths[0]} is left; {delete} and index it again"}
+        for path in paths:
+            more, faulty = _count_drawn(store, [path])
+            counts += more
+            faults |= faulty
+    return counts, faults
 
 
 def _check_new(stored: Sequence[StoredDetection], boxes: np.ndarray) -> None:

@@ -109,8 +109,10 @@ class Indexer:
         """
         self._move()
         self._suppression = Suppression(self.store)
-        files, self._files = self._files, []
-        self.report.problems += prepare_drawn(self.store, files)
+        planned, self._files = self._files, []
+        drawn = prepare_drawn(self.store, planned)
+        self.report.problems += drawn.problems
+        files = [file for file in planned if file.path not in drawn.unreadable]
         videos = [file.path for file in files if file.is_video]
         size, threads = self.options.batch_size, self.options.threads
         # one batch may wait while each thread works on the next one

@@ -107,8 +107,9 @@ def compare_people(
 
 def list_pending(store: GalleryStore) -> list[Hit]:
     """Return the hits that were not reported, oldest first, of interrupted processes too."""
-    names = {person.person_id: person.name for person in list_people(store)}
     notes = [one for one in store.notes(HIT_KIND) if one.values.get("reported") is False]
+    names = {person.person_id: person.name for person in list_people(store)}
+    notes = [one for one in notes if one.values["person"] in names]  # others were just removed
     ids = store.find_tracklets([one.detection for one in notes if one.detection is not None])
     hits = []
     for note, tracklet in zip(notes, store.get_tracklets(ids, embeddings=False), strict=True):

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from clsa_search.errors import InputError
-from clsa_search.gallery import Filter, open_store
+from clsa_search.gallery import Filter, StoredDetection, open_store
 from clsa_search.retrieval import Indexer, IndexOptions
 from clsa_search.retrieval.deletions import DeletionSelector, plan_deletion, run_deletion
-from clsa_search.retrieval.drawn_detections import DrawnFrame, add_drawn
+from clsa_search.retrieval.drawn_detections import DrawnFrame, add_drawn, drop_drawn
 from clsa_search.retrieval.gallery_calibration import calibrate_gallery
 from clsa_search.retrieval.sighting_rows import list_rows, write_csv
+from clsa_search.structures import ImageDetections
 from tests.support.footage import BlockPredictor, draw_blocks, write_image, write_video
+from tests.support.old_galleries import change
 
 BOX = (60, 20, 74, 60)
 
@@ -173,3 +175,33 @@ def test_imported_boxes_are_told(store, tmp_path):
     draw(store, path, frame=None)
     index(store, path)  # by the model
     assert [row[1] for row in list_found(store, path)] == ["hand", "model"]
+
+
+def test_a_drawn_box_hides_one_person_only():
+    boxes = np.array([[0, 0, 40, 80], [2, 0, 42, 80], [100, 0, 140, 80]], np.float32)
+    found = ImageDetections(boxes, np.full(3, 0.9, np.float32), np.eye(3, dtype=np.float32))
+    drawn = [
+        StoredDetection(i, "a.png", None, None, None, box, 1.0, np.ones(3), "hand")
+        for i, box in enumerate([(2, 0, 42, 80), (300, 0, 340, 80)])
+    ]
+    assert drop_drawn(found, drawn).boxes.tolist() == boxes[[0, 2]].tolist()
+    assert drop_drawn(found, drawn[:1] * 2).boxes.tolist() == boxes[2:].tolist()
+
+
+def test_damaged_drawn_boxes_leave_their_file_and_no_other(tmp_path, video):
+    address = tmp_path / "gallery.db"
+    other = write_video(tmp_path / "yard.avi", [{0: 10}] * 10)
+    with open_store(address, weights=BlockPredictor.weights_sha256, create=True) as store:
+        index(store, video)
+        index(store, other)
+        draw(store, video)
+    change(address, "UPDATE detections SET x0 = x0 + 1 WHERE origin = 'hand'")
+    with open_store(address, weights=BlockPredictor.weights_sha256) as store:
+        indexer = Indexer(Blind(), store, IndexOptions(camera="door", rate=5))
+        indexer.plan([video, other])
+        indexer.run()
+        ((path, reason),) = indexer.report.problems
+        assert path == str(video) and "is damaged" in reason
+        assert f"`clsa-search delete {address} {video} --yes`" in reason
+        assert {one.path for one in store.sources()} == {str(video), str(other)}
+        assert indexer.report.images == 5
