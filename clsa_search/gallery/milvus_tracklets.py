@@ -6,6 +6,7 @@ all of its detections: linking again completes it.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,14 +160,16 @@ class MilvusTracklets(TrackletStore):
         for one in found.values():
             sources.setdefault(one.source, set()).add(one.detection_id)
         for source, gone in sources.items():
-            videos = [one for one in found.values() if one.frame is not None]
-            if any(one.source == source for one in videos):
+            before = self._notes.read_origins([source]).get(source, {})
+            if any(found[one].frame is not None for one in gone):
                 self._notes.write_origins({source: {"linked": False}})
-            self._dissolve(source, gone)
+            after = self._dissolve(source, gone, before)
             self._delete_notes_of(gone)
             self._notes.drop_detections([one for one in found.values() if one.source == source])
             self._detections.delete_ids(gone)
             self._sources.subtract(source, len(gone))
+            if after:
+                self._notes.write_origins({source: after})
         return len(found)
 
     def read_notes(self, kind: str, detection: int | None = None) -> ReadNotes:
@@ -201,13 +204,27 @@ class MilvusTracklets(TrackletStore):
             for one in tracklets
         ]
 
-    def _dissolve(self, source: str, gone: set[int]) -> None:
-        """Make the other detections of the tracklets of deleted ones tracklets of their own."""
+    def _dissolve(self, source: str, gone: set[int], before: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the other detections of the tracklets of deleted ones tracklets of their own.
+
+        Args:
+            source: path of the source.
+            gone: ids of deleted detections.
+            before: record of the source.
+
+        Returns:
+            Fields of the record when all is deleted.
+        """
         table = self._detections.tracklets
-        touched = {i: m for i, m in table.list_of(source).items() if gone & set(m)}
+        known = table.list_of(source)
+        touched = {i: m for i, m in known.items() if gone & set(m)}
         left = [one for members in touched.values() for one in members if one not in gone]
         table.add_singles(self._detections.read(left).values())
         table.delete_ids(touched.keys() - set(left))
+        after = {} if left or not before else {"linked": before["linked"]}
+        if before.get("tracklets") is not None:
+            after["tracklets"] = len(known) - len(touched) + len(left)
+        return after
 
     def _replace_notes(self, progress: IndexProgress) -> None:
         """Delete the notes of the detections that new progress of a source replaces."""

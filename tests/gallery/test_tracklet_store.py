@@ -160,6 +160,17 @@ def test_deleted_detections_dissolve_their_tracklets(store, store_address):
     assert store.delete_detections([]) == 0
 
 
+def test_a_deleted_tracklet_leaves_the_others_linked(store):
+    first, second = link_by(store, VIDEO, by_half)
+    assert store.delete_detections(first) == len(first)
+    (source,) = [one for one in store.sources() if one.path == VIDEO]
+    assert (source.detections, source.tracklets, source.is_linked) == (len(second), 1, True)
+    assert VIDEO not in store.unlinked()
+    store.delete_detections(second[:1])
+    (source,) = [one for one in store.sources() if one.path == VIDEO]
+    assert (source.tracklets, source.is_linked) == (len(second) - 1, False)
+
+
 def test_a_reader_knows_what_a_new_one_knows_after_each_deletion(store, store_address):
     queries = make_embeddings(3, seed=7)
     first, second = link_by(store, VIDEO, by_half)
