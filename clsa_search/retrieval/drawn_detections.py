@@ -99,13 +99,12 @@ def list_frame(store: GalleryStore, drawn: DrawnFrame, base: float) -> list[Stor
 
 def drop_drawn(found: ImageDetections, drawn: Sequence[StoredDetection]) -> ImageDetections:
     """Drop the detections of people for whom somebody drew a box in the frame, one for each box."""
-    dropped: set[int] = set()
+    is_kept = np.ones(len(found), bool)
     for one in drawn if len(found) else ():
-        overlaps = compute_iou(np.broadcast_to(one.box, found.boxes.shape), found.boxes)
-        overlaps[list(dropped)] = 0
+        overlaps = compute_iou(np.broadcast_to(one.box, found.boxes.shape), found.boxes) * is_kept
         if overlaps.max() >= SAME_IOU:
-            dropped.add(int(overlaps.argmax()))
-    return found[[row for row in range(len(found)) if row not in dropped]] if dropped else found
+            is_kept[overlaps.argmax()] = False
+    return found[is_kept]
 
 
 class DrawnUpkeep(NamedTuple):
