@@ -198,7 +198,7 @@ class SourceTable:
         known[path] = self._settle(known[path])
         if known[path]["detections"]:
             self._detections.relink(path, new_path)
-        moved = known[path] | {"key": make_key(new_path), "path": new_path, "transaction": None}
+        moved = known[path] | {"key": make_key(new_path), "path": new_path}
         self._table.upsert([moved | {"fingerprint": fingerprint}])
         self._table.delete(f"key == {known[path]['key']}")
         return known[path]["detections"]
@@ -208,7 +208,7 @@ class SourceTable:
         rows = [row for row in self._scan() if row["transaction"] is not None]
         count = sum(map(self._remove_partial, rows))
         if rows:
-            self._table.upsert([self._settle(row) for row in rows])
+            self._table.upsert([self._close(row) for row in rows])
         return count
 
     def set_fingerprint(self, path: str, fingerprint: str | None) -> int:
@@ -231,6 +231,10 @@ class SourceTable:
     def _settle(self, row: dict) -> dict:
         """Remove what an interrupted change of a source left; return its row then."""
         self._remove_partial(row)
+        return self._close(row)
+
+    def _close(self, row: dict) -> dict:
+        """Return the row of a source after what an interrupted change left was removed."""
         if row["transaction"] == _RENEWAL:
             row = row | {"detections": self._detections.count(f"source_key == {row['key']}")}
         return row | {"transaction": None}

@@ -101,7 +101,7 @@ def drop_drawn(found: ImageDetections, drawn: Sequence[StoredDetection]) -> Imag
     """Drop the detections of people for whom somebody drew a box in the frame, one for each box."""
     is_kept = np.ones(len(found), bool)
     for one in drawn if len(found) else ():
-        overlaps = compute_iou(np.broadcast_to(one.box, found.boxes.shape), found.boxes) * is_kept
+        overlaps = _compare(one.box, found.boxes) * is_kept
         if overlaps.max() >= SAME_IOU:
             is_kept[overlaps.argmax()] = False
     return found[is_kept]
@@ -166,10 +166,15 @@ def _check_new(stored: Sequence[StoredDetection], boxes: np.ndarray) -> None:
     """
     if not stored:
         return
-    overlaps = compute_iou(np.array([one.box for one in stored]), np.repeat(boxes, len(stored), 0))
+    overlaps = _compare(boxes[0], np.array([one.box for one in stored]))
     best = int(overlaps.argmax())
     if overlaps[best] >= SAME_IOU:
         raise InputError(
             f"box: {boxes[0].tolist()} shows detection {stored[best].detection_id} of this frame "
             f"(IoU {overlaps[best]:.2f}); expected somebody without one: search by that detection"
         )
+
+
+def _compare(box: Sequence[float] | np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the IoU (N,) of a box with each of the boxes (N, 4)."""
+    return compute_iou(np.broadcast_to(box, boxes.shape), boxes)

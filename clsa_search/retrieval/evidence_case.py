@@ -125,7 +125,7 @@ def _list_entries(
     coverage = request.coverage
     if coverage is None:
         coverage = read_coverage(store, request.where)
-    _, fault = find_calibration(store)
+    known, fault = find_calibration(store)
     if fault is not None:
         missing.append(fault)
     record = {
@@ -137,7 +137,7 @@ def _list_entries(
         "query": request.query,
         "filters": move_filters(request.filters, zone),
         "searched": request.searched,
-        "calibration": request.calibration or describe_calibration(store),
+        "calibration": request.calibration or describe_calibration(known),
         "coverage": [_describe_coverage(one, zone) for one in coverage],
         "clip_margin_seconds": CLIP_MARGIN,
         "sources": described,

@@ -33,21 +33,19 @@ def find_damaged(store: GalleryStore) -> dict[str, list[int]]:
 
     Images and hits of lost people are damaged too.
     """
-    found = {kind: store.read_notes(kind).damaged for kind in _PLAIN}
-    people = {one.note_id for one in store.read_notes(PERSON_KIND).whole}
+    read = {kind: store.read_notes(kind) for kind in (*_PLAIN, CALIBRATION_KIND)}
+    found = {kind: notes.damaged for kind, notes in read.items()}
+    people = {one.note_id for one in read[PERSON_KIND].whole}
     for kind in (EXAMPLE_KIND, HIT_KIND):
-        whole = store.read_notes(kind).whole
-        lost = (one for one in whole if one.values.get("person") not in people)
+        lost = (one for one in read[kind].whole if one.values.get("person") not in people)
         found[kind] += [one.note_id or 0 for one in lost]
-    for one in store.read_notes(SHIFT_KIND).whole:
+    for one in read[SHIFT_KIND].whole:
         try:
             read_files(store, one)
         except InputError:
             found[SHIFT_KIND].append(one.note_id or 0)
     found[VERDICT_KIND] = read_verdicts(store)[1]
-    calibrations = store.read_notes(CALIBRATION_KIND)
-    found[CALIBRATION_KIND] = calibrations.damaged
-    for one in calibrations.whole:
+    for one in read[CALIBRATION_KIND].whole:
         try:
             to_calibration(one, store.address)
         except InputError:  # its numbers are wrong

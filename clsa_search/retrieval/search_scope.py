@@ -14,6 +14,7 @@ from clsa_search.retrieval.start_times import find_start_time
 from clsa_search.retrieval.stored_calibration import find_calibration
 from clsa_search.retrieval.time_format import parse_time
 from clsa_search.retrieval.time_rules import TimeRule
+from clsa_search.sightings.calibration import Calibration
 from clsa_search.sightings.coverage import CameraCoverage
 
 
@@ -47,7 +48,8 @@ def read_scope(
     where = where or Filter()
     filters = describe_filter(where, max_strangers=max_strangers)
     coverage = read_coverage(store, where)
-    return SearchScope(filters, store.weights, describe_calibration(store), coverage)
+    known, _ = find_calibration(store)
+    return SearchScope(filters, store.weights, describe_calibration(known), coverage)
 
 
 def parse_coverage(values: Any) -> list[CameraCoverage]:
@@ -142,9 +144,8 @@ def _format_count(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else "unknown"
 
 
-def describe_calibration(store: GalleryStore) -> dict[str, Any] | None:
-    """Return the calibration of a gallery in short; None if it is not calibrated, or damaged."""
-    known, _ = find_calibration(store)
+def describe_calibration(known: Calibration | None) -> dict[str, Any] | None:
+    """Return a calibration in short; None without one, or without a tail."""
     if known is None or known.tail is None:
         return None
     return {
