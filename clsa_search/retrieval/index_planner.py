@@ -42,6 +42,11 @@ class PlannedFile(NamedTuple):
     base: float = 0.0
 
     @property
+    def is_new(self) -> bool:
+        """Whether the gallery holds nothing of the file yet."""
+        return self.replaces is None and self.next_frame is None
+
+    @property
     def keeps_drawn(self) -> bool:
         """Whether the file is as it was: boxes that somebody drew in it still fit."""
         known = self.replaces and self.replaces.fingerprint

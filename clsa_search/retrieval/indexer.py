@@ -210,8 +210,11 @@ class Indexer:
             if sample.problem:
                 self.report.problems.append((sample.file.path, sample.problem))
         pairs = [(batch.samples[number], found) for number, found in batch.detections.items()]
-        kept = {one.file.path for one, _ in pairs if one.file.keeps_drawn}
-        drawn = self.store.list_drawn(sorted(kept)) if kept else []
+        files = {one.file.path: one.file for one, _ in pairs if one.file.keeps_drawn}
+        stored_before = [
+            x for x, file in files.items() if not file.is_new or x in self._next_frames
+        ]
+        drawn = self.store.list_drawn(sorted(stored_before)) if stored_before else []
         images = [self._make_image(*pair, drawn) for pair in pairs]
         mine = [sample for sample in batch.samples if sample.file.path not in self._conflicts]
         self._add(images, self._get_progress(mine))
