@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from tests.support.desk_cases import fault
+from tests.support.desk_cases import fault, list_sources
 
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
 
@@ -25,23 +25,6 @@ from tests.support.desk_cases import (
 from tests.support.footage import draw_blocks
 
 NOON = datetime(2026, 5, 1, 12).timestamp()
-
-
-@pytest.fixture
-def gallery(tmp_path):
-    with make_gallery(tmp_path) as gallery:
-        yield gallery
-
-
-@pytest.fixture
-def client(gallery):
-    with make_client(gallery) as client:
-        yield client
-
-
-def list_sources(client):
-    """Return the ids of the sources by their names."""
-    return {one["name"]: one["id"] for one in client.get("/api/v1/sources").json()["sources"]}
 
 
 def get(client, path):

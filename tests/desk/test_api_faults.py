@@ -10,28 +10,9 @@ from tests.support.desk_cases import (
     RED,
     encode,
     fault,
-    make_client,
-    make_gallery,
     post_image,
 )
 from tests.support.footage import draw_blocks
-
-
-@pytest.fixture
-def gallery(tmp_path):
-    with make_gallery(tmp_path) as gallery:
-        yield gallery
-
-
-@pytest.fixture
-def client(gallery):
-    with make_client(gallery) as client:
-        yield client
-
-
-def list_sources(client):
-    """Return the ids of the sources by their names."""
-    return {one["name"]: one["id"] for one in client.get("/api/v1/sources").json()["sources"]}
 
 
 def test_unknown_things_are_not_found(client):

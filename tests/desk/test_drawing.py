@@ -16,6 +16,7 @@ from tests.support.desk_cases import (
     GREEN,
     RED,
     encode,
+    list_sources,
     make_client,
     make_gallery,
     post_image,
@@ -34,15 +35,9 @@ def gallery(tmp_path):
 
 
 @pytest.fixture
-def client(gallery):
-    with make_client(gallery) as client:
-        yield client
-
-
-@pytest.fixture
 def sources(client):
     """Return the ids of the sources by their names."""
-    return {one["name"]: one["id"] for one in client.get("/api/v1/sources").json()["sources"]}
+    return list_sources(client)
 
 
 def draw(client, source, box=BOX, **fields):

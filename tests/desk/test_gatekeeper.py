@@ -28,12 +28,6 @@ def gallery(tmp_path_factory):
 
 
 @pytest.fixture
-def client(gallery):
-    with make_client(gallery) as client:
-        yield client
-
-
-@pytest.fixture
 def guarded(gallery):
     """A client of a desk with a token."""
     with make_client(gallery, keyring=Keyring(TOKEN)) as client:

@@ -6,22 +6,14 @@ pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not i
 
 from clsa_search.desk.desk_metrics import Metrics
 from clsa_search.desk.tokens import Keyring
-from clsa_search.retrieval.index_options import IndexOptions
-from tests.support.desk_cases import make_client, make_gallery, search
-from tests.support.job_cases import finish
-
-
-@pytest.fixture
-def gallery(tmp_path):
-    with make_gallery(tmp_path) as gallery:
-        yield gallery
+from tests.support.desk_cases import make_client, search
+from tests.support.job_cases import finish, make_job_client
 
 
 @pytest.fixture
 def client(gallery, tmp_path):
     """A client of a desk that may look for files in the folder of the footage."""
-    options = IndexOptions(camera_from="folder", rate=5)
-    with make_client(gallery, [tmp_path / "media"], options) as client:
+    with make_job_client(gallery, tmp_path / "media") as client:
         yield client
 
 

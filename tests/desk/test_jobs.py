@@ -19,20 +19,13 @@ from clsa_search.gallery import Filter
 from clsa_search.retrieval.index_options import IndexOptions
 from tests.support.desk_cases import BLUE, GREEN, RED, make_client, make_gallery, search
 from tests.support.footage import BlockPredictor, write_image, write_video
-from tests.support.job_cases import finish, start, wait_for
-
-
-@pytest.fixture
-def gallery(tmp_path):
-    with make_gallery(tmp_path) as gallery:
-        yield gallery
+from tests.support.job_cases import finish, make_job_client, start, wait_for
 
 
 @pytest.fixture
 def client(gallery, tmp_path):
     """A client of a desk that may look for files in the folder of the footage."""
-    options = IndexOptions(camera_from="folder", rate=5)
-    with make_client(gallery, [tmp_path / "media"], options) as client:
+    with make_job_client(gallery, tmp_path / "media") as client:
         yield client
 
 

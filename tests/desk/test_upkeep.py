@@ -13,19 +13,13 @@ pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not i
 from PIL import Image
 
 from clsa_search.retrieval import Indexer, IndexOptions
-from tests.support.desk_cases import BLUE, RED, add_query, make_client, make_gallery
+from tests.support.desk_cases import BLUE, RED, add_query, make_gallery
 
 
 @pytest.fixture
 def gallery(tmp_path):
     with make_gallery(tmp_path, 1_777_000_000.0) as gallery:
         yield gallery
-
-
-@pytest.fixture
-def client(gallery):
-    with make_client(gallery) as client:
-        yield client
 
 
 def call(client, method, path, status=200, **options):

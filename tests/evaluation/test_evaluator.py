@@ -20,23 +20,12 @@ from clsa_search.evaluation import (
     load_protocols,
     score_predictions,
 )
-from tests.support.evaluation_cases import generate_dataset, make_image, make_record
+from tests.support.evaluation_cases import make_image, make_record
 from tests.support.evaluator_cases import (
     evaluate,
     read_arrays,
-    to_outputs,
     with_gt_people,
-    write_dataset,
 )
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    """(name, records, model outputs by image id)."""
-    records, predictions = generate_dataset(np.random.default_rng(3), images=9)
-    write_dataset(tmp_path / "made.json", records)
-    name = str(tmp_path / "made.json")
-    return name, get_records(name), to_outputs(predictions)
 
 
 def test_results_are_the_metrics(dataset, tmp_path):

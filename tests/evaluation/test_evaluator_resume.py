@@ -8,28 +8,16 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from clsa_search.data import get_records
 from clsa_search.evaluation import (
     PersonSearchEvaluator,
 )
-from tests.support.evaluation_cases import generate_dataset
 from tests.support.evaluator_cases import (
     evaluate,
     read_arrays,
-    to_outputs,
     with_gt_people,
     write_dataset,
 )
 from tests.support.processes import run_together
-
-
-@pytest.fixture
-def dataset(tmp_path):
-    """(name, records, model outputs by image id)."""
-    records, predictions = generate_dataset(np.random.default_rng(3), images=9)
-    write_dataset(tmp_path / "made.json", records)
-    name = str(tmp_path / "made.json")
-    return name, get_records(name), to_outputs(predictions)
 
 
 def test_two_processes_give_the_results_of_one(dataset, tmp_path):

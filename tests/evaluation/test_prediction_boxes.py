@@ -26,11 +26,6 @@ from tests.support.prediction_cases import (
 )
 
 
-@pytest.fixture
-def predictions():
-    return Predictions.from_images(IMAGES, {"dataset": "made", "config": None})
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

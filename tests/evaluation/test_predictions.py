@@ -28,11 +28,6 @@ from tests.support.prediction_cases import (
 ASCENDING = "expected ascending numbers from 0 to 3, the length of 'scores'"
 
 
-@pytest.fixture
-def predictions():
-    return Predictions.from_images(IMAGES, {"dataset": "made", "config": None})
-
-
 def test_images_are_joined_in_order(predictions):
     assert predictions.image_ids.tolist() == ["a", "b", "c"]
     detections, queries = predictions.detections, predictions.queries

@@ -82,3 +82,8 @@ def fault(answer, status=422):
     error = answer.json()["error"]
     assert set(error) == {"code", "message", "field"}
     return error["message"]
+
+
+def list_sources(client):
+    """Return the ids of the sources by their names."""
+    return {one["name"]: one["id"] for one in client.get("/api/v1/sources").json()["sources"]}

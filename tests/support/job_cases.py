@@ -7,6 +7,9 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs clsa_search[page]: FastAPI is not installed")
 
+from clsa_search.retrieval.index_options import IndexOptions
+from tests.support.desk_cases import make_client
+
 
 def start(client, status=201, **request):
     answer = client.post("/api/v1/jobs", json=request)
@@ -29,3 +32,8 @@ def wait_for(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.005)
+
+
+def make_job_client(gallery, folder):
+    """Return a client of a desk that may look for files in a folder."""
+    return make_client(gallery, [folder], IndexOptions(camera_from="folder", rate=5))
