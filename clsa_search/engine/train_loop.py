@@ -60,9 +60,8 @@ class AccumulatingTrainer(SimpleTrainer):
         size = len(batch) // self.accumulation_steps
         parts = [batch[i : i + size] for i in range(0, len(batch), size)]
         losses = [self._backward(part, last=part is parts[-1]) for part in parts]
-        means = {key: torch.stack([x[key] for x in losses]).mean() for key in losses[0]}
         # before the update: a loss that is not finite ends the run here
-        self._write_metrics(means, data_time)
+        self._write_metrics(_average(losses), data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
@@ -87,3 +86,9 @@ class AccumulatingTrainer(SimpleTrainer):
         # empty after a run without float16
         if state_dict.get("grad_scaler"):
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def _average(losses: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the means of the losses of all parts on the CPU; the host waits for a GPU once."""
+    means = torch.stack([torch.stack(list(x.values())) for x in losses]).mean(dim=0)
+    return dict(zip(losses[0], means.cpu(), strict=True))

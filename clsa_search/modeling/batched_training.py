@@ -1,4 +1,4 @@
-"""RPN and ROI heads that label and sample a batch of images with few waits for a GPU.
+"""RPN and ROI heads that train on a batch of images with few waits for a GPU.
 
 Detectron2 waits some ten times per image, wherever it selects boxes by a mask or counts them. Here
 random keys choose the samples of all images at once. The distribution of the samples is the same.
@@ -9,16 +9,25 @@ N images, G ground-truth boxes of an image, A anchors, P proposals of an image.
 import torch
 from detectron2.modeling import StandardROIHeads
 from detectron2.modeling.matcher import Matcher
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
+from detectron2.modeling.roi_heads import FastRCNNOutputLayers
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import get_event_storage
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from clsa_search.modeling.batched_losses import (
+    BatchedOutputLayers,
+    BatchedPersonOutputLayers,
+    BatchedPooler,
+    masked_box_loss,
+)
 from clsa_search.modeling.batched_rpn import select_proposals
 from clsa_search.modeling.gpu_ops import send
-from clsa_search.modeling.person_roi_heads import PersonROIHeads
+from clsa_search.modeling.person_roi_heads import PersonOutputLayers, PersonROIHeads
 
 _IGNORED = -1  # label of a box without a loss
 _NMS_IMAGES = 2  # images at once in NMS, which takes 320 MB for each with 2000 boxes of 5 levels
@@ -51,6 +60,42 @@ class BatchedRPN(RPN):
         )
         labels = labels.fill_(_IGNORED).masked_fill_(positive, 1).masked_fill_(negative, 0)
         return list(labels), all_boxes
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        pred_objectness_logits: list[torch.Tensor],
+        gt_labels: list[torch.Tensor],
+        pred_anchor_deltas: list[torch.Tensor],
+        gt_boxes: list[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """Return loss_rpn_cls and loss_rpn_loc; the host waits for the logged numbers only."""
+        if self.box_reg_loss_type != "smooth_l1":
+            return super().losses(
+                anchors, pred_objectness_logits, gt_labels, pred_anchor_deltas, gt_boxes
+            )
+        labels = torch.stack(gt_labels)
+        positive, sampled = labels == 1, labels >= 0
+        location = masked_box_loss(
+            torch.cat(pred_anchor_deltas, dim=1),
+            Boxes.cat(anchors).tensor,
+            torch.stack(gt_boxes),
+            positive,
+            transform=self.box2box_transform,
+            beta=self.smooth_l1_beta,
+        )
+        logits = torch.cat(pred_objectness_logits, dim=1)
+        objectness = F.binary_cross_entropy_with_logits(
+            logits.where(sampled, 0), positive.float(), weight=sampled.float(), reduction="sum"
+        )
+        counts = torch.stack([positive.sum(), (labels == 0).sum()]).tolist()
+        for name, count in zip(("pos", "neg"), counts, strict=True):
+            get_event_storage().put_scalar(f"rpn/num_{name}_anchors", count / len(labels))
+        losses = {"loss_rpn_cls": objectness, "loss_rpn_loc": location}
+        samples = self.batch_size_per_image * len(labels)
+        return {
+            name: loss / samples * self.loss_weight.get(name, 1.0) for name, loss in losses.items()
+        }
 
     @torch.no_grad()
     def predict_proposals(
@@ -138,12 +183,22 @@ def batch_training(model: nn.Module) -> None:
     Args:
         model: GeneralizedRCNN, changed in place. Its parameters and their names stay.
     """
-    for module, standard, batched in (
-        (model.proposal_generator, (RPN,), BatchedRPN),
-        (model.roi_heads, (StandardROIHeads, PersonROIHeads), BatchedROIHeads),
-    ):
-        if type(module) in standard:
-            module.__class__ = batched
+    heads = model.roi_heads
+    modules = [model.proposal_generator, heads]
+    if type(heads) in (StandardROIHeads, PersonROIHeads):
+        modules += [heads.box_predictor, heads.box_pooler]
+    for module in modules:
+        module.__class__ = _BATCHED.get(type(module), type(module))
+
+
+_BATCHED: dict[type[nn.Module], type[nn.Module]] = {
+    RPN: BatchedRPN,
+    StandardROIHeads: BatchedROIHeads,
+    PersonROIHeads: BatchedROIHeads,
+    FastRCNNOutputLayers: BatchedOutputLayers,
+    PersonOutputLayers: BatchedPersonOutputLayers,
+    ROIPooler: BatchedPooler,
+}
 
 
 def match_boxes(matcher: Matcher, overlaps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from clsa_search.errors import InputError
 from clsa_search.modeling.distributed import mean_count
+from clsa_search.modeling.gpu_ops import send
 from clsa_search.modeling.heads import LevelEmbeddings
 from clsa_search.modeling.id_classifier import ID_CLASSIFIER_REGISTRY, IDClassifier
 from clsa_search.modeling.losses import alignment_loss, identity_loss
@@ -140,8 +141,9 @@ class CLSACriterion(nn.Module):
         labeled = pids >= 0
         aligned = pids != FILLER if self.align_unlabeled else labeled
         counts = mean_count(torch.stack([labeled.sum(), aligned.sum()]))
-        # a selection by a mask waits for a GPU each time
-        known, compared = labeled.nonzero().squeeze(1), aligned.nonzero().squeeze(1)
+        # both at once, as each selection by a mask would wait for a GPU
+        masks = torch.stack([labeled, aligned]).cpu()
+        known, compared = (send(mask.nonzero().squeeze(1), pids.device) for mask in masks)
         losses = {}
         for level in self.id_levels:
             classifier = self.classifiers[level]

@@ -118,7 +118,8 @@ class CosineClassifier(IDClassifier):
 
     def penalize(self, logits: torch.Tensor, pids: torch.Tensor) -> torch.Tensor:
         """Take the margin from the true identity's logit; see `IDClassifier`."""
-        return logits - self.scale * self.margin * F.one_hot(pids, self.num_ids)
+        margins = logits.new_full((len(logits), 1), -self.scale * self.margin)
+        return logits.scatter_add(1, pids[:, None], margins)  # one_hot would wait for a GPU
 
 
 @ID_CLASSIFIER_REGISTRY.register()
@@ -178,27 +179,32 @@ class OIMClassifier(IDClassifier):
         """Store the rows of all processes: labeled rows in the table, unlabeled ones in the queue.
 
         Rows with a value that is not finite are dropped. The buffers are replaced and not written
-        to, because the backward pass still reads the old ones.
+        to, because the backward pass still reads the old ones. Nothing is selected by a mask: that
+        would wait for a GPU.
         """
         rows, pids = gather_rows(embeddings.float()), gather_rows(pids)
         finite = rows.isfinite().all(dim=1)
-        rows, pids = F.normalize(rows[finite], dim=1, eps=MIN_NORM), pids[finite]
-        self._update_table(rows[pids >= 0], pids[pids >= 0])
-        self._enqueue(rows[pids == UNLABELED])
+        rows = F.normalize(rows.where(finite[:, None], 0), dim=1, eps=MIN_NORM)
+        self._update_table(rows, pids, finite & (pids >= 0))
+        self._enqueue(rows, finite & (pids == UNLABELED))
 
-    def _update_table(self, rows: torch.Tensor, pids: torch.Tensor) -> None:
-        present, group, counts = pids.unique(return_inverse=True, return_counts=True)
-        sums = rows.new_zeros(len(present), rows.shape[1]).index_add(0, group, rows)
-        means = sums / counts.unsqueeze(1)
-        new = self.momentum * self.lookup_table[present] + (1 - self.momentum) * means
+    def _update_table(self, rows: torch.Tensor, pids: torch.Tensor, labeled: torch.Tensor) -> None:
+        groups = pids.where(labeled, self.num_ids)  # one more group for all other rows
+        counts = rows.new_zeros(self.num_ids + 1).index_add(0, groups, labeled.float())
+        sums = rows.new_zeros(self.num_ids + 1, rows.shape[1]).index_add(0, groups, rows)
+        counts, sums = counts[:-1, None], sums[:-1]
+        new = self.momentum * self.lookup_table + (1 - self.momentum) * sums / counts.clamp(min=1)
         new = F.normalize(new, dim=1, eps=MIN_NORM)
-        self.lookup_table = self.lookup_table.index_copy(0, present, new)
+        self.lookup_table = new.where(counts > 0, self.lookup_table)
 
-    def _enqueue(self, rows: torch.Tensor) -> None:
+    def _enqueue(self, rows: torch.Tensor, unlabeled: torch.Tensor) -> None:
         size = len(self.queue)
         if not size:
             return
-        rows = rows[-size:]
-        slots = (self.next_slot + torch.arange(len(rows), device=rows.device)) % size
-        self.queue = self.queue.index_copy(0, slots, rows)
-        self.next_slot = (self.next_slot + len(rows)) % size
+        order, count = unlabeled.cumsum(0) - 1, unlabeled.sum()
+        first = (count - size).clamp(min=0)  # only the latest rows find a slot
+        slots = (self.next_slot + order - first) % size
+        slots = slots.where(unlabeled & (order >= first), size)  # one more slot for all other rows
+        longer = torch.cat([self.queue, self.queue[:1]]).index_copy(0, slots, rows)
+        self.queue = longer[:-1].clone()
+        self.next_slot = (self.next_slot + count.clamp(max=size)) % size
