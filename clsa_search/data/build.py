@@ -86,6 +86,7 @@ class TrainingLoader:
         total_batch_size: images per iteration over all processes.
         num_workers: loading processes of this process; 0 loads in the process itself.
         group: whether all images of a batch have one orientation.
+        pinned: whether a thread copies the batches to pinned memory, from which a GPU reads them.
 
     Raises:
         InputError: the batch does not divide into the processes.
@@ -99,6 +100,7 @@ class TrainingLoader:
         total_batch_size: int,
         num_workers: int,
         group: bool,
+        pinned: bool = False,
     ) -> None:
         processes = comm.get_world_size()
         if total_batch_size < 1 or total_batch_size % processes:
@@ -110,6 +112,7 @@ class TrainingLoader:
         self.sampler = sampler
         self.batch_size = total_batch_size // processes
         self.num_workers = num_workers
+        self.pinned = pinned
         self.landscape = find_landscape(dataset.records, group=group)
         self.start_iter = 0
 
@@ -123,6 +126,7 @@ class TrainingLoader:
                 start_batch=self.start_iter,
             ),
             num_workers=self.num_workers,
+            pin_memory=self.pinned,
             collate_fn=trivial_batch_collator,
             # a generator of its own, so that loading does not advance the generator of training
             generator=torch.Generator(),
@@ -154,6 +158,7 @@ def build_train_loader(
         total_batch_size=cfg.SOLVER.IMS_PER_BATCH,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         group=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+        pinned=cfg.MODEL.DEVICE.startswith("cuda"),
     )
 
 

@@ -94,6 +94,17 @@ def test_training_on_a_cut_image_names_it(tiny_cfg, tmp_path, workers):
         list(itertools.islice(build_train_loader(tiny_cfg), 3))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_for_a_gpu_lie_in_pinned_memory(tiny_cfg, workers):
+    tiny_cfg.merge_from_list(["MODEL.DEVICE", "cuda", "DATALOADER.NUM_WORKERS", workers])
+    batch = next(iter(build_train_loader(tiny_cfg)))
+    assert all(x["image"].is_pinned() for x in batch)
+    tiny_cfg.MODEL.DEVICE = "cpu"
+    batch = next(iter(build_train_loader(tiny_cfg)))
+    assert not any(x["image"].is_pinned() for x in batch)
+
+
 def test_configured_loaders(tiny_cfg, tiny_data):
     batch = next(iter(build_train_loader(tiny_cfg)))
     assert len(batch) == 2
