@@ -189,13 +189,14 @@ class OIMClassifier(IDClassifier):
         self._enqueue(rows, finite & (pids == UNLABELED))
 
     def _update_table(self, rows: torch.Tensor, pids: torch.Tensor, labeled: torch.Tensor) -> None:
-        groups = pids.where(labeled, self.num_ids)  # one more group for all other rows
-        counts = rows.new_zeros(self.num_ids + 1).index_add(0, groups, labeled.float())
-        sums = rows.new_zeros(self.num_ids + 1, rows.shape[1]).index_add(0, groups, rows)
-        counts, sums = counts[:-1, None], sums[:-1]
-        new = self.momentum * self.lookup_table + (1 - self.momentum) * sums / counts.clamp(min=1)
+        same = labeled & (pids[:, None] == pids)
+        means = same.float() @ rows / same.sum(dim=1, keepdim=True).clamp(min=1)
+        known = pids.where(labeled, 0)
+        new = self.momentum * self.lookup_table[known] + (1 - self.momentum) * means
         new = F.normalize(new, dim=1, eps=MIN_NORM)
-        self.lookup_table = new.where(counts > 0, self.lookup_table)
+        if len(new):  # all rows of an identity write the same values
+            new = new[same.byte().argmax(dim=1)]
+        self.lookup_table = _replace_rows(self.lookup_table, pids, new, labeled)
 
     def _enqueue(self, rows: torch.Tensor, unlabeled: torch.Tensor) -> None:
         size = len(self.queue)
@@ -204,7 +205,14 @@ class OIMClassifier(IDClassifier):
         order, count = unlabeled.cumsum(0) - 1, unlabeled.sum()
         first = (count - size).clamp(min=0)  # only the latest rows find a slot
         slots = (self.next_slot + order - first) % size
-        slots = slots.where(unlabeled & (order >= first), size)  # one more slot for all other rows
-        longer = torch.cat([self.queue, self.queue[:1]]).index_copy(0, slots, rows)
-        self.queue = longer[:-1].clone()
+        self.queue = _replace_rows(self.queue, slots, rows, unlabeled & (order >= first))
         self.next_slot = (self.next_slot + count.clamp(max=size)) % size
+
+
+def _replace_rows(
+    table: torch.Tensor, index: torch.Tensor, rows: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Return a copy of a table with the rows of a mask in place of those of an index."""
+    spare = len(table)  # all other rows go to one more row
+    longer = torch.cat([table, table.new_empty(1, table.shape[1])])
+    return longer.index_copy_(0, index.where(mask, spare), rows)[:spare]
