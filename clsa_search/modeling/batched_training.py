@@ -7,7 +7,7 @@ N images, G ground-truth boxes of an image, A anchors, P proposals of an image.
 """
 
 import torch
-from detectron2.modeling import StandardROIHeads
+from detectron2.modeling import GeneralizedRCNN, StandardROIHeads
 from detectron2.modeling.matcher import Matcher
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.proposal_generator import RPN
@@ -175,23 +175,23 @@ class BatchedROIHeads(StandardROIHeads):
         return matches, classes.masked_fill(labels == _IGNORED, _IGNORED)
 
 
-def batch_training(model: nn.Module) -> None:
+def batch_training(model: GeneralizedRCNN) -> None:
     """Let the RPN and the ROI heads of a model label and sample all images of a batch at once.
 
-    Other RPNs and ROI heads than Detectron2's standard ones stay as they are.
+    Other parts than Detectron2's standard ones stay as they are.
 
     Args:
         model: GeneralizedRCNN, changed in place. Its parameters and their names stay.
     """
-    heads = model.roi_heads
-    modules = [model.proposal_generator, heads]
-    if type(heads) in (StandardROIHeads, PersonROIHeads):
-        modules += [heads.box_predictor, heads.box_pooler]
+    modules = [model.proposal_generator, model.roi_heads]
+    if isinstance(model.roi_heads, StandardROIHeads):
+        modules += [model.roi_heads.box_predictor, model.roi_heads.box_pooler]
     for module in modules:
-        module.__class__ = _BATCHED.get(type(module), type(module))
+        if batched := _BATCHED.get(type(module)):
+            module.__class__ = batched
 
 
-_BATCHED: dict[type[nn.Module], type[nn.Module]] = {
+_BATCHED: dict[type, type[nn.Module]] = {
     RPN: BatchedRPN,
     StandardROIHeads: BatchedROIHeads,
     PersonROIHeads: BatchedROIHeads,
