@@ -109,7 +109,7 @@ def _list_entries(
     missing: list[str],
 ) -> Iterator[tuple[str, bytes]]:
     files: dict[str, str] = {}  # SHA-256 of the entries before the record
-    described = [_describe_source(source, missing) for source in _find_sources(store, rows)]
+    sources = [_describe_source(source, missing) for source in _find_sources(store, rows)]
 
     def keep(name: str, content: bytes) -> tuple[str, bytes]:
         files[name] = hashlib.sha256(content).hexdigest()
@@ -117,18 +117,36 @@ def _list_entries(
 
     for i, image in enumerate(request.query_images, 1):
         yield keep(f"query/{i:02}.jpg", _encode_image(image))
-    for name, content in read_crops(store, rows, missing):
-        yield keep(name, content)
-    for name, content in read_clips(store, rows, missing):
-        yield keep(name, content)
+    for read in (read_crops, read_clips):
+        for name, content in read(store, rows, missing):
+            yield keep(name, content)
     yield keep("sightings.csv", write_csv(rows, zone))
     coverage = request.coverage
     if coverage is None:
         coverage = read_coverage(store, request.where)
+    record = _describe_search(store, request, zone, missing) | {
+        "coverage": [_describe_coverage(one, zone) for one in coverage],
+        "sources": sources,
+        "sightings": [_describe_row(row, i, zone, files) for i, row in enumerate(rows, 1)],
+        "missing": missing,
+    }
+    moments = [(row.camera, row.first) for row in rows if row.first is not None]
+    view = draw_coverage(coverage, lambda time: format_iso(time, zone)[:19], moments)
+    queries = sorted(name for name in files if name.startswith("query/"))
+    yield keep("report.html", _render_report(record, queries, view))
+    yield "case.json", _encode_json(record | {"files_sha256": files})
+    sums = [f"{digest}  {name}" for name, digest in sorted(files.items())]
+    yield "SHA256SUMS", encode_lines(sums)
+
+
+def _describe_search(
+    store: GalleryStore, request: CaseRequest, zone: tzinfo, missing: list[str]
+) -> dict:
+    """Return the part of the record that says what was searched, with which limits."""
     known, fault = find_calibration(store)
     if fault is not None:
         missing.append(fault)
-    record = {
+    return {
         "format": FORMAT,
         "title": request.title,
         "program": f"clsa_search {clsa_search.__version__}",
@@ -138,22 +156,10 @@ def _list_entries(
         "filters": move_filters(request.filters, zone),
         "searched": request.searched,
         "calibration": request.calibration or describe_calibration(known),
-        "coverage": [_describe_coverage(one, zone) for one in coverage],
         "clip_margin_seconds": CLIP_MARGIN,
-        "sources": described,
-        "sightings": [_describe_row(row, i, zone, files) for i, row in enumerate(rows, 1)],
-        "missing": missing,
         "limits": LIMITS,
         "notes": list(request.notes),
     }
-    moments = [(row.camera, row.first) for row in rows if row.first is not None]
-    view = draw_coverage(coverage, lambda time: format_iso(time, zone)[:19], moments)
-    queries = sorted(name for name in files if name.startswith("query/"))
-    page = _render_report(record, queries, view)
-    yield keep("report.html", page)
-    yield "case.json", _encode_json(record | {"files_sha256": files})
-    sums = [f"{digest}  {name}" for name, digest in sorted(files.items())]
-    yield "SHA256SUMS", encode_lines(sums)
 
 
 def hash_file(path: str) -> str:
