@@ -10,7 +10,6 @@ from torch import nn
 from torch.optim import Optimizer
 
 from clsa_search.engine.clipping import clip_each_step
-from clsa_search.engine.precision import read_amp_dtype
 from clsa_search.errors import InputError
 
 SCALES = ("layer_scale", "gamma", "logit_scale", "relative_position_bias_table", "pos_embed")
@@ -47,8 +46,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
     if solver.LAYER_DECAY != 1:
         groups = _split_groups(groups, scale_layers(model, solver.LAYER_DECAY))
     common = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
-    common["fused"] = _can_fuse(cfg, groups)
-    optimizer: Optimizer
+    optimizer: Optimizer  # not fused, see "What was tried" in docs/performance.md
     if solver.OPTIMIZER == "AdamW":
         optimizer = torch.optim.AdamW(groups, betas=(solver.MOMENTUM, 0.999), **common)
     else:
@@ -57,28 +55,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> Optimizer:
         )
     if solver.CLIP_GRADIENTS.ENABLED:
         clip_each_step(optimizer, cfg)
-    _keep_form(optimizer)
     return optimizer
-
-
-def _can_fuse(cfg: CfgNode, groups: list[dict]) -> bool | None:
-    """Return whether to update all parameters in one operation; None lets PyTorch choose.
-
-    With a loss scale a fused optimizer gets scaled gradients, which cannot be clipped before. If it
-    skips its first step, fused SGD goes on with a momentum that was never written (torch 2.11).
-    """
-    on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
-    return on_gpu and read_amp_dtype(cfg) != torch.float16 or None
-
-
-def _keep_form(optimizer: Optimizer) -> None:
-    """Let a resumed optimizer stay fused or not, whatever the checkpoint's one was."""
-
-    def keep(optimizer: Optimizer, state: dict) -> dict:
-        fused = optimizer.defaults["fused"]
-        return {**state, "param_groups": [{**x, "fused": fused} for x in state["param_groups"]]}
-
-    optimizer.register_load_state_dict_pre_hook(keep)
 
 
 def scale_layers(model: nn.Module, decay: float) -> dict[nn.Parameter, float]:

@@ -90,5 +90,6 @@ class AccumulatingTrainer(SimpleTrainer):
 
 def _average(losses: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Return the means of the losses of all parts on the CPU; the host waits for a GPU once."""
-    means = torch.stack([torch.stack(list(x.values())) for x in losses]).mean(dim=0)
-    return dict(zip(losses[0], means.cpu(), strict=True))
+    keys = list(losses[0])
+    means = torch.stack([x[key] for x in losses for key in keys]).view(-1, len(keys)).mean(dim=0)
+    return dict(zip(keys, means.cpu(), strict=True))

@@ -58,7 +58,7 @@ class BatchedOutputLayers(FastRCNNOutputLayers):
         foreground = (gt_classes >= 0) & (gt_classes < self.num_classes)
         if pred_deltas.shape[1] > 4:
             own = gt_classes.where(foreground, 0)[:, None, None].expand(-1, 1, 4)
-            pred_deltas = pred_deltas.view(len(own), -1, 4).gather(1, own).squeeze(1)
+            pred_deltas = pred_deltas.view(-1, self.num_classes, 4).gather(1, own).squeeze(1)
         total = masked_box_loss(
             pred_deltas,
             proposal_boxes,
@@ -87,9 +87,11 @@ class BatchedPooler(ROIPooler):
         numbers = [n for n, boxes in enumerate(box_lists) for _ in range(len(boxes))]
         images = send(torch.tensor(numbers, dtype=torch.float32), x[0].device)
         regions = torch.cat([images[:, None], Boxes.cat(box_lists).tensor], dim=1)
+        if len(x) == 1:
+            return self.level_poolers[0](x[0], regions)
         levels = assign_boxes_to_levels(
             box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
-        )
+        ).clamp(0, len(x) - 1)  # a box that is not finite has no level
         known = torch.arange(len(x), device=levels.device)
         counts = (levels[:, None] == known).sum(dim=0).tolist()
         order = levels.argsort()

@@ -176,7 +176,7 @@ class BatchedROIHeads(StandardROIHeads):
 
 
 def batch_training(model: GeneralizedRCNN) -> None:
-    """Let the RPN and the ROI heads of a model label and sample all images of a batch at once.
+    """Let the RPN and the ROI heads of a model train on all images of a batch at once.
 
     Other parts than Detectron2's standard ones stay as they are.
 
@@ -184,7 +184,7 @@ def batch_training(model: GeneralizedRCNN) -> None:
         model: GeneralizedRCNN, changed in place. Its parameters and their names stay.
     """
     modules = [model.proposal_generator, model.roi_heads]
-    if isinstance(model.roi_heads, StandardROIHeads):
+    if type(model.roi_heads) in _BATCHED and isinstance(model.roi_heads, StandardROIHeads):
         modules += [model.roi_heads.box_predictor, model.roi_heads.box_pooler]
     for module in modules:
         if batched := _BATCHED.get(type(module)):

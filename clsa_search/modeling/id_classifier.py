@@ -190,7 +190,8 @@ class OIMClassifier(IDClassifier):
 
     def _update_table(self, rows: torch.Tensor, pids: torch.Tensor, labeled: torch.Tensor) -> None:
         same = labeled & (pids[:, None] == pids)
-        means = same.float() @ rows / same.sum(dim=1, keepdim=True).clamp(min=1)
+        with torch.autocast(rows.device.type, enabled=False):
+            means = same.float() @ rows / same.sum(dim=1, keepdim=True).clamp(min=1)
         known = pids.where(labeled, 0)
         new = self.momentum * self.lookup_table[known] + (1 - self.momentum) * means
         new = F.normalize(new, dim=1, eps=MIN_NORM)
@@ -214,5 +215,5 @@ def _replace_rows(
 ) -> torch.Tensor:
     """Return a copy of a table with the rows of a mask in place of those of an index."""
     spare = len(table)  # all other rows go to one more row
-    longer = torch.cat([table, table.new_empty(1, table.shape[1])])
+    longer = torch.cat([table, table.new_zeros(1, table.shape[1])])
     return longer.index_copy_(0, index.where(mask, spare), rows)[:spare]

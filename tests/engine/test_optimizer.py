@@ -172,27 +172,3 @@ def test_a_run_cannot_go_on_with_another_optimizer(tiny_cfg):
     tiny_cfg.SOLVER.OPTIMIZER = "AdamW"
     with pytest.raises(InputError, match="SOLVER.OPTIMIZER is 'AdamW', but 'SGD'"):
         train(tiny_cfg, resume=True)
-
-
-@pytest.mark.parametrize("name", ["SGD", "AdamW"])
-def test_a_loaded_state_does_not_change_the_form_of_the_update(tiny_cfg, name):
-    tiny_cfg.SOLVER.OPTIMIZER = name
-    model = nn.Linear(2, 2)
-    optimizer = build_optimizer(tiny_cfg, model)
-    assert {group["fused"] for group in optimizer.param_groups} == {None}  # on a CPU
-    state = optimizer.state_dict()
-    for group in state["param_groups"]:
-        group["fused"] = True  # as a run on a GPU leaves it
-    optimizer.load_state_dict(state)
-    assert {group["fused"] for group in optimizer.param_groups} == {None}
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_a_gpu_fuses_updates_without_a_loss_scale(tiny_cfg, dtype):
-    tiny_cfg.merge_from_list(["MODEL.DEVICE", "cuda", "SOLVER.AMP.ENABLED", dtype != "float32"])
-    if dtype != "float32":
-        tiny_cfg.SOLVER.AMP.DTYPE = dtype
-    optimizer = build_optimizer(tiny_cfg, nn.Linear(2, 2).cuda())
-    expected = None if dtype == "float16" else True
-    assert {group["fused"] for group in optimizer.param_groups} == {expected}

@@ -78,9 +78,10 @@ def test_losses_of_the_box_head_equal_detectron2s(device, classes, agnostic, bet
     assert scalars == expected_scalars and len(scalars) == 3
 
 
-def test_no_box_has_a_loss_of_zero(device):
+@pytest.mark.parametrize("classes", [1, 3])
+def test_no_box_has_a_loss_of_zero(device, classes):
     predictor = BatchedOutputLayers(
-        ShapeSpec(channels=8), box2box_transform=Box2BoxTransform(WEIGHTS), num_classes=1
+        ShapeSpec(channels=8), box2box_transform=Box2BoxTransform(WEIGHTS), num_classes=classes
     ).to(device)
     proposals = [x[:0] for x in make_samples(device, 1)]
     predictions = predictor(torch.zeros(0, 8, device=device))
@@ -109,6 +110,13 @@ def test_pooled_boxes_equal_detectron2s(device, levels, counts):
         (pooled * torch.arange(len(pooled), device=device)[:, None, None, None]).sum().backward()
         results.append((pooled, [x.grad for x in leaves]))
     torch.testing.assert_close(results[1], results[0])
+
+
+def test_a_box_that_is_not_finite_does_not_end_the_pooling(device):
+    pooler = BatchedPooler(7, scales=[0.25, 0.125], sampling_ratio=0, pooler_type="ROIAlignV2")
+    boxes = torch.tensor([[0, 0, 10, 10], [5, 5, float("nan"), 50]], device=device)
+    maps = [torch.ones(1, 1, size, size, device=device) for size in (16, 8)]
+    assert pooler(maps, [Boxes(boxes)])[0].mean() == 1
 
 
 OIM = ["MODEL.REID.CLASSIFIER", "OIMClassifier"]
