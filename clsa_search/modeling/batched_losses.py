@@ -91,7 +91,7 @@ class BatchedPooler(ROIPooler):
             return self.level_poolers[0](x[0], regions)
         levels = assign_boxes_to_levels(
             box_lists, self.min_level, self.max_level, self.canonical_box_size, self.canonical_level
-        ).clamp(0, len(x) - 1)  # a box that is not finite has no level
+        )
         known = torch.arange(len(x), device=levels.device)
         counts = (levels[:, None] == known).sum(dim=0).tolist()
         order = levels.argsort()

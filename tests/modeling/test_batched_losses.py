@@ -112,13 +112,6 @@ def test_pooled_boxes_equal_detectron2s(device, levels, counts):
     torch.testing.assert_close(results[1], results[0])
 
 
-def test_a_box_that_is_not_finite_does_not_end_the_pooling(device):
-    pooler = BatchedPooler(7, scales=[0.25, 0.125], sampling_ratio=0, pooler_type="ROIAlignV2")
-    boxes = torch.tensor([[0, 0, 10, 10], [5, 5, float("nan"), 50]], device=device)
-    maps = [torch.ones(1, 1, size, size, device=device) for size in (16, 8)]
-    assert pooler(maps, [Boxes(boxes)])[0].mean() == 1
-
-
 OIM = ["MODEL.REID.CLASSIFIER", "OIMClassifier"]
 PUBLIC = [
     *("MODEL.ROI_HEADS.NAME", "PersonROIHeads"),
