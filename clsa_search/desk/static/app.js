@@ -192,6 +192,7 @@ function showQuery(query, name = query.name, identity = `${query.source}-${query
   for (const person of [...query.people].reverse()) $("stage").append(makePersonButton(person));
   $("keep-box").hidden = true;
   setDrawing(false);
+  $("query").scrollIntoView({ block: "nearest" }); // below the list of files it would not be seen
   const [only] = query.people;
   if (query.people.length === 1) return choosePerson(only);
   setHint(query.people.length
