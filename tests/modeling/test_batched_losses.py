@@ -14,17 +14,10 @@ from benchmarks.speed.operations import count_operations
 from clsa_search.modeling.batched_losses import BatchedOutputLayers, BatchedPooler, encode_boxes
 from clsa_search.modeling.batched_training import batch_training
 from tests.support.devices import DEVICES
-from tests.support.model_inputs import compute_losses, training_input
+from tests.support.model_inputs import compute_losses, random_boxes, training_input
 
 pytestmark = pytest.mark.parametrize("device", DEVICES, indirect=True)
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-
-
-def random_boxes(count, seed, size=30):
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(count, 2, generator=generator) * 60
-    ends = corners + 4 + size * torch.rand(count, 2, generator=generator)
-    return torch.cat([corners, ends], dim=1)
 
 
 def test_deltas_equal_detectron2s(device):

@@ -17,16 +17,10 @@ from clsa_search.modeling.batched_training import (
 )
 from clsa_search.structures import UNLABELED
 from tests.support.devices import DEVICES
-from tests.support.model_inputs import compute_losses, training_input
+from tests.support.model_inputs import compute_losses, random_boxes, training_input
 
 pytestmark = pytest.mark.parametrize("device", DEVICES, indirect=True)
 ALL = 10**6  # more samples than there are boxes: nothing is left to chance
-
-
-def random_boxes(count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(count, 2, generator=generator) * 60
-    return torch.cat([corners, corners + 4 + 30 * torch.rand(count, 2, generator=generator)], dim=1)
 
 
 def make_targets(device, counts=(3, 0, 7)):

@@ -13,6 +13,14 @@ def random_image(seed, size=SIZE):
     return torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8)
 
 
+def random_boxes(count, seed, size=30):
+    """Return boxes (count, 4) with sides of 4 pixels and up to `size` more."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = torch.rand(count, 2, generator=generator) * 60
+    sides = 4 + size * torch.rand(count, 2, generator=generator)
+    return torch.cat([corners, corners + sides], dim=1)
+
+
 def training_input(seed, pids):
     """Return a training input with a ground-truth box for each identity, side by side."""
     targets = Instances(SIZE)
